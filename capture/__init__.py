@@ -1,0 +1,1 @@
+"""Packets in, feature batches out. Knows nobody."""

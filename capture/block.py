@@ -1,0 +1,101 @@
+"""Packet blocks: the raw bytes of many packets, as arrays. What every source reads and every dissector takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One capture interface of a source: its name, libpcap link type (LINKTYPE_*) and snap length in bytes."""
+
+    name: str
+    linktype: int
+    snaplen: int = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class PacketBlock:
+    """Many packets as one buffer and one row each.
+
+    data: uint8 [bytes]; offset: int64 [n] start of each packet in data; caplen, length: int32 [n] bytes captured and on
+    the wire; time_ns: int64 [n] nanoseconds since the epoch; interface: int32 [n] index into interfaces.
+    first_number is the 1-based number of the block's first packet in its source (tshark's frame.number).
+    kernel_drops counts packets that the kernel dropped since the block before.
+    """
+
+    data: NDArray[np.uint8]
+    offset: NDArray[np.int64]
+    caplen: NDArray[np.int32]
+    length: NDArray[np.int32]
+    time_ns: NDArray[np.int64]
+    interface: NDArray[np.int32]
+    interfaces: tuple[Interface, ...]
+    first_number: int = 1
+    kernel_drops: int = 0
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Where and why a source stopped before its end, or skipped something."""
+
+    source: str
+    packet: int
+    offset: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason} at packet {self.packet}, byte {self.offset}; read as far as it goes"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a source has read, for progress bars: bytes done and bytes in all (0 when unknown)."""
+
+    done: int = 0
+    total: int = 0
+
+
+class PacketSource(Protocol):
+    """A source of packet blocks: files, standard input, a live interface.
+
+    Built inert; `read` yields blocks until the end, then `damages` holds what was wrong on the way; `close` may be
+    called at any time and ends `read` in order.
+    """
+
+    name: str
+    progress: Progress
+    damages: list[Damage]
+
+    def read(self) -> Iterator[PacketBlock]:
+        """Yield blocks in the order of the packets."""
+        ...
+
+    def close(self) -> None:
+        """Release what the source holds."""
+        ...
+
+
+@dataclass(slots=True)
+class ListSource:
+    """A source over blocks that are already in memory: the fake beside the real ones."""
+
+    blocks: list[PacketBlock]
+    name: str = "memory"
+    progress: Progress = field(default_factory=Progress)
+    damages: list[Damage] = field(default_factory=list)
+
+    def read(self) -> Iterator[PacketBlock]:
+        """Yield the blocks as they are."""
+        yield from self.blocks
+
+    def close(self) -> None:
+        """Hold nothing, release nothing."""

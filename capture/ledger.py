@@ -1,0 +1,46 @@
+"""The ledger of capture: every packet is decoded, undecodable, shed, each for a reason, or dropped by the kernel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class CaptureLedger:
+    """captured = decoded + undecodable + shed; kernel drops never reached us and are counted beside.
+
+    Reasons are short snake_case words, the same in metrics, headers and print.
+    """
+
+    captured: int = 0
+    decoded: int = 0
+    undecodable: Counter[str] = field(default_factory=Counter)
+    shed: Counter[str] = field(default_factory=Counter)
+    kernel_drops: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+    """What was not understood inside decoded packets (an unknown ether type, a cut header), by reason."""
+
+    def closes(self) -> bool:
+        """Tell whether the account adds up."""
+        return self.captured == self.decoded + self.undecodable.total() + self.shed.total()
+
+    def add(self, other: CaptureLedger) -> None:
+        """Add another ledger's counts to this one."""
+        self.captured += other.captured
+        self.decoded += other.decoded
+        self.kernel_drops += other.kernel_drops
+        self.undecodable.update(other.undecodable)
+        self.shed.update(other.shed)
+        self.notes.update(other.notes)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the ledger as plain values, for JSON."""
+        return {
+            "captured": self.captured,
+            "decoded": self.decoded,
+            "undecodable": dict(sorted(self.undecodable.items())),
+            "shed": dict(sorted(self.shed.items())),
+            "kernel_drops": self.kernel_drops,
+            "notes": dict(sorted(self.notes.items())),
+        }

@@ -1,0 +1,1 @@
+"""Forecasts in, commands out. Knows inference's Forecast and nothing else."""

@@ -1,0 +1,1 @@
+"""What runs offramp elsewhere: the network lab, service files, dashboards."""

@@ -1,0 +1,35 @@
+"""The forecast: what the model says of one link or device, one horizon ahead. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CLASSES = ("Normal", "Medium", "High")
+"""The three congestion classes, in order of their index."""
+
+QUANTILES = (0.5, 0.9, 0.99)
+"""The quantiles of the delay forecast, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What one scope (`link:NAME` or `device:LINK/ADDRESS`) will meet one horizon after window_end_ns.
+
+    probabilities: of Normal, Medium, High, summing to 1; delay_ms: the 0.5, 0.9 and 0.99 quantiles of the largest
+    queueing delay within the horizon; delay_now_ms: the virtual queue's delay at the end of the window.
+    """
+
+    scope: str
+    window_start_ns: int
+    window_end_ns: int
+    horizon_ms: int
+    probabilities: tuple[float, float, float]
+    delay_ms: tuple[float, float, float]
+    delay_now_ms: float
+    model: str
+    model_sha: str
+
+    @property
+    def congestion(self) -> str:
+        """The most probable class."""
+        return CLASSES[max(range(3), key=self.probabilities.__getitem__)]

@@ -1,0 +1,55 @@
+"""Compiled kernels: one decorator, one on-disk cache that is never stale.
+
+Numba keys its cache on the file of the outermost function only, so a change in a callee of another file would go
+unseen. Here the cache folder's name carries a hash of every kernel source of the package, so it cannot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BOUNDSCHECK = os.environ.get("OFFRAMP_BOUNDSCHECK", "") == "1"
+"""Set OFFRAMP_BOUNDSCHECK=1 to have every array access of every kernel checked (fuzzing, debugging)."""
+
+
+def cache_root() -> Path:
+    """Return the folder under which compiled kernels are kept (`$XDG_CACHE_HOME/offramp`)."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "offramp"
+
+
+@lru_cache
+def kernel_cache(package: Path) -> Path:
+    """Return the cache folder for the kernels of `package`, named after the hash of their sources."""
+    digest = hashlib.sha256(f"{sys.version}{numba.__version__}{BOUNDSCHECK}".encode())
+    for source in sorted(package.glob("*.py")):
+        text = source.read_bytes()
+        if b"@kernel" in text or b"_KERNEL_SOURCE" in text:
+            digest.update(source.name.encode() + text)
+    return cache_root() / f"kernels-{package.name}-{digest.hexdigest()[:16]}"
+
+
+def kernel(function: F) -> F:
+    """Compile `function` with Numba: no interpreter lock, cached on disk, bounds checked when asked for.
+
+    Under NUMBA_DISABLE_JIT=1 the same code runs interpreted.
+    """
+    folder = Path(function.__code__.co_filename).parent
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(kernel_cache(folder))
+    try:
+        compiled: F = numba.njit(cache=True, nogil=True, boundscheck=BOUNDSCHECK, error_model="numpy")(function)
+    finally:
+        config.CACHE_DIR = before
+    return compiled

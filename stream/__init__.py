@@ -1,0 +1,1 @@
+"""Feature batches in, windows out; composes capture, inference and decision."""
