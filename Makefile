@@ -1,0 +1,60 @@
+# offramp: `make demo` and `make test` set everything up from a fresh checkout.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(if $(shell command -v python$(v)),python$(v))) python3)
+BIN := .venv/bin
+# what the tests run for real: tshark as the reference, the servers of the recorded lab
+PACKAGES := tshark tcpdump iproute2 iputils-ping curl nginx-light mosquitto mosquitto-clients dnsmasq-base \
+	bind9-dnsutils iperf3 zstd
+PROGRAMS := tshark tcpdump ip ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/.done ## make the virtual environment with the locked packages; afterwards .venv/bin/offramp works
+
+.venv/.done: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "offramp needs Python 3.11 to 3.13; found $$($(PYTHON) --version). Name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	@echo "setting up .venv (once; a few minutes, about 2 GB)" >&2
+	@$(PYTHON) -m venv .venv || { echo "python venv is missing: install the package python3-venv, then run make again" >&2; exit 2; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+system: ## install the Debian packages that the tests run for real (needs root), or say what is missing
+	@missing=""; for p in $(PROGRAMS); do command -v $$p >/dev/null || [ -x /usr/sbin/$$p ] || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing for the tests:$$missing" >&2; \
+	  printf '#!/bin/sh\nexit 101\n' > /tmp/offramp-policy-rc.d; \
+	  [ -e /usr/sbin/policy-rc.d ] || { install -m 755 /tmp/offramp-policy-rc.d /usr/sbin/policy-rc.d; policy=made; }; \
+	  apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	  if [ "$${policy:-}" = made ]; then rm -f /usr/sbin/policy-rc.d; fi; \
+	else echo "tests that need these will be skipped, each with its reason:$$missing (Debian packages: $(PACKAGES))" >&2; fi
+
+lint: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+test: setup system lint ## everything that must hold: lint, types, tests
+	@TZ=UTC $(BIN)/python -m pytest
+
+demo: setup ## replay the sample capture: link state, decisions, ledger
+	@$(BIN)/offramp replay samples/demo.pcap.zst --site samples/site.toml
+
+bench: setup ## speeds of every stage beside tshark, dpkt and scapy on the same capture
+	@$(BIN)/python -m bench
+
+lock: ## resolve requirements.lock anew (needs uv)
+	@uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header \
+	  --no-annotate --quiet pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and caches of the checkout
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help setup system lint test demo bench lock clean

@@ -1,0 +1,133 @@
+"""The door: parses the command line, then calls one function of a stage. Heavy imports wait until they are needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from offramp_errors import OfframpError
+
+app = typer.Typer(
+    name="offramp",
+    help="Watch a link, foresee its congestion, and tell the network what to move before users feel it.\n\n"
+    "Start with: offramp replay CAPTURE.pcap",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input. Data goes to stdout, everything else to stderr.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(StrEnum):
+    """How replay writes its data."""
+
+    TABLE = "table"
+    JSONL = "jsonl"
+
+
+class Profile(StrEnum):
+    """Which feature columns are written."""
+
+    FULL = "full"
+    STREAM = "stream"
+
+
+class Preset(StrEnum):
+    """Which shape of the model is trained."""
+
+    DEFAULT = "default"
+    PAPER = "paper"
+
+
+Captures = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="pcap or pcapng, also .gz and .zst, in this order; - is stdin")
+]
+SiteFile = Annotated[Path | None, typer.Option("--site", help="site.toml: links, capacities, paths, nodes, devices")]
+
+
+@app.command(epilog="Example: offramp replay samples/demo.pcap.zst --site samples/site.toml")
+def replay(
+    files: Captures,
+    site: SiteFile = None,
+    model: Annotated[Path | None, typer.Option("--model", help="artifact folder; the shipped model otherwise")] = None,
+    form: Annotated[Format, typer.Option("--format", help="a table to read, or commands as JSON lines")] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option("--out", help="write the data here instead of standard output")] = None,
+    pace: Annotated[str, typer.Option("--pace", help="max, realtime, or N times as fast, such as 10x")] = "max",
+    strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
+    every: Annotated[
+        float, typer.Option("--every", help="seconds of capture time per line of the table", min=0.01)
+    ] = 1,
+) -> None:
+    """Replay captures through the whole pipeline: link state, forecasts, decisions, ledger."""
+    from stream.replay import ReplayOptions, run_replay
+
+    run_replay(ReplayOptions(tuple(files), site, model, form.value, out, pace, strict, every))
+
+
+@app.command(epilog="Example: offramp features capture.pcap -o features.csv")
+def features(
+    files: Captures,
+    out: Annotated[Path, typer.Option("--out", "-o", help="where to write: .csv or .parquet")],
+    profile: Annotated[
+        Profile, typer.Option("--profile", help="full: payload and text too; stream: none")
+    ] = Profile.FULL,
+    strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
+) -> None:
+    """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own."""
+    from stream.features import run_features
+
+    run_features(tuple(files), out, profile.value, strict)
+
+
+@app.command(epilog="Example: offramp train samples/train.pcap.zst --site samples/site.toml -o mymodel")
+def train(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE...]", help="captures, or traces of `seconds bytes`")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="artifact folder to write")] = Path("model"),
+    site: SiteFile = None,
+    synthetic: Annotated[int, typer.Option("--synthetic", help="made-up arrival sequences to add (seeded)", min=0)] = 0,
+    preset: Annotated[Preset, typer.Option("--preset", help="shape and hyperparameters")] = Preset.DEFAULT,
+    seed: Annotated[int, typer.Option("--seed", help="same seed, same model")] = 1,
+    epochs: Annotated[int, typer.Option("--epochs", help="the most passes over the data", min=1)] = 40,
+    thresholds: Annotated[
+        str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
+    ] = "5,25",
+) -> None:
+    """Train a model from captures and traces to an artifact folder that replay takes with --model."""
+    from stream.training import run_training
+
+    run_training(tuple(files or ()), out, site, synthetic, preset.value, seed, epochs, thresholds)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: packages, compiled kernels, shipped model, tools and privileges; say how to mend."""
+    from stream.doctor import run_doctor
+
+    raise typer.Exit(run_doctor())
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line, an interrupt ends in order."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        app()
+    except OfframpError as error:
+        print(f"offramp: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

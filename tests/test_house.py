@@ -1,0 +1,67 @@
+"""The walls of the house: which room may know which, and what may be imported at a cost."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = {"capture", "inference", "decision", "stream", "deploy", "bench", "offramp"}
+MAY_KNOW: dict[str, set[str]] = {
+    "capture": set(),
+    "inference": set(),
+    "decision": {"inference.forecast"},
+    "stream": {"capture", "inference", "decision"},
+}
+EVERYONE = {"offramp_errors", "offramp_kernels"}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("stage", sorted(MAY_KNOW))
+def test_arrows_go_one_way(stage: str) -> None:
+    sources = sorted((ROOT / stage).rglob("*.py"))
+    assert sources
+    for source in sources:
+        for name in imported(source):
+            top = name.split(".")[0]
+            if top not in STAGES or top == stage:
+                continue
+            assert any(name == known or name.startswith(known + ".") for known in MAY_KNOW[stage]), (
+                f"{source.relative_to(ROOT)} imports {name}"
+            )
+
+
+@pytest.mark.parametrize("module", ["inference.forecast", "decision.site", "decision.policy", "offramp"])
+def test_light_modules_load_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'numba', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_lock_holds_versions_and_hashes_and_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    packages = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
+    assert all("==" in line for line in packages)
+    assert lock.count("--hash=sha256:") >= len(packages)
+
+
+def test_help_does_not_wait_for_heavy_imports() -> None:
+    code = "import sys; sys.argv=['offramp','--help']\nimport offramp\ntry: offramp.main()\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('tensorflow','numba','pyarrow','scipy','pandas','numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "replay" in done.stdout
+    assert done.stdout.strip().endswith("[]")
