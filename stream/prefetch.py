@@ -1,0 +1,59 @@
+"""Run an iterator in a thread of its own, a bounded number of items ahead."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class _End:
+    """What the thread hands over last: why it ended."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def prefetch(items: Iterator[T], depth: int = 4) -> Iterator[T]:
+    """Yield `items` in order while a thread reads up to `depth` ahead; its errors are raised here.
+
+    Compiled kernels release the interpreter lock, so reading and dissecting run beside windows and model.
+    """
+    ready: queue.Queue[T | _End] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def offer(item: T | _End) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                if not offer(item):
+                    return
+        except BaseException as caught:
+            error = caught
+        offer(_End(error))
+
+    thread = threading.Thread(target=work, name="offramp-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,123 @@
+"""The table that replay prints: the link's state over time, with each command where it was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from inference.forecast import CLASSES
+from stream.timeline import LinkTimeline
+
+HEADER = f"{'time':>9}  {'link':<12} {'load up':<18} {'down':>6}  {'queue':>9}  {'forecast':<13} {'delay q90':>9}"
+BAR = "▏▎▍▌▋▊▉█"
+BAR_CELLS = 10
+
+
+def bar(share: float) -> str:
+    """Return a bar of ten cells for a share of the capacity; full at 1 and above."""
+    eighths = round(min(max(share, 0.0), 1.0) * BAR_CELLS * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (BAR[rest - 1] if rest else "")).ljust(BAR_CELLS)
+
+
+@dataclass(slots=True)
+class Row:
+    """What one line of the table sums up: all bins of a link within one interval."""
+
+    bins: int = 0
+    load_up: float = 0.0
+    load_down: float = 0.0
+    delay_ms: float = 0.0
+    p: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    q90_ms: float = 0.0
+
+    def add(self, timeline: LinkTimeline, part: slice) -> None:
+        """Add bins: loads are summed, of delay and forecast the worst is kept."""
+        self.bins += part.stop - part.start
+        self.load_up += float(timeline.load_up[part].sum())
+        self.load_down += float(timeline.load_down[part].sum())
+        self.delay_ms = max(self.delay_ms, float(timeline.delay_now_ms[part].max()))
+        worst = part.start + int(np.argmax(timeline.delay_ms[part, 1]))
+        if float(timeline.delay_ms[worst, 1]) >= self.q90_ms:
+            self.q90_ms = float(timeline.delay_ms[worst, 1])
+            normal, medium, high = timeline.probabilities[worst].tolist()
+            self.p = (normal, medium, high)
+
+
+@dataclass(slots=True)
+class Table:
+    """Prints lines through `write`: one per link and interval, and one per command."""
+
+    write: Callable[[str], None]
+    every_ns: int
+    bin_ns: int
+    begin_ns: int | None = None
+    pending: dict[tuple[int, str], Row] = field(default_factory=dict)
+    headed: bool = False
+
+    def update(self, timeline: LinkTimeline) -> None:
+        """Add closed bins of one link."""
+        if not len(timeline.time_ns):
+            return
+        if self.begin_ns is None:
+            self.begin_ns = int(timeline.time_ns[0])
+        interval = (timeline.time_ns - self.begin_ns) // self.every_ns
+        cuts = [0, *(np.flatnonzero(np.diff(interval)) + 1).tolist(), len(interval)]
+        for start, end in pairwise(cuts):
+            key = (int(interval[start]), timeline.link)
+            self.pending.setdefault(key, Row()).add(timeline, slice(start, end))
+        self._print(int(interval[-1]))
+
+    def command(self, command: Mapping[str, Any]) -> None:
+        """Print a command, after the lines of the intervals before it."""
+        self._head()
+        self.write(f"{'':>9}  {describe(command)}")
+
+    def close(self) -> None:
+        """Print what is left."""
+        self._print(None)
+
+    def _head(self) -> None:
+        if not self.headed:
+            self.write(HEADER)
+            self.headed = True
+
+    def _print(self, before: int | None) -> None:
+        for key in sorted(self.pending):
+            if before is not None and key[0] >= before:
+                break
+            self._head()
+            self.write(self._line(key, self.pending.pop(key)))
+
+    def _line(self, key: tuple[int, str], row: Row) -> str:
+        share = self.every_ns / self.bin_ns
+        up, down = row.load_up / share, row.load_down / share
+        name = CLASSES[max(range(3), key=row.p.__getitem__)]
+        return (
+            f"{key[0] * self.every_ns / 1e9:8.1f}s  {key[1]:<12} {bar(up)} {up:6.0%} {down:6.0%}"
+            f"  {row.delay_ms:6.1f} ms  {name:<7}{max(row.p):5.0%} {row.q90_ms:6.1f} ms"
+        )
+
+
+def describe(command: Mapping[str, Any]) -> str:
+    """Return one readable line for a command's body."""
+    action = command["action"]
+    reason = command["reason"]
+    kind = action["type"] if isinstance(action, Mapping) else str(action)
+    high = reason["probabilities"]["High"] if isinstance(reason["probabilities"], Mapping) else 0.0
+    detail = target(action) if isinstance(action, Mapping) else ""
+    return f"▶ {command['phase']:<7} {kind:<8} {command['scope']} {detail} [{command['mode']}, P(High) {high:.0%}]"
+
+
+def target(action: Mapping[str, Any]) -> str:
+    """Return what an action moves, and where to."""
+    flows = action.get("flows") or []
+    if flows:
+        return f"{len(flows)} flow{'s' if len(flows) > 1 else ''} -> {action.get('path', '?')}"
+    if "to" in action:
+        return f"{action.get('device', '')} {action.get('from', '')} -> {action['to']}"
+    return ""

@@ -1,0 +1,24 @@
+"""The timeline of a link: what the pipeline saw and foresaw, bin by bin, for tables and pictures."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class LinkTimeline(NamedTuple):
+    """Closed bins of one link, in order of time.
+
+    time_ns: int64 [n] end of the bin; load_up, load_down: float32 [n] share of the capacity; delay_now_ms: float32 [n]
+    virtual queue's delay at the end of the bin; probabilities: float32 [n, 3]; delay_ms: float32 [n, 3] quantiles.
+    """
+
+    link: str
+    time_ns: NDArray[np.int64]
+    load_up: NDArray[np.float32]
+    load_down: NDArray[np.float32]
+    delay_now_ms: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    delay_ms: NDArray[np.float32]
