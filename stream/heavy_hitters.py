@@ -1,0 +1,135 @@
+"""Heavy hitters: the flows that carry most of the link now, in bounded memory.
+
+Space-Saving (Metwally, Agrawal, El Abbadi 2005) over bytes, with forward exponential decay (Cormode et al. 2009): a
+byte counts 2^(age in bins / half-life) when it comes, all counters are scaled down together from time to time. A
+counter is never below the flow's true decayed bytes, and above it by at most total / COUNTERS.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp_kernels import kernel
+
+COUNTERS = 128
+TOP = 8
+KEY = 6  # source high and low, destination high and low, protocol, ports
+INDEX = 512  # slots of the hint table, a power of two
+HALF_LIFE_BINS = 100.0
+RESCALE_BINS = 4_000  # 2^40: far from the end of float64, and rare
+
+
+class HeavyHitters(NamedTuple):
+    """The counters. A plain tuple of arrays, so that kernels take it as one argument.
+
+    key: int64 [COUNTERS, KEY]; weight, error: float64 [COUNTERS] in scaled bytes; hint: int16 [INDEX]; total: float64 [1]
+    scaled bytes in all; clock: int64 [2] (bin of scale 1, counters used).
+    """
+
+    key: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    error: NDArray[np.float64]
+    hint: NDArray[np.int16]
+    total: NDArray[np.float64]
+    clock: NDArray[np.int64]
+
+
+def new_heavy_hitters() -> HeavyHitters:
+    """Return empty counters."""
+    return HeavyHitters(
+        np.zeros((COUNTERS, KEY), np.int64),
+        np.zeros(COUNTERS),
+        np.zeros(COUNTERS),
+        np.zeros(INDEX, np.int16),
+        np.zeros(1),
+        np.zeros(2, np.int64),
+    )
+
+
+@kernel
+def same_key(table: NDArray[np.int64], row: int, key: NDArray[np.int64]) -> bool:
+    """Tell whether a counter belongs to `key`."""
+    for i in range(KEY):
+        if table[row, i] != key[i]:
+            return False
+    return True
+
+
+@kernel
+def hash_key(key: NDArray[np.int64]) -> int:
+    """Mix a key into a slot of the hint table."""
+    h = np.uint64(1469598103934665603)
+    for i in range(KEY):
+        h = (h ^ np.uint64(key[i])) * np.uint64(1099511628211)
+        h ^= h >> np.uint64(29)
+    return np.int64(h & np.uint64(INDEX - 1))
+
+
+@kernel
+def scale_at(hitters: HeavyHitters, bin_number: int) -> float:
+    """Return what a byte of `bin_number` counts, scaling all counters down first where the exponent has grown."""
+    clock = hitters.clock
+    age = bin_number - clock[0]
+    if age > RESCALE_BINS or clock[1] == 0:
+        factor = 0.5 ** (age / HALF_LIFE_BINS) if clock[1] > 0 else 0.0
+        hitters.weight[:] *= factor
+        hitters.error[:] *= factor
+        hitters.total[:] *= factor
+        clock[0] = bin_number
+        age = 0
+    return 2.0 ** (age / HALF_LIFE_BINS)
+
+
+@kernel
+def add(hitters: HeavyHitters, key: NDArray[np.int64], weight: float) -> None:
+    """Count `weight` scaled bytes of the flow `key`, taking over the smallest counter where it has none."""
+    hitters.total[0] += weight
+    slot = hash_key(key)
+    row = np.int64(hitters.hint[slot])
+    used = hitters.clock[1]
+    if row < used and same_key(hitters.key, row, key):
+        hitters.weight[row] += weight
+        return
+    row = -1
+    for i in range(used):
+        if hitters.key[i, 5] == key[5] and same_key(hitters.key, i, key):
+            row = i
+            break
+    if row < 0:
+        if used < COUNTERS:
+            row = used
+            hitters.clock[1] = used + 1
+        else:
+            row = np.argmin(hitters.weight)
+            hitters.error[row] = hitters.weight[row]
+        hitters.key[row, :] = key
+    hitters.weight[row] += weight
+    hitters.hint[slot] = row
+
+
+@kernel
+def top(hitters: HeavyHitters, scale: float, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+    """Write the TOP heaviest flows, heaviest first: keys int64 [TOP, KEY], weights float64 [TOP] in decayed bytes.
+
+    Only what a flow has for certain (its counter less the counter's error) is told; unused places are 0.
+    """
+    used = hitters.clock[1]
+    weights[:] = 0.0
+    for i in range(used):
+        sure = (hitters.weight[i] - hitters.error[i]) / scale
+        if sure <= weights[TOP - 1]:
+            continue
+        place = TOP - 1
+        while place > 0 and weights[place - 1] < sure:
+            weights[place] = weights[place - 1]
+            keys[place, :] = keys[place - 1, :]
+            place -= 1
+        weights[place] = sure
+        keys[place, :] = hitters.key[i, :]
+
+
+RATE_SECONDS_IN_BINS = HALF_LIFE_BINS / float(np.log(2.0))
+"""Decayed bytes over this many bins are a rate: the mean age of a decayed byte."""
