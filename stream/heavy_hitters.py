@@ -25,8 +25,8 @@ RESCALE_BINS = 4_000  # 2^40: far from the end of float64, and rare
 class HeavyHitters(NamedTuple):
     """The counters. A plain tuple of arrays, so that kernels take it as one argument.
 
-    key: int64 [COUNTERS, KEY]; weight, error: float64 [COUNTERS] in scaled bytes; hint: int16 [INDEX]; total: float64 [1]
-    scaled bytes in all; clock: int64 [2] (bin of scale 1, counters used).
+    key: int64 [COUNTERS, KEY]; weight, error: float64 [COUNTERS] in scaled bytes; hint: int16 [INDEX]; total: float64
+    [1] scaled bytes in all; clock: int64 [2] (bin of scale 1, counters used).
     """
 
     key: NDArray[np.int64]
@@ -52,7 +52,7 @@ def new_heavy_hitters() -> HeavyHitters:
 @kernel
 def same_key(table: NDArray[np.int64], row: int, key: NDArray[np.int64]) -> bool:
     """Tell whether a counter belongs to `key`."""
-    for i in range(KEY):
+    for i in range(KEY):  # noqa: SIM110 - kernels know no generators
         if table[row, i] != key[i]:
             return False
     return True

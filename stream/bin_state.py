@@ -1,0 +1,130 @@
+"""The state of the open bins as plain arrays: small, serialisable, and what the kernels take as one argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.channels import CHANNELS, Counter
+from stream.heavy_hitters import KEY, TOP, HeavyHitters, new_heavy_hitters
+
+DEVICE_SLOTS = 32
+SERIES = DEVICE_SLOTS + 1
+OPEN = 16
+"""Bins that may be open at once."""
+
+OUT_ROWS = 6_000
+OUT_GUARD = SERIES * (64 + OPEN + 2)
+"""What one packet may close at most: every series, its silence and the open bins."""
+
+NEXT, NEWEST, QUEUE_BIN, LATE, ROWS, UNTRACKED, HITS, CLOCKS = range(8)
+"""Places in `BinState.clock`: next bin to close, newest time ns, (spare), rows late, rows seen, rows of devices for which there
+was no place, devices evicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkShape:
+    """What the bins need of a link: capacities in bit/s, the virtual buffer in bytes (None: no limit), networks behind it.
+
+    A packet from inside the networks goes up, one into them down; without networks all go up.
+    """
+
+    capacity_up_bps: float
+    capacity_down_bps: float
+    buffer_bytes: float | None = None
+    networks: tuple[str, ...] = ()
+
+
+class BinState(NamedTuple):
+    """Open bins, series and virtual queues.
+
+    clock: int64 [CLOCKS]; counters: float64 [OPEN, SERIES, Counter]; key: int64 [SERIES, 2] device address; alive: int8
+    [SERIES] (0 silent, 1 running, 2 begins); first, last, last_ns: int64 [SERIES]; slow: float64 running load; rate: float64
+    decayed bytes; hint: int16 [256]; shape: float64 [4] ns per byte up, down, buffer up, down in ns; wait: float64 [2] ns;
+    queue_ns: int64 [2]; per open bin and direction bin_wait, bin_queue_ns, peak [OPEN, 2], overflow [OPEN];
+    closing_wait, closing_ns: [2] the queues as of the last closed bin.
+    """
+
+    clock: NDArray[np.int64]
+    counters: NDArray[np.float64]
+    key: NDArray[np.int64]
+    alive: NDArray[np.int8]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    last_ns: NDArray[np.int64]
+    slow: NDArray[np.float64]
+    rate: NDArray[np.float64]
+    hint: NDArray[np.int16]
+    shape: NDArray[np.float64]
+    wait: NDArray[np.float64]
+    queue_ns: NDArray[np.int64]
+    bin_wait: NDArray[np.float64]
+    bin_queue_ns: NDArray[np.int64]
+    peak: NDArray[np.float64]
+    overflow: NDArray[np.float64]
+    closing_wait: NDArray[np.float64]
+    closing_ns: NDArray[np.int64]
+
+
+class BinOut(NamedTuple):
+    """Where closed bins are written: used: int64 [1] rows, then the arrays of `stream.bins.ClosedBins`."""
+
+    used: NDArray[np.int64]
+    bin_number: NDArray[np.int64]
+    series: NDArray[np.int32]
+    fresh: NDArray[np.uint8]
+    key: NDArray[np.int64]
+    x: NDArray[np.float32]
+    rate_bps: NDArray[np.float64]
+    load: NDArray[np.float32]
+    delay_ms: NDArray[np.float32]
+    flow_key: NDArray[np.int64]
+    flow_rate_bps: NDArray[np.float64]
+
+
+def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
+    """Return empty bins for a link."""
+    up, down = 8e9 / shape.capacity_up_bps, 8e9 / shape.capacity_down_bps
+    limit = float("inf") if shape.buffer_bytes is None else float(shape.buffer_bytes)
+    state = BinState(
+        clock=np.zeros(CLOCKS, np.int64),
+        counters=np.zeros((OPEN, SERIES, len(Counter))),
+        key=np.zeros((SERIES, 2), np.int64),
+        alive=np.zeros(SERIES, np.int8),
+        first=np.zeros(SERIES, np.int64),
+        last=np.full(SERIES, -1, np.int64),
+        last_ns=np.zeros(SERIES, np.int64),
+        slow=np.zeros(SERIES),
+        rate=np.zeros(SERIES),
+        hint=np.zeros(256, np.int16),
+        shape=np.array([up, down, limit * up, limit * down]),
+        wait=np.zeros(2),
+        queue_ns=np.zeros(2, np.int64),
+        bin_wait=np.full((OPEN, 2), -1.0),
+        bin_queue_ns=np.zeros((OPEN, 2), np.int64),
+        peak=np.zeros((OPEN, 2)),
+        overflow=np.zeros(OPEN),
+        closing_wait=np.zeros(2),
+        closing_ns=np.zeros(2, np.int64),
+    )
+    return state, new_heavy_hitters()
+
+
+def new_bin_out() -> BinOut:
+    """Return room for OUT_ROWS closed bins."""
+    return BinOut(
+        used=np.zeros(1, np.int64),
+        bin_number=np.zeros(OUT_ROWS, np.int64),
+        series=np.zeros(OUT_ROWS, np.int32),
+        fresh=np.zeros(OUT_ROWS, np.uint8),
+        key=np.zeros((OUT_ROWS, 2), np.int64),
+        x=np.zeros((OUT_ROWS, len(CHANNELS)), np.float32),
+        rate_bps=np.zeros(OUT_ROWS),
+        load=np.zeros((OUT_ROWS, 2), np.float32),
+        delay_ms=np.zeros((OUT_ROWS, 2), np.float32),
+        flow_key=np.zeros((OUT_ROWS, TOP, KEY), np.int64),
+        flow_rate_bps=np.zeros((OUT_ROWS, TOP)),
+    )

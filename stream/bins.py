@@ -1,0 +1,254 @@
+"""Bins: packets into 10 ms slices of event time, per link and per device, in one compiled pass.
+
+Series 0 is the link; the others are its devices. A bin closes when the newest packet's time has passed its end by the
+allowed lateness. Closed bins come out as arrays, the bins in order, the link's row first in each bin. What comes out
+depends on the packets alone, never on how they were cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp_kernels import kernel
+from stream.bin_state import (
+    DEVICE_SLOTS,
+    HITS,
+    LATE,
+    NEXT,
+    OPEN,
+    OUT_GUARD,
+    OUT_ROWS,
+    ROWS,
+    SERIES,
+    UNTRACKED,
+    BinOut,
+    BinState,
+    LinkShape,
+    new_bin_out,
+    new_bin_state,
+)
+from stream.channels import BIN_NS
+from stream.close_bins import close_until
+from stream.heavy_hitters import KEY, HeavyHitters, add, scale_at
+from stream.packets import IPV4_MAPPED, Packets
+from stream.virtual_queue import drained
+
+FIRST_MARK_AT = 4
+MARK_COUNT = 12
+"""As in stream.channels; a kernel wants plain numbers, and a test holds them equal."""
+
+RTT_SUM, RTT_COUNT, GAP = 16, 17, 18
+NEWEST, QUEUE_BIN = 1, 2
+
+
+@kernel
+def inside(address_high: int, address_low: int, networks: NDArray[np.int64]) -> bool:
+    """Tell whether an address lies in one of the networks (int64 [n, 4]: network high, low, mask high, low)."""
+    for i in range(len(networks)):
+        if (address_high & networks[i, 2]) == networks[i, 0] and (address_low & networks[i, 3]) == networks[i, 1]:
+            return True
+    return False
+
+
+@kernel
+def device_series(state: BinState, high: int, low: int, bin_number: int) -> int:
+    """Return the series of a device, giving it the idlest place where all are taken; -1 where none is free."""
+    mixed = np.uint64(high) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(low) * np.uint64(0xC2B2AE3D27D4EB4F)
+    hint = np.int64(mixed >> np.uint64(56))
+    series = state.hint[hint]
+    if series > 0 and state.key[series, 0] == high and state.key[series, 1] == low:
+        return np.int64(series)
+    idlest, since = 0, np.int64(2**62)
+    for s in range(1, SERIES):
+        if state.key[s, 0] == high and state.key[s, 1] == low:
+            state.hint[hint] = s
+            return s
+        if state.last[s] < since:
+            idlest, since = s, state.last[s]
+    if since >= state.clock[NEXT]:
+        return -1
+    if state.key[idlest, 1] != 0 or state.key[idlest, 0] != 0:
+        state.clock[HITS] += 1
+    state.key[idlest, 0], state.key[idlest, 1] = high, low
+    state.alive[idlest] = 0
+    state.rate[idlest] = 0.0
+    state.slow[idlest] = 0.0
+    state.last_ns[idlest] = 0
+    state.hint[hint] = idlest
+    return idlest
+
+
+@kernel
+def count(state: BinState, series: int, row: int, packets: Packets, bin_number: int, down: int) -> None:
+    """Add a packet to its bin of one series."""
+    if state.alive[series] == 0:
+        state.alive[series] = 2  # its next closed bin begins a fresh series
+        state.first[series] = bin_number
+        state.last[series] = bin_number
+        state.slow[series] = 0.0
+    elif bin_number < state.first[series] and state.alive[series] == 2:
+        state.first[series] = bin_number
+    if bin_number > state.last[series]:
+        state.last[series] = bin_number
+    counters = state.counters[bin_number % OPEN, series]
+    counters[down] += 1.0
+    counters[2 + down] += packets.size[row]
+    marks = packets.marks[row]
+    at = FIRST_MARK_AT
+    while marks:
+        if marks & 1:
+            counters[at] += 1.0
+        marks >>= 1
+        at += 1
+    if not np.isnan(packets.rtt_ms[row]):
+        counters[RTT_SUM] += packets.rtt_ms[row]
+        counters[RTT_COUNT] += 1.0
+    now = packets.time_ns[row]
+    if state.last_ns[series] > 0 and now - state.last_ns[series] > counters[GAP]:
+        counters[GAP] = now - state.last_ns[series]
+    if now > state.last_ns[series]:
+        state.last_ns[series] = now
+
+
+@kernel
+def enqueue(state: BinState, now_ns: int, size: int, down: int) -> None:
+    """Let a packet pass its direction's virtual queue; one that comes late passes it with its predecessor."""
+    now = max(now_ns, state.queue_ns[down])
+    wait = drained(state.wait[down], now - state.queue_ns[down])
+    place = (now // BIN_NS) % OPEN
+    service = size * state.shape[down]
+    if wait > state.peak[place, down]:
+        state.peak[place, down] = wait
+    if wait + service > state.shape[2 + down] and wait > 0.0:
+        state.overflow[place] += 1.0
+    else:
+        wait += service
+    state.wait[down] = wait
+    state.queue_ns[down] = now
+    state.bin_wait[place, down] = wait
+    state.bin_queue_ns[place, down] = now
+
+
+@kernel
+def accumulate(
+    state: BinState,
+    hitters: HeavyHitters,
+    networks: NDArray[np.int64],
+    lateness_ns: int,
+    packets: Packets,
+    start: int,
+    out: BinOut,
+) -> int:
+    """Count packets from row `start`; return the row at which `out` became full, or the number of rows."""
+    clock = state.clock
+    key = np.empty(KEY, np.int64)
+    for row in range(start, len(packets.time_ns)):
+        now = packets.time_ns[row]
+        bin_number = now // BIN_NS
+        if clock[NEWEST] == 0:
+            clock[NEWEST] = now
+            clock[NEXT] = (now - lateness_ns) // BIN_NS
+            state.queue_ns[:] = clock[NEXT] * BIN_NS
+            state.closing_ns[:] = clock[NEXT] * BIN_NS
+        if now > clock[NEWEST]:
+            until = (now - lateness_ns) // BIN_NS
+            if until > clock[NEXT]:
+                if out.used[0] + OUT_GUARD > OUT_ROWS:
+                    return row
+                close_until(state, hitters, until, out)
+            clock[NEWEST] = now
+        clock[ROWS] += 1
+        if bin_number < clock[NEXT]:
+            clock[LATE] += 1
+            continue
+        a = packets.address[row]
+        down, at = 0, 0
+        if len(networks) > 0 and not inside(a[0], a[1], networks) and inside(a[2], a[3], networks):
+            down, at = 1, 2
+        enqueue(state, now, packets.size[row], down)
+        count(state, 0, row, packets, bin_number, down)
+        if a[1] == 0 and a[0] == 0:
+            continue
+        if len(networks) == 0 or inside(a[at], a[at + 1], networks):
+            series = device_series(state, a[at], a[at + 1], bin_number)
+            if series > 0:
+                count(state, series, row, packets, bin_number, down)
+            else:
+                clock[UNTRACKED] += 1
+        key[:4] = a
+        key[4], key[5] = packets.protocol[row], packets.ports[row]
+        add(hitters, key, packets.size[row] * scale_at(hitters, bin_number))
+    return len(packets.time_ns)
+
+
+class ClosedBins(NamedTuple):
+    """Closed bins of link and devices, ordered by bin, the link first in each.
+
+    bin_number: int64 [n] (start ns over BIN_NS); series: int32 [n], 0 the link; fresh: bool [n], the series begins here;
+    key: int64 [n, 2] the device's address; x: float32 [n, F] raw channels; rate_bps: float64 [n], decayed;
+    load: float32 [n, 2] up, down; delay_ms: float32 [n, 2] (virtual delay at the bin's end, largest of the bin);
+    flow_key: int64 [n, TOP, KEY], flow_rate_bps: float64 [n, TOP], of link rows only.
+    """
+
+    bin_number: NDArray[np.int64]
+    series: NDArray[np.int32]
+    fresh: NDArray[np.uint8]
+    key: NDArray[np.int64]
+    x: NDArray[np.float32]
+    rate_bps: NDArray[np.float64]
+    load: NDArray[np.float32]
+    delay_ms: NDArray[np.float32]
+    flow_key: NDArray[np.int64]
+    flow_rate_bps: NDArray[np.float64]
+
+
+class Bins:
+    """The open bins of one link and its devices."""
+
+    def __init__(self, shape: LinkShape, lateness_ms: int = 20) -> None:
+        """Build empty bins. Raises ValueError where the lateness needs more than the open bins there is room for."""
+        if not 0 <= lateness_ms * 1_000_000 <= (OPEN - 2) * BIN_NS:
+            raise ValueError(f"lateness {lateness_ms} ms: give 0 to {(OPEN - 2) * BIN_NS // 1_000_000} ms")
+        self.lateness_ns = lateness_ms * 1_000_000
+        self.networks = network_table(shape.networks)
+        self.state, self.hitters = new_bin_state(shape)
+        self.out = new_bin_out()
+
+    def update(self, packets: Packets) -> Iterator[ClosedBins]:
+        """Count packets and yield the bins they close; each yield is overwritten by the next."""
+        row = 0
+        while row < len(packets.time_ns):
+            row = accumulate(self.state, self.hitters, self.networks, self.lateness_ns, packets, row, self.out)
+            yield from self._drain()
+
+    def close(self) -> Iterator[ClosedBins]:
+        """Close all open bins: the end of the input."""
+        if self.state.clock[NEWEST]:
+            close_until(self.state, self.hitters, int(self.state.clock[NEWEST]) // BIN_NS + 1, self.out)
+            yield from self._drain()
+
+    def _drain(self) -> Iterator[ClosedBins]:
+        used = int(self.out.used[0])
+        self.out.used[0] = 0
+        if used:
+            yield ClosedBins(*(array[:used] for array in self.out[1:]))
+
+
+def network_table(networks: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return networks as int64 [n, 4]: network high, low, mask high, low, IPv4 as IPv4-mapped IPv6."""
+    rows = []
+    for text in networks:
+        net: IPv4Network | IPv6Network = ip_network(text, strict=False)
+        number, mask = int(net.network_address), int(net.netmask)
+        if net.version == 4:
+            number, mask = number | IPV4_MAPPED, mask | (2**128 - 2**32)
+        rows.append([number >> 64, number & (2**64 - 1), mask >> 64, mask & (2**64 - 1)])
+    return np.array(rows, np.uint64).reshape(-1, 4).view(np.int64)
+
+
+__all__ = ["DEVICE_SLOTS", "Bins", "ClosedBins", "LinkShape"]

@@ -1,0 +1,131 @@
+"""The closing of bins: counters into channels, link first, then each device that is not silent."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp_kernels import kernel
+from stream.bin_state import NEXT, OPEN, SERIES, BinOut, BinState
+from stream.channels import BIN_NS, WINDOW_BINS
+from stream.heavy_hitters import HALF_LIFE_BINS, RATE_SECONDS_IN_BINS, HeavyHitters, scale_at, top
+from stream.virtual_queue import drained
+
+DECAY = 0.5 ** (1.0 / HALF_LIFE_BINS)
+SLOW = 1.0 / 32.0
+NS_PER_MS = 1e6
+MTU = 1500.0
+RATE_FACTOR = 8e9 / BIN_NS / RATE_SECONDS_IN_BINS
+"""Decayed bytes to bit/s."""
+
+SHARED = 21
+"""The first shared channel (stream.channels.TABLE); a test holds it."""
+
+
+@kernel
+def log1p_ratio(value: float) -> float:
+    """Compress a count; an empty bin, the usual case, costs nothing."""
+    return np.log1p(value) if value > 0.0 else 0.0
+
+
+@kernel
+def own_channels(state: BinState, series: int, counters: NDArray[np.float64], x: NDArray[np.float32]) -> None:
+    """Write the channels of one series that are its own (0 to 20 of stream.channels.TABLE)."""
+    load_up = counters[2] * state.shape[0] / BIN_NS
+    load_down = counters[3] * state.shape[1] / BIN_NS
+    state.slow[series] += SLOW * (max(load_up, load_down) - state.slow[series])
+    state.rate[series] += counters[2] + counters[3]
+    x[0] = log1p_ratio(load_up)
+    x[1] = log1p_ratio(load_down)
+    x[2] = state.slow[series]
+    x[3] = log1p_ratio(counters[0])
+    x[4] = log1p_ratio(counters[1])
+    x[5] = counters[2] / counters[0] / MTU if counters[0] > 0 else 0.0
+    x[6] = counters[3] / counters[1] / MTU if counters[1] > 0 else 0.0
+    x[7] = min(counters[18] / BIN_NS, 4.0)
+    for i in range(12):
+        x[8 + i] = log1p_ratio(counters[4 + i])
+    x[20] = np.log1p(counters[16] / counters[17]) if counters[17] > 0 else np.nan
+
+
+@kernel
+def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], delay_ms: NDArray[np.float32]) -> None:
+    """Write the shared channels of a bin and the link's delay (at its end, largest)."""
+    place = bin_number % OPEN
+    end = (bin_number + 1) * BIN_NS
+    now, peak = 0.0, 0.0
+    for side in range(2):
+        start_wait = drained(state.closing_wait[side], end - BIN_NS - state.closing_ns[side])
+        if state.bin_wait[place, side] >= 0.0:
+            state.closing_wait[side] = state.bin_wait[place, side]
+            state.closing_ns[side] = state.bin_queue_ns[place, side]
+        left = drained(state.closing_wait[side], end - state.closing_ns[side]) / NS_PER_MS
+        x[SHARED + side] = log1p_ratio(left)
+        now = max(now, left)
+        peak = max(peak, max(start_wait, state.peak[place, side]) / NS_PER_MS)
+    delay_ms[0] = now
+    delay_ms[1] = max(peak, now)
+    x[SHARED + 2] = log1p_ratio(delay_ms[1])
+    x[SHARED + 3] = log1p_ratio(state.overflow[place])
+    limit = state.shape[2] / NS_PER_MS
+    x[SHARED + 4] = np.log1p(limit) if np.isfinite(limit) else np.nan
+    state.bin_wait[place, :] = -1.0
+    state.peak[place, :] = 0.0
+    state.overflow[place] = 0.0
+
+
+@kernel
+def close_series(state: BinState, bin_number: int, series: int, link_row: int, out: BinOut) -> None:
+    """Write one row: a series' closed bin."""
+    row = out.used[0]
+    out.used[0] = row + 1
+    counters = state.counters[bin_number % OPEN, series]
+    out.bin_number[row] = bin_number
+    out.series[row] = series
+    out.fresh[row] = 1 if state.alive[series] == 2 else 0
+    state.alive[series] = 1
+    out.key[row, 0], out.key[row, 1] = state.key[series, 0], state.key[series, 1]
+    own_channels(state, series, counters, out.x[row])
+    out.rate_bps[row] = state.rate[series] * RATE_FACTOR
+    out.load[row, 0] = counters[2] * state.shape[0] / BIN_NS
+    out.load[row, 1] = counters[3] * state.shape[1] / BIN_NS
+    if series > 0:
+        out.x[row, SHARED:] = out.x[link_row, SHARED:]
+        out.delay_ms[row, :] = out.delay_ms[link_row, :]
+    counters[:] = 0.0
+
+
+@kernel
+def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinOut) -> None:
+    """Write the rows of one bin: the link, then its devices."""
+    link_row = out.used[0]
+    queue_channels(state, bin_number, out.x[link_row], out.delay_ms[link_row])
+    close_series(state, bin_number, 0, link_row, out)
+    top(hitters, scale_at(hitters, bin_number), out.flow_key[link_row], out.flow_rate_bps[link_row])
+    out.flow_rate_bps[link_row] *= RATE_FACTOR
+    for series in range(1, SERIES):
+        if state.alive[series] == 0 or bin_number < state.first[series]:
+            continue
+        if bin_number > state.last[series] + WINDOW_BINS:
+            state.alive[series] = 0
+        else:
+            close_series(state, bin_number, series, link_row, out)
+    for series in range(SERIES):
+        state.rate[series] *= DECAY
+
+
+@kernel
+def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> None:
+    """Close the bins before `until`; a silence beyond the window ends all series and is skipped."""
+    clock = state.clock
+    while clock[NEXT] < until:
+        bin_number = clock[NEXT]
+        if state.alive[0] != 0 and bin_number > state.last[0] + WINDOW_BINS:
+            state.alive[:] = 0
+        if state.alive[0] == 0:
+            state.rate[:] *= DECAY ** (until - bin_number)
+            clock[NEXT] = until
+            return
+        if bin_number >= state.first[0]:
+            close_bin(state, hitters, bin_number, out)
+        clock[NEXT] = bin_number + 1
