@@ -54,7 +54,8 @@ def new_table(rows: int) -> Table:
 @kernel
 def has_room(out: Table) -> bool:
     """Tell whether any packet's findings still fit; kernels ask before each row and end the batch if not."""
-    return out.cursor[0] + EXTRA_RESERVE <= out.extra_row.shape[0] and out.cursor[1] + TEXT_RESERVE <= out.text.shape[0]
+    extras, text = out.cursor[0] + EXTRA_RESERVE, out.cursor[1] + TEXT_RESERVE
+    return bool(extras <= out.extra_row.shape[0] and text <= out.text.shape[0])
 
 
 @kernel

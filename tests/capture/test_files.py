@@ -1,0 +1,217 @@
+"""Sources over files: every format and packing gives the same packets, and bad input ends in words."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capture.block import PacketSource
+from capture.files import open_captures
+from offramp_errors import InputError
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"
+PACKETS = [(1_700_000_000_000_000_000 + i * 1_234_567_000, bytes([i % 256]) * (60 + i % 50), 1500) for i in range(300)]
+
+
+def pcap(order: str = "<", nano: bool = False, snaplen: int = 65535) -> bytes:
+    out = [struct.pack(f"{order}IHHiIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, snaplen, 1)]
+    for time_ns, data, length in PACKETS:
+        fraction = time_ns % 10**9 if nano else time_ns % 10**9 // 1000
+        out.append(struct.pack(f"{order}IIII", time_ns // 10**9, fraction, len(data), length) + data)
+    return b"".join(out)
+
+
+def ng_block(order: str, kind: int, body: bytes) -> bytes:
+    body += bytes(-len(body) % 4)
+    return struct.pack(f"{order}II", kind, 12 + len(body)) + body + struct.pack(f"{order}I", 12 + len(body))
+
+
+def pcapng(order: str = "<", sections: int = 1) -> bytes:
+    """Packets over two interfaces: microseconds on the first, nanoseconds (if_tsresol 9) on the second."""
+    out = []
+    share = len(PACKETS) // sections
+    for section in range(sections):
+        out.append(ng_block(order, 0x0A0D0D0A, struct.pack(f"{order}IHHq", 0x1A2B3C4D, 1, 0, -1)))
+        out.append(ng_block(order, 1, struct.pack(f"{order}HHI", 1, 0, 65535)))
+        options = struct.pack(f"{order}HH4s", 2, 4, b"eth7") + struct.pack(f"{order}HHB3xHH", 9, 1, 9, 0, 0)
+        out.append(ng_block(order, 1, struct.pack(f"{order}HHI", 1, 0, 65535) + options))
+        out.append(ng_block(order, 0xBAD, b"unknown block"))
+        for i, (time_ns, data, length) in enumerate(PACKETS[section * share : (section + 1) * share]):
+            ticks = time_ns if i % 2 else time_ns // 1000
+            head = struct.pack(f"{order}IIIII", i % 2, ticks >> 32, ticks & 0xFFFFFFFF, len(data), length)
+            out.append(ng_block(order, 6, head + data))
+    return b"".join(out)
+
+
+FORMS = {
+    "pcap": pcap(), "pcap-big": pcap(">"), "pcap-nano": pcap(nano=True), "pcap-big-nano": pcap(">", nano=True),
+    "pcapng": pcapng(), "pcapng-big": pcapng(">"), "pcapng-sections": pcapng(sections=3),
+}  # fmt: skip
+PACKINGS = {
+    "plain": lambda data: data,
+    "gzip": gzip.compress,
+    "gzip-members": lambda data: gzip.compress(data[:999]) + gzip.compress(data[999:]),
+    "zstd": lambda data: zstandard.ZstdCompressor().compress(data),
+}
+
+
+def packets(source: PacketSource) -> list[tuple[int, bytes, int]]:
+    found = []
+    number = 1
+    for block in source.read():
+        assert block.first_number == number
+        number += len(block)
+        for i in range(len(block)):
+            start = block.offset[i]
+            found.append(
+                (int(block.time_ns[i]), block.data[start : start + block.caplen[i]].tobytes(), block.length[i])
+            )
+    return found
+
+
+@pytest.mark.parametrize("packing", sorted(PACKINGS))
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_every_form_gives_the_same_packets(form: str, packing: str, tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(PACKINGS[packing](FORMS[form]))
+    source = open_captures([str(path)], block_packets=64)
+    assert packets(source) == PACKETS
+    assert source.damages == []
+    assert source.progress.done == source.progress.total == path.stat().st_size
+
+
+def test_interfaces_have_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "capture.pcapng"
+    path.write_bytes(pcapng(sections=2))
+    blocks = list(open_captures([str(path)]).read())
+    assert [interface.name for interface in blocks[-1].interfaces] == ["interface 0", "eth7", "interface 2", "eth7"]
+    assert set(np.concatenate([block.interface for block in blocks]).tolist()) == {0, 1, 2, 3}
+
+
+def test_several_files_run_on(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(FORMS["pcap" if name == "a" else "pcapng"])
+    source = open_captures([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert packets(source) == PACKETS * 2
+
+
+def test_standard_input_in_dribbles() -> None:
+    code = "from capture.files import open_captures\nprint(sum(len(b) for b in open_captures(['-']).read()))"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        for start in range(0, len(FORMS["pcap"]), 1000):
+            process.stdin.write(FORMS["pcap"][start : start + 1000])
+            process.stdin.flush()
+        out, _ = process.communicate()
+    assert int(out) == len(PACKETS)
+
+
+CUT = FORMS["pcap"][:10_007]
+ABSURD = FORMS["pcap"][:24] + struct.pack("<IIII", 1, 1, 0x7FFFFFFF, 60) + bytes(99)
+DAMAGED = {
+    "cut packet": (CUT, "middle of a packet"),
+    "cut block": (FORMS["pcapng"][:10_007], "middle of a packet"),
+    "absurd length": (ABSURD, "length that no capture has"),
+    "absurd block": (FORMS["pcapng"][:28] + struct.pack("<II", 6, 7) + bytes(99), "length that no capture has"),
+    "cut gzip": (gzip.compress(FORMS["pcap"])[:3000], "gzip data end early"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGED))
+def test_damage_is_read_as_far_as_it_goes(name: str, tmp_path: Path) -> None:
+    data, reason = DAMAGED[name]
+    path = tmp_path / "capture"
+    path.write_bytes(data)
+    source = open_captures([str(path)])
+    found = packets(source)
+    assert found == PACKETS[: len(found)]
+    assert len(source.damages) == 1
+    assert reason in source.damages[0].reason
+    assert source.damages[0].packet == len(found) + 1
+
+
+REFUSED = {
+    "empty": (b"", "is empty"),
+    "text": (b"hello, this is not a capture\n" * 3, "is no capture"),
+    "cut header": (FORMS["pcap"][:11], "within its pcap header"),
+    "cut section": (FORMS["pcapng"][:20], "within its pcapng header"),
+    "damaged gzip": (b"\x1f\x8b\x08\x00" + b"\xff" * 30, "is empty"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_is_no_capture_is_refused(name: str, tmp_path: Path) -> None:
+    data, reason = REFUSED[name]
+    path = tmp_path / "capture"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="capture: ") as caught:
+        packets(open_captures([str(path)]))
+    assert reason in str(caught.value) or "packed data" in str(caught.value)
+
+
+def test_missing_and_directory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        open_captures([str(tmp_path / "none")])
+    with pytest.raises(InputError, match="is a directory"):
+        open_captures([str(tmp_path)])
+
+
+def test_unreadable_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(FORMS["pcap"])
+    path.chmod(0)
+    tmp_path.chmod(0o755)
+    code = (
+        "import os, sys\n"
+        "from capture.files import open_captures\n"
+        "from offramp_errors import InputError\n"
+        "if os.getuid() == 0: os.seteuid(65534)\n"
+        f"try: open_captures([{str(path)!r}])\n"
+        "except InputError as error: print(error)\n"
+    )
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "permission denied" in done.stdout
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(FORMS)), st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 255)), max_size=6))
+def test_no_mutation_crashes(form: str, changes: list[tuple[int, int]]) -> None:
+    import tempfile
+
+    data = bytearray(FORMS[form][:9001])
+    for at, value in changes:
+        data[at] = value
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            for block in open_captures([file.name]).read():
+                assert (block.offset + block.caplen <= len(block.data)).all()
+        except InputError:
+            pass
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real captures of ../shared/pcaps are not here")
+def test_every_real_capture_is_read_to_its_end_or_damage() -> None:
+    paths = sorted(path for path in SHARED.rglob("*.pcap*") if path.is_file())
+    total = damaged = 0
+    for path in paths:
+        source = open_captures([str(path)])
+        with suppress(InputError):
+            total += sum(len(block) for block in source.read())
+        damaged += bool(source.damages)
+    print(f"{len(paths)} captures, {total} packets, {damaged} damaged")
+    assert len(paths) > 2000
+    assert total > 400_000
