@@ -1,0 +1,55 @@
+"""The ledger of the stream: what became of every row, bin, forecast and command."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class StreamLedger:
+    """rows = binned + late. A row of a device for which there was no place still counts for its link.
+
+    bins: closed bins of the link; windows: rows given to the model (link and devices), each with a forecast.
+    """
+
+    rows: int = 0
+    late: int = 0
+    untracked: int = 0
+    devices_evicted: int = 0
+    bins: int = 0
+    windows: int = 0
+    forecasts: int = 0
+    series_begun: int = 0
+    decided: int = 0
+    commands: Counter[str] = field(default_factory=Counter)
+    """Commands by action."""
+
+    def closes(self) -> bool:
+        """Tell whether the account adds up."""
+        return self.rows >= self.late and self.windows == self.forecasts and self.bins <= self.windows
+
+    def add(self, other: StreamLedger) -> None:
+        """Add another ledger's counts to this one."""
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.commands.update(other.commands)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the ledger as plain values, for JSON."""
+        return {name: getattr(self, name) for name in COUNTS} | {"commands": dict(sorted(self.commands.items()))}
+
+    def lines(self) -> list[str]:
+        """Return the ledger as lines of text for a reader."""
+        lines = [
+            f"  rows binned         {self.rows - self.late:>12,}",
+            f"    late, not counted {self.late:>12,}",
+            f"    device not tracked{self.untracked:>12,}",
+            f"  bins of the link    {self.bins:>12,}",
+            f"  windows forecast    {self.forecasts:>12,}",
+            f"  commands            {self.commands.total():>12,}",
+        ]
+        return lines + [f"    {action:<18}{count:>12,}" for action, count in sorted(self.commands.items())]
+
+
+COUNTS = ("rows", "late", "untracked", "devices_evicted", "bins", "windows", "forecasts", "series_begun", "decided")
