@@ -1,0 +1,75 @@
+"""The command: what the decision topic carries. It expires, can be replayed safely, and can be undone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+from offramp_errors import ContractError
+
+SCHEMA_FILE = Path(__file__).with_name("command.schema.json")
+NAMESPACE = UUID("6f9619ff-8b86-5d01-b42d-00cf4fc964ff")
+"""The namespace of decision ids (RFC 9562, UUID version 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command; `to_dict` is the body that the JSON Schema describes.
+
+    Times are nanoseconds of event time; action is a mapping with `type` reroute, offload, mark, limit or clear.
+    """
+
+    decision_id: str
+    loop_id: str
+    sequence: int
+    phase: str
+    mode: str
+    scope: str
+    action: Mapping[str, Any]
+    not_before_ns: int
+    expires_at_ns: int
+    rollback: Mapping[str, Any]
+    reason: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the command's body as plain values, times as RFC 3339."""
+        body = asdict(self)
+        body["not_before"] = rfc3339(body.pop("not_before_ns"))
+        body["expires_at"] = rfc3339(body.pop("expires_at_ns"))
+        return body
+
+    def to_json(self) -> str:
+        """Return the body as one canonical line: sorted keys, no blanks."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def decision_id(policy_version: str, model_sha: str, scope: str, window_end_ns: int, action: Mapping[str, Any]) -> str:
+    """Return the UUIDv5 of what was decided: the same packets give the same id, so a consumer can drop repeats."""
+    shape = json.dumps(action, sort_keys=True, separators=(",", ":"))
+    return str(uuid5(NAMESPACE, "|".join((policy_version, model_sha, scope, str(window_end_ns), shape))))
+
+
+def rfc3339(time_ns: int) -> str:
+    """Return a time in nanoseconds since the epoch as RFC 3339 with microseconds."""
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+
+
+@lru_cache
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+
+
+def validate(command: Mapping[str, Any]) -> None:
+    """Check a command's body against the contract. Raise ContractError naming the field."""
+    for error in _validator().iter_errors(command):
+        where = ".".join(str(part) for part in error.absolute_path) or "(body)"
+        raise ContractError(f"command {command.get('decision_id', '?')}: {where}: {error.message}")

@@ -1,0 +1,52 @@
+"""What a path or a node costs: delay and energy of moving a rate of traffic there; the cheapest wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+ENERGY_WEIGHT = 0.1
+"""Milliseconds of delay that one millijoule per second of extra energy is worth."""
+UNIT_BITS = 12_000
+"""The delay is that of one packet of 1,500 bytes."""
+
+
+class Place(Protocol):
+    """What can take traffic: a path or a node."""
+
+    @property
+    def name(self) -> str:
+        """Name that commands carry."""
+
+    @property
+    def delay_ms(self) -> float:
+        """One-way delay without load."""
+
+    @property
+    def capacity(self) -> float:
+        """Bits per second."""
+
+    @property
+    def energy_nj_per_bit(self) -> float:
+        """Energy per bit in nanojoules."""
+
+
+P = TypeVar("P", bound=Place)
+
+
+def cost(place: Place, rate_bps: float) -> float:
+    """Return the cost in ms of sending `rate_bps` over `place`: delay (paper eq. 16) plus weighted energy (eq. 17).
+
+    Delay is propagation plus the transmission of a packet on what the rate leaves free; no room costs infinity.
+    """
+    free = place.capacity - rate_bps
+    if free <= 0:
+        return float("inf")
+    energy_mj = rate_bps * place.energy_nj_per_bit / 1e6
+    return place.delay_ms + UNIT_BITS / free * 1e3 + ENERGY_WEIGHT * energy_mj
+
+
+def cheapest(places: Sequence[P], rate_bps: float) -> P | None:
+    """Return the place of the least cost for `rate_bps`, or None where none has room; ties go to the first."""
+    best = min(places, key=lambda place: cost(place, rate_bps), default=None)
+    return best if best is not None and cost(best, rate_bps) < float("inf") else None

@@ -1,0 +1,63 @@
+"""The traffic of a link as the policy sees it: its heaviest flows and devices, and its load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRate:
+    """One flow: addresses as text, IP protocol number, ports (0 where there are none), bits per second."""
+
+    src: str
+    dst: str
+    proto: int
+    sport: int
+    dport: int
+    rate_bps: float
+
+    def match(self) -> dict[str, object]:
+        """Return the flow under OpenFlow 1.3 match names (OXM fields, table 12 of the specification)."""
+        six = ":" in self.src
+        found: dict[str, object] = {
+            "eth_type": 0x86DD if six else 0x0800,
+            "ip_proto": self.proto,
+            "ipv6_src" if six else "ipv4_src": self.src,
+            "ipv6_dst" if six else "ipv4_dst": self.dst,
+        }
+        transport = {6: "tcp", 17: "udp"}.get(self.proto)
+        if transport:
+            found[f"{transport}_src"] = self.sport
+            found[f"{transport}_dst"] = self.dport
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRate:
+    """One device behind the link: address as text, bits per second it sends."""
+
+    address: str
+    rate_bps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """A link's traffic at the end of a bin: heaviest flows and devices first, load and capacity in bits per second."""
+
+    flows: tuple[FlowRate, ...]
+    devices: tuple[DeviceRate, ...]
+    load_bps: float
+    capacity_bps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How much of the traffic the decision rests on: shares of packets decoded, shed and dropped by the kernel."""
+
+    decoded: float = 1.0
+    shed: float = 0.0
+    dropped: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the shares as plain values."""
+        return {"decoded": self.decoded, "shed": self.shed, "dropped": self.dropped}

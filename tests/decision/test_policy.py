@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decision.command import Command, validate
+from decision.policy import Policy
+from decision.site import Device, Limits, Link, Node, Site, load_site
+from decision.site import Path as Way
+from decision.site import Policy as Rules
+from decision.traffic import DeviceRate, FlowRate, Quality, Traffic
+from inference.forecast import Forecast
+from offramp_errors import ConfigError, ContractError
+
+LINK = Link(
+    name="wan",
+    capacity=10e6,
+    paths=(Way(name="slow", capacity=20e6, delay_ms=30), Way(name="fast", capacity=20e6, delay_ms=2)),
+    nodes=(Node(name="edge-1"), Node(name="cloud", tier="cloud", delay_ms=20)),
+    known=(Device(address="10.0.0.9", priority=-1),),
+)
+SITE = Site(links=(LINK,), policy=Rules(enter_bins=3, exit_bins=5, hold_s=0.1, cooldown_s=0.2, expiry_s=1))
+TRAFFIC = Traffic(
+    (
+        FlowRate("10.0.0.1", "10.1.0.1", 6, 40000, 5201, 8e6),
+        FlowRate("10.0.0.2", "10.1.0.1", 17, 5000, 53, 1e6),
+        FlowRate("10.0.0.3", "10.1.0.1", 1, 0, 0, 0.5e6),
+    ),
+    (DeviceRate("10.0.0.1", 8e6), DeviceRate("10.0.0.9", 1e6)),
+    9.5e6,
+    10e6,
+)
+BIN = 10_000_000
+
+
+def forecast(i: int, high: float, scope: str = "link:wan") -> Forecast:
+    end = 1_700_000_000_000_000_000 + i * BIN
+    return Forecast(scope, end - 64 * BIN, end, 500, (1 - high, 0.0, high), (1, high * 30, 40), high * 9, "m", "abc")
+
+
+def run(highs: list[float], policy: Policy, start: int = 0, scope: str = "link:wan") -> list[Command]:
+    out: list[Command] = []
+    for i, high in enumerate(highs, start):
+        out += policy.decide(forecast(i, high, scope), TRAFFIC, Quality())
+    return out
+
+
+def test_onset_update_abated() -> None:
+    commands = run([0.1] * 5 + [0.9] * 80 + [0.05] * 40, Policy(SITE, "wan"))
+    assert [command.phase for command in commands] == ["onset", "update", "abated"]
+    onset, update, abated = commands
+    assert onset.action["path"] == "fast"
+    assert [flow["tcp_dst"] for flow in onset.action["flows"]] == [5201]
+    assert abated.action == {"type": "clear", "loop_id": onset.decision_id}
+    assert [command.sequence for command in commands] == [1, 2, 3]
+    assert len({command.decision_id for command in commands}) == 3
+    assert update.not_before_ns < onset.expires_at_ns
+
+
+def test_short_peaks_do_nothing() -> None:
+    assert run([0.9, 0.9, 0.1] * 20, Policy(SITE, "wan")) == []
+
+
+def test_a_gap_starts_the_count_anew() -> None:
+    policy = Policy(SITE, "wan")
+    assert run([0.9, 0.9], policy) == []
+    assert run([0.9], policy, start=90) == []
+
+
+def test_devices_are_offloaded_but_not_those_of_negative_priority() -> None:
+    commands = run([0.9] * 5, Policy(SITE, "wan"), scope="device:wan/10.0.0.1")
+    assert commands[0].action == {"type": "offload", "device": "10.0.0.1", "from": "wan", "to": "edge-1"}
+    assert run([0.9] * 5, Policy(SITE, "wan"), scope="device:wan/10.0.0.9") == []
+
+
+def test_the_cap_on_moves_holds() -> None:
+    policy = Policy(SITE.model_copy(update={"limits": Limits(moves=1)}), "wan")
+    assert len(run([0.9] * 5, policy)) == 1
+    assert run([0.9] * 5, policy, scope="device:wan/10.0.0.1") == []
+
+
+def test_bad_quality_is_never_enforced() -> None:
+    policy = Policy(SITE.model_copy(update={"mode": "enforce"}), "wan")
+    good = [policy.decide(forecast(i, 0.9), TRAFFIC, Quality()) for i in range(3)][-1]
+    assert good[0].mode == "enforce"
+    policy = Policy(SITE.model_copy(update={"mode": "enforce"}), "wan")
+    bad = [policy.decide(forecast(i, 0.9), TRAFFIC, Quality(decoded=0.5)) for i in range(3)][-1]
+    assert bad[0].mode == "dry_run"
+    assert "not enforced" in bad[0].reason["rule"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0.02, 0.3, 0.9]), st.integers(1, 40)), max_size=12), st.integers(0, 200))
+def test_loops_open_and_close_in_order_and_a_restored_policy_goes_on(runs: list[tuple[float, int]], cut: int) -> None:
+    highs = [high for high, length in runs for _ in range(length)]
+    commands = run(highs, Policy(SITE, "wan"))
+    first = Policy(SITE, "wan")
+    before = run(highs[:cut], first)
+    second = Policy(SITE, "wan")
+    second.restore(json.loads(json.dumps(first.state())))
+    after = run(highs[cut:], second, start=cut)
+    assert [c.to_json() for c in before + after] == [c.to_json() for c in commands]
+    last_end = 0
+    for i, command in enumerate(commands):
+        validate(json.loads(command.to_json()))
+        if command.phase == "onset":
+            assert i == 0 or commands[i - 1].phase == "abated"
+            assert command.not_before_ns - last_end >= 0.2e9
+        else:
+            assert command.loop_id == commands[i - 1].loop_id
+        if command.phase == "abated":
+            last_end = command.not_before_ns
+
+
+def test_the_contract_refuses_what_is_not_in_it() -> None:
+    body = run([0.9] * 5, Policy(SITE, "wan"))[0].to_dict()
+    for change in ({"phase": "begin"}, {"surprise": 1}, {"action": {"type": "reroute", "flows": [], "path": "x"}}):
+        with pytest.raises(ContractError):
+            validate(body | change)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[links]]\nname = 'a'\n", ["links.0.capacity", "missing"]),
+        ("[[links]]\nname = 'a'\ncapacity = 'fast'\n", ["links.0.capacity", "20 Mbit/s", "fast"]),
+        ("[[links]]\nname = 'a'\ncapacity = 1\ncapicity = 2\n", ["links.0.capicity", "no such key"]),
+        ("links = 3", ["links", "found '3'"]),
+        ("links = [", ["no TOML"]),
+    ],
+)
+def test_wrong_site_is_told(text: str, words: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+    for word in ["site.toml", *words]:
+        assert word in str(caught.value)
