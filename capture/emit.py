@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.schema import COLUMNS
-from offramp_kernels import kernel
+from offramp_kernels import kernel_lean
 
 ABSENT = np.int64(-(2**63))
 """The value of a cell whose field is not in the packet."""
@@ -51,14 +51,14 @@ def new_table(rows: int) -> Table:
     )
 
 
-@kernel
+@kernel_lean
 def has_room(out: Table) -> bool:
     """Tell whether any packet's findings still fit; kernels ask before each row and end the batch if not."""
     extras, text = out.cursor[0] + EXTRA_RESERVE, out.cursor[1] + TEXT_RESERVE
     return bool(extras <= out.extra_row.shape[0] and text <= out.text.shape[0])
 
 
-@kernel
+@kernel_lean
 def put(out: Table, row: int, column: int, value: int) -> None:
     """Set a cell, or append a further occurrence where the cell is taken."""
     if out.values[column, row] == ABSENT:
@@ -71,25 +71,26 @@ def put(out: Table, row: int, column: int, value: int) -> None:
         out.cursor[0] = at + 1
 
 
-@kernel
+@kernel_lean
 def span(offset: int, length: int) -> int:
     """Return the value of a cell that is `length` bytes of the block's data from `offset`."""
     return (offset << 24) | length
 
 
-@kernel
+@kernel_lean
 def text_span(offset: int, length: int) -> int:
     """Return the value of a cell that is `length` bytes of the table's text from `offset`."""
     return (1 << 62) | (offset << 24) | length
 
 
-@kernel
+@kernel_lean
 def put_bytes(out: Table, row: int, column: int, data: Any, in_block: bool, offset: int, length: int) -> None:
     """Set a cell to bytes of `data`: by reference when that is the block itself, else by copy into the text."""
     if in_block:
         put(out, row, column, span(offset, length))
         return
     start = out.cursor[1]
-    out.text[start : start + length] = data[offset : offset + length]
+    for at in range(length):
+        out.text[start + at] = data[offset + at]
     out.cursor[1] = start + length
     put(out, row, column, text_span(start, length))

@@ -1,0 +1,180 @@
+"""Tables to Arrow: one record batch a table, with wire types and validity, built by compiled loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from capture.emit import ABSENT, Table
+from capture.rendering import render_column
+from capture.schema import COLUMNS, Column, Kind
+from offramp_kernels import kernel_lean
+
+OCCURRENCES = "occurrences"
+OCCURRENCE_TYPE = pa.list_(pa.struct([("column", pa.uint8()), ("value", pa.string())]))
+_SPANS = (Kind.TEXT, Kind.BYTES, Kind.IPV6)
+_SIGNED = (Kind.TIME, Kind.SECONDS, Kind.NANOSECONDS)
+_MASK = (1 << 24) - 1
+
+
+def wire_type(column: Column) -> pa.DataType:
+    """Return the Arrow type of a column in a feature batch."""
+    if column.kind is Kind.IPV6:
+        return pa.binary(16)
+    if column.kind in (Kind.TEXT, Kind.BYTES):
+        return pa.binary()
+    if column.kind in _SIGNED:
+        return pa.int64()
+    return {8: pa.uint8(), 16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[column.bits]
+
+
+def batch_schema(profile: str) -> pa.Schema:
+    """Return the Arrow schema of a profile, `full` or `stream`."""
+    fields = [pa.field(column.name, wire_type(column)) for column in COLUMNS if profile == "full" or column.stream]
+    if profile == "full":
+        fields.append(pa.field(OCCURRENCES, OCCURRENCE_TYPE))
+    return pa.schema(fields)
+
+
+def table_to_batch(out: Table, rows: int, data: NDArray[np.uint8], schema: pa.Schema) -> pa.RecordBatch:
+    """Return the first `rows` rows of a table as a record batch; `data` is the block the spans speak of."""
+    arrays: list[pa.Array] = []
+    for index, column in enumerate(COLUMNS):
+        if column.name not in schema.names:
+            continue
+        arrays.append(_column_array(column, out.values[index, :rows], data, out.text))
+    if OCCURRENCES in schema.names:
+        arrays.append(_occurrences(out, rows, data))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _column_array(column: Column, values: NDArray[np.int64], data: NDArray[np.uint8], text: NDArray[np.uint8]) -> Any:
+    """Return one column as an Arrow array of its wire type."""
+    kind = wire_type(column)
+    rows = len(values)
+    bitmap = np.empty((rows + 7) // 8, np.uint8)
+    if column.kind not in _SPANS:
+        cells = np.empty(rows, kind.to_pandas_dtype())
+        absent = pack_numbers(values, cells, bitmap)
+        if absent == rows:
+            return pa.nulls(rows, kind)
+        return pa.Array.from_buffers(kind, rows, [_validity(bitmap, absent), pa.py_buffer(cells)], absent)
+    starts = np.empty(rows + 1, np.int32)
+    absent = pack_lengths(values, starts, bitmap)
+    if absent == rows:
+        return pa.nulls(rows, kind)
+    if column.kind is Kind.IPV6:
+        body = np.zeros(rows * 16, np.uint8)
+        pack_addresses(values, body, data)
+        return pa.Array.from_buffers(kind, rows, [_validity(bitmap, absent), pa.py_buffer(body)], absent)
+    body = np.empty(int(starts[rows]), np.uint8)
+    pack_bytes(values, starts, body, data, text)
+    return pa.Array.from_buffers(
+        kind, rows, [_validity(bitmap, absent), pa.py_buffer(starts), pa.py_buffer(body)], absent
+    )
+
+
+def _validity(bitmap: NDArray[np.uint8], absent: int) -> Any:
+    """Return the validity buffer, or None where every cell is there."""
+    return pa.py_buffer(bitmap) if absent else None
+
+
+def _occurrences(out: Table, rows: int, data: NDArray[np.uint8]) -> pa.Array:
+    """Return the further occurrences of each row, rendered as tshark prints them."""
+    used = int(out.cursor[0])
+    if used == 0:
+        return pa.nulls(rows, OCCURRENCE_TYPE)
+    row, column = out.extra_row[:used], out.extra_column[:used]
+    rendered = np.empty(used, object)
+    for index in np.unique(column):
+        where = np.flatnonzero(column == index)
+        array = _column_array(COLUMNS[index], np.ascontiguousarray(out.extra_value[where]), data, out.text)
+        rendered[where] = np.array(render_column(COLUMNS[index], array).to_pylist(), object)
+    counts = np.bincount(row, minlength=rows)
+    starts = np.zeros(rows + 1, np.int32)
+    np.cumsum(counts, out=starts[1:])
+    items = pa.StructArray.from_arrays(
+        [pa.array(column.astype(np.uint8)), pa.array(rendered, pa.string())], fields=list(OCCURRENCE_TYPE.value_type)
+    )
+    bitmap = np.packbits(counts > 0, bitorder="little")
+    absent = int((counts == 0).sum())
+    return pa.Array.from_buffers(
+        OCCURRENCE_TYPE, rows, [_validity(bitmap, absent), pa.py_buffer(starts)], absent, children=[items]
+    )
+
+
+@kernel_lean
+def pack_numbers(values: Any, cells: Any, bitmap: Any) -> int:
+    """Narrow int64 [n] to `cells` [n] with a validity bitmap; return how many cells are absent."""
+    rows = values.shape[0]
+    absent = 0
+    byte = 0
+    for row in range(rows):
+        value = values[row]
+        if value == ABSENT:
+            absent += 1
+            cells[row] = 0
+        else:
+            cells[row] = value
+            byte |= 1 << (row & 7)
+        if row & 7 == 7:
+            bitmap[row >> 3] = byte
+            byte = 0
+    if rows & 7:
+        bitmap[rows >> 3] = byte
+    return absent
+
+
+@kernel_lean
+def pack_lengths(values: Any, starts: Any, bitmap: Any) -> int:
+    """Turn spans int64 [n] into Arrow offsets int32 [n + 1] and a validity bitmap; return how many are absent."""
+    rows = values.shape[0]
+    absent = 0
+    byte = 0
+    total = 0
+    starts[0] = 0
+    for row in range(rows):
+        value = values[row]
+        if value == ABSENT:
+            absent += 1
+        else:
+            total += value & _MASK
+            byte |= 1 << (row & 7)
+        starts[row + 1] = total
+        if row & 7 == 7:
+            bitmap[row >> 3] = byte
+            byte = 0
+    if rows & 7:
+        bitmap[rows >> 3] = byte
+    return absent
+
+
+@kernel_lean
+def pack_bytes(values: Any, starts: Any, body: Any, data: Any, text: Any) -> None:
+    """Copy the bytes of spans int64 [n] to `body`."""
+    for row in range(values.shape[0]):
+        value = values[row]
+        if value != ABSENT:
+            size = value & _MASK
+            offset = (value >> 24) & 0x3FFFFFFFFF
+            at = starts[row]
+            if value >> 62 & 1:
+                for byte in range(size):
+                    body[at + byte] = text[offset + byte]
+            else:
+                for byte in range(size):
+                    body[at + byte] = data[offset + byte]
+
+
+@kernel_lean
+def pack_addresses(values: Any, body: Any, data: Any) -> None:
+    """Copy the 16 bytes of each IPv6 address to `body`."""
+    for row in range(values.shape[0]):
+        value = values[row]
+        if value != ABSENT:
+            offset = (value >> 24) & 0x3FFFFFFFFF
+            for byte in range(16):
+                body[16 * row + byte] = data[offset + byte]

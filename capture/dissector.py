@@ -1,0 +1,117 @@
+"""The fast path: packet blocks in, feature batches out, with a flow table that runs on across blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from capture.batches import batch_schema, table_to_batch
+from capture.block import PacketBlock
+from capture.emit import ABSENT, Table, new_table
+from capture.flow_table import EVICTED, evict_idlest, grow_flow_table, new_flow_table
+from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_NAMES
+from capture.ledger import CaptureLedger
+from capture.link import LINK_TYPE_NAMES, LINK_TYPES
+from capture.rows import NO_FLOW_ROOM, UNDECODABLE_NAMES, dissect_rows
+from capture.schema import SCHEMA_VERSION
+from offramp_errors import InputError
+
+MAX_FLOWS = 1 << 18
+"""Conversations kept by default; the idlest quarter is forgotten, and counted, where there are more."""
+
+
+class Dissector:
+    """Dissects packet blocks into feature batches of one profile; numbers and conversations run on across blocks.
+
+    Not thread safe; its kernels release the interpreter lock, so several dissectors run beside each other.
+    """
+
+    def __init__(
+        self,
+        profile: str,
+        *,
+        site: str = "",
+        link: str = "",
+        agent: str = "",
+        batch_rows: int = 8192,
+        max_flows: int = MAX_FLOWS,
+    ) -> None:
+        if profile not in ("full", "stream"):
+            raise ValueError(f"profile must be full or stream, not {profile!r}")
+        self.ledger = CaptureLedger()
+        metadata = {"site": site, "link": link, "agent": agent, "schema_version": SCHEMA_VERSION, "profile": profile}
+        self.schema: pa.Schema = batch_schema(profile).with_metadata(metadata)
+        self._max_flows = max(max_flows, 1024)
+        self._flows = new_flow_table(1024)
+        self._table: Table = new_table(batch_rows)
+        self._cursor = np.zeros(CURSOR_SIZE, np.int64)
+        self._found = np.zeros(8, np.int64)
+        self._bad = np.zeros(len(UNDECODABLE_NAMES), np.int64)
+        self._number = 1
+
+    def dissect(self, block: PacketBlock) -> list[pa.RecordBatch]:
+        """Return the block's packets as feature batches of at most `batch_rows` rows, in order.
+
+        Raises InputError where no interface of the source has a link type that is understood.
+        """
+        linktypes = self._linktypes(block)
+        batches: list[pa.RecordBatch] = []
+        done = 0
+        row = 0
+        while done < len(block):
+            count, reason = dissect_rows(
+                self._table, self._flows, block.data, block.offset, block.caplen, block.length, block.time_ns,
+                block.interface, linktypes, done, self._number, row, self._cursor, self._found, self._bad,
+            )  # fmt: skip
+            done += count
+            row += count
+            if reason == NO_FLOW_ROOM:
+                self._make_flow_room()
+            else:
+                batches.append(self._end_batch(row, block))
+                row = 0
+        self._number += len(block)
+        self._account(block)
+        return batches
+
+    def _linktypes(self, block: PacketBlock) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return int64 [interfaces], or say which link type is unknown where all of them are."""
+        kinds = [interface.linktype for interface in block.interfaces]
+        if kinds and not any(kind in LINK_TYPES for kind in kinds):
+            name = LINK_TYPE_NAMES.get(kinds[0], "unknown")
+            raise InputError(
+                f"link type {kinds[0]} ({name}) is not understood by the fast path; "
+                "capture on an Ethernet, cooked (SLL), loopback or raw IP interface"
+            )
+        return np.array(kinds or [1], np.int64)
+
+    def _end_batch(self, rows: int, block: PacketBlock) -> pa.RecordBatch:
+        """Return the table's rows as a batch and clear the table."""
+        batch = table_to_batch(self._table, rows, block.data, self.schema)
+        self._table.values[:, :rows] = ABSENT
+        self._table.cursor[:] = 0
+        return batch
+
+    def _make_flow_room(self) -> None:
+        """Give the flow table more slots, or, at its bound, forget the idlest conversations."""
+        if len(self._flows.stream) < self._max_flows:
+            self._flows = grow_flow_table(self._flows)
+        else:
+            evict_idlest(self._flows)
+
+    def _account(self, block: PacketBlock) -> None:
+        """Enter a dissected block into the ledger."""
+        undecodable = int(self._bad.sum())
+        self.ledger.captured += len(block)
+        self.ledger.decoded += len(block) - undecodable
+        self.ledger.kernel_drops += block.kernel_drops
+        for name, count in zip(UNDECODABLE_NAMES, self._bad.tolist(), strict=True):
+            if count:
+                self.ledger.undecodable[name] += count
+        self._bad[:] = 0
+        notes = self._table.notes
+        notes[NOTE_EVICTED] = self._flows.counters[EVICTED]
+        self._flows.counters[EVICTED] = 0
+        for reason in np.flatnonzero(notes).tolist():
+            self.ledger.notes[NOTE_NAMES.get(reason, f"note_{reason}")] += int(notes[reason])
+        notes[:] = 0

@@ -1,0 +1,238 @@
+"""Link layers: from a capture's link type to an ether type or an IP header (libpcap link types; IEEE 802.3, 802.1Q)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capture.emit import Table
+from capture.layers import (
+    DONE,
+    END,
+    ETHER_TYPE,
+    ETHERNET,
+    IP_ANY,
+    IPV4,
+    IPV6,
+    LLC,
+    MPLS,
+    NEXT,
+    NOTE_ETHER_TYPE,
+    NOTE_LLC,
+    NOTE_PPP,
+    POSITION,
+    PPP,
+    TYPE,
+    WIRE_END,
+    clip,
+    fits,
+    go,
+    stop,
+    u16,
+    u32,
+)
+from offramp_kernels import kernel_lean
+
+NULL, EN10MB, PPP_SERIAL, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP = 0, 1, 9, 50, 12, 14, 101, 108
+LINUX_SLL, RAW_IPV4, RAW_IPV6, LINUX_SLL2 = 113, 228, 229, 276
+LINK_TYPES = frozenset(
+    {NULL, EN10MB, PPP_SERIAL, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP, LINUX_SLL, RAW_IPV4, RAW_IPV6, LINUX_SLL2}
+)
+"""The libpcap link types that the fast path understands."""
+
+LINK_TYPE_NAMES = {
+    2: "EXP_ETHERNET",
+    3: "AX25",
+    6: "IEEE802_5 (token ring)",
+    7: "ARCNET",
+    8: "SLIP",
+    10: "FDDI",
+    51: "PPP_ETHER",
+    100: "ATM_RFC1483",
+    104: "C_HDLC",
+    105: "IEEE802_11",
+    107: "FRELAY",
+    117: "PFLOG",
+    119: "IEEE802_11_PRISM",
+    127: "IEEE802_11_RADIOTAP",
+    147: "USER0",
+    187: "BLUETOOTH_HCI_H4",
+    189: "USB_LINUX",
+    192: "PPI",
+    195: "IEEE802_15_4_WITHFCS",
+    201: "BLUETOOTH_HCI_H4_WITH_PHDR",
+    220: "USB_LINUX_MMAPPED",
+    227: "CAN_SOCKETCAN",
+    239: "NFLOG",
+    249: "USBPCAP",
+    252: "WIRESHARK_UPPER_PDU",
+    253: "NETLINK",
+}
+"""Names of link types (tcpdump.org/linktypes.html) that an error message may have to speak of."""
+
+
+@kernel_lean
+def start_link(data: Any, cur: Any, linktype: int) -> bool:
+    """Set the cursor to the first header after a capture's own; False where the link type is not understood."""
+    if linktype == EN10MB:
+        cur[NEXT] = ETHERNET
+    elif linktype in (RAW, RAW_A, RAW_B):
+        cur[NEXT] = IP_ANY
+    elif linktype == RAW_IPV4:
+        cur[NEXT] = IPV4
+    elif linktype == RAW_IPV6:
+        cur[NEXT] = IPV6
+    elif linktype in (NULL, LOOP):
+        null_link(data, cur)
+    elif linktype == LINUX_SLL:
+        if fits(cur, 16):
+            go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 14), 16)
+    elif linktype == LINUX_SLL2:
+        if fits(cur, 20):
+            go(cur, ETHER_TYPE, u16(data, cur[POSITION]), 20)
+    elif linktype in (PPP_SERIAL, PPP_HDLC):
+        cur[NEXT] = PPP
+    else:
+        cur[NEXT] = DONE
+        return False
+    return True
+
+
+@kernel_lean
+def null_link(data: Any, cur: Any) -> None:
+    """BSD loopback: an address family in the byte order of the capturing machine, or in network order."""
+    if not fits(cur, 4):
+        return
+    family = u32(data, cur[POSITION])
+    if family > 0xFFFF:
+        family = ((family >> 24) & 0xFF) | ((family >> 8) & 0xFF00)
+    if family == 2:
+        go(cur, IPV4, 0, 4)
+    elif family == 10 or family == 24 or family == 28 or family == 30:
+        go(cur, IPV6, 0, 4)
+    elif family > 1536:
+        go(cur, ETHER_TYPE, family, 4)
+    else:
+        cur[NEXT] = DONE
+
+
+@kernel_lean
+def ethernet(data: Any, cur: Any) -> None:
+    """Ethernet II, or 802.3 where the type field is a length (IEEE 802.3 3.2.6)."""
+    if not fits(cur, 14):
+        return
+    kind = u16(data, cur[POSITION] + 12)
+    if kind <= 1500:
+        cur[POSITION] += 14
+        clip(cur, kind)
+        cur[NEXT] = LLC
+    else:
+        go(cur, ETHER_TYPE, kind, 14)
+
+
+@kernel_lean
+def llc(out: Table, data: Any, cur: Any) -> None:
+    """IEEE 802.2 LLC with SNAP (RFC 1042): on to the ether type it carries."""
+    if not fits(cur, 3):
+        return
+    at = cur[POSITION]
+    if data[at] == 0xAA and data[at + 1] == 0xAA and data[at + 2] == 3:
+        if fits(cur, 8):
+            organisation = u32(data, at + 2) & 0xFFFFFF
+            if organisation == 0 or organisation == 0xF8:
+                go(cur, ETHER_TYPE, u16(data, at + 6), 8)
+            else:
+                stop(out, cur, NOTE_LLC)
+    elif data[at] == 6 and data[at + 2] == 3:
+        go(cur, IPV4, 0, 3)
+    else:
+        stop(out, cur, NOTE_LLC)
+
+
+@kernel_lean
+def ether_type(out: Table, data: Any, cur: Any) -> None:
+    """Follow an ether type that is no network layer: VLAN tags, MPLS, PPPoE, a bridged Ethernet."""
+    kind = cur[TYPE]
+    if kind == 0x8100 or kind == 0x88A8 or kind == 0x9100:
+        if fits(cur, 4):
+            inner = u16(data, cur[POSITION] + 2)
+            if inner <= 1500:
+                cur[POSITION] += 4
+                clip(cur, inner)
+                cur[NEXT] = LLC
+            else:
+                go(cur, ETHER_TYPE, inner, 4)
+    elif kind == 0x8847 or kind == 0x8848:
+        cur[NEXT] = MPLS
+    elif kind == 0x8864:
+        if fits(cur, 6):
+            size = u16(data, cur[POSITION] + 4)
+            cur[POSITION] += 6
+            clip(cur, size)
+            cur[NEXT] = PPP
+    elif kind == 0x6558:
+        cur[NEXT] = ETHERNET
+    elif kind == 4:
+        cur[NEXT] = LLC
+    else:
+        stop(out, cur, NOTE_ETHER_TYPE)
+
+
+@kernel_lean
+def mpls(out: Table, data: Any, cur: Any) -> None:
+    """One MPLS label; after the bottom of the stack the first nibble tells IP from Ethernet (RFC 3032, RFC 4928)."""
+    if not fits(cur, 4):
+        return
+    bottom = data[cur[POSITION] + 2] & 1
+    cur[POSITION] += 4
+    if bottom == 0:
+        return
+    if not fits(cur, 1):
+        return
+    nibble = data[cur[POSITION]] >> 4
+    if nibble == 4:
+        cur[NEXT] = IPV4
+    elif nibble == 6:
+        cur[NEXT] = IPV6
+    elif nibble == 0:
+        go(cur, ETHERNET, 0, 4)
+    else:
+        stop(out, cur, NOTE_ETHER_TYPE)
+
+
+@kernel_lean
+def ppp(out: Table, data: Any, cur: Any) -> None:
+    """PPP with or without address and control bytes (RFC 1661, RFC 1662): on to the network layer."""
+    if not fits(cur, 2):
+        return
+    at = cur[POSITION]
+    if data[at] == 0xFF and data[at + 1] == 3:
+        at += 2
+        cur[POSITION] = at
+        if not fits(cur, 2):
+            return
+    kind = u16(data, at)
+    size = 2
+    if data[at] & 1:
+        kind = int(data[at])
+        size = 1
+    if kind == 0x21:
+        go(cur, IPV4, 0, size)
+    elif kind == 0x57:
+        go(cur, IPV6, 0, size)
+    elif kind == 0x281:
+        go(cur, MPLS, 0, size)
+    else:
+        stop(out, cur, NOTE_PPP)
+
+
+@kernel_lean
+def ip_any(data: Any, cur: Any) -> None:
+    """Raw IP: the first nibble is the version."""
+    if cur[END] <= cur[POSITION] or cur[WIRE_END] <= cur[POSITION]:
+        cur[NEXT] = DONE
+    elif data[cur[POSITION]] >> 4 == 6:
+        cur[NEXT] = IPV6
+    elif data[cur[POSITION]] >> 4 == 4:
+        cur[NEXT] = IPV4
+    else:
+        cur[NEXT] = DONE

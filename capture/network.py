@@ -1,0 +1,201 @@
+"""Network layers: ARP (RFC 826), IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200), ICMP (RFC 792), GRE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capture.emit import Table, put, span
+from capture.layers import (
+    DONE,
+    END,
+    ETHER_TYPE,
+    IN_ERROR,
+    IP_PROTOCOL,
+    IPV4,
+    NEXT,
+    NOTE_BAD_IP,
+    NOTE_FRAGMENT,
+    NOTE_PROTOCOL,
+    POSITION,
+    SOURCE_HIGH,
+    SOURCE_LOW,
+    TARGET_HIGH,
+    TARGET_LOW,
+    TYPE,
+    VERSION,
+    WIRE_END,
+    clip,
+    fits,
+    go,
+    stop,
+    u16,
+    u32,
+    u64,
+)
+from capture.schema import INDEX
+from offramp_kernels import kernel_lean
+
+IP_SOURCE, IP_TARGET, IP_PROTO = INDEX["ip.src_host"], INDEX["ip.dst_host"], INDEX["ip.proto"]
+IPV6_SOURCE, IPV6_TARGET = INDEX["ipv6.src"], INDEX["ipv6.dst"]
+ARP_TARGET, ARP_SOURCE = INDEX["arp.dst.proto_ipv4"], INDEX["arp.src.proto_ipv4"]
+ARP_OPCODE, ARP_HARDWARE_SIZE = INDEX["arp.opcode"], INDEX["arp.hw.size"]
+ICMP_CHECKSUM, ICMP_SEQUENCE = INDEX["icmp.checksum"], INDEX["icmp.seq_le"]
+ICMP_TRANSMIT, ICMP_UNUSED = INDEX["icmp.transmit_timestamp"], INDEX["icmp.unused"]
+
+
+@kernel_lean
+def arp(out: Table, row: int, data: Any, cur: Any) -> None:
+    """ARP: the addresses only where both are IPv4, as tshark names them."""
+    cur[NEXT] = DONE
+    if not fits(cur, 8):
+        return
+    at = cur[POSITION]
+    protocol, hardware_size, protocol_size = u16(data, at + 2), int(data[at + 4]), int(data[at + 5])
+    put(out, row, ARP_HARDWARE_SIZE, hardware_size)
+    put(out, row, ARP_OPCODE, u16(data, at + 6))
+    if protocol != 0x800 or protocol_size != 4:
+        return
+    sender = 8 + hardware_size
+    if fits(cur, sender + 4):
+        put(out, row, ARP_SOURCE, u32(data, at + sender))
+        if fits(cur, sender + 8 + hardware_size):
+            put(out, row, ARP_TARGET, u32(data, at + sender + 4 + hardware_size))
+
+
+@kernel_lean
+def ipv4(out: Table, row: int, data: Any, cur: Any) -> None:
+    """IPv4: addresses and protocol; a fragment ends the packet unless it is the first."""
+    if not fits(cur, 20):
+        return
+    at = cur[POSITION]
+    header = int(data[at] & 15) * 4
+    if data[at] >> 4 != 4 or header < 20:
+        stop(out, cur, NOTE_BAD_IP)
+        return
+    put(out, row, IP_PROTO, int(data[at + 9]))
+    put(out, row, IP_SOURCE, u32(data, at + 12))
+    put(out, row, IP_TARGET, u32(data, at + 16))
+    total = u16(data, at + 2)
+    if total != 0 and total < header:
+        stop(out, cur, NOTE_BAD_IP)
+        return
+    if total != 0:
+        clip(cur, total)
+    cur[VERSION] = 4
+    cur[SOURCE_HIGH] = 0
+    cur[TARGET_HIGH] = 0
+    cur[SOURCE_LOW] = u32(data, at + 12)
+    cur[TARGET_LOW] = u32(data, at + 16)
+    if not fits(cur, header):
+        return
+    if u16(data, at + 6) & 0x3FFF and not cur[IN_ERROR]:
+        stop(out, cur, NOTE_FRAGMENT)
+        return
+    if u16(data, at + 6) & 0x1FFF:
+        stop(out, cur, NOTE_FRAGMENT)
+        return
+    go(cur, IP_PROTOCOL, int(data[at + 9]), header)
+
+
+@kernel_lean
+def ipv6(out: Table, row: int, data: Any, cur: Any) -> None:
+    """IPv6 with its chain of extension headers; the chain's last next header is the column ip.proto."""
+    if not fits(cur, 40):
+        return
+    at = cur[POSITION]
+    if data[at] >> 4 != 6:
+        stop(out, cur, NOTE_BAD_IP)
+        return
+    put(out, row, IPV6_SOURCE, span(at + 8, 16))
+    put(out, row, IPV6_TARGET, span(at + 24, 16))
+    cur[VERSION] = 6
+    cur[SOURCE_HIGH] = u64(data, at + 8)
+    cur[SOURCE_LOW] = u64(data, at + 16)
+    cur[TARGET_HIGH] = u64(data, at + 24)
+    cur[TARGET_LOW] = u64(data, at + 32)
+    kind, size = int(data[at + 6]), u16(data, at + 4)
+    cur[POSITION] = at + 40
+    if size != 0 or kind != 0:
+        clip(cur, size)
+    cur[NEXT] = IP_PROTOCOL
+    while True:
+        at = cur[POSITION]
+        if kind == 0 or kind == 43 or kind == 60 or kind == 135 or kind == 139 or kind == 140:
+            if not fits(cur, 8):
+                break
+            kind, size = int(data[at]), int(data[at + 1]) * 8 + 8
+        elif kind == 51:
+            if not fits(cur, 8):
+                break
+            kind, size = int(data[at]), int(data[at + 1]) * 4 + 8
+        elif kind == 44:
+            if not fits(cur, 8):
+                break
+            fragment = u16(data, at + 2) & 0xFFF9
+            kind, size = int(data[at]), 8
+            if fragment:
+                stop(out, cur, NOTE_FRAGMENT)
+                break
+        else:
+            break
+        cur[POSITION] = at + size
+    put(out, row, IP_PROTO, kind)
+    cur[TYPE] = kind
+    if kind == 59:
+        cur[NEXT] = DONE
+
+
+@kernel_lean
+def icmp(out: Table, row: int, data: Any, cur: Any) -> None:
+    """ICMP: checksum, echo and timestamp fields; an error message goes on with the headers that it quotes."""
+    cur[NEXT] = DONE
+    if not fits(cur, 4):
+        return
+    at = cur[POSITION]
+    kind = int(data[at])
+    put(out, row, ICMP_CHECKSUM, u16(data, at + 2))
+    if not fits(cur, 8):
+        return
+    if kind == 0 or kind == 8 or kind == 13 or kind == 14 or kind == 15 or kind == 16 or kind == 17 or kind == 18:
+        put(out, row, ICMP_SEQUENCE, int(data[at + 6]) | int(data[at + 7]) << 8)
+    if (kind == 13 or kind == 14) and fits(cur, 20):
+        put(out, row, ICMP_TRANSMIT, u32(data, at + 16))
+    if kind == 3 or kind == 4 or kind == 5 or kind == 11 or kind == 12:
+        unused_field(out, row, at, kind, int(data[at + 1]))
+        if cur[POSITION] + 8 < cur[END]:
+            cur[IN_ERROR] = 1
+            go(cur, IPV4, 0, 8)
+
+
+@kernel_lean
+def unused_field(out: Table, row: int, at: int, kind: int, code: int) -> None:
+    """Put the bytes of an ICMP error that tshark calls unused: all four, or what the message's own fields leave."""
+    if kind == 4:
+        put(out, row, ICMP_UNUSED, span(at + 4, 4))
+
+
+@kernel_lean
+def gre(out: Table, data: Any, cur: Any) -> None:
+    """GRE version 0 (RFC 2784, RFC 2890) and 1 (RFC 2637): on to the ether type that it carries."""
+    if not fits(cur, 4):
+        return
+    flags, kind = u16(data, cur[POSITION]), u16(data, cur[POSITION] + 2)
+    size = 4
+    if flags & 0xC000:
+        size += 4
+    if flags & 0x2000:
+        size += 4
+    if flags & 0x1000:
+        size += 4
+    if flags & 7 == 1 and flags & 0x80:
+        size += 4
+    if not fits(cur, size):
+        return
+    if kind == 0x880B:
+        go(cur, 7, 0, size)
+    elif kind == 0 or flags & 0x4000:
+        stop(out, cur, NOTE_PROTOCOL)
+    else:
+        go(cur, ETHER_TYPE, kind, size)
+        if cur[WIRE_END] <= cur[POSITION]:
+            cur[NEXT] = DONE

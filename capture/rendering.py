@@ -1,0 +1,82 @@
+"""Cells as text: every kind of column as `tshark -n -T fields` prints it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from capture.schema import Column, Kind
+
+_PLAIN = re.compile(rb"[ -\[\]-~]*")
+_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 0x5C: "\\\\"}
+
+
+def render_column(column: Column, array: pa.Array) -> pa.Array:
+    """Return a column of wire type as strings, null where the field is absent."""
+    if array.null_count == len(array):
+        return pa.nulls(len(array), pa.string())
+    if column.kind in (Kind.UINT, Kind.BOOL, Kind.PRESENT, Kind.NANOSECONDS):
+        return pc.cast(array, pa.string())
+    render = _RENDERERS[column.kind]
+    unique = array.dictionary_encode()
+    words = pa.array([render(value) for value in unique.dictionary.to_pylist()], pa.string())
+    return words.take(unique.indices)
+
+
+def render_time(time_ns: int) -> str:
+    """Return a time as tshark's frame.time prints it in UTC: `Nov 24, 2026 02:30:30.000000000 UTC`."""
+    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+    when = datetime.fromtimestamp(seconds, UTC)
+    return f"{when:%b} {when.day:2d}, {when.year} {when:%H:%M:%S}.{nanoseconds:09d} UTC"
+
+
+def render_seconds(time_ns: int) -> str:
+    """Return a duration in seconds with nine decimals, negative ones with their sign before."""
+    sign = "-" if time_ns < 0 else ""
+    seconds, nanoseconds = divmod(abs(time_ns), 1_000_000_000)
+    return f"{sign}{seconds}.{nanoseconds:09d}"
+
+
+def render_text(value: bytes) -> str:
+    """Return text as tshark prints it: control characters and backslashes escaped, bad UTF-8 replaced."""
+    if _PLAIN.fullmatch(value):
+        return value.decode("ascii")
+    text = value.decode("utf-8", "replace")
+    return "".join(_ESCAPES.get(ord(char)) or (char if char.isprintable() else f"\\{ord(char):03o}") for char in text)
+
+
+def _ipv4(value: int) -> str:
+    return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+
+
+def _ports(value: int) -> str:
+    return f"{value >> 16},{value & 0xFFFF}"
+
+
+_RENDERERS: dict[Kind, Any] = {
+    Kind.HEX2: lambda value: f"0x{value:02x}",
+    Kind.HEX4: lambda value: f"0x{value:04x}",
+    Kind.IPV4: _ipv4,
+    Kind.IPV6: lambda value: str(ipaddress.IPv6Address(value)),
+    Kind.PORTS: _ports,
+    Kind.TIME: render_time,
+    Kind.SECONDS: render_seconds,
+    Kind.TEXT: render_text,
+    Kind.BYTES: lambda value: value.hex(),
+}
+
+
+def join_occurrences(first: list[Any], occurrences: list[Any], index: int) -> list[Any]:
+    """Return cells with their further occurrences appended, joined by commas in packet order."""
+    joined = list(first)
+    for row, extras in enumerate(occurrences):
+        if extras:
+            more = [extra["value"] for extra in extras if extra["column"] == index]
+            if more:
+                joined[row] = ",".join([joined[row] or "", *more])
+    return joined

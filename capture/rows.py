@@ -1,0 +1,174 @@
+"""The row loop: one compiled function that takes packets to table rows, header by header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capture.emit import Table, has_room, put
+from capture.flow_table import FlowTable, flows_room
+from capture.layers import (
+    CUT,
+    DEPTH,
+    DONE,
+    END,
+    ETHER_TYPE,
+    ETHERNET,
+    IN_ERROR,
+    IP_ANY,
+    IP_PROTOCOL,
+    IPV4,
+    IPV6,
+    LLC,
+    MAX_DEPTH,
+    MPLS,
+    NEXT,
+    NOTE_CUT,
+    NOTE_DEPTH,
+    NOTE_PROTOCOL,
+    POSITION,
+    PPP,
+    TYPE,
+    VERSION,
+    WIRE_END,
+    stop,
+)
+from capture.link import ether_type, ethernet, ip_any, llc, mpls, ppp, start_link
+from capture.network import arp, gre, icmp, ipv4, ipv6
+from capture.schema import INDEX
+from capture.transport import tcp, udp
+from offramp_kernels import kernel_lean
+
+FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_epoch"], INDEX["frame.len"]
+
+# what ended the loop
+FULL = 0  # the table has no more rows, or the block no more packets
+NO_TABLE_ROOM = 1
+NO_FLOW_ROOM = 2
+
+# why a packet is undecodable
+LINK_UNKNOWN = 0
+LINK_CUT = 1
+EMPTY = 2
+UNDECODABLE_NAMES = ("unknown_link_type", "link_header_cut", "empty_packet")
+
+
+@kernel_lean
+def dissect_rows(
+    out: Table,
+    flows: FlowTable,
+    data: Any,
+    offset: Any,
+    caplen: Any,
+    length: Any,
+    time_ns: Any,
+    interface: Any,
+    linktypes: Any,
+    first: int,
+    number: int,
+    row: int,
+    cur: Any,
+    found: Any,
+    bad: Any,
+) -> Any:
+    """Dissect packets from `first` on into rows from `row` on; return packets done and what ended the loop.
+
+    number: frame number of packet 0 of the block; bad: int64 [3], counts of undecodable packets by reason.
+    """
+    count = min(offset.shape[0] - first, out.values.shape[1] - row)
+    for done in range(count):
+        if not has_room(out):
+            return done, NO_TABLE_ROOM
+        if not flows_room(flows):
+            return done, NO_FLOW_ROOM
+        packet = first + done
+        put(out, row, FRAME_TIME, time_ns[packet])
+        put(out, row, FRAME_EPOCH, time_ns[packet])
+        put(out, row, FRAME_LENGTH, length[packet])
+        cur[:] = 0
+        cur[POSITION] = offset[packet]
+        cur[END] = offset[packet] + caplen[packet]
+        cur[WIRE_END] = offset[packet] + max(length[packet], caplen[packet])
+        if caplen[packet] <= 0:
+            bad[EMPTY] += 1
+        elif not start_link(data, cur, linktypes[interface[packet]]):
+            bad[LINK_UNKNOWN] += 1
+        else:
+            turns = 0
+            while cur[NEXT] != DONE:
+                turns += 1
+                one_layer(out, flows, row, data, cur, time_ns[packet], number + packet, found)
+            if cur[CUT]:
+                if turns <= 1 and cur[POSITION] == offset[packet]:
+                    bad[LINK_CUT] += 1
+                else:
+                    out.notes[NOTE_CUT] += 1
+        row += 1
+    return count, FULL
+
+
+@kernel_lean
+def one_layer(
+    out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, number: int, found: Any
+) -> None:
+    """Dissect the header at the cursor and move on."""
+    cur[DEPTH] += 1
+    following = cur[NEXT]
+    if cur[DEPTH] > MAX_DEPTH:
+        stop(out, cur, NOTE_DEPTH)
+    elif following == ETHERNET:
+        ethernet(data, cur)
+    elif following == ETHER_TYPE:
+        kind = cur[TYPE]
+        if kind == 0x800:
+            cur[NEXT] = IPV4
+        elif kind == 0x86DD:
+            cur[NEXT] = IPV6
+        elif kind == 0x806:
+            arp(out, row, data, cur)
+        else:
+            ether_type(out, data, cur)
+    elif following == IPV4:
+        ipv4(out, row, data, cur)
+    elif following == IPV6:
+        ipv6(out, row, data, cur)
+    elif following == IP_PROTOCOL:
+        ip_protocol(out, flows, row, data, cur, time_ns, number, found)
+    elif following == LLC:
+        llc(out, data, cur)
+    elif following == PPP:
+        ppp(out, data, cur)
+    elif following == MPLS:
+        mpls(out, data, cur)
+    elif following == IP_ANY:
+        ip_any(data, cur)
+    else:
+        cur[NEXT] = DONE
+
+
+@kernel_lean
+def ip_protocol(
+    out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, number: int, found: Any
+) -> None:
+    """Dissect what an IP header carries: a transport, an error message, or another packet."""
+    kind = cur[TYPE]
+    if kind == 6:
+        tcp(out, flows, row, data, cur, time_ns, found)
+    elif kind == 17:
+        udp(out, flows, row, data, cur, time_ns, found)
+    elif kind == 1 and cur[VERSION] == 4:
+        icmp(out, row, data, cur)
+    elif kind == 4:
+        cur[NEXT] = IPV4
+    elif kind == 41:
+        cur[NEXT] = IPV6
+    elif kind == 47:
+        gre(out, data, cur)
+    elif kind == 137:
+        cur[NEXT] = MPLS
+    elif kind == 97:
+        cur[NEXT] = ETHERNET
+        cur[POSITION] += 2
+    elif kind == 58 and cur[VERSION] == 6 and not cur[IN_ERROR]:
+        cur[NEXT] = DONE
+    else:
+        stop(out, cur, NOTE_PROTOCOL)
