@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -38,6 +40,11 @@ class StreamLedger:
     def as_dict(self) -> dict[str, object]:
         """Return the ledger as plain values, for JSON."""
         return {name: getattr(self, name) for name in COUNTS} | {"commands": dict(sorted(self.commands.items()))}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> StreamLedger:
+        """Restore from `as_dict()`."""
+        return cls(**{name: state[name] for name in COUNTS}, commands=Counter(state["commands"]))
 
     def lines(self) -> list[str]:
         """Return the ledger as lines of text for a reader."""

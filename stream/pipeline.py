@@ -1,0 +1,232 @@
+"""The pipeline: feature batches in, commands out. Replay, tap and the Kafka worker run this same object.
+
+bins -> normalise -> spectrum -> model (one step per bin with carried state) -> policy. What comes out depends on the
+packets alone: not on the cut into batches, not on the clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from decision.choice import LEAST_SHARE
+from decision.command import Command
+from decision.policy import Policy
+from decision.site import Site
+from decision.traffic import Quality
+from inference.forecast import Forecast
+from offramp_errors import ArtifactError
+from stream.bin_state import HITS, LATE, ROWS, SERIES, UNTRACKED, LinkShape
+from stream.bins import Bins, ClosedBins
+from stream.carried_state import CarriedState
+from stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
+from stream.ledger import StreamLedger
+from stream.normaliser import Normaliser, scaled
+from stream.packets import packets_from_batch
+from stream.stft import Spectra
+from stream.timeline import LinkTimeline
+from stream.traffic import address_text, traffic_of
+
+if TYPE_CHECKING:
+    from inference.serve import Prediction, Predictor
+
+Sink = Callable[[LinkTimeline], None]
+
+
+class Pipeline:
+    """One link's way from feature batches to commands.
+
+    Built inert; `update` takes batches in order and returns the commands they cause, `close` ends the input. The
+    normaliser's scale is the artifact's and stays; `learned` is what this link's own rows would make of it.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        link: str,
+        predictor: Predictor,
+        normaliser_state: Mapping[str, NDArray[Any]],
+        policy: Policy,
+        *,
+        sink: Sink | None = None,
+        lateness_ms: int = 20,
+    ) -> None:
+        check_predictor(predictor)
+        self.link, self.policy, self.sink, self.predictor = site.link(link), policy, sink, predictor
+        shape = LinkShape(
+            self.link.capacity_bps,
+            self.link.capacity_down_bps,
+            self.link.buffer_bytes,
+            tuple(str(network) for network in self.link.devices),
+        )
+        self.bins = Bins(shape, lateness_ms)
+        self.learned = Normaliser(len(CHANNELS))
+        self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
+        self.spectra = Spectra(SERIES)
+        self.carried = CarriedState(SERIES, predictor.state_size)
+        self.quality_counts = dict.fromkeys(("captured", "decoded", "shed", "dropped"), 0)
+        self._ledger = StreamLedger()
+
+    @property
+    def ledger(self) -> StreamLedger:
+        """The account of what came in and what became of it."""
+        clock = self.bins.state.clock
+        self._ledger.rows, self._ledger.late = int(clock[ROWS]), int(clock[LATE])
+        self._ledger.untracked, self._ledger.devices_evicted = int(clock[UNTRACKED]), int(clock[HITS])
+        return self._ledger
+
+    def update(self, batch: pa.RecordBatch) -> list[Command]:
+        """Take one feature batch; return the commands that its closed bins cause."""
+        self._note_quality(batch)
+        return self._run(self.bins.update(packets_from_batch(batch)))
+
+    def close(self) -> list[Command]:
+        """Close the open bins at the end of the input; return the commands they cause."""
+        return self._run(self.bins.close())
+
+    def _run(self, closed: Iterable[ClosedBins]) -> list[Command]:
+        commands: list[Command] = []
+        for rows in closed:
+            prediction = self._predict(rows)
+            self._tell(rows, prediction)
+            commands += self._decide(rows, prediction)
+        for command in commands:
+            self._ledger.commands[str(command.action["type"])] += 1
+        return commands
+
+    def _predict(self, rows: ClosedBins) -> Prediction:
+        self.learned.update(rows.x)
+        x = scaled(rows.x, *self.limits)
+        spectrum = self.spectra.update(x, rows.series, rows.fresh)
+        prediction = self.carried.step(self.predictor, x, spectrum, rows.series, rows.fresh)
+        self._ledger.bins += int(np.count_nonzero(rows.series == 0))
+        self._ledger.series_begun += int(np.count_nonzero(rows.fresh))
+        self._ledger.windows += len(x)
+        self._ledger.forecasts += len(prediction.probabilities)
+        return prediction
+
+    def _tell(self, rows: ClosedBins, prediction: Prediction) -> None:
+        if self.sink is None:
+            return
+        link = rows.series == 0
+        self.sink(
+            LinkTimeline(
+                self.link.name,
+                (rows.bin_number[link] + 1) * BIN_NS,
+                rows.load[link, 0],
+                rows.load[link, 1],
+                rows.delay_ms[link, 0],
+                prediction.probabilities[link],
+                prediction.delay_ms[link],
+            )
+        )
+
+    def _decide(self, rows: ClosedBins, prediction: Prediction) -> list[Command]:
+        """Ask the policy where something can change: a forecast that may open a move, a scope that has one open."""
+        worth = (rows.series == 0) | (rows.rate_bps >= LEAST_SHARE * self.link.capacity_bps)
+        asked = worth & self.policy.interesting(prediction.probabilities, prediction.delay_ms)
+        commands: list[Command] = []
+        start = 0
+        while start < len(rows.series):
+            row = self._next_row(rows, asked, start)
+            if row < 0:
+                break
+            start = row + 1
+            scope = self._scope(rows, row)
+            if not asked[row] and scope not in self.policy.open_scopes:
+                continue
+            self._ledger.decided += 1
+            commands += self.policy.decide(
+                self._forecast(rows, prediction, row, scope), traffic_of(rows, row, self.link), self.quality
+            )
+        return commands
+
+    def _next_row(self, rows: ClosedBins, asked: NDArray[np.bool_], start: int) -> int:
+        """Return the next row to look at: every row while moves are open, else the next that is asked for; or -1."""
+        if self.policy.open_scopes:
+            return start
+        ahead = int(np.argmax(asked[start:]))
+        return start + ahead if asked[start + ahead] else -1
+
+    def _scope(self, rows: ClosedBins, row: int) -> str:
+        if rows.series[row] == 0:
+            return f"link:{self.link.name}"
+        return f"device:{self.link.name}/{address_text(rows.key[row, 0], rows.key[row, 1])}"
+
+    def _forecast(self, rows: ClosedBins, prediction: Prediction, row: int, scope: str) -> Forecast:
+        end_ns = (int(rows.bin_number[row]) + 1) * BIN_NS
+        normal, medium, high = prediction.probabilities[row].tolist()
+        middle, most, nearly_all = prediction.delay_ms[row].tolist()
+        return Forecast(
+            scope=scope,
+            window_start_ns=end_ns - WINDOW_BINS * BIN_NS,
+            window_end_ns=end_ns,
+            horizon_ms=self.predictor.horizon_ms,
+            probabilities=(normal, medium, high),
+            delay_ms=(middle, most, nearly_all),
+            delay_now_ms=float(rows.delay_ms[row, 0]),
+            model=self.predictor.name,
+            model_sha=self.predictor.sha,
+        )
+
+    @property
+    def quality(self) -> Quality:
+        """The shares of packets decoded, shed and dropped by the kernel, as the batches' ledgers tell."""
+        seen = self.quality_counts
+        whole = seen["captured"] + seen["dropped"]
+        if not whole:
+            return Quality()
+        return Quality(*(round(seen[name] / whole, 6) for name in ("decoded", "shed", "dropped")))
+
+    def _note_quality(self, batch: pa.RecordBatch) -> None:
+        told = (batch.schema.metadata or {}).get(b"ledger")
+        if told:
+            ledger = json.loads(told)
+            self.quality_counts["captured"] += int(ledger.get("captured", 0))
+            self.quality_counts["decoded"] += int(ledger.get("decoded", 0))
+            self.quality_counts["shed"] += sum(ledger.get("shed", {}).values())
+            self.quality_counts["dropped"] += int(ledger.get("kernel_drops", 0))
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next batch depends on: arrays and plain values, for a checkpoint."""
+        return {
+            "bins": {name: np.array(array) for name, array in self.bins.state._asdict().items()},
+            "hitters": {name: np.array(array) for name, array in self.bins.hitters._asdict().items()},
+            "history": np.array(self.spectra.history),
+            "carried": np.array(self.carried.state),
+            "learned": self.learned.state(),
+            "policy": self.policy.state(),
+            "quality": dict(self.quality_counts),
+            "ledger": self.ledger.as_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: the same batches give the same commands, to the byte."""
+        for name, array in state["bins"].items():
+            getattr(self.bins.state, name)[...] = array
+        for name, array in state["hitters"].items():
+            getattr(self.bins.hitters, name)[...] = array
+        self.spectra.history[...] = state["history"]
+        self.carried.state[...] = state["carried"]
+        self.learned = Normaliser.from_state(state["learned"])
+        self.policy.restore(state["policy"])
+        self.quality_counts = dict(state["quality"])
+        self._ledger = StreamLedger.from_dict(state["ledger"])
+
+
+def check_predictor(predictor: Predictor) -> None:
+    """Refuse a model that was trained on other channels or bins than the stream makes. Raises ArtifactError."""
+    for what, found, expected in (
+        ("channels", tuple(predictor.channels), CHANNELS),
+        ("spectrum size", predictor.spectrum_size, SPECTRUM_SIZE),
+        ("bin length in ms", predictor.bin_ms, BIN_MS),
+    ):
+        if found != expected:
+            raise ArtifactError(
+                f"model {predictor.name}: {what} {found}, the stream makes {expected}; train the model again"
+            )

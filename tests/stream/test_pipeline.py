@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from decision.command import validate
+from decision.policy import Policy
+from decision.site import Site
+from offramp_errors import ArtifactError, ContractError
+from stream.pipeline import Pipeline
+
+SITE = Site.model_validate(
+    {
+        "links": [
+            {
+                "name": "uplink",
+                "capacity": "20 Mbit/s",
+                "buffer_bytes": 200_000,
+                "budget_ms": 15,
+                "devices": ["10.0.0.0/24"],
+                "paths": [{"name": "spare", "capacity": "50 Mbit/s"}],
+                "nodes": [{"name": "edge-1"}],
+            }
+        ],
+        "policy": {"exit_bins": 20, "hold_s": 0.2},
+    }
+)
+
+
+def build(predictor, normaliser_state, sink=None):
+    return Pipeline(SITE, "uplink", predictor, normaliser_state, Policy(SITE, "uplink"), sink=sink)
+
+
+def commands_of(pipeline, batch, cuts):
+    out = []
+    for start, end in zip([0, *cuts], [*cuts, batch.num_rows], strict=True):
+        out += pipeline.update(batch.slice(start, end - start))
+    return [command.to_json() for command in out + pipeline.close()]
+
+
+def test_onset_and_abatement_come_and_are_valid(busy_batch, normaliser_state, predictor):
+    pipeline = build(predictor, normaliser_state)
+    commands = pipeline.update(busy_batch) + pipeline.close()
+    phases = {(command.phase, command.scope) for command in commands}
+    assert ("onset", "link:uplink") in phases
+    assert ("abated", "link:uplink") in phases
+    assert any(command.action["type"] == "offload" for command in commands)
+    for command in commands:
+        validate(command.to_dict())
+    onset = next(command for command in commands if command.scope == "link:uplink")
+    assert onset.action["flows"][0]["ipv4_src"] == "10.0.0.77"
+
+
+def test_the_cut_into_batches_changes_no_byte(busy_batch, normaliser_state, predictor):
+    whole = commands_of(build(predictor, normaliser_state), busy_batch, [])
+    assert whole
+    rng = np.random.default_rng(3)
+    cuts = np.unique(rng.integers(1, busy_batch.num_rows, 60)).tolist()
+    assert commands_of(build(predictor, normaliser_state), busy_batch, cuts) == whole
+    part = busy_batch.slice(0, 2_500)
+    ones = list(range(1, part.num_rows))
+    assert commands_of(build(predictor, normaliser_state), part, ones) == commands_of(
+        build(predictor, normaliser_state), part, []
+    )
+
+
+def test_state_moves_to_another_pipeline(busy_batch, normaliser_state, predictor):
+    whole = commands_of(build(predictor, normaliser_state), busy_batch, [])
+    half = busy_batch.num_rows // 2
+    first, second = build(predictor, normaliser_state), build(predictor, normaliser_state)
+    before = [command.to_json() for command in first.update(busy_batch.slice(0, half))]
+    second.restore(first.state())
+    after = second.update(busy_batch.slice(half)) + second.close()
+    assert before + [command.to_json() for command in after] == whole
+    assert second.ledger.rows == busy_batch.num_rows
+
+
+def test_timeline_and_ledger(busy_batch, normaliser_state, predictor):
+    seen = []
+    pipeline = build(predictor, normaliser_state, seen.append)
+    pipeline.update(busy_batch)
+    pipeline.close()
+    ledger = pipeline.ledger
+    time = np.concatenate([timeline.time_ns for timeline in seen])
+    assert ledger.closes()
+    assert ledger.rows == busy_batch.num_rows
+    assert len(time) == ledger.bins
+    assert np.all(np.diff(time) > 0)
+    assert max(float(timeline.delay_now_ms.max()) for timeline in seen) > 15
+    assert "commands" in "\n".join(ledger.lines())
+
+
+def test_another_models_channels_are_refused(normaliser_state, predictor):
+    predictor.channels = ("load",)
+    with pytest.raises(ArtifactError, match="channels"):
+        build(predictor, normaliser_state)
+
+
+def test_a_batch_without_a_needed_column_is_refused(busy_batch, normaliser_state, predictor):
+    names = [name for name in busy_batch.schema.names if name != "frame.len"]
+    with pytest.raises(ContractError, match=r"frame\.len"):
+        build(predictor, normaliser_state).update(busy_batch.select(names))
+
+
+def test_an_empty_batch_and_an_empty_input_give_nothing(busy_batch, normaliser_state, predictor):
+    pipeline = build(predictor, normaliser_state)
+    empty: pa.RecordBatch = busy_batch.slice(0, 0)
+    assert pipeline.update(empty) == []
+    assert pipeline.close() == []
