@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +11,7 @@ import pyarrow.compute as pc
 
 from capture.schema import Column, Kind
 
-_PLAIN = re.compile(rb"[ -\[\]-~]*")
-_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 0x5C: "\\\\"}
+_ESCAPES = {9: "\\t", 10: "\\n", 13: "\\r"}
 
 
 def render_column(column: Column, array: pa.Array) -> pa.Array:
@@ -43,11 +41,8 @@ def render_seconds(time_ns: int) -> str:
 
 
 def render_text(value: bytes) -> str:
-    """Return text as tshark prints it: control characters and backslashes escaped, bad UTF-8 replaced."""
-    if _PLAIN.fullmatch(value):
-        return value.decode("ascii")
-    text = value.decode("utf-8", "replace")
-    return "".join(_ESCAPES.get(ord(char)) or (char if char.isprintable() else f"\\{ord(char):03o}") for char in text)
+    """Return text as tshark prints it: up to a NUL, tab and line ends as two characters, bad UTF-8 replaced."""
+    return value.split(b"\0", 1)[0].decode("utf-8", "replace").translate(_ESCAPES)
 
 
 def _ipv4(value: int) -> str:

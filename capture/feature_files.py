@@ -1,0 +1,133 @@
+"""Feature batches to files: CSV exactly as `tshark -n -T fields` prints it, Parquet with real types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from capture.batches import OCCURRENCE_TYPE, OCCURRENCES
+from capture.rendering import join_occurrences, render_column
+from capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
+from offramp_errors import OfframpError
+
+
+def profile_columns(profile: str) -> list[Column]:
+    """Return the columns of a profile in the schema's order: Edge-IIoTset's first, then the stream's own."""
+    return [column for column in COLUMNS if profile == "full" or column.stream]
+
+
+def render_batch(batch: pa.RecordBatch) -> list[pa.Array]:
+    """Return each column of a batch as strings, further occurrences joined by commas; null where a field is absent."""
+    names = batch.schema.names
+    extras = None
+    if OCCURRENCES in names and batch[OCCURRENCES].null_count < batch.num_rows:
+        extras = batch[OCCURRENCES].to_pylist()
+        taken = {extra["column"] for row in extras if row for extra in row}
+    rendered: list[pa.Array] = []
+    for index, column in enumerate(COLUMNS):
+        if column.name not in names:
+            continue
+        cells = render_column(column, batch[column.name])
+        if extras is not None and index in taken:
+            cells = pa.array(join_occurrences(cells.to_pylist(), extras, index), pa.string())
+        rendered.append(cells)
+    return rendered
+
+
+def write_csv(batches: Iterable[pa.RecordBatch], path: Path, profile: str = "full") -> int:
+    """Write batches as `tshark -T fields -E header=y -E separator=, -E quote=d -E occurrence=a` would; return the rows.
+
+    As in tshark, quotes inside a cell are not doubled and tabs and line ends are written as two characters. Raises
+    OfframpError where the file cannot be written.
+    """
+    rows = 0
+    try:
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(",".join(column.name for column in profile_columns(profile)) + "\n")
+            for batch in batches:
+                file.writelines(_csv_lines(batch))
+                rows += batch.num_rows
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return rows
+
+
+def _csv_lines(batch: pa.RecordBatch) -> list[str]:
+    """Return a batch as lines of CSV."""
+    cells = [_quote(array) for array in render_batch(batch)]
+    joined = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
+    return [line + "\n" for line in joined.to_pylist()]
+
+
+def _quote(cells: pa.Array) -> pa.Array:
+    """Return cells in double quotes; an absent or empty one stays empty."""
+    if cells.null_count == len(cells):
+        return cells
+    full = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
+    return pc.binary_join_element_wise('"', full, '"', "")
+
+
+def parquet_schema(profile: str) -> pa.Schema:
+    """Return the schema of a Parquet file: addresses as text, frame.time as timestamp, the rest as on the wire."""
+    fields = [pa.field(column.name, _parquet_type(column)) for column in profile_columns(profile)]
+    if profile == "full":
+        fields.append(pa.field(OCCURRENCES, OCCURRENCE_TYPE))
+    return pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION, "profile": profile})
+
+
+def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, profile: str = "full") -> int:
+    """Write batches as Parquet, one row group a batch; return the rows. Raises OfframpError as `write_csv` does."""
+    rows = 0
+    schema = parquet_schema(profile)
+    try:
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(_parquet_batch(batch, schema))
+                rows += batch.num_rows
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return rows
+
+
+def _parquet_type(column: Column) -> pa.DataType:
+    """Return the Parquet type of a column."""
+    if column.kind is Kind.IPV4:
+        return pa.dictionary(pa.int32(), pa.string())
+    if column.kind in (Kind.TEXT, Kind.IPV6):
+        return pa.string()
+    if column.kind is Kind.BYTES:
+        return pa.binary()
+    if column.kind is Kind.TIME:
+        return pa.timestamp("ns", "UTC")
+    if column.kind is Kind.SECONDS:
+        return pa.duration("ns")
+    if column.kind in (Kind.BOOL, Kind.PRESENT):
+        return pa.bool_()
+    if column.kind is Kind.NANOSECONDS:
+        return pa.int64()
+    return {8: pa.uint8(), 16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[column.bits]
+
+
+def _parquet_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a feature batch with the types of a Parquet file."""
+    arrays: list[pa.Array] = []
+    for column in COLUMNS:
+        if column.name in schema.names:
+            array = batch[column.name]
+            if column.kind in (Kind.IPV4, Kind.IPV6, Kind.TEXT):
+                array = render_column(column, array)
+            if column.kind is Kind.IPV4:
+                array = array.dictionary_encode()
+            arrays.append(array.cast(schema.field(column.name).type))
+    if OCCURRENCES in schema.names:
+        arrays.append(batch[OCCURRENCES])
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _cannot_write(path: Path, error: OSError) -> OfframpError:
+    """Return what a user is told when a file cannot be written."""
+    return OfframpError(f"{path}: cannot write: {error.strerror or error}; check the folder, its rights and its space")
