@@ -20,14 +20,14 @@ OUT_ROWS = 6_000
 OUT_GUARD = SERIES * (64 + OPEN + 2)
 """What one packet may close at most: every series, its silence and the open bins."""
 
-NEXT, NEWEST, QUEUE_BIN, LATE, ROWS, UNTRACKED, HITS, CLOCKS = range(8)
-"""Places in `BinState.clock`: next bin to close, newest time ns, (spare), rows late, rows seen, rows of devices for which there
-was no place, devices evicted."""
+NEXT, NEWEST, LATE, ROWS, UNTRACKED, HITS, CLOCKS = range(7)
+"""Places in `BinState.clock`: the next bin to close, the newest time in ns, rows late, rows seen, rows of devices for
+which there was no place, devices evicted."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkShape:
-    """What the bins need of a link: capacities in bit/s, the virtual buffer in bytes (None: no limit), networks behind it.
+    """What the bins need of a link: capacities in bit/s, virtual buffer in bytes (None: no limit), networks behind it.
 
     A packet from inside the networks goes up, one into them down; without networks all go up.
     """
@@ -42,10 +42,10 @@ class BinState(NamedTuple):
     """Open bins, series and virtual queues.
 
     clock: int64 [CLOCKS]; counters: float64 [OPEN, SERIES, Counter]; key: int64 [SERIES, 2] device address; alive: int8
-    [SERIES] (0 silent, 1 running, 2 begins); first, last, last_ns: int64 [SERIES]; slow: float64 running load; rate: float64
-    decayed bytes; hint: int16 [256]; shape: float64 [4] ns per byte up, down, buffer up, down in ns; wait: float64 [2] ns;
-    queue_ns: int64 [2]; per open bin and direction bin_wait, bin_queue_ns, peak [OPEN, 2], overflow [OPEN];
-    closing_wait, closing_ns: [2] the queues as of the last closed bin.
+    [SERIES] (0 silent, 1 running, 2 begins); first, last, last_ns: int64 [SERIES]; slow: float64 running load; rate:
+    float64 decayed bytes; hint: int16 [256]; shape: float64 [4] ns per byte up, down, buffer up, down in ns; wait:
+    float64 [2] ns; queue_ns: int64 [2]; per open bin and direction bin_wait, bin_queue_ns, peak [OPEN, 2], overflow
+    [OPEN]; closing_wait, closing_ns: [2] the queues as of the last closed bin.
     """
 
     clock: NDArray[np.int64]

@@ -19,6 +19,7 @@ from stream.bin_state import (
     DEVICE_SLOTS,
     HITS,
     LATE,
+    NEWEST,
     NEXT,
     OPEN,
     OUT_GUARD,
@@ -43,7 +44,6 @@ MARK_COUNT = 12
 """As in stream.channels; a kernel wants plain numbers, and a test holds them equal."""
 
 RTT_SUM, RTT_COUNT, GAP = 16, 17, 18
-NEWEST, QUEUE_BIN = 1, 2
 
 
 @kernel
@@ -62,7 +62,7 @@ def device_series(state: BinState, high: int, low: int, bin_number: int) -> int:
     hint = np.int64(mixed >> np.uint64(56))
     series = state.hint[hint]
     if series > 0 and state.key[series, 0] == high and state.key[series, 1] == low:
-        return np.int64(series)
+        return int(series)
     idlest, since = 0, np.int64(2**62)
     for s in range(1, SERIES):
         if state.key[s, 0] == high and state.key[s, 1] == low:
@@ -189,8 +189,8 @@ def accumulate(
 class ClosedBins(NamedTuple):
     """Closed bins of link and devices, ordered by bin, the link first in each.
 
-    bin_number: int64 [n] (start ns over BIN_NS); series: int32 [n], 0 the link; fresh: bool [n], the series begins here;
-    key: int64 [n, 2] the device's address; x: float32 [n, F] raw channels; rate_bps: float64 [n], decayed;
+    bin_number: int64 [n] (start ns over BIN_NS); series: int32 [n], 0 the link; fresh: uint8 [n], 1 where it begins;
+    key: int64 [n, 2] the device's address; x: float32 [n, F] raw channels; rate_bps: float64 [n] decayed;
     load: float32 [n, 2] up, down; delay_ms: float32 [n, 2] (virtual delay at the bin's end, largest of the bin);
     flow_key: int64 [n, TOP, KEY], flow_rate_bps: float64 [n, TOP], of link rows only.
     """
@@ -236,7 +236,7 @@ class Bins:
         used = int(self.out.used[0])
         self.out.used[0] = 0
         if used:
-            yield ClosedBins(*(array[:used] for array in self.out[1:]))
+            yield ClosedBins(**{name: getattr(self.out, name)[:used] for name in ClosedBins._fields})
 
 
 def network_table(networks: tuple[str, ...]) -> NDArray[np.int64]:

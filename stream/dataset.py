@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from offramp_errors import InputError
 from stream.bins import Bins, LinkShape
 from stream.channels import BIN_MS, WINDOW_BINS
 from stream.normaliser import Normaliser, scaled
-from stream.packets import IPV4_MAPPED, UDP, Packets, packets_from_batch
+from stream.packets import IPV4_MAPPED, UDP, Packets, part_of
 from stream.stft import Spectra
 from stream.synthetic import synthetic_packets
 from stream.virtual_queue import delay_targets
@@ -65,10 +65,10 @@ def sequences_from_packets(
     return out
 
 
-def closed_rows(packets: Packets, shape: LinkShape) -> dict[str, NDArray[np.generic]]:
+def closed_rows(packets: Packets, shape: LinkShape) -> dict[str, NDArray[Any]]:
     """Return all closed bins of link and devices as arrays; delay_ms is the largest of each bin."""
     bins = Bins(shape)
-    parts: dict[str, list[NDArray[np.generic]]] = {
+    parts: dict[str, list[NDArray[Any]]] = {
         name: [] for name in ("bin_number", "series", "fresh", "x", "delay_ms", "rate_bps")
     }
 
@@ -79,12 +79,12 @@ def closed_rows(packets: Packets, shape: LinkShape) -> dict[str, NDArray[np.gene
                 column.append(array[:, 1].copy() if name == "delay_ms" else array.copy())
 
     for start in range(0, len(packets.time_ns), BLOCK):
-        keep(bins.update(Packets(*(column[start : start + BLOCK] for column in packets))))
+        keep(bins.update(part_of(packets, start, start + BLOCK)))
     keep(bins.close())
     return {name: np.concatenate(column) if column else np.empty(0) for name, column in parts.items()}
 
 
-def busiest(rows: dict[str, NDArray[np.generic]], devices: int) -> list[int]:
+def busiest(rows: dict[str, NDArray[Any]], devices: int) -> list[int]:
     """Return the series numbers of the devices that carried most."""
     if not len(rows["series"]):
         return []
@@ -104,7 +104,7 @@ def fit_normaliser(raw: Iterable[RawSequence]) -> Normaliser | None:
 
 def training_sequences(
     raw: Sequence[RawSequence], normaliser: Normaliser | None = None
-) -> tuple[list[TrainingSequence], dict[str, NDArray[np.generic]]]:
+) -> tuple[list[TrainingSequence], dict[str, NDArray[Any]]]:
     """Return sequences as the model takes them, and the normaliser's state (fitted to them unless given).
 
     Raises InputError where there is nothing to learn from.

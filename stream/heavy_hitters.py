@@ -65,7 +65,7 @@ def hash_key(key: NDArray[np.int64]) -> int:
     for i in range(KEY):
         h = (h ^ np.uint64(key[i])) * np.uint64(1099511628211)
         h ^= h >> np.uint64(29)
-    return np.int64(h & np.uint64(INDEX - 1))
+    return int(h & np.uint64(INDEX - 1))
 
 
 @kernel
@@ -80,7 +80,7 @@ def scale_at(hitters: HeavyHitters, bin_number: int) -> float:
         hitters.total[:] *= factor
         clock[0] = bin_number
         age = 0
-    return 2.0 ** (age / HALF_LIFE_BINS)
+    return float(2.0 ** (age / HALF_LIFE_BINS))
 
 
 @kernel
@@ -88,7 +88,7 @@ def add(hitters: HeavyHitters, key: NDArray[np.int64], weight: float) -> None:
     """Count `weight` scaled bytes of the flow `key`, taking over the smallest counter where it has none."""
     hitters.total[0] += weight
     slot = hash_key(key)
-    row = np.int64(hitters.hint[slot])
+    row = int(hitters.hint[slot])
     used = hitters.clock[1]
     if row < used and same_key(hitters.key, row, key):
         hitters.weight[row] += weight
@@ -103,7 +103,7 @@ def add(hitters: HeavyHitters, key: NDArray[np.int64], weight: float) -> None:
             row = used
             hitters.clock[1] = used + 1
         else:
-            row = np.argmin(hitters.weight)
+            row = int(np.argmin(hitters.weight))
             hitters.error[row] = hitters.weight[row]
         hitters.key[row, :] = key
     hitters.weight[row] += weight

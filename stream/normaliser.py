@@ -6,7 +6,7 @@ would have learned. Quantiles come from a histogram of logarithmic buckets: exac
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,12 +114,12 @@ class Normaliser:
         mean, low, high = self.limits()
         return scaled(x, mean, low, high)
 
-    def state(self) -> dict[str, NDArray[np.generic]]:
+    def state(self) -> dict[str, NDArray[Any]]:
         """Return what was learned as arrays."""
         return {key: np.array(getattr(self, key)) for key in STATE_KEYS}
 
     @classmethod
-    def from_state(cls, state: dict[str, NDArray[np.generic]]) -> Normaliser:
+    def from_state(cls, state: dict[str, NDArray[Any]]) -> Normaliser:
         """Restore from `state()`. Raises ArtifactError where arrays are missing or of another shape."""
         missing = [key for key in STATE_KEYS if key not in state]
         if missing:

@@ -35,6 +35,11 @@ class Packets(NamedTuple):
     rtt_ms: NDArray[np.float64]
 
 
+def part_of(packets: Packets, start: int, end: int) -> Packets:
+    """Return rows `start` to `end` of packets, without copying."""
+    return Packets(**{name: getattr(packets, name)[start:end] for name in Packets._fields})
+
+
 def packets_from_batch(batch: pa.RecordBatch) -> Packets:
     """Convert a feature batch of either profile. Raises ContractError where a needed column is missing."""
     columns = Columns(batch)

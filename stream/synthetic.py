@@ -47,7 +47,7 @@ def paced(start: float, end: float, rate_bps: float, size: int, rng: Rng) -> NDA
 
 
 def periodic_device(rng: Rng, seconds: float, device: int) -> list[Flow]:
-    """A sensor: a small message every period, each with its answer."""
+    """Return a sensor: a small message every period, each with its answer."""
     period = rng.choice([0.1, 0.5, 1.0, 2.0, 5.0])
     times = np.arange(rng.uniform(0, period), seconds, period)
     times = times + rng.normal(0, 0.002, len(times))
@@ -61,7 +61,7 @@ def periodic_device(rng: Rng, seconds: float, device: int) -> list[Flow]:
 
 
 def name_lookups(rng: Rng, seconds: float, device: int) -> list[Flow]:
-    """DNS questions now and then."""
+    """Return DNS questions now and then."""
     times = np.sort(rng.uniform(0, seconds, rng.poisson(seconds / 2) + 1))
     size = np.full(len(times), 80.0)
     marks = mark(Counter.DNS_QUERY, Counter.UDP)
@@ -72,7 +72,7 @@ def name_lookups(rng: Rng, seconds: float, device: int) -> list[Flow]:
 
 
 def web_bursts(rng: Rng, seconds: float, device: int, capacity_bps: float) -> list[Flow]:
-    """Pages: trains of packets faster than the link, at random."""
+    """Return pages: trains of packets faster than the link, at random."""
     flows: list[Flow] = []
     per_second = min(rng.uniform(0.01, 0.3) * capacity_bps / 400_000, 10.0)  # a train is 400 kbit in the mean
     for start in rng.uniform(0, seconds, rng.poisson(seconds * per_second)):
@@ -87,7 +87,7 @@ def web_bursts(rng: Rng, seconds: float, device: int, capacity_bps: float) -> li
 
 
 def on_off(rng: Rng, seconds: float, device: int, capacity_bps: float) -> list[Flow]:
-    """A stream that talks and pauses, both exponentially long."""
+    """Return a stream that talks and pauses, both exponentially long."""
     now, flows, size = 0.0, [], int(rng.integers(200, 1_400))
     down, share = bool(rng.random() < 0.4), rng.uniform(0.05, 0.8)
     while now < seconds:
@@ -101,7 +101,7 @@ def on_off(rng: Rng, seconds: float, device: int, capacity_bps: float) -> list[F
 
 
 def ramp(rng: Rng, seconds: float, device: int, capacity_bps: float) -> list[Flow]:
-    """Load that climbs over seconds, stays, and falls: congestion that can be seen coming."""
+    """Return load that climbs over seconds, stays, and falls: congestion that can be seen coming."""
     start, rise = rng.uniform(0, seconds * 0.7), rng.uniform(1.0, 6.0)
     stay, top = rng.uniform(0.2, 3.0), rng.uniform(0.7, 1.4)
     grid = np.arange(0, 2 * rise + stay, STEP)
@@ -113,7 +113,7 @@ def ramp(rng: Rng, seconds: float, device: int, capacity_bps: float) -> list[Flo
 
 
 def overload(rng: Rng, seconds: float, device: int, capacity_bps: float) -> list[Flow]:
-    """A blast beyond the capacity: small datagrams or connection attempts."""
+    """Return a blast beyond the capacity: small datagrams or connection attempts."""
     start, length = rng.uniform(0, seconds * 0.8), rng.uniform(0.3, 3.0)
     size = int(rng.choice([60, 120, 800, 1_400]))
     rate = min(rng.uniform(1.05, 2.0) * capacity_bps, 40_000 * size * 8)
@@ -132,7 +132,7 @@ def arrivals(grid: NDArray[np.float64], per_step: NDArray[np.float64], rng: Rng)
 
 
 def bulk_transfers(rng: Rng, seconds: float, device: int, shape: LinkShape) -> list[Flow]:
-    """Transfers that fill the link: slow start, then a window that grows until the buffer overflows, then halves."""
+    """Return transfers that fill the link: the window grows until the buffer overflows, then halves."""
     flows, now = [], rng.uniform(0, seconds / 3)
     while now < seconds - 1:
         down = bool(rng.random() < 0.6)

@@ -78,7 +78,7 @@ def trace_delays(
             continue
         if at < now:  # the opportunity in use has passed before this packet came
             room = 0
-            cycle = now // period
+            cycle = (now - 1) // period if now > 0 else 0  # the period's last opportunity is its own
             place = np.searchsorted(opportunity_ns, now - cycle * period)
         need = size[i]
         while room < need:

@@ -45,11 +45,18 @@ def test_onset_and_abatement_come_and_are_valid(busy_batch, normaliser_state, pr
     phases = {(command.phase, command.scope) for command in commands}
     assert ("onset", "link:uplink") in phases
     assert ("abated", "link:uplink") in phases
-    assert any(command.action["type"] == "offload" for command in commands)
     for command in commands:
         validate(command.to_dict())
     onset = next(command for command in commands if command.scope == "link:uplink")
     assert onset.action["flows"][0]["ipv4_src"] == "10.0.0.77"
+
+
+def test_without_another_path_devices_are_offloaded(busy_batch, normaliser_state, predictor):
+    site = SITE.model_copy(update={"links": (SITE.links[0].model_copy(update={"paths": ()}),)})
+    pipeline = Pipeline(site, "uplink", predictor, normaliser_state, Policy(site, "uplink"))
+    commands = pipeline.update(busy_batch) + pipeline.close()
+    assert {command.action["type"] for command in commands} == {"offload", "clear"}
+    assert all(command.scope.startswith("device:uplink/") for command in commands)
 
 
 def test_the_cut_into_batches_changes_no_byte(busy_batch, normaliser_state, predictor):

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stream import bins as bins_module
+from stream import close_bins
+from stream.bin_state import DEVICE_SLOTS, HITS, LATE, ROWS, LinkShape
+from stream.bins import Bins
+from stream.channels import BIN_NS, CHANNELS, FIRST_MARK, MARKS, TABLE, WINDOW_BINS, Counter
+from stream.packets import IPV4_MAPPED, Packets
+
+BASE = 1_700_000_000_000_000_000
+SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",))
+
+
+def packets(times_ms, sources=None, sizes=None, marks=0):
+    n = len(times_ms)
+    address = np.zeros((n, 4), np.int64)
+    address[:, 1] = (IPV4_MAPPED | 0x0A000000) + np.array(sources if sources is not None else [1] * n)
+    address[:, 3] = IPV4_MAPPED | 0xC0000201
+    time = BASE + (np.array(times_ms) * 1e6).astype(np.int64)
+    size = np.array(sizes if sizes is not None else [100] * n, np.int64)
+    return Packets(
+        time, size, address, np.full(n, 6), np.full(n, 80), np.full(n, marks, np.int64), np.full(n, np.nan)
+    )  # fmt: skip
+
+
+def closed(bins, *parts):
+    rows = []
+    for part in parts:
+        for chunk in bins.update(part):
+            rows += rows_of(chunk)
+    for chunk in bins.close():
+        rows += rows_of(chunk)
+    return rows
+
+
+def rows_of(chunk):
+    return [
+        (int(b) - BASE // BIN_NS, int(s), int(f), dict(zip(CHANNELS, x.tolist(), strict=True)))
+        for b, s, f, x in zip(chunk.bin_number, chunk.series, chunk.fresh, chunk.x, strict=True)
+    ]
+
+
+def test_kernel_constants_are_the_tables():
+    assert int(Counter.SYN) == bins_module.FIRST_MARK_AT == FIRST_MARK
+    assert bins_module.RTT_SUM == Counter.RTT_SUM_MS
+    assert bins_module.RTT_COUNT == Counter.RTT_COUNT
+    assert bins_module.GAP == Counter.MAX_GAP_NS
+    assert [channel.shared for channel in TABLE].index(True) == close_bins.SHARED
+    assert [name.upper() for name in CHANNELS[8 : 8 + MARKS]] == [Counter(4 + i).name for i in range(MARKS)]
+
+
+def test_link_first_then_its_devices_with_shared_queue():
+    rows = closed(Bins(SHAPE), packets([0, 1, 2, 12], [1, 2, 1, 2], [1_500] * 4))
+    assert [(number, series, fresh) for number, series, fresh, _ in rows] == [
+        (0, 0, 1), (0, 1, 1), (0, 2, 1), (1, 0, 0), (1, 1, 0), (1, 2, 0),
+    ]  # fmt: skip
+    link, first, second = (row[3] for row in rows[:3])
+    assert link["load_up"] == pytest.approx(np.log1p(3 * 1_500 * 8 / 1e5))
+    assert np.expm1(link["packets_up"]) == pytest.approx(3)
+    assert np.expm1(first["packets_up"]) == pytest.approx(2)
+    assert second["delay_peak"] == link["delay_peak"]
+
+
+def test_rows_within_the_lateness_count_and_later_ones_are_counted():
+    bins = Bins(SHAPE, lateness_ms=20)
+    rows = closed(bins, packets([0, 35, 18, 5, 60, 5]))
+    assert bins.state.clock[LATE] == 2
+    assert bins.state.clock[ROWS] == 6
+    counted = sum(round(float(np.expm1(row[3]["packets_up"]))) for row in rows if row[1] == 0)
+    assert counted == 4
+
+
+def test_a_long_silence_ends_the_series_and_costs_no_bins():
+    rows = closed(Bins(SHAPE), packets([0, 3_600_000]))
+    assert len([row for row in rows if row[1] == 0]) == 1 + WINDOW_BINS + 1
+    assert [row[2] for row in rows if row[1] == 0] == [1] + [0] * WINDOW_BINS + [1]
+
+
+def test_a_device_falls_silent_while_its_link_goes_on():
+    times = np.arange(0, 2_000, 5.0)
+    rows = closed(Bins(SHAPE), packets([0, *times, 2_001], [9, *[1] * len(times), 9]))
+    own = [row for row in rows if row[1] == 1]
+    assert [row[0] for row in own if row[2]] == [0, 200]
+    assert len(own) == WINDOW_BINS + 2
+
+
+def test_the_idlest_device_makes_room():
+    count = DEVICE_SLOTS + 3
+    bins = Bins(SHAPE)
+    closed(bins, packets(np.arange(count) * 20.0, np.arange(count)))
+    assert bins.state.clock[HITS] == 3
+    assert len({tuple(key) for key in bins.state.key[1:].tolist()}) == DEVICE_SLOTS
+
+
+def test_marks_reach_their_channels():
+    marks = 1 << (int(Counter.MQTT) - FIRST_MARK) | 1 << (int(Counter.SYN) - FIRST_MARK)
+    _, _, _, x = closed(Bins(SHAPE), packets([0], marks=marks))[0]
+    assert np.expm1(x["mqtt"]) == pytest.approx(1)
+    assert np.expm1(x["syn"]) == pytest.approx(1)
+    assert x["udp"] == 0
+
+
+def test_directions_follow_the_networks_ipv6_too():
+    part = packets([0, 1])
+    far = (0xFD << 56) - 2**64
+    part.address[:, :] = [[0x20010DB8 << 32, 1, far, 2], [far, 2, 0x20010DB8 << 32, 1]]
+    shape = LinkShape(1e7, 1e7, None, ("2001:db8::/32",))
+    rows = closed(Bins(shape), part)
+    assert np.expm1(rows[0][3]["packets_up"]) == pytest.approx(1)
+    assert np.expm1(rows[0][3]["packets_down"]) == pytest.approx(1)
+    assert len(rows) == 2
+
+
+def test_too_much_lateness_is_refused():
+    with pytest.raises(ValueError, match="lateness"):
+        Bins(SHAPE, lateness_ms=500)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offramp_errors import InputError
+from stream.bin_state import LinkShape
+from stream.bins import Bins
+from stream.channels import BIN_NS
+from stream.packets import Packets
+from stream.virtual_queue import delay_classes, delay_targets, read_trace, virtual_delays_ms
+
+ARRIVALS = st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(40, 9_000)), min_size=1, max_size=60)
+
+
+def lindley(times, sizes, capacity_bps, buffer_bytes):
+    """The recursion of the book, in plain Python."""
+    out, wait, last = [], 0.0, times[0]
+    for time, size in zip(times, sizes, strict=True):
+        wait = max(0.0, wait - (time - last) / 1e9)
+        last = time
+        service = size * 8 / capacity_bps
+        if buffer_bytes is not None and wait > 0 and (wait + service) * capacity_bps / 8 > buffer_bytes * (1 + 1e-12):
+            out.append(float("nan"))
+            continue
+        out.append(wait * 1e3)
+        wait += service
+    return out
+
+
+@given(ARRIVALS, st.sampled_from([1e6, 7.7e6, 1e8]), st.sampled_from([None, 3_001, 20_003]))
+@settings(max_examples=60, deadline=None)
+def test_equals_lindley(arrivals, capacity, buffer):
+    times = np.cumsum([gap for gap, _ in arrivals]).astype(np.int64) + 10**18
+    sizes = np.array([size for _, size in arrivals], np.int64)
+    found = virtual_delays_ms(times, sizes, capacity_bps=capacity, buffer_bytes=buffer)
+    np.testing.assert_allclose(found, lindley(times.tolist(), sizes.tolist(), capacity, buffer), atol=1e-6)
+
+
+def mahimahi(times_ms, sizes, trace_ms):
+    """Every opportunity in turn, 1,500 bytes for what waits, in plain Python."""
+    waiting = [[time, size, index] for index, (time, size) in enumerate(zip(times_ms, sizes, strict=True))]
+    delays = [0.0] * len(waiting)
+    cycle = 0
+    while waiting:
+        for opportunity in trace_ms:
+            now, room = cycle * trace_ms[-1] + opportunity, 1_500
+            while waiting and waiting[0][0] <= now and room:
+                taken = min(room, waiting[0][1])
+                room -= taken
+                waiting[0][1] -= taken
+                if waiting[0][1] == 0:
+                    time, _, index = waiting.pop(0)
+                    delays[index] = now - time
+        cycle += 1
+    return delays
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4_000)), min_size=1, max_size=40),
+    st.lists(st.integers(1, 30), min_size=1, max_size=8),
+)
+@settings(max_examples=80, deadline=None)
+def test_trace_equals_opportunity_by_opportunity(arrivals, trace):
+    times = np.cumsum([0, *[gap for gap, _ in arrivals][1:]])
+    sizes = np.array([size for _, size in arrivals], np.int64)
+    found = virtual_delays_ms(
+        times * 1_000_000 + 10**18, sizes, trace_ns=np.sort(np.array(trace, np.int64)) * 1_000_000
+    )
+    assert found.tolist() == mahimahi(times.tolist(), sizes.tolist(), sorted(trace))
+
+
+def test_bins_hold_the_largest_delay_of_their_packets():
+    rng = np.random.default_rng(2)
+    n = 4_000
+    times = np.sort(rng.integers(0, 2_000_000_000, n)) + 1_700_000_000_000_000_000
+    sizes = rng.integers(60, 1_500, n)
+    zeros = np.zeros(n, np.int64)
+    packets = Packets(times, sizes, np.zeros((n, 4), np.int64), zeros, zeros, zeros, np.full(n, np.nan))
+    bins = Bins(LinkShape(12e6, 12e6, 60_000))
+    rows = [(int(b), float(d)) for part in (bins.update(packets), bins.close()) for chunk in part
+            for b, d in zip(chunk.bin_number, chunk.delay_ms[:, 1], strict=True)]  # fmt: skip
+    delays = virtual_delays_ms(times, sizes, capacity_bps=12e6, buffer_bytes=60_000)
+    for number, found in rows:
+        inside = delays[times // BIN_NS == number]
+        assert found >= np.nanmax(inside, initial=0.0) - 1e-4
+        assert found <= 60_000 * 8 / 12e6 * 1e3 + 1e-4
+
+
+def test_targets_and_classes():
+    delays = np.array([0, 5, 1, 0, 9, 0], np.float32)
+    targets = delay_targets(delays, 2, known_end=False)
+    assert targets[:4].tolist() == [5, 1, 9, 9]
+    assert np.isnan(targets[4:]).all()
+    assert delay_targets(delays, 2, known_end=True).tolist() == [5, 1, 9, 9, 0, 0]
+    assert delay_classes(targets[:4], (1.0, 6.0)).tolist() == [1, 1, 2, 2]
+
+
+def test_a_bad_trace_is_refused(tmp_path):
+    path = tmp_path / "up.trace"
+    path.write_text("5\n3\n")
+    with pytest.raises(InputError, match="ascending"):
+        read_trace(path)
+    path.write_text("1\nfour\n")
+    with pytest.raises(InputError, match="delivery trace"):
+        read_trace(path)
+    path.write_text("1\n5\n")
+    assert read_trace(path).tolist() == [1_000_000, 5_000_000]
