@@ -1,54 +1,47 @@
-"""What to move, and where to: the heaviest flows of a link to another path, a device's traffic to another node."""
+"""What to move: flows to paths, then devices to nodes, then marks, until the forecast fits."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
-from decision.costs import cheapest
+from decision.loop import Move, Taken
+from decision.offload import offload
+from decision.reroute import LEAST_SHARE, mark, reroute
 from decision.site import Link, Site
-from decision.traffic import FlowRate, Traffic
+from decision.traffic import Traffic
+from inference.forecast import Forecast
 
-LEAST_SHARE = 0.02
-"""Flows and devices below this share of the capacity are not worth a move."""
-
-
-def choose(site: Site, link: Link, scope: str, traffic: Traffic) -> dict[str, Any] | None:
-    """Return the action for a scope that foresees congestion, or None where nothing allowed would help."""
-    if scope.startswith("device:"):
-        return _offload(site, link, scope, traffic)
-    return _reroute(site, link, traffic)
+__all__ = ["LEAST_SHARE", "choose", "excess_bps"]
 
 
-def heaviest(traffic: Traffic, target_load: float) -> list[FlowRate]:
-    """Return the heaviest flows, as many as bring the load to `target_load` of the capacity or below."""
-    chosen: list[FlowRate] = []
-    left = traffic.load_bps
-    for flow in traffic.flows:
-        if left <= target_load * traffic.capacity_bps or flow.rate_bps < LEAST_SHARE * traffic.capacity_bps:
-            break
-        chosen.append(flow)
-        left -= flow.rate_bps
-    return chosen
+def choose(
+    site: Site, link: Link, forecast: Forecast, traffic: Traffic, taken: Taken, p_high: Mapping[str, float]
+) -> list[Move]:
+    """Return the moves that bring the link back into its budget, as the site allows and has room.
+
+    taken: what open moves hold; p_high: P(High) of the devices that have a fresh bad forecast, by address.
+    """
+    limits = site.limits
+    excess = excess_bps(link, site.policy.target_load, forecast, traffic, taken)
+    moves: list[Move] = []
+    if "reroute" in limits.actions:
+        moves += reroute(link, limits, traffic, excess, taken)
+    if "offload" in limits.actions:
+        left = excess - sum(move.rate_bps for move in moves)
+        moves += offload(link, limits, traffic, left, taken.plus(moves), p_high)
+    if "mark" in limits.actions and not moves:
+        moves += mark(link, limits, traffic, excess, taken)
+    return moves
 
 
-def _reroute(site: Site, link: Link, traffic: Traffic) -> dict[str, Any] | None:
-    flows = heaviest(traffic, site.policy.target_load)
-    if not flows or "reroute" not in site.limits.actions:
-        return None
-    path = cheapest(link.paths, min(sum(flow.rate_bps for flow in flows), traffic.capacity_bps))
-    if path is None:
-        return None
-    return {"type": "reroute", "flows": [flow.match() for flow in flows], "path": path.name}
+def excess_bps(link: Link, target_load: float, forecast: Forecast, traffic: Traffic, taken: Taken) -> float:
+    """Return the bits per second that must leave the link for the forecast to fit.
 
-
-def _offload(site: Site, link: Link, scope: str, traffic: Traffic) -> dict[str, Any] | None:
-    address = scope.rsplit("/", 1)[1]
-    rate = next((device.rate_bps for device in traffic.devices if device.address == address), 0.0)
-    if "offload" not in site.limits.actions or rate < LEAST_SHARE * traffic.capacity_bps:
-        return None
-    if any(device.address == address and device.priority < 0 for device in link.known):
-        return None
-    node = cheapest(link.nodes, min(rate, traffic.capacity_bps))
-    if node is None:
-        return None
-    return {"type": "offload", "device": address, "from": link.name, "to": node.name}
+    What exceeds the target load, and what drains the foreseen queue down to the budget within the horizon; what open
+    moves take counts as gone, whether it is still seen (dry run) or not. Without open moves at least something.
+    """
+    seen = sum(flow.rate_bps for flow in traffic.flows if tuple(flow.match().items()) in taken.flows)
+    seen += sum(device.rate_bps for device in traffic.devices if device.address in taken.devices)
+    late = max(0.0, forecast.delay_ms[1] - link.budget_ms) / forecast.horizon_ms
+    need = traffic.load_bps - seen - traffic.capacity_bps * (target_load - late)
+    return need if taken.moves else max(need, 1.0)

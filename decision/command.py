@@ -56,9 +56,9 @@ def decision_id(policy_version: str, model_sha: str, scope: str, window_end_ns: 
 
 
 def rfc3339(time_ns: int) -> str:
-    """Return a time in nanoseconds since the epoch as RFC 3339 with microseconds."""
+    """Return a time in nanoseconds since the epoch as RFC 3339 with nanoseconds."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 @lru_cache

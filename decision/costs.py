@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 ENERGY_WEIGHT = 0.1
@@ -41,12 +42,16 @@ def cost(place: Place, rate_bps: float) -> float:
     """
     free = place.capacity - rate_bps
     if free <= 0:
-        return float("inf")
+        return math.inf
     energy_mj = rate_bps * place.energy_nj_per_bit / 1e6
     return place.delay_ms + UNIT_BITS / free * 1e3 + ENERGY_WEIGHT * energy_mj
 
 
-def cheapest(places: Sequence[P], rate_bps: float) -> P | None:
-    """Return the place of the least cost for `rate_bps`, or None where none has room; ties go to the first."""
-    best = min(places, key=lambda place: cost(place, rate_bps), default=None)
-    return best if best is not None and cost(best, rate_bps) < float("inf") else None
+def cheapest(places: Sequence[P], rate_bps: float, used_bps: Mapping[str, float]) -> P | None:
+    """Return the place of the least cost for `rate_bps`, or None where none has room; ties go to the first.
+
+    used_bps: what earlier moves already put on each place, by name.
+    """
+    costs = [cost(place, rate_bps + used_bps.get(place.name, 0.0)) for place in places]
+    least = min(costs, default=math.inf)
+    return places[costs.index(least)] if least < math.inf else None

@@ -1,163 +1,187 @@
-"""The policy: forecasts in, commands out, with hysteresis, hold, cooldown, a cap on moves, and expiry.
-
-It lives on event time alone: no clock, no chance. The same forecasts give the same commands, to the byte.
-"""
+"""The policy of one link: forecasts in, commands out. Event time only; the same input gives the same commands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from decision.choice import choose
-from decision.command import Command, decision_id, rfc3339
+from decision.command import Command, decision_id
+from decision.hysteresis import Hysteresis
+from decision.loop import Loop, Taken
+from decision.reason import reason
 from decision.site import Site
 from decision.traffic import Quality, Traffic
-from inference.forecast import CLASSES, Forecast
+from inference.forecast import Forecast
 
-POLICY_VERSION = "1"
-"""Part of every decision id; raised when the rules change."""
-QUANTILE_NAMES = ("q50", "q90", "q99")
+RULES = "1"
+"""Version of the rules below; changes with every change that gives other commands for the same forecasts."""
 SECOND_NS = 1_000_000_000
 
 
-@dataclass(slots=True)
-class Loop:
-    """What the policy remembers of one scope; times in nanoseconds, 0 for never."""
-
-    hot_bins: int = 0
-    cool_bins: int = 0
-    last_ns: int = 0
-    loop_id: str = ""
-    sequence: int = 0
-    opened_ns: int = 0
-    expires_ns: int = 0
-    cooldown_ns: int = 0
-    action: dict[str, Any] | None = None
-
-
 class Policy:
-    """Decides for one link of a site and the devices behind it.
+    """Turns the forecasts of a link and its devices into commands.
 
-    bin_ns is the distance of two forecasts of a scope; a scope that is not asked about for longer starts to count anew.
+    The link's forecast opens and closes moves; a device's forecast only ranks the device among those to offload.
+    `decide` must be called, in order of time, for every bin that is `interesting` or whose scope is in
+    `open_scopes`.
     """
 
-    def __init__(self, site: Site, link: str, *, bin_ns: int = 10_000_000, version: str = POLICY_VERSION) -> None:
-        self.version = version
-        self._site = site
-        self._link = site.link(link)
-        self._bin_ns = bin_ns
-        self._loops: dict[str, Loop] = {}
+    def __init__(
+        self, site: Site, link: str, *, bin_ns: int = 10_000_000, mode: Literal["dry_run", "enforce"] | None = None
+    ) -> None:
+        """Make the policy of one link of `site`; bin_ns: from one forecast to the next; mode: overrides the site's."""
+        self.site = site
+        self.link = site.link(link)
+        self.mode = mode or site.mode
+        self.scope = f"link:{link}"
+        shape = f"{self.mode}|{site.name}|{site.policy!r}|{site.limits!r}|{self.link!r}"
+        self.version = f"{RULES}-{hashlib.sha256(shape.encode()).hexdigest()[:12]}"
+        self._hysteresis = Hysteresis(site.policy, self.link.budget_ms, bin_ns)
+        self._loops: list[Loop] = []
+        self._devices: dict[str, tuple[int, float]] = {}
+        self._quiet_until_ns = 0
+        self.expired = 0
+
+    def interesting(self, probabilities: NDArray[np.float32], delay_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return bool [n]: the rows (float32 [n, 3] each) that may change something although the scope is idle."""
+        return self._hysteresis.interesting(probabilities, delay_ms)
 
     @property
     def open_scopes(self) -> frozenset[str]:
-        """The scopes with a move open: these want every forecast."""
-        return frozenset(scope for scope, loop in self._loops.items() if loop.loop_id)
+        """The scopes that want every forecast: the link while moves are open, devices with a fresh bad forecast."""
+        return frozenset((self.scope, *self._devices)) if self._loops else frozenset()
 
-    def interesting(self, probabilities: NDArray[np.float32], delay_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Tell which forecasts may open a move: bool [n] from float32 [n, 3] each.
+    @property
+    def open_moves(self) -> int:
+        """Moves open now (a rerouted flow or an offloaded device each)."""
+        return self._taken().moves
 
-        `decide` need not see the others, unless their scope has a move open.
+    def decide(self, forecast: Forecast, traffic: Traffic | Callable[[], Traffic], quality: Quality) -> list[Command]:
+        """Return the commands that the forecast of one bin gives rise to, mostly none.
+
+        traffic: the link's traffic at the end of the bin, or a function that gives it (called only for an onset).
         """
-        enter = self._site.policy.enter_probability
-        hot: NDArray[np.bool_] = (probabilities[:, 2] >= enter) | (delay_ms[:, 1] > self._link.budget_ms)
-        return hot
-
-    def decide(self, forecast: Forecast, traffic: Traffic, quality: Quality) -> list[Command]:
-        """Return the commands that follow from one forecast of one scope; most often none."""
-        loop = self._loops.setdefault(forecast.scope, Loop())
-        now = forecast.window_end_ns
-        self._count(loop, forecast, now)
-        if loop.loop_id:
-            return self._keep(loop, forecast, quality, now)
-        return self._open(loop, forecast, traffic, quality, now)
-
-    def state(self) -> dict[str, Any]:
-        """Return what the policy remembers as plain values for JSON."""
-        return {scope: asdict(loop) for scope, loop in sorted(self._loops.items())}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state: the commands that follow are the same."""
-        self._loops = {scope: Loop(**loop) for scope, loop in state.items()}
-
-    def _count(self, loop: Loop, forecast: Forecast, now: int) -> None:
-        rules = self._site.policy
-        if now - loop.last_ns > 1.5 * self._bin_ns:
-            loop.hot_bins = 0
-        high, q90 = forecast.probabilities[2], forecast.delay_ms[1]
-        hot = high >= rules.enter_probability or q90 > self._link.budget_ms
-        cool = high < rules.exit_probability and q90 <= self._link.budget_ms
-        loop.hot_bins = loop.hot_bins + 1 if hot else 0
-        loop.cool_bins = loop.cool_bins + 1 if cool else 0
-        loop.last_ns = now
-
-    def _open(self, loop: Loop, forecast: Forecast, traffic: Traffic, quality: Quality, now: int) -> list[Command]:
-        rules = self._site.policy
-        if loop.hot_bins < rules.enter_bins or now < loop.cooldown_ns:
+        if forecast.scope != self.scope:
+            self._rank(forecast)
             return []
-        if len(self.open_scopes) >= self._site.limits.moves:
-            return []
-        action = choose(self._site, self._link, forecast.scope, traffic)
-        if action is None:
-            return []
-        loop.action, loop.sequence, loop.opened_ns, loop.cool_bins = action, 0, now, 0
-        loop.loop_id = decision_id(self.version, forecast.model_sha, forecast.scope, now, action)
-        rule = f"congestion foreseen in {rules.enter_bins} bins in a row"
-        return [self._command(loop, "onset", action, forecast, quality, rule)]
+        self._hysteresis.update(forecast)
+        self._expire(forecast.window_end_ns)
+        if self._loops and self._hysteresis.left():
+            return self._release(forecast, quality)
+        commands = self._renew(forecast, quality)
+        if self._hysteresis.entered() and forecast.window_end_ns >= self._quiet_until_ns:
+            commands += self._onset(forecast, traffic() if callable(traffic) else traffic, quality)
+        return commands
 
-    def _keep(self, loop: Loop, forecast: Forecast, quality: Quality, now: int) -> list[Command]:
-        rules = self._site.policy
-        held = now >= loop.opened_ns + rules.hold_s * SECOND_NS
-        if held and loop.cool_bins >= rules.exit_bins:
-            action = {"type": "clear", "loop_id": loop.loop_id}
-            rule = f"no congestion foreseen in {rules.exit_bins} bins in a row"
-            command = self._command(loop, "abated", action, forecast, quality, rule)
-            loop.loop_id, loop.action, loop.hot_bins = "", None, 0
-            loop.cooldown_ns = now + int(rules.cooldown_s * SECOND_NS)
-            return [command]
-        if now < loop.expires_ns - rules.expiry_s * SECOND_NS / 2 or loop.action is None:
-            return []
-        return [self._command(loop, "update", loop.action, forecast, quality, "renewed before its expiry")]
+    def _rank(self, forecast: Forecast) -> None:
+        """Remember a troubled device's P(High) for as long as its forecast reaches."""
+        if self._hysteresis.is_above(forecast):
+            until_ns = forecast.window_end_ns + forecast.horizon_ms * 1_000_000
+            self._devices[forecast.scope] = (until_ns, float(forecast.probabilities[2]))
+        else:
+            self._devices.pop(forecast.scope, None)
 
-    def _command(
-        self, loop: Loop, phase: str, action: dict[str, Any], forecast: Forecast, quality: Quality, rule: str
-    ) -> Command:
-        now = forecast.window_end_ns
-        loop.sequence += 1
-        loop.expires_ns = now + int(self._site.policy.expiry_s * SECOND_NS)
-        mode = self._site.mode
-        if mode == "enforce" and quality.decoded < self._site.limits.quality:
-            mode, rule = "dry_run", f"{rule}; not enforced, the data quality is below {self._site.limits.quality:g}"
+    def _expire(self, now_ns: int) -> None:
+        """Forget loops whose last command has expired: the controller has undone them by itself."""
+        over = [loop for loop in self._loops if loop.expires_ns <= now_ns]
+        if over:
+            self._loops = [loop for loop in self._loops if loop.expires_ns > now_ns]
+            self.expired += len(over)
+            self._rest(now_ns, self.site.policy.cooldown_s)
+
+    def _rest(self, now_ns: int, seconds: float) -> None:
+        self._quiet_until_ns = max(self._quiet_until_ns, now_ns + int(seconds * SECOND_NS))
+
+    def _release(self, forecast: Forecast, quality: Quality) -> list[Command]:
+        """Clear the moves that have been held long enough; renew the others."""
+        held_ns = forecast.window_end_ns - int(self.site.policy.hold_s * SECOND_NS)
+        done = [loop for loop in self._loops if loop.opened_ns <= held_ns]
+        self._loops = [loop for loop in self._loops if loop.opened_ns > held_ns]
+        if done:
+            self._rest(forecast.window_end_ns, self.site.policy.cooldown_s)
+        cleared = [self._command(loop, "abated", forecast, quality) for loop in done]
+        return cleared + self._renew(forecast, quality)
+
+    def _renew(self, forecast: Forecast, quality: Quality) -> list[Command]:
+        """Update the moves of which half the time to expiry is over."""
+        half_ns = int(self.site.policy.expiry_s * SECOND_NS / 2)
+        due = [loop for loop in self._loops if forecast.window_end_ns - loop.renewed_ns >= half_ns]
+        return [self._command(loop, "update", forecast, quality) for loop in due]
+
+    def _onset(self, forecast: Forecast, traffic: Traffic, quality: Quality) -> list[Command]:
+        """Open the moves that bring the link back into its budget."""
+        self._hysteresis.above = 0
+        commands = []
+        for move in choose(self.site, self.link, forecast, traffic, self._taken(), self._fresh(forecast.window_end_ns)):
+            now_ns = forecast.window_end_ns
+            name = decision_id(self.version, forecast.model_sha, move.scope, now_ns, move.action)
+            loop = Loop(name, move, now_ns, now_ns, now_ns, 0, False)
+            self._loops.append(loop)
+            commands.append(self._command(loop, "onset", forecast, quality))
+        if commands:
+            self._rest(forecast.window_end_ns, self.site.policy.hold_s)
+        return commands
+
+    def _taken(self) -> Taken:
+        return Taken().plus(loop.move for loop in self._loops)
+
+    def _fresh(self, now_ns: int) -> dict[str, float]:
+        """Return P(High) by address of the devices whose forecast still reaches, and forget the others."""
+        self._devices = {scope: found for scope, found in self._devices.items() if found[0] >= now_ns}
+        return {scope.rpartition("/")[2]: p_high for scope, (_, p_high) in self._devices.items()}
+
+    def _command(self, loop: Loop, phase: str, forecast: Forecast, quality: Quality) -> Command:
+        """Return the loop's next command and count it in the loop."""
+        now_ns = forecast.window_end_ns
+        trusted = quality.share >= self.site.limits.quality
+        enforce = self.mode == "enforce" and (trusted or (phase == "abated" and loop.enforced))
+        clear = {"type": "clear", "loop_id": loop.loop_id}
+        action = clear if phase == "abated" else loop.move.action
+        loop.sequence, loop.renewed_ns, loop.enforced = loop.sequence + 1, now_ns, loop.enforced or enforce
+        loop.expires_ns = now_ns + int(self.site.policy.expiry_s * SECOND_NS)
         return Command(
-            decision_id=decision_id(self.version, forecast.model_sha, forecast.scope, now, action),
+            decision_id=decision_id(self.version, forecast.model_sha, loop.move.scope, now_ns, action),
             loop_id=loop.loop_id,
             sequence=loop.sequence,
             phase=phase,
-            mode=mode,
-            scope=forecast.scope,
+            mode="enforce" if enforce else "dry_run",
+            scope=loop.move.scope,
             action=action,
-            not_before_ns=now,
+            not_before_ns=now_ns,
             expires_at_ns=loop.expires_ns,
-            rollback={"type": "clear", "loop_id": loop.loop_id},
-            reason=self._reason(forecast, quality, rule),
+            rollback=clear,
+            reason=self._reason(forecast, quality, self._doubt(trusted)),
         )
 
-    def _reason(self, forecast: Forecast, quality: Quality, rule: str) -> dict[str, Any]:
+    def _doubt(self, trusted: bool) -> str:
+        floor = self.site.limits.quality
+        return "" if trusted else f"; data quality below the floor {floor:g}: not enforced"
+
+    def _reason(self, forecast: Forecast, quality: Quality, doubt: str) -> dict[str, Any]:
+        return reason(forecast, quality, self._hysteresis.rule(forecast) + doubt, self.version)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as plain values, for JSON."""
         return {
-            "probabilities": {
-                name: round(float(p), 4) for name, p in zip(CLASSES, forecast.probabilities, strict=True)
-            },
-            "delay_ms": {name: round(float(d), 3) for name, d in zip(QUANTILE_NAMES, forecast.delay_ms, strict=True)},
-            "delay_now_ms": round(float(forecast.delay_now_ms), 3),
-            "horizon_ms": forecast.horizon_ms,
-            "rule": rule,
-            "window_start": rfc3339(forecast.window_start_ns),
-            "window_end": rfc3339(forecast.window_end_ns),
-            "quality": quality.as_dict(),
-            "model": forecast.model,
-            "model_sha": forecast.model_sha,
-            "policy_version": self.version,
+            "version": self.version,
+            "above": self._hysteresis.above,
+            "below": self._hysteresis.below,
+            "last_ns": self._hysteresis.last_ns,
+            "loops": [loop.state() for loop in self._loops],
+            "devices": {scope: list(found) for scope, found in self._devices.items()},
+            "quiet_until_ns": self._quiet_until_ns,
+            "expired": self.expired,
         }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned, with the same later commands."""
+        self._hysteresis.above, self._hysteresis.below = state["above"], state["below"]
+        self._hysteresis.last_ns = state["last_ns"]
+        self._loops = [Loop.from_state(loop) for loop in state["loops"]]
+        self._devices = {scope: (until_ns, p_high) for scope, (until_ns, p_high) in state["devices"].items()}
+        self._quiet_until_ns, self.expired = state["quiet_until_ns"], state["expired"]

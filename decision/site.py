@@ -61,6 +61,7 @@ class Device(Strict):
     address: str = Field(description="IPv4 or IPv6 address")
     name: str = Field("", description="name for people")
     priority: int = Field(0, description="the higher, the later it is moved; below 0: never")
+    energy_nj_per_bit: float = Field(1.0, ge=0, description="energy that the device spends to send a bit")
 
 
 class Policy(Strict):
@@ -70,6 +71,7 @@ class Policy(Strict):
     exit_bins: int = Field(50, ge=1, description="bins in a row that must foresee none before it has abated")
     enter_probability: float = Field(0.5, gt=0, lt=1, description="P(High) from which a bin foresees congestion")
     exit_probability: float = Field(0.2, gt=0, lt=1, description="P(High) below which a bin foresees none")
+    exit_share: float = Field(0.8, gt=0, le=1, description="share of the budget below which a delay foresees none")
     hold_s: float = Field(1.0, ge=0, description="shortest time a move stays")
     cooldown_s: float = Field(1.0, ge=0, description="time after an abatement without a new onset")
     expiry_s: float = Field(10.0, gt=0, description="a command is void after this, unless updated")
@@ -80,7 +82,10 @@ class Limits(Strict):
     """What the policy may never exceed."""
 
     moves: int = Field(8, ge=1, description="moves open at once on a link")
-    actions: tuple[Literal["reroute", "offload"], ...] = Field(("reroute", "offload"), description="allowed actions")
+    actions: tuple[Literal["reroute", "offload", "mark"], ...] = Field(
+        ("reroute", "offload", "mark"), description="allowed actions; mark is tried only where the others find no room"
+    )
+    only: tuple[Network, ...] = Field((), description="networks whose traffic may be moved; none: all")
     quality: float = Field(0.99, ge=0, le=1, description="share of packets that must be accounted for to enforce")
 
 

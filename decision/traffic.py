@@ -58,6 +58,11 @@ class Quality:
     shed: float = 0.0
     dropped: float = 0.0
 
+    @property
+    def share(self) -> float:
+        """The share of packets that can be vouched for, which the site's quality floor is held against."""
+        return max(0.0, min(self.decoded, 1.0 - self.shed - self.dropped))
+
     def as_dict(self) -> dict[str, float]:
         """Return the shares as plain values."""
-        return {"decoded": self.decoded, "shed": self.shed, "dropped": self.dropped}
+        return {"decoded": round(self.decoded, 6), "shed": round(self.shed, 6), "dropped": round(self.dropped, 6)}

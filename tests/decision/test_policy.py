@@ -72,15 +72,66 @@ def test_a_gap_starts_the_count_anew() -> None:
 
 
 def test_devices_are_offloaded_but_not_those_of_negative_priority() -> None:
-    commands = run([0.9] * 5, Policy(SITE, "wan"), scope="device:wan/10.0.0.1")
+    site = SITE.model_copy(update={"links": (LINK.model_copy(update={"paths": ()}),)})
+    commands = run([0.9] * 5, Policy(site, "wan"))
+    assert commands[0].scope == "device:wan/10.0.0.1"
     assert commands[0].action == {"type": "offload", "device": "10.0.0.1", "from": "wan", "to": "edge-1"}
-    assert run([0.9] * 5, Policy(SITE, "wan"), scope="device:wan/10.0.0.9") == []
+    kept = LINK.model_copy(
+        update={"paths": (), "known": tuple(Device(address=f"10.0.0.{i}", priority=-1) for i in (1, 9))}
+    )
+    assert [c.action["type"] for c in run([0.9] * 5, Policy(SITE.model_copy(update={"links": (kept,)}), "wan"))] == [
+        "mark"
+    ]
 
 
-def test_the_cap_on_moves_holds() -> None:
+def test_a_devices_forecast_ranks_it_but_moves_nothing_alone() -> None:
+    site = SITE.model_copy(update={"links": (LINK.model_copy(update={"paths": ()}),)})
+    traffic = Traffic((), (DeviceRate("10.0.0.1", 5e6), DeviceRate("10.0.0.2", 4e6)), 9.5e6, 10e6)
+    policy, out = Policy(site, "wan"), []
+    for i in range(5):
+        assert policy.decide(forecast(i, 0.9, "device:wan/10.0.0.2"), traffic, Quality()) == []
+        out += policy.decide(forecast(i, 0.9), lambda: traffic, Quality())
+    assert out[0].action["device"] == "10.0.0.2"
+
+
+def test_what_no_path_or_node_can_take_is_marked() -> None:
+    policy = Policy(Site(links=(Link(name="wan", capacity=10e6),)), "wan")
+    onset = run([0.9] * 5, policy)[0]
+    assert onset.action["type"] == "mark"
+    assert onset.action["dscp"] == 1
+
+
+def test_only_what_the_site_allows_is_moved() -> None:
+    limits = Limits.model_validate({"only": ["10.0.0.2/32"]})
+    policy = Policy(SITE.model_copy(update={"limits": limits}), "wan")
+    onset = run([0.9] * 5, policy)[0]
+    assert [flow["ipv4_src"] for flow in onset.action["flows"]] == ["10.0.0.2"]
+
+
+def test_the_cap_on_moves_counts_flows_and_devices() -> None:
     policy = Policy(SITE.model_copy(update={"limits": Limits(moves=1)}), "wan")
+    assert len([c for c in run([0.9] * 60, policy) if c.phase == "onset"]) == 1
+    assert policy.open_moves == 1
+
+
+def test_probable_high_within_the_budget_opens_nothing() -> None:
+    policy = Policy(SITE.model_copy(update={"links": (LINK.model_copy(update={"budget_ms": 50.0}),)}), "wan")
+    assert run([0.9] * 50, policy) == []
+
+
+def test_a_silent_link_lets_its_moves_expire() -> None:
+    policy = Policy(SITE, "wan")
     assert len(run([0.9] * 5, policy)) == 1
-    assert run([0.9] * 5, policy, scope="device:wan/10.0.0.1") == []
+    assert run([0.9] * 3, policy, start=400) == []
+    assert policy.expired == 1
+    assert policy.open_moves == 0
+
+
+def test_an_enforced_move_is_released_even_when_the_quality_has_gone() -> None:
+    policy = Policy(SITE, "wan", mode="enforce")
+    run([0.9] * 5, policy)
+    out = [c for i in range(5, 40) for c in policy.decide(forecast(i, 0.02), TRAFFIC, Quality(decoded=0.5))]
+    assert [(c.phase, c.mode) for c in out] == [("abated", "enforce")]
 
 
 def test_bad_quality_is_never_enforced() -> None:
@@ -93,27 +144,46 @@ def test_bad_quality_is_never_enforced() -> None:
     assert "not enforced" in bad[0].reason["rule"]
 
 
+RUNS = st.lists(st.tuples(st.sampled_from([0.02, 0.3, 0.9]), st.integers(1, 60)), max_size=12)
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([0.02, 0.3, 0.9]), st.integers(1, 40)), max_size=12), st.integers(0, 200))
-def test_loops_open_and_close_in_order_and_a_restored_policy_goes_on(runs: list[tuple[float, int]], cut: int) -> None:
+@given(RUNS, st.integers(0, 200), st.integers(1, 3))
+def test_whatever_comes_the_rules_hold(runs: list[tuple[float, int]], cut: int, cap: int) -> None:
+    site = SITE.model_copy(update={"limits": Limits(moves=cap), "mode": "enforce"})
     highs = [high for high, length in runs for _ in range(length)]
-    commands = run(highs, Policy(SITE, "wan"))
-    first = Policy(SITE, "wan")
+    commands = run(highs, Policy(site, "wan"))
+    first, second = Policy(site, "wan"), Policy(site, "wan")
     before = run(highs[:cut], first)
-    second = Policy(SITE, "wan")
     second.restore(json.loads(json.dumps(first.state())))
     after = run(highs[cut:], second, start=cut)
     assert [c.to_json() for c in before + after] == [c.to_json() for c in commands]
-    last_end = 0
-    for i, command in enumerate(commands):
-        validate(json.loads(command.to_json()))
+    check_rules(commands, cap)
+
+
+def check_rules(commands: list[Command], cap: int) -> None:
+    open_moves: dict[str, Command] = {}
+    bodies: dict[str, str] = {}
+    quiet_until = 0
+    for command in commands:
+        body = command.to_json()
+        validate(json.loads(body))
+        assert bodies.setdefault(command.decision_id, body) == body
+        last = open_moves.get(command.loop_id)
         if command.phase == "onset":
-            assert i == 0 or commands[i - 1].phase == "abated"
-            assert command.not_before_ns - last_end >= 0.2e9
+            assert last is None
+            assert command.sequence == 1
+            assert command.not_before_ns >= quiet_until
         else:
-            assert command.loop_id == commands[i - 1].loop_id
+            assert last is not None
+            assert command.sequence == last.sequence + 1
+            assert command.not_before_ns < last.expires_at_ns
         if command.phase == "abated":
-            last_end = command.not_before_ns
+            del open_moves[command.loop_id]
+            quiet_until = command.not_before_ns + 200_000_000
+        else:
+            open_moves[command.loop_id] = command
+        assert sum(len(c.action.get("flows", [0])) for c in open_moves.values()) <= cap
 
 
 def test_the_contract_refuses_what_is_not_in_it() -> None:

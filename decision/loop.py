@@ -1,0 +1,68 @@
+"""A loop: one move from its onset over its updates to its clear, or to its expiry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Move:
+    """What a chooser proposes: the action, the scope it falls under, and the traffic that it takes off the link."""
+
+    scope: str
+    action: dict[str, Any]
+    rate_bps: float
+
+    @property
+    def size(self) -> int:
+        """How many moves it counts for: its flows, or one device."""
+        return len(self.action.get("flows", ())) or 1
+
+    @property
+    def place(self) -> str:
+        """The path or node that takes the traffic; empty where it stays on the link."""
+        return str(self.action.get("path") or self.action.get("to") or "")
+
+
+@dataclass(slots=True)
+class Loop:
+    """An open move; times in nanoseconds of event time. `enforced`: some command of it was to be carried out."""
+
+    loop_id: str
+    move: Move
+    opened_ns: int
+    renewed_ns: int
+    expires_ns: int
+    sequence: int
+    enforced: bool
+
+    def state(self) -> dict[str, Any]:
+        """Return the loop as plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Loop:
+        """Return the loop of what `state` returned."""
+        return cls(**{**state, "move": Move(**state["move"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What moves hold: the flows and devices moved, the load they put on each place, and how many they count for."""
+
+    flows: frozenset[tuple[Any, ...]] = frozenset()
+    devices: frozenset[str] = frozenset()
+    used_bps: Mapping[str, float] = field(default_factory=dict)
+    moves: int = 0
+
+    def plus(self, moves: Iterable[Move]) -> Taken:
+        """Return what these and `moves` hold together."""
+        flows, devices, used, count = set(self.flows), set(self.devices), dict(self.used_bps), self.moves
+        for move in moves:
+            flows.update(tuple(match.items()) for match in move.action.get("flows", ()))
+            devices.update([move.action["device"]] if "device" in move.action else [])
+            used[move.place] = used.get(move.place, 0.0) + move.rate_bps
+            count += move.size
+        return Taken(frozenset(flows), frozenset(devices), used, count)

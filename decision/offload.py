@@ -1,0 +1,54 @@
+"""Offload: devices whose traffic another node serves, least important and most troubled first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from decision.costs import cheapest
+from decision.loop import Move, Taken
+from decision.reroute import allowed, worth
+from decision.site import Device, Limits, Link
+from decision.traffic import DeviceRate, Traffic
+
+
+def offload(
+    link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: Taken, p_high: Mapping[str, float]
+) -> list[Move]:
+    """Return a move per device, each to the cheapest node, until they make up `excess_bps`.
+
+    p_high: P(High) of the devices that have a fresh forecast, by address.
+    """
+    room, used = limits.moves - taken.moves, dict(taken.used_bps)
+    moves: list[Move] = []
+    for device in ranked(link, limits, traffic, taken, p_high):
+        if room <= 0 or excess_bps <= 0:
+            break
+        node = cheapest(link.nodes, device.rate_bps, used)
+        if node is None:
+            continue
+        action = {"type": "offload", "device": device.address, "from": link.name, "to": node.name}
+        moves.append(Move(f"device:{link.name}/{device.address}", action, device.rate_bps))
+        used[node.name] = used.get(node.name, 0.0) + device.rate_bps
+        room, excess_bps = room - 1, excess_bps - device.rate_bps
+    return moves
+
+
+def ranked(link: Link, limits: Limits, traffic: Traffic, taken: Taken, p_high: Mapping[str, float]) -> list[DeviceRate]:
+    """Return the devices that may be moved: by priority, then P(High), then the power their sending takes."""
+    known = {device.address: device for device in link.known}
+    unknown = Device(address="")
+
+    def order(device: DeviceRate) -> tuple[float, ...]:
+        details = known.get(device.address, unknown)
+        chance = round(p_high.get(device.address, 0.0), 1)
+        return details.priority, -chance, -device.rate_bps * details.energy_nj_per_bit
+
+    free = [
+        device
+        for device in traffic.devices
+        if worth(device.rate_bps, traffic)
+        and device.address not in taken.devices
+        and known.get(device.address, unknown).priority >= 0
+        and allowed(limits, device.address)
+    ]
+    return sorted(free, key=order)

@@ -1,0 +1,67 @@
+"""Reroute: the link's heaviest flows go over other paths until the forecast fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+from decision.costs import cheapest
+from decision.loop import Move, Taken
+from decision.site import Limits, Link
+from decision.traffic import FlowRate, Traffic
+
+LEAST_SHARE = 0.02
+"""Flows and devices below this share of the capacity are not worth a move."""
+LOWER_EFFORT = 1
+"""The DSCP of traffic that gives way to all other (RFC 8622)."""
+
+
+def movable(traffic: Traffic, limits: Limits, taken: Taken) -> Iterator[FlowRate]:
+    """Yield the flows that may be moved and are not yet, heaviest first."""
+    for flow in traffic.flows:
+        moved = tuple(flow.match().items()) in taken.flows or not taken.devices.isdisjoint((flow.src, flow.dst))
+        if worth(flow.rate_bps, traffic) and not moved and allowed(limits, flow.src, flow.dst):
+            yield flow
+
+
+def worth(rate_bps: float, traffic: Traffic) -> bool:
+    """Tell whether a flow or device of this rate is worth a move."""
+    return rate_bps >= LEAST_SHARE * traffic.capacity_bps
+
+
+def allowed(limits: Limits, *addresses: str) -> bool:
+    """Tell whether one of `addresses` is in the networks that the site allows to be moved."""
+    return not limits.only or any(ip_address(text) in network for text in addresses for network in limits.only)
+
+
+def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: Taken) -> list[Move]:
+    """Return one move per path: the heaviest flows, each to the cheapest path, until they make up `excess_bps`."""
+    room, used = limits.moves - taken.moves, dict(taken.used_bps)
+    by_path: dict[str, list[FlowRate]] = {}
+    for flow in movable(traffic, limits, taken):
+        path = cheapest(link.paths, flow.rate_bps, used)
+        if room <= 0 or excess_bps <= 0:
+            break
+        if path is None:
+            continue
+        by_path.setdefault(path.name, []).append(flow)
+        used[path.name] = used.get(path.name, 0.0) + flow.rate_bps
+        room, excess_bps = room - 1, excess_bps - flow.rate_bps
+    return [_move(link, {"type": "reroute", "path": path}, flows) for path, flows in sorted(by_path.items())]
+
+
+def mark(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: Taken) -> list[Move]:
+    """Return one move that marks the heaviest flows as giving way: what is left where no path or node has room."""
+    flows: list[FlowRate] = []
+    for flow in movable(traffic, limits, taken):
+        if len(flows) >= limits.moves - taken.moves or excess_bps <= 0:
+            break
+        flows.append(flow)
+        excess_bps -= flow.rate_bps
+    return [_move(link, {"type": "mark", "dscp": LOWER_EFFORT}, flows)] if flows else []
+
+
+def _move(link: Link, action: dict[str, Any], flows: list[FlowRate]) -> Move:
+    action["flows"] = [flow.match() for flow in flows]
+    return Move(f"link:{link.name}", action, sum(flow.rate_bps for flow in flows))
