@@ -1,0 +1,1 @@
+"""The network lab: real programs over a shaped link in network namespaces."""

@@ -1,0 +1,69 @@
+"""The hybrid MLP-LSTM in Keras 3: three dense ReLU layers a bin, an STFT branch, two LSTM layers, fused for two heads.
+
+Source: the paper's eq. 4-15 and Algorithm 1 (MLP features fused with the LSTM's), trained sequence to sequence, with
+the spectrum skipping to the fusion. Heads: class probabilities, and quantiles of log1p(delay in ms) that cannot cross.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from inference.forecast import QUANTILES
+from inference.shape import OUTPUTS, WEIGHT_NAMES, Preset
+
+LAYERS = ("dense1", "dense2", "dense3", "spectrum", "lstm1", "lstm2", "fusion", "classes", "delay")
+
+
+@keras.saving.register_keras_serializable("offramp")
+class Rising(layers.Layer):  # type: ignore[misc]
+    """Turns numbers [..., n] into non-negative, non-decreasing ones: the running sum of their softplus."""
+
+    def call(self, inputs: Any) -> Any:
+        """Return the running sums."""
+        return ops.cumsum(ops.softplus(inputs), axis=-1)
+
+
+def build(channels: int, spectrum: int, preset: Preset) -> Any:
+    """Return the Keras model: x [n, T, channels], spectrum [n, T, K] -> classes [n, T, 3], log1p delay [n, T, 3]."""
+    l2 = keras.regularizers.L2(preset.l2)
+    x = keras.Input((None, channels), name="x")
+    frames = keras.Input((None, spectrum), name="frames")
+    features = x
+    for name in LAYERS[:3]:
+        features = layers.Dense(preset.dense, "relu", kernel_regularizer=l2, name=name)(features)
+    skipped = layers.Dense(preset.spectrum, "relu", kernel_regularizer=l2, name="spectrum")(frames)
+    both = layers.Concatenate()([features, skipped])
+    memory = layers.LSTM(preset.lstm, return_sequences=True, name="lstm1")(layers.Dropout(preset.dropout)(both))
+    memory = layers.LSTM(preset.lstm, return_sequences=True, name="lstm2")(memory)
+    fused = layers.Concatenate()([features, skipped, memory])
+    fused = layers.Dense(preset.fusion, "relu", kernel_regularizer=l2, name="fusion")(
+        layers.Dropout(preset.dropout)(fused)
+    )
+    classes = layers.Dense(OUTPUTS, "softmax", name="classes")(fused)
+    delay = Rising(name="rising")(layers.Dense(OUTPUTS, name="delay")(fused))
+    return keras.Model([x, frames], {"classes": classes, "rising": delay})
+
+
+def pinball(truth: Any, predicted: Any) -> Any:
+    """Return the quantile loss of each step: truth [n, T, 1], predicted [n, T, 3]."""
+    error = truth - predicted
+    q = ops.convert_to_tensor(QUANTILES, dtype=predicted.dtype)
+    return ops.mean(ops.maximum(q * error, (q - 1) * error), axis=-1)
+
+
+def weights_of(model: Any) -> dict[str, Any]:
+    """Return the weights by name: `_w` [in, out], recurrent `_r`, biases `_b`; LSTM gates in the order i, f, c, o."""
+    arrays: list[Any] = []
+    for name in LAYERS:
+        arrays += model.get_layer(name).get_weights()
+    return dict(zip(WEIGHT_NAMES, arrays, strict=True))
+
+
+def set_weights(model: Any, weights: dict[str, Any]) -> None:
+    """Give a model the weights of `weights_of`."""
+    for name in LAYERS:
+        kinds = ("w", "r", "b") if name.startswith("lstm") else ("w", "b")
+        model.get_layer(name).set_weights([weights[f"{name}_{kind}"] for kind in kinds])

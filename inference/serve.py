@@ -1,0 +1,80 @@
+"""Serving: rows of bins in, forecasts out, with the state of every series carried along. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.artifact import Artifact, load_artifact
+from inference.compiled import predict_rows
+from inference.shape import WEIGHT_NAMES
+
+
+class Prediction(NamedTuple):
+    """probabilities: float32 [n, 3] of Normal, Medium, High; delay_ms: float32 [n, 3] quantiles 0.5, 0.9, 0.99."""
+
+    probabilities: NDArray[np.float32]
+    delay_ms: NDArray[np.float32]
+
+
+class Predictor(Protocol):
+    """What the stream asks for forecasts."""
+
+    name: str
+    sha: str
+    channels: tuple[str, ...]
+    spectrum_size: int
+    state_size: int
+    bin_ms: int
+    horizon_ms: int
+    thresholds_ms: tuple[float, float]
+
+    def predict(
+        self,
+        x: NDArray[np.float32],
+        spectrum: NDArray[np.float32],
+        series: NDArray[np.int32],
+        state: NDArray[np.float32],
+    ) -> Prediction:
+        """Predict rows in order of time: row i is the next bin of series[i], whose state is updated in place.
+
+        x: float32 [n, channels]; spectrum: float32 [n, spectrum_size]; series: int32 [n]; state: float32
+        [m, state_size], zeros for a fresh series. The result has the same bits however the rows are cut into calls.
+        """
+        ...
+
+
+class CompiledPredictor:
+    """The network as a compiled kernel."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        manifest = artifact.manifest
+        self.name = str(manifest["name"])
+        self.sha = artifact.sha
+        self.channels = tuple(manifest["channels"])
+        self.spectrum_size = int(manifest["spectrum_size"])
+        self.bin_ms = int(manifest["bin_ms"])
+        self.horizon_ms = int(manifest["horizon_ms"])
+        self.thresholds_ms = (float(manifest["thresholds_ms"][0]), float(manifest["thresholds_ms"][1]))
+        self.state_size = 4 * artifact.weights["lstm1_r"].shape[0]
+        self._weights = tuple(np.ascontiguousarray(artifact.weights[name], np.float32) for name in WEIGHT_NAMES)
+
+    def predict(
+        self,
+        x: NDArray[np.float32],
+        spectrum: NDArray[np.float32],
+        series: NDArray[np.int32],
+        state: NDArray[np.float32],
+    ) -> Prediction:
+        """Predict rows; see Predictor.predict."""
+        out = Prediction(np.empty((len(x), 3), np.float32), np.empty((len(x), 3), np.float32))
+        predict_rows(self._weights, x, spectrum, series, state, out.probabilities, out.delay_ms)
+        return out
+
+
+def open_predictor(folder: Path) -> Predictor:
+    """Load the artifact in `folder` and return what serves it. Raise ArtifactError as load_artifact does."""
+    return CompiledPredictor(load_artifact(folder))

@@ -1,0 +1,114 @@
+"""The doctor: what of offramp runs on this machine, and how to mend what does not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from inference.serve import open_predictor
+from offramp_errors import OfframpError
+from offramp_kernels import cache_root
+
+PACKAGES = (
+    "numpy", "scipy", "pandas", "numba", "pyarrow", "tensorflow-cpu", "keras",
+    "scapy", "pyshark", "kafka-python", "faust-streaming",
+)  # fmt: skip
+MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor: ok, note (something optional is missing) or bad, and how to mend it."""
+
+    state: str
+    what: str
+    mend: str = ""
+
+
+def run_doctor() -> int:
+    """Print every finding; return 0, or 1 when something needed is broken."""
+    worst = 0
+    for check in (_python, _packages, _kernels, _model, _tools, _privileges, _gpu):
+        for finding in _safely(check):
+            print(f"{MARKS[finding.state]}  {finding.what}")
+            if finding.mend:
+                print(f"      -> {finding.mend}")
+            worst |= finding.state == "bad"
+    return int(worst)
+
+
+def _safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Run one check; an error of ours is a finding, not an end."""
+    try:
+        yield from check()
+    except (OfframpError, OSError) as error:
+        yield Finding("bad", f"{check.__name__[1:]}: {error}")
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    yield Finding("ok" if fits else "bad", f"Python {version}", "" if fits else "use Python 3.11, 3.12 or 3.13")
+
+
+def _packages() -> Iterator[Finding]:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("bad", f"package {name} is missing", "make setup")
+    yield Finding("ok", "packages: " + ", ".join(found))
+
+
+def _kernels() -> Iterator[Finding]:
+    root = cache_root()
+    root.mkdir(parents=True, exist_ok=True)
+    if not os.access(root, os.W_OK):
+        yield Finding("bad", f"compiled kernels cannot be kept in {root}", "make it writable, or set XDG_CACHE_HOME")
+        return
+    folders = [folder for folder in root.iterdir() if folder.name.startswith("kernels-")]
+    size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
+    yield Finding("ok", f"compiled kernels are kept in {root} ({len(folders)} sets, {size / 1e6:.1f} MB)")
+
+
+def _model() -> Iterator[Finding]:
+    begin = time.perf_counter()
+    artifact = load_artifact(DEFAULT_ARTIFACT)
+    predictor = open_predictor(DEFAULT_ARTIFACT)
+    took = time.perf_counter() - begin
+    yield Finding("ok", f"shipped model {predictor.name} {artifact.sha[:12]} loads and its hashes hold ({took:.1f} s)")
+
+
+def _tools() -> Iterator[Finding]:
+    wanted = (("tshark", "the reference dissector and the differential tests"), ("tcpdump", "recording samples"))
+    for tool, use in wanted:
+        path = shutil.which(tool) or shutil.which(tool, path="/usr/sbin")
+        if path:
+            yield Finding("ok", f"{tool} is {path}")
+        else:
+            yield Finding("note", f"{tool} is not installed; needed for {use}", f"apt-get install {tool}")
+
+
+def _privileges() -> Iterator[Finding]:
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+    except (PermissionError, AttributeError):
+        yield Finding("note", "no right to open packet sockets; replay does not need it", "setcap cap_net_raw+ep")
+    else:
+        yield Finding("ok", "packet sockets may be opened (CAP_NET_RAW)")
+
+
+def _gpu() -> Iterator[Finding]:
+    if Path("/dev/nvidia0").exists():
+        yield Finding("ok", "a GPU is here")
+    else:
+        yield Finding("note", "no GPU: the model runs on the CPU")

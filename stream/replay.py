@@ -1,0 +1,201 @@
+"""Replay: recorded packets through capture, stream, inference and decision in one process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pyarrow as pa
+
+from capture.block import PacketBlock, PacketSource
+from capture.dissector import Dissector
+from capture.files import open_captures
+from capture.ledger import CaptureLedger
+from decision.command import Command
+from decision.policy import Policy
+from decision.site import Link, Site, default_site, load_site
+from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from inference.serve import Predictor, open_predictor
+from offramp_errors import InputError, OfframpError
+from stream.console import console_bar
+from stream.ledger import StreamLedger
+from stream.pace import paced, parse_pace, select
+from stream.pipeline import Pipeline
+from stream.prefetch import prefetch
+from stream.table import Table
+from stream.timeline import LinkTimeline
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What `offramp replay` was asked for."""
+
+    files: tuple[str, ...]
+    site: Path | None = None
+    model: Path | None = None
+    form: str = "table"
+    out: Path | None = None
+    pace: str = "max"
+    strict: bool = False
+    every_s: float = 1.0
+
+
+@dataclass(slots=True)
+class Replay:
+    """One pipeline and one dissector per link of the site, fed from one source.
+
+    `run` yields the commands in the order they were decided; afterwards the ledgers hold the account.
+    """
+
+    source: PacketSource
+    site: Site
+    artifact: Artifact
+    predictor: Predictor
+    sink: Callable[[LinkTimeline], None] | None = None
+    factor: float = 0.0
+    dissectors: dict[str, Dissector] = field(default_factory=dict)
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+
+    def run(self) -> Iterator[Command]:
+        """Yield every command of the source's packets; the last ones come with its end."""
+        for link, batch in prefetch(self._batches()):
+            yield from self._pipeline(link).update(batch)
+        for pipeline in self.pipelines.values():
+            yield from pipeline.close()
+
+    def capture_ledger(self) -> CaptureLedger:
+        """Return the account of the packets, over all links."""
+        total = CaptureLedger()
+        for dissector in self.dissectors.values():
+            total.add(dissector.ledger)
+        return total
+
+    def stream_ledger(self) -> StreamLedger:
+        """Return the account of rows, bins, forecasts and commands, over all links."""
+        total = StreamLedger()
+        for pipeline in self.pipelines.values():
+            total.add(pipeline.ledger)
+        return total
+
+    def _batches(self) -> Iterator[tuple[str, pa.RecordBatch]]:
+        for block in paced(self.source.read(), self.factor):
+            for link, part in self._by_link(block):
+                if link not in self.dissectors:
+                    self.dissectors[link] = Dissector("stream", site=self.site.name, link=link, agent="replay")
+                for batch in self.dissectors[link].dissect(part):
+                    yield link, batch
+
+    def _by_link(self, block: PacketBlock) -> Iterator[tuple[str, PacketBlock]]:
+        links = [link_of(self.site, interface.name) for interface in block.interfaces]
+        if len(set(links)) == 1:
+            yield links[0], block
+            return
+        names = np.array(links)[block.interface]
+        for link in sorted(set(names.tolist())):
+            yield link, select(block, np.flatnonzero(names == link), block.first_number)
+
+    def _pipeline(self, link: str) -> Pipeline:
+        if link not in self.pipelines:
+            policy = Policy(self.site, link)
+            self.pipelines[link] = Pipeline(
+                self.site, link, self.predictor, self.artifact.normaliser, policy, sink=self.sink
+            )
+        return self.pipelines[link]
+
+
+def link_of(site: Site, interface: str) -> str:
+    """Return the name of the link that watches `interface`: by pattern, else the first link without one."""
+    patterned: list[Link] = [link for link in site.links if link.interface]
+    for link in patterned:
+        if fnmatch(interface, link.interface or ""):
+            return link.name
+    free = [link for link in site.links if not link.interface]
+    return (free or site.links)[0].name
+
+
+def run_replay(options: ReplayOptions) -> None:
+    """Run `offramp replay`: data to standard output or a file, progress, warnings and ledger to standard error."""
+    factor = parse_pace(options.pace)
+    site = load_site(options.site) if options.site else default_site()
+    if options.site is None:
+        link = site.links[0]
+        print(
+            f"no --site: one link of {link.capacity_bps / 1e6:g} Mbit/s with a delay budget of {link.budget_ms:g} ms "
+            "is assumed (docs/site.md tells how to describe yours)",
+            file=sys.stderr,
+        )
+    folder = options.model or DEFAULT_ARTIFACT
+    artifact = load_artifact(folder)
+    source = open_captures(options.files)
+    with ExitStack() as stack:
+        out = stack.enter_context(open_out(options.out))
+        replay = Replay(source, site, artifact, open_predictor(folder), factor=factor)
+        _write(replay, options, out, stack)
+    for damage in source.damages:
+        print(f"warning: {damage}", file=sys.stderr)
+    print(account(replay, options), file=sys.stderr)
+    if source.damages and options.strict:
+        raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
+
+
+def open_out(path: Path | None) -> TextIO:
+    """Open where the data goes."""
+    if path is None:
+        return open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False)
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {path}: {error.strerror}; name a file in a folder you may write to") from error
+
+
+def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack) -> None:
+    """Write the replay's data in the format asked for."""
+    bar = stack.enter_context(console_bar(replay.source.progress, "replaying"))
+
+    def line(text: str) -> None:
+        bar.update()
+        out.write(text + "\n")
+
+    if options.form == "jsonl":
+        replay.sink = lambda _: bar.update()
+        for command in replay.run():
+            line(command.to_json())
+        return
+    table = Table(line, int(options.every_s * 1e9), replay.predictor.bin_ms * 1_000_000)
+    replay.sink = table.update
+    for command in replay.run():
+        table.command(command.to_dict())
+    table.close()
+
+
+def account(replay: Replay, options: ReplayOptions) -> str:
+    """Return the ledger as text: what came in, what became of it, every drop with its reason, and what to try next."""
+    capture, stream = replay.capture_ledger(), replay.stream_ledger()
+    lines = ["", "ledger", *capture_lines(capture), *stream.lines(), ""]
+    if not capture.captured:
+        lines.append("no packets: the capture is empty")
+    shown = " ".join(options.files)
+    lines += [
+        "try next",
+        f"  offramp replay {shown} --format jsonl      the same commands as JSON lines, as a controller gets them",
+        f"  offramp features {shown} -o features.csv   every packet as a row of Edge-IIoTset's columns",
+        "  offramp doctor                             what this machine can run",
+    ]
+    return "\n".join(lines)
+
+
+def capture_lines(ledger: CaptureLedger) -> list[str]:
+    """Return the packets' part of the account, a line each."""
+    lines = [f"  packets captured    {ledger.captured:>12,}", f"    decoded           {ledger.decoded:>12,}"]
+    for title, reasons in (("undecodable", ledger.undecodable), ("shed", ledger.shed)):
+        lines.append(f"    {title:<17} {reasons.total():>12,}")
+        lines += [f"      {reason:<24} {count:>8,}" for reason, count in sorted(reasons.items())]
+    lines.append(f"  dropped by kernel   {ledger.kernel_drops:>12,}")
+    lines += [f"    note: {reason:<24} {count:>8,}" for reason, count in sorted(ledger.notes.items())]
+    return lines
