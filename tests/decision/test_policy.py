@@ -39,7 +39,9 @@ BIN = 10_000_000
 
 def forecast(i: int, high: float, scope: str = "link:wan") -> Forecast:
     end = 1_700_000_000_000_000_000 + i * BIN
-    return Forecast(scope, end - 64 * BIN, end, 500, (1 - high, 0.0, high), (1, high * 30, 40), high * 9, "m", "abc")
+    return Forecast(
+        scope, end - 64 * BIN, end, 500, (1 - high, 0.0, high), (high * 30, high * 35, 40), high * 9, "m", "abc"
+    )
 
 
 def run(highs: list[float], policy: Policy, start: int = 0, scope: str = "link:wan") -> list[Command]:

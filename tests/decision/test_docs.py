@@ -1,0 +1,60 @@
+"""The pages of docs/ tell what the code does: every key of site.toml, every field of the command contract."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from decision.command import SCHEMA_FILE, validate
+from decision.site import Device, Limits, Link, Node, Policy, Site, Strict
+from decision.site import Path as Way
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TABLES = {
+    "top": Site,
+    "[[links]]": Link,
+    "[[links.paths]]": Way,
+    "[[links.nodes]]": Node,
+    "[[links.known]]": Device,
+    "[policy]": Policy,
+    "[limits]": Limits,
+}
+
+
+def rows(model: type[Strict]) -> list[str]:
+    found = []
+    for key, field in model.model_fields.items():
+        default = field.get_default()
+        shown = "required" if field.is_required() else json.dumps(default, default=lambda value: {})
+        found.append(f"| `{key}` | {shown} | {field.description} |")
+    return found
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_every_key_of_the_site_is_documented(title: str) -> None:
+    page = (DOCS / "site.md").read_text(encoding="utf-8")
+    for row in rows(TABLES[title]):
+        assert row in page, f"docs/site.md lacks this row of {title}: {row}"
+
+
+def test_the_example_site_is_valid() -> None:
+    page = (DOCS / "site.md").read_text(encoding="utf-8")
+    example = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    Site.model_validate(tomllib.loads(example[1]))
+
+
+def test_every_field_of_the_contract_is_documented_and_its_example_valid() -> None:
+    page = (DOCS / "decisions-contract.md").read_text(encoding="utf-8")
+    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    reason = schema["properties"]["reason"]["properties"]
+    for name in [*schema["properties"], *reason]:
+        assert f"| `{name}` |" in page
+    examples = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert examples
+    for example in examples:
+        validate(json.loads(example))
