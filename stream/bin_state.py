@@ -29,13 +29,15 @@ which there was no place, devices evicted."""
 class LinkShape:
     """What the bins need of a link: capacities in bit/s, virtual buffer in bytes (None: no limit), networks behind it.
 
-    A packet from inside the networks goes up, one into them down; without networks all go up.
+    A packet from inside the networks goes up, one into them down; without networks all go up. A device has a series of
+    its own, and forecasts, from when it carries `device_share` of the capacity until it carries a quarter of that.
     """
 
     capacity_up_bps: float
     capacity_down_bps: float
     buffer_bytes: float | None = None
     networks: tuple[str, ...] = ()
+    device_share: float = 0.01
 
 
 class BinState(NamedTuple):
@@ -43,9 +45,9 @@ class BinState(NamedTuple):
 
     clock: int64 [CLOCKS]; counters: float64 [OPEN, SERIES, Counter]; key: int64 [SERIES, 2] device address; alive: int8
     [SERIES] (0 silent, 1 running, 2 begins); first, last, last_ns: int64 [SERIES]; slow: float64 running load; rate:
-    float64 decayed bytes; hint: int16 [256]; shape: float64 [4] ns per byte up, down, buffer up, down in ns; wait:
-    float64 [2] ns; queue_ns: int64 [2]; per open bin and direction bin_wait, bin_queue_ns, peak [OPEN, 2], overflow
-    [OPEN]; closing_wait, closing_ns: [2] the queues as of the last closed bin.
+    float64 decayed bytes; hint: int16 [256]; shape: float64 [5] ns per byte up, down, buffer up, down in ns, least
+    share of a device; wait: float64 [2] ns; queue_ns: int64 [2]; per open bin and direction bin_wait, bin_queue_ns,
+    peak [OPEN, 2], overflow [OPEN]; closing_wait, closing_ns: [2] the queues as of the last closed bin.
     """
 
     clock: NDArray[np.int64]
@@ -100,7 +102,7 @@ def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
         slow=np.zeros(SERIES),
         rate=np.zeros(SERIES),
         hint=np.zeros(256, np.int16),
-        shape=np.array([up, down, limit * up, limit * down]),
+        shape=np.array([up, down, limit * up, limit * down, shape.device_share]),
         wait=np.zeros(2),
         queue_ns=np.zeros(2, np.int64),
         bin_wait=np.full((OPEN, 2), -1.0),

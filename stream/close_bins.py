@@ -33,8 +33,6 @@ def own_channels(state: BinState, series: int, counters: NDArray[np.float64], x:
     """Write the channels of one series that are its own (0 to 20 of stream.channels.TABLE)."""
     load_up = counters[2] * state.shape[0] / BIN_NS
     load_down = counters[3] * state.shape[1] / BIN_NS
-    state.slow[series] += SLOW * (max(load_up, load_down) - state.slow[series])
-    state.rate[series] += counters[2] + counters[3]
     x[0] = log1p_ratio(load_up)
     x[1] = log1p_ratio(load_down)
     x[2] = state.slow[series]
@@ -76,7 +74,7 @@ def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], del
 
 @kernel
 def close_series(state: BinState, bin_number: int, series: int, link_row: int, out: BinOut) -> None:
-    """Write one row: a series' closed bin."""
+    """Write one row: a series' closed bin, and clear its counters."""
     row = out.used[0]
     out.used[0] = row + 1
     counters = state.counters[bin_number % OPEN, series]
@@ -96,10 +94,27 @@ def close_series(state: BinState, bin_number: int, series: int, link_row: int, o
 
 
 @kernel
+def remember(state: BinState, bin_number: int, series: int) -> None:
+    """Let a closed bin enter the series' running load and rate."""
+    counters = state.counters[bin_number % OPEN, series]
+    load = max(counters[2] * state.shape[0], counters[3] * state.shape[1]) / BIN_NS
+    state.slow[series] += SLOW * (load - state.slow[series])
+    state.rate[series] += counters[2] + counters[3]
+
+
+@kernel
+def worth_a_forecast(state: BinState, series: int) -> bool:
+    """Tell whether a device carries enough of the link: a share to begin with, a quarter of it to go on."""
+    share = state.shape[4] if state.alive[series] == 2 else state.shape[4] / 4.0
+    return bool(state.rate[series] * RATE_FACTOR >= share * 8e9 / state.shape[0])
+
+
+@kernel
 def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinOut) -> None:
     """Write the rows of one bin: the link, then its devices."""
     link_row = out.used[0]
     queue_channels(state, bin_number, out.x[link_row], out.delay_ms[link_row])
+    remember(state, bin_number, 0)
     close_series(state, bin_number, 0, link_row, out)
     top(hitters, scale_at(hitters, bin_number), out.flow_key[link_row], out.flow_rate_bps[link_row])
     out.flow_rate_bps[link_row] *= RATE_FACTOR
@@ -108,8 +123,13 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
             continue
         if bin_number > state.last[series] + WINDOW_BINS:
             state.alive[series] = 0
-        else:
+            continue
+        remember(state, bin_number, series)
+        if worth_a_forecast(state, series):
             close_series(state, bin_number, series, link_row, out)
+        else:
+            state.alive[series] = 2
+            state.counters[bin_number % OPEN, series, :] = 0.0
     for series in range(SERIES):
         state.rate[series] *= DECAY
 

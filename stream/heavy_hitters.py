@@ -25,11 +25,12 @@ RESCALE_BINS = 4_000  # 2^40: far from the end of float64, and rare
 class HeavyHitters(NamedTuple):
     """The counters. A plain tuple of arrays, so that kernels take it as one argument.
 
-    key: int64 [COUNTERS, KEY]; weight, error: float64 [COUNTERS] in scaled bytes; hint: int16 [INDEX]; total: float64
-    [1] scaled bytes in all; clock: int64 [2] (bin of scale 1, counters used).
+    key: int64 [COUNTERS, KEY]; mixed: int64 [COUNTERS] its hash; weight, error: float64 [COUNTERS] in scaled bytes; hint:
+    int16 [INDEX]; total: float64 [1] scaled bytes in all; clock: int64 [2] (bin of scale 1, counters used).
     """
 
     key: NDArray[np.int64]
+    mixed: NDArray[np.int64]
     weight: NDArray[np.float64]
     error: NDArray[np.float64]
     hint: NDArray[np.int16]
@@ -41,6 +42,7 @@ def new_heavy_hitters() -> HeavyHitters:
     """Return empty counters."""
     return HeavyHitters(
         np.zeros((COUNTERS, KEY), np.int64),
+        np.zeros(COUNTERS, np.int64),
         np.zeros(COUNTERS),
         np.zeros(COUNTERS),
         np.zeros(INDEX, np.int16),
@@ -60,12 +62,12 @@ def same_key(table: NDArray[np.int64], row: int, key: NDArray[np.int64]) -> bool
 
 @kernel
 def hash_key(key: NDArray[np.int64]) -> int:
-    """Mix a key into a slot of the hint table."""
+    """Mix a key into one number."""
     h = np.uint64(1469598103934665603)
     for i in range(KEY):
         h = (h ^ np.uint64(key[i])) * np.uint64(1099511628211)
         h ^= h >> np.uint64(29)
-    return int(h & np.uint64(INDEX - 1))
+    return int(h >> np.uint64(1))
 
 
 @kernel
@@ -87,27 +89,34 @@ def scale_at(hitters: HeavyHitters, bin_number: int) -> float:
 def add(hitters: HeavyHitters, key: NDArray[np.int64], weight: float) -> None:
     """Count `weight` scaled bytes of the flow `key`, taking over the smallest counter where it has none."""
     hitters.total[0] += weight
-    slot = hash_key(key)
+    mixed = hash_key(key)
+    slot = mixed & (INDEX - 1)
     row = int(hitters.hint[slot])
     used = hitters.clock[1]
-    if row < used and same_key(hitters.key, row, key):
-        hitters.weight[row] += weight
-        return
-    row = -1
-    for i in range(used):
-        if hitters.key[i, 5] == key[5] and same_key(hitters.key, i, key):
-            row = i
-            break
-    if row < 0:
-        if used < COUNTERS:
-            row = used
-            hitters.clock[1] = used + 1
-        else:
-            row = int(np.argmin(hitters.weight))
-            hitters.error[row] = hitters.weight[row]
-        hitters.key[row, :] = key
+    if row >= used or hitters.mixed[row] != mixed or not same_key(hitters.key, row, key):
+        row = find_or_take(hitters, key, mixed)
+        hitters.hint[slot] = row
     hitters.weight[row] += weight
-    hitters.hint[slot] = row
+
+
+@kernel
+def find_or_take(hitters: HeavyHitters, key: NDArray[np.int64], mixed: int) -> int:
+    """Return the counter of a flow; where it has none, a free one or the smallest, taken over with its count."""
+    used = int(hitters.clock[1])
+    smallest, least = 0, np.inf
+    for i in range(used):
+        if hitters.mixed[i] == mixed and same_key(hitters.key, i, key):
+            return i
+        if hitters.weight[i] < least:
+            smallest, least = i, hitters.weight[i]
+    if used < COUNTERS:
+        smallest = used
+        hitters.clock[1] = used + 1
+    else:
+        hitters.error[smallest] = least
+    hitters.key[smallest, :] = key
+    hitters.mixed[smallest] = mixed
+    return smallest
 
 
 @kernel
@@ -116,19 +125,23 @@ def top(hitters: HeavyHitters, scale: float, keys: NDArray[np.int64], weights: N
 
     Only what a flow has for certain (its counter less the counter's error) is told; unused places are 0.
     """
-    used = hitters.clock[1]
+    order = np.zeros(TOP, np.int64)
     weights[:] = 0.0
-    for i in range(used):
-        sure = (hitters.weight[i] - hitters.error[i]) / scale
-        if sure <= weights[TOP - 1]:
+    floor = 0.0
+    for i in range(hitters.clock[1]):
+        sure = hitters.weight[i] - hitters.error[i]
+        if sure <= floor:
             continue
         place = TOP - 1
         while place > 0 and weights[place - 1] < sure:
-            weights[place] = weights[place - 1]
-            keys[place, :] = keys[place - 1, :]
+            weights[place], order[place] = weights[place - 1], order[place - 1]
             place -= 1
-        weights[place] = sure
-        keys[place, :] = hitters.key[i, :]
+        weights[place], order[place] = sure, i
+        floor = weights[TOP - 1]
+    for place in range(TOP):
+        weights[place] /= scale
+        for i in range(KEY):
+            keys[place, i] = hitters.key[order[place], i]
 
 
 RATE_SECONDS_IN_BINS = HALF_LIFE_BINS / float(np.log(2.0))

@@ -11,7 +11,7 @@ from stream.channels import BIN_NS, CHANNELS, FIRST_MARK, MARKS, TABLE, WINDOW_B
 from stream.packets import IPV4_MAPPED, Packets
 
 BASE = 1_700_000_000_000_000_000
-SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",))
+SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 
 
 def packets(times_ms, sources=None, sizes=None, marks=0):
@@ -95,6 +95,23 @@ def test_the_idlest_device_makes_room():
     assert len({tuple(key) for key in bins.state.key[1:].tolist()}) == DEVICE_SLOTS
 
 
+def test_a_device_has_a_series_while_it_carries_a_share():
+    shape = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.05)
+    times = np.arange(0, 3_000, 2.0)
+    sizes = np.where((times > 1_000) & (times < 1_400), 1_400, 60)
+    quiet = np.arange(0, 12_000, 20.0)
+    order = np.argsort(np.concatenate([times, quiet]), kind="stable")
+    merged = packets(
+        np.concatenate([times, quiet])[order],
+        np.concatenate([np.full(len(times), 1), np.full(len(quiet), 2)])[order],
+        np.concatenate([sizes, np.full(len(quiet), 60)])[order],
+    )
+    rows = [row for row in closed(Bins(shape), merged) if row[1] > 0]
+    assert {row[1] for row in rows} == {1}
+    assert [row[2] for row in rows] == [1] + [0] * (len(rows) - 1)
+    assert 100 <= rows[0][0] < 120
+
+
 def test_marks_reach_their_channels():
     marks = 1 << (int(Counter.MQTT) - FIRST_MARK) | 1 << (int(Counter.SYN) - FIRST_MARK)
     _, _, _, x = closed(Bins(SHAPE), packets([0], marks=marks))[0]
@@ -107,7 +124,7 @@ def test_directions_follow_the_networks_ipv6_too():
     part = packets([0, 1])
     far = (0xFD << 56) - 2**64
     part.address[:, :] = [[0x20010DB8 << 32, 1, far, 2], [far, 2, 0x20010DB8 << 32, 1]]
-    shape = LinkShape(1e7, 1e7, None, ("2001:db8::/32",))
+    shape = LinkShape(1e7, 1e7, None, ("2001:db8::/32",), device_share=0.0)
     rows = closed(Bins(shape), part)
     assert np.expm1(rows[0][3]["packets_up"]) == pytest.approx(1)
     assert np.expm1(rows[0][3]["packets_down"]) == pytest.approx(1)
