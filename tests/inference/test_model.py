@@ -1,0 +1,187 @@
+"""The hybrid network: compiled and Keras agree, batches change no bit, training repeats, artifacts are checked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
+from inference.metrics import classify, macro_f1, score
+from inference.sequences import TrainingSequence
+from inference.serve import CompiledPredictor, open_predictor
+from inference.train import origin, pieces, split, train
+from offramp_errors import ArtifactError, InputError
+from stream.channels import CHANNELS, SPECTRUM_SIZE
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def rows(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.random((n, len(CHANNELS)), np.float32), rng.random((n, SPECTRUM_SIZE), np.float32)
+
+
+def sequences(n: int = 6) -> list[TrainingSequence]:
+    out = []
+    for i in range(n):
+        x, spectrum = rows(300, i)
+        delay = (x[:, 0] * 60).astype(np.float32)
+        delay[-50:] = np.nan
+        out.append(TrainingSequence(x, spectrum, delay, f"source{i}"))
+    return out
+
+
+META = {
+    "name": "tiny", "channels": list(CHANNELS), "spectrum_size": SPECTRUM_SIZE, "bin_ms": 10, "horizon_ms": 500,
+    "command": "test",
+}  # fmt: skip
+
+
+def test_steps_with_carried_state_equal_keras_over_the_whole_window() -> None:
+    from inference.model import build, set_weights
+    from inference.shape import PRESETS
+
+    artifact = load_artifact(DEFAULT_ARTIFACT)
+    model = build(len(CHANNELS), SPECTRUM_SIZE, PRESETS[artifact.manifest["preset"]])
+    set_weights(model, dict(artifact.weights))
+    x, spectrum = rows(200)
+    whole = model([x[None], spectrum[None]], training=False)
+    predictor = CompiledPredictor(artifact)
+    state = np.zeros((1, predictor.state_size), np.float32)
+    found = predictor.predict(x, spectrum, np.zeros(200, np.int32), state)
+    np.testing.assert_allclose(found.probabilities, np.asarray(whole["classes"])[0], atol=1e-4)
+    np.testing.assert_allclose(np.log1p(found.delay_ms), np.asarray(whole["rising"])[0], atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(1, 40), st.integers(0, 99))
+def test_no_batch_changes_a_bit(cuts: list[int], series: int, seed: int) -> None:
+    predictor = open_predictor(DEFAULT_ARTIFACT)
+    n = sum(cuts)
+    x, spectrum = rows(n, seed)
+    which = np.random.default_rng(seed).integers(0, series, n).astype(np.int32)
+    state = np.zeros((series, predictor.state_size), np.float32)
+    whole = predictor.predict(x, spectrum, which, state)
+    again = np.zeros_like(state)
+    start = 0
+    for cut in cuts:
+        part = slice(start, start + cut)
+        found = predictor.predict(x[part], spectrum[part], which[part], again)
+        assert found.probabilities.tobytes() == whole.probabilities[part].tobytes()
+        assert found.delay_ms.tobytes() == whole.delay_ms[part].tobytes()
+        start += cut
+    for one in set(which.tolist()):
+        alone = np.zeros((1, predictor.state_size), np.float32)
+        mine = which == one
+        found = predictor.predict(x[mine], spectrum[mine], np.zeros(mine.sum(), np.int32), alone)
+        assert found.delay_ms.tobytes() == whole.delay_ms[mine].tobytes()
+    assert state.tobytes() == again.tobytes()
+
+
+def test_forecasts_are_probabilities_and_rising_quantiles() -> None:
+    predictor = open_predictor(DEFAULT_ARTIFACT)
+    x, spectrum = rows(500)
+    found = predictor.predict(x, spectrum, np.zeros(500, np.int32), np.zeros((1, predictor.state_size), np.float32))
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert (np.diff(found.delay_ms, axis=1) >= 0).all()
+    assert (found.delay_ms >= 0).all()
+
+
+def test_same_seed_same_model(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tests.inference.test_model import *\n"
+        "train(sequences(), {'a': np.zeros(1)}, Path(sys.argv[1]), META, seed=3, epochs=1, thresholds_ms=(5.0, 25.0))"
+    )
+    sums = []
+    for name in ("a", "b"):
+        subprocess.run([sys.executable, "-c", code, tmp_path / name], check=True, cwd=ROOT, capture_output=True)
+        sums.append(load_artifact(tmp_path / name).manifest["sha256"])
+        assert load_artifact(tmp_path / name).manifest["metrics"]["windows"] > 0
+    assert sums[0] == sums[1]
+
+
+def test_splits_keep_a_source_whole() -> None:
+    data = sequences(10)
+    fit, held = split(data)
+    assert len(fit) + len(held) == 10
+    assert not {origin(s) for s in fit} & {origin(s) for s in held}
+    with pytest.raises(InputError, match="at least 5"):
+        split(data[:3])
+    with pytest.raises(InputError, match="at least 5"):
+        train(data[:1], {}, Path("nowhere"), META)
+
+
+def test_unknown_targets_and_padding_weigh_nothing() -> None:
+    _, targets, weights = pieces(sequences(1), (5.0, 25.0))
+    assert weights["classes"].sum() == 250
+    assert targets["classes"].shape == (2, 256)
+
+
+def test_scores() -> None:
+    delay = np.float32([1, 10, 30, 30])
+    sure = np.eye(3, dtype=np.float32)[classify(delay, (5, 25))]
+    found = score(delay, sure, np.tile(delay[:, None], 3), delay[::-1].copy(), (5, 25))
+    assert found["accuracy"] == found["macro_f1"] == found["coverage_q90"] == 1
+    assert found["mae_ms"] == 0
+    assert found["persistence_accuracy"] == 0
+    assert macro_f1(np.array([0, 0, 2]), np.array([0, 2, 2])) == pytest.approx(2 / 3)
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> tuple[Path, Artifact]:
+    shipped = load_artifact(DEFAULT_ARTIFACT)
+    meta = {key: value for key, value in shipped.manifest.items() if key not in ("format", "sha256")}
+    return tmp_path, save_artifact(tmp_path, shipped.weights, shipped.normaliser, meta)
+
+
+def test_an_artifact_round_trips(artifact: tuple[Path, Artifact]) -> None:
+    folder, saved = artifact
+    assert load_artifact(folder, CHANNELS).sha == saved.sha
+
+
+def test_an_altered_artifact_is_refused(artifact: tuple[Path, Artifact]) -> None:
+    folder, _ = artifact
+    content = bytearray((folder / "weights.npz").read_bytes())
+    content[100] ^= 1
+    (folder / "weights.npz").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"weights.npz: has sha256 .* altered"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"format": 99}, "has format 99"), ({"channels": ["a"]}, "other channels"), ({"thresholds_ms": None}, "missing")],
+)
+def test_another_version_is_refused(change: dict[str, object], words: str, artifact: tuple[Path, Artifact]) -> None:
+    folder, _ = artifact
+    manifest = json.loads((folder / "manifest.json").read_text()) | change
+    manifest = {key: value for key, value in manifest.items() if value is not None}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=words):
+        load_artifact(folder, CHANNELS)
+
+
+def test_a_missing_file_and_no_json_are_refused(artifact: tuple[Path, Artifact]) -> None:
+    folder, _ = artifact
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(ArtifactError, match="no JSON"):
+        load_artifact(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load_artifact(folder)
+
+
+def test_serving_loads_no_tensorflow() -> None:
+    code = "import sys, inference.serve as s; from inference.artifact import DEFAULT_ARTIFACT as d; s.open_predictor(d)"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "; print('tensorflow' in sys.modules)"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout.strip() == "False"
