@@ -40,8 +40,6 @@ def excess_bps(link: Link, target_load: float, forecast: Forecast, traffic: Traf
     What exceeds the target load, and what drains the foreseen queue down to the budget within the horizon; what open
     moves take counts as gone, whether it is still seen (dry run) or not. Without open moves at least something.
     """
-    seen = sum(flow.rate_bps for flow in traffic.flows if tuple(flow.match().items()) in taken.flows)
-    seen += sum(device.rate_bps for device in traffic.devices if device.address in taken.devices)
     late = max(0.0, forecast.delay_ms[1] - link.budget_ms) / forecast.horizon_ms
-    need = traffic.load_bps - seen - traffic.capacity_bps * (target_load - late)
+    need = traffic.load_bps - taken.seen_bps(traffic) - traffic.capacity_bps * (target_load - late)
     return need if taken.moves else max(need, 1.0)

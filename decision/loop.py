@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from decision.traffic import DeviceRate, FlowRate, Traffic
+
 
 @dataclass(slots=True)
 class Move:
@@ -56,6 +58,23 @@ class Taken:
     devices: frozenset[str] = frozenset()
     used_bps: Mapping[str, float] = field(default_factory=dict)
     moves: int = 0
+
+    def has(self, flow: FlowRate) -> bool:
+        """Tell whether the flow is moved, by itself or with its device."""
+        return tuple(flow.match().items()) in self.flows or not self.devices.isdisjoint((flow.src, flow.dst))
+
+    def left_of(self, device: DeviceRate, traffic: Traffic) -> DeviceRate:
+        """Return the device with the rate that its moved flows leave on the link."""
+        if device.address in self.devices:
+            return DeviceRate(device.address, 0.0)
+        own = (flow for flow in traffic.flows if device.address in (flow.src, flow.dst) and self.has(flow))
+        return DeviceRate(device.address, max(0.0, device.rate_bps - sum(flow.rate_bps for flow in own)))
+
+    def seen_bps(self, traffic: Traffic) -> float:
+        """Return how much of the link's traffic is of moved flows and devices: all of it in a dry run."""
+        devices = sum(device.rate_bps for device in traffic.devices if device.address in self.devices)
+        alone = (flow for flow in traffic.flows if self.devices.isdisjoint((flow.src, flow.dst)) and self.has(flow))
+        return devices + sum(flow.rate_bps for flow in alone)
 
     def plus(self, moves: Iterable[Move]) -> Taken:
         """Return what these and `moves` hold together."""

@@ -23,12 +23,13 @@ def offload(
     for device in ranked(link, limits, traffic, taken, p_high):
         if room <= 0 or excess_bps <= 0:
             break
-        node = cheapest(link.nodes, device.rate_bps, used)
+        rate_bps = min(device.rate_bps, link.capacity_bps)
+        node = cheapest(link.nodes, rate_bps, used)
         if node is None:
             continue
         action = {"type": "offload", "device": device.address, "from": link.name, "to": node.name}
-        moves.append(Move(f"device:{link.name}/{device.address}", action, device.rate_bps))
-        used[node.name] = used.get(node.name, 0.0) + device.rate_bps
+        moves.append(Move(f"device:{link.name}/{device.address}", action, rate_bps))
+        used[node.name] = used.get(node.name, 0.0) + rate_bps
         room, excess_bps = room - 1, excess_bps - device.rate_bps
     return moves
 
@@ -45,9 +46,8 @@ def ranked(link: Link, limits: Limits, traffic: Traffic, taken: Taken, p_high: M
 
     free = [
         device
-        for device in traffic.devices
+        for device in (taken.left_of(device, traffic) for device in traffic.devices)
         if worth(device.rate_bps, traffic)
-        and device.address not in taken.devices
         and known.get(device.address, unknown).priority >= 0
         and allowed(limits, device.address)
     ]

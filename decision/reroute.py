@@ -17,11 +17,12 @@ LOWER_EFFORT = 1
 """The DSCP of traffic that gives way to all other (RFC 8622)."""
 
 
-def movable(traffic: Traffic, limits: Limits, taken: Taken) -> Iterator[FlowRate]:
+def movable(link: Link, limits: Limits, traffic: Traffic, taken: Taken) -> Iterator[FlowRate]:
     """Yield the flows that may be moved and are not yet, heaviest first."""
+    fixed = {device.address for device in link.known if device.priority < 0}
     for flow in traffic.flows:
-        moved = tuple(flow.match().items()) in taken.flows or not taken.devices.isdisjoint((flow.src, flow.dst))
-        if worth(flow.rate_bps, traffic) and not moved and allowed(limits, flow.src, flow.dst):
+        free = fixed.isdisjoint((flow.src, flow.dst)) and not taken.has(flow)
+        if free and worth(flow.rate_bps, traffic) and allowed(limits, flow.src, flow.dst):
             yield flow
 
 
@@ -39,14 +40,15 @@ def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, tak
     """Return one move per path: the heaviest flows, each to the cheapest path, until they make up `excess_bps`."""
     room, used = limits.moves - taken.moves, dict(taken.used_bps)
     by_path: dict[str, list[FlowRate]] = {}
-    for flow in movable(traffic, limits, taken):
-        path = cheapest(link.paths, flow.rate_bps, used)
+    for flow in movable(link, limits, traffic, taken):
         if room <= 0 or excess_bps <= 0:
             break
+        rate_bps = min(flow.rate_bps, link.capacity_bps)
+        path = cheapest(link.paths, rate_bps, used)
         if path is None:
             continue
         by_path.setdefault(path.name, []).append(flow)
-        used[path.name] = used.get(path.name, 0.0) + flow.rate_bps
+        used[path.name] = used.get(path.name, 0.0) + rate_bps
         room, excess_bps = room - 1, excess_bps - flow.rate_bps
     return [_move(link, {"type": "reroute", "path": path}, flows) for path, flows in sorted(by_path.items())]
 
@@ -54,7 +56,7 @@ def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, tak
 def mark(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: Taken) -> list[Move]:
     """Return one move that marks the heaviest flows as giving way: what is left where no path or node has room."""
     flows: list[FlowRate] = []
-    for flow in movable(traffic, limits, taken):
+    for flow in movable(link, limits, traffic, taken):
         if len(flows) >= limits.moves - taken.moves or excess_bps <= 0:
             break
         flows.append(flow)
@@ -64,4 +66,4 @@ def mark(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken:
 
 def _move(link: Link, action: dict[str, Any], flows: list[FlowRate]) -> Move:
     action["flows"] = [flow.match() for flow in flows]
-    return Move(f"link:{link.name}", action, sum(flow.rate_bps for flow in flows))
+    return Move(f"link:{link.name}", action, sum(min(flow.rate_bps, link.capacity_bps) for flow in flows))

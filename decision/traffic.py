@@ -34,7 +34,7 @@ class FlowRate:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRate:
-    """One device behind the link: address as text, bits per second it sends."""
+    """One device behind the link: address as text, bits per second it sends and receives."""
 
     address: str
     rate_bps: float

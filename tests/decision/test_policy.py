@@ -78,12 +78,10 @@ def test_devices_are_offloaded_but_not_those_of_negative_priority() -> None:
     commands = run([0.9] * 5, Policy(site, "wan"))
     assert commands[0].scope == "device:wan/10.0.0.1"
     assert commands[0].action == {"type": "offload", "device": "10.0.0.1", "from": "wan", "to": "edge-1"}
-    kept = LINK.model_copy(
-        update={"paths": (), "known": tuple(Device(address=f"10.0.0.{i}", priority=-1) for i in (1, 9))}
-    )
-    assert [c.action["type"] for c in run([0.9] * 5, Policy(SITE.model_copy(update={"links": (kept,)}), "wan"))] == [
-        "mark"
-    ]
+    kept = tuple(Device(address=f"10.0.0.{i}", priority=-1) for i in (1, 2, 3, 9))
+    for paths in ((), LINK.paths):
+        link = LINK.model_copy(update={"paths": paths, "known": kept})
+        assert run([0.9] * 5, Policy(SITE.model_copy(update={"links": (link,)}), "wan")) == []
 
 
 def test_a_devices_forecast_ranks_it_but_moves_nothing_alone() -> None:
@@ -94,6 +92,22 @@ def test_a_devices_forecast_ranks_it_but_moves_nothing_alone() -> None:
         assert policy.decide(forecast(i, 0.9, "device:wan/10.0.0.2"), traffic, Quality()) == []
         out += policy.decide(forecast(i, 0.9), lambda: traffic, Quality())
     assert out[0].action["device"] == "10.0.0.2"
+
+
+def test_what_reroutes_leave_over_is_offloaded_but_nothing_is_moved_twice() -> None:
+    narrow = LINK.model_copy(update={"paths": (Way(name="lte", capacity=5e6),)})
+    traffic = Traffic(
+        (FlowRate("10.0.0.1", "10.1.0.1", 6, 1, 2, 6e6), FlowRate("10.0.0.2", "10.1.0.1", 6, 1, 2, 3e6)),
+        (DeviceRate("10.0.0.1", 6e6), DeviceRate("10.0.0.2", 3e6)),
+        12e6,
+        10e6,
+    )
+    policy = Policy(SITE.model_copy(update={"links": (narrow,)}), "wan")
+    out = [c for i in range(60) for c in policy.decide(forecast(i, 0.9), traffic, Quality())]
+    actions = [c.action for c in out if c.phase == "onset"]
+    assert [a["type"] for a in actions] == ["reroute", "offload"]
+    assert [flow["ipv4_src"] for flow in actions[0]["flows"]] == ["10.0.0.2"]
+    assert actions[1]["device"] == "10.0.0.1"
 
 
 def test_what_no_path_or_node_can_take_is_marked() -> None:
