@@ -25,8 +25,9 @@ RESCALE_BINS = 4_000  # 2^40: far from the end of float64, and rare
 class HeavyHitters(NamedTuple):
     """The counters. A plain tuple of arrays, so that kernels take it as one argument.
 
-    key: int64 [COUNTERS, KEY]; mixed: int64 [COUNTERS] its hash; weight, error: float64 [COUNTERS] in scaled bytes; hint:
-    int16 [INDEX]; total: float64 [1] scaled bytes in all; clock: int64 [2] (bin of scale 1, counters used).
+    key: int64 [COUNTERS, KEY]; mixed: int64 [COUNTERS] its hash; weight, error: float64 [COUNTERS] in scaled bytes;
+    hint: int16 [INDEX]; total: float64 [2] (scaled bytes in all, scale of the bin asked for last); clock: int64 [3]
+    (bin of scale 1, counters used, bin asked for last).
     """
 
     key: NDArray[np.int64]
@@ -46,8 +47,8 @@ def new_heavy_hitters() -> HeavyHitters:
         np.zeros(COUNTERS),
         np.zeros(COUNTERS),
         np.zeros(INDEX, np.int16),
-        np.zeros(1),
-        np.zeros(2, np.int64),
+        np.ones(2),
+        np.zeros(3, np.int64),
     )
 
 
@@ -74,15 +75,19 @@ def hash_key(key: NDArray[np.int64]) -> int:
 def scale_at(hitters: HeavyHitters, bin_number: int) -> float:
     """Return what a byte of `bin_number` counts, scaling all counters down first where the exponent has grown."""
     clock = hitters.clock
+    if clock[2] == bin_number and clock[1] > 0:
+        return float(hitters.total[1])
     age = bin_number - clock[0]
     if age > RESCALE_BINS or clock[1] == 0:
         factor = 0.5 ** (age / HALF_LIFE_BINS) if clock[1] > 0 else 0.0
         hitters.weight[:] *= factor
         hitters.error[:] *= factor
-        hitters.total[:] *= factor
+        hitters.total[0] *= factor
         clock[0] = bin_number
         age = 0
-    return float(2.0 ** (age / HALF_LIFE_BINS))
+    clock[2] = bin_number
+    hitters.total[1] = 2.0 ** (age / HALF_LIFE_BINS)
+    return float(hitters.total[1])
 
 
 @kernel
