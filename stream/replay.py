@@ -170,7 +170,7 @@ def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack
     table = Table(line, int(options.every_s * 1e9), replay.predictor.bin_ms * 1_000_000)
     replay.sink = table.update
     for command in replay.run():
-        table.command(command.to_dict())
+        table.command(command)
     table.close()
 
 

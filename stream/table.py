@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from decision.command import Command
 from inference.forecast import CLASSES
 from stream.timeline import LinkTimeline
 
@@ -50,13 +51,18 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """Prints lines through `write`: one per link and interval, and one per command."""
+    """Prints lines through `write`: one per link and interval, and each command after the line of its interval.
+
+    Lines are printed one `update` late, as the commands of the bins come after them.
+    """
 
     write: Callable[[str], None]
     every_ns: int
     bin_ns: int
     begin_ns: int | None = None
     pending: dict[tuple[int, str], Row] = field(default_factory=dict)
+    commands: list[tuple[int, str]] = field(default_factory=list)
+    complete: int = 0
     headed: bool = False
 
     def update(self, timeline: LinkTimeline) -> None:
@@ -65,33 +71,39 @@ class Table:
             return
         if self.begin_ns is None:
             self.begin_ns = int(timeline.time_ns[0])
+        self._print(self.complete)
         interval = (timeline.time_ns - self.begin_ns) // self.every_ns
         cuts = [0, *(np.flatnonzero(np.diff(interval)) + 1).tolist(), len(interval)]
         for start, end in pairwise(cuts):
             key = (int(interval[start]), timeline.link)
             self.pending.setdefault(key, Row()).add(timeline, slice(start, end))
-        self._print(int(interval[-1]))
+        self.complete = int(interval[-1])
 
-    def command(self, command: Mapping[str, Any]) -> None:
-        """Print a command, after the lines of the intervals before it."""
-        self._head()
-        self.write(f"{'':>9}  {describe(command)}")
+    def command(self, command: Command) -> None:
+        """Add a command; it stands after the lines of its interval."""
+        interval = (command.not_before_ns - (self.begin_ns or 0)) // self.every_ns
+        self.commands.append((interval, f"{'':>9}  {describe(command.to_dict())}"))
 
     def close(self) -> None:
         """Print what is left."""
         self._print(None)
 
-    def _head(self) -> None:
-        if not self.headed:
-            self.write(HEADER)
-            self.headed = True
-
     def _print(self, before: int | None) -> None:
-        for key in sorted(self.pending):
-            if before is not None and key[0] >= before:
-                break
-            self._head()
+        """Print the intervals before one; None: all."""
+        ready = sorted(key for key in self.pending if before is None or key[0] < before)
+        for key in ready:
+            if not self.headed:
+                self.write(HEADER)
+                self.headed = True
+            self._commands(key[0])
             self.write(self._line(key, self.pending.pop(key)))
+        self._commands(before)
+
+    def _commands(self, before: int | None) -> None:
+        due = [text for interval, text in self.commands if before is None or interval < before]
+        self.commands = self.commands[len(due) :]
+        for text in due:
+            self.write(text)
 
     def _line(self, key: tuple[int, str], row: Row) -> str:
         share = self.every_ns / self.bin_ns

@@ -1,0 +1,157 @@
+"""The command line as its user meets it, on the repo's own sample."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from decision.command import validate
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = ROOT / "samples/demo.pcap.zst"
+SITE = ROOT / "samples/site.toml"
+
+
+def offramp(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, ROOT / "offramp.py", *arguments], input=stdin, capture_output=True, check=False, cwd=ROOT
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture(scope="module")
+def jsonl() -> str:
+    done = offramp("replay", DEMO, "--site", SITE, "--format", "jsonl")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_replay_decides_onset_then_abated(jsonl: str) -> None:
+    commands = [json.loads(line) for line in jsonl.splitlines()]
+    for command in commands:
+        validate(command)
+    phases = [command["phase"] for command in commands]
+    assert phases[0] == "onset"
+    assert "abated" in phases[phases.index("onset") :]
+    assert len({command["decision_id"] for command in commands}) == len(commands)
+
+
+def test_two_runs_give_the_same_bytes(jsonl: str) -> None:
+    assert offramp("replay", DEMO, "--site", SITE, "--format", "jsonl").stdout == jsonl
+
+
+def test_standard_input_gzip_and_several_files_give_the_same_commands(jsonl: str, tmp_path: Path) -> None:
+    plain = zstandard.ZstdDecompressor().decompressobj().decompress(DEMO.read_bytes())
+    piped = offramp("replay", "-", "--site", SITE, "--format", "jsonl", stdin=plain)
+    assert piped.stdout == jsonl
+    packed = tmp_path / "demo.pcap.gz"
+    packed.write_bytes(gzip.compress(plain, 1))
+    out = tmp_path / "commands.jsonl"
+    assert offramp("replay", packed, "--site", SITE, "--format", "jsonl", "--out", out).stdout == ""
+    assert out.read_text() == jsonl
+
+
+def test_table_tells_state_commands_and_ledger() -> None:
+    done = offramp("replay", DEMO, "--site", SITE)
+    assert done.returncode == 0
+    assert "load up" in done.stdout
+    assert "▶ onset" in done.stdout
+    for word in ("ledger", "packets captured", "decoded", "dropped by kernel", "commands", "try next"):
+        assert word in done.stderr
+    assert "\x1b[" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_features_writes_a_row_a_packet(suffix: str, tmp_path: Path) -> None:
+    import pandas as pd
+
+    out = tmp_path / f"features.{suffix}"
+    done = offramp("features", DEMO, "-o", out)
+    assert done.returncode == 0, done.stderr
+    frame = pd.read_csv(out, dtype=str) if suffix == "csv" else pd.read_parquet(out)
+    captured = int(done.stderr.split("packets captured")[1].split()[0].replace(",", ""))
+    assert len(frame) == captured > 10_000
+    assert list(frame.columns[:2]) == ["frame.time", "ip.src_host"]
+
+
+WRONG: dict[str, tuple[bytes | None, str]] = {
+    "missing.pcap": (None, "missing.pcap"),
+    "empty.pcap": (b"", "empty"),
+    "text.pcap": (b"hello, this is no capture at all\n" * 9, "text.pcap"),
+    "short.pcap": (bytes.fromhex("d4c3b2a1020004"), "short.pcap"),
+    "link.pcap": (bytes.fromhex("d4c3b2a1020004000000000000000000ffff00000f270000") + bytes(16), "9999"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WRONG))
+@pytest.mark.parametrize("verb", ["replay", "features"])
+def test_wrong_input_is_one_line_and_exit_code_2(verb: str, name: str, tmp_path: Path) -> None:
+    content, word = WRONG[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    extra = ["-o", str(tmp_path / "out.csv")] if verb == "features" else ["--site", str(SITE)]
+    done = offramp(verb, tmp_path / name, *extra)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("offramp: ")
+    assert done.stderr.count("\n") == 1
+    assert word in done.stderr
+
+
+def test_directory_and_wrong_options_are_refused(tmp_path: Path) -> None:
+    for arguments in (
+        ["replay", str(tmp_path)],
+        ["replay", str(DEMO), "--pace", "fast"],
+        ["replay", str(DEMO), "--model", str(tmp_path)],
+        ["features", str(DEMO), "-o", str(tmp_path / "x.txt")],
+        ["features", str(DEMO)],
+        ["nonsense"],
+    ):
+        done = offramp(*arguments)
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+def test_cut_capture_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    plain = zstandard.ZstdDecompressor().decompressobj().decompress(DEMO.read_bytes())
+    cut = tmp_path / "cut.pcap"
+    cut.write_bytes(plain[:200_001])
+    done = offramp("replay", cut, "--site", SITE)
+    assert done.returncode == 0
+    assert "warning: " in done.stderr
+    assert "packet" in done.stderr.split("warning: ")[1]
+    assert offramp("replay", cut, "--site", SITE, "--strict").returncode == 1
+
+
+def test_wrong_key_in_site_is_named(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(SITE.read_text() + '\n[surprise]\nkey = "value"\n')
+    done = offramp("replay", DEMO, "--site", site)
+    assert done.returncode == 2
+    assert "surprise" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_unreadable_out_is_refused() -> None:
+    done = offramp("replay", DEMO, "--out", "/proc/nothing/here")
+    assert done.returncode == 2
+    assert "--out" in done.stderr
+
+
+def test_a_reader_that_goes_away_ends_it_quietly() -> None:
+    command = f"{sys.executable} {ROOT / 'offramp.py'} replay {DEMO} --site {SITE} --every 0.1 | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, cwd=ROOT, env={**os.environ})
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+
+
+def test_doctor_finds_this_machine_well() -> None:
+    done = offramp("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "shipped model" in done.stdout
