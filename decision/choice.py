@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from decision.hysteresis import QUANTILE
 from decision.loop import Move, Taken
 from decision.offload import offload
 from decision.reroute import LEAST_SHARE, mark, reroute
-from decision.site import Link, Site
+from decision.site import Link, Policy, Site
 from decision.traffic import Traffic
 from inference.forecast import Forecast
 
@@ -22,7 +23,7 @@ def choose(
     taken: what open moves hold; p_high: P(High) of the devices that have a fresh bad forecast, by address.
     """
     limits = site.limits
-    excess = excess_bps(link, site.policy.target_load, forecast, traffic, taken)
+    excess = excess_bps(link, site.policy, forecast, traffic, taken)
     moves: list[Move] = []
     if "reroute" in limits.actions:
         moves += reroute(link, limits, traffic, excess, taken)
@@ -34,12 +35,13 @@ def choose(
     return moves
 
 
-def excess_bps(link: Link, target_load: float, forecast: Forecast, traffic: Traffic, taken: Taken) -> float:
+def excess_bps(link: Link, rules: Policy, forecast: Forecast, traffic: Traffic, taken: Taken) -> float:
     """Return the bits per second that must leave the link for the forecast to fit.
 
     What exceeds the target load, and what drains the foreseen queue down to the budget within the horizon; what open
     moves take counts as gone, whether it is still seen (dry run) or not. Without open moves at least something.
     """
-    late = max(0.0, forecast.delay_ms[1] - link.budget_ms) / forecast.horizon_ms
-    need = traffic.load_bps - taken.seen_bps(traffic) - traffic.capacity_bps * (target_load - late)
+    delay_ms = forecast.delay_ms[QUANTILE[rules.quantile]]
+    late = max(0.0, delay_ms - link.budget_ms) / forecast.horizon_ms
+    need = traffic.load_bps - taken.seen_bps(traffic) - traffic.capacity_bps * (rules.target_load - late)
     return need if taken.moves else max(need, 1.0)

@@ -1,54 +1,68 @@
-"""Hysteresis: congestion is entered by a run of bad bins and left by a longer run of good ones."""
+"""Hysteresis: congestion is entered by a run of bad bins and left by a longer time without one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from decision.site import Policy as Rules
+from decision.site import Policy
 from inference.forecast import Forecast
+
+QUANTILE = {"q50": 0, "q90": 1, "q99": 2}
+"""Place of each delay quantile in a forecast."""
 
 
 @dataclass(slots=True)
 class Hysteresis:
-    """Counts the bins in a row that foresee congestion (`above`) and that foresee none (`below`).
+    """Counts bins of three kinds.
 
-    A bin foresees congestion when the 0.9 quantile of the delay breaks the budget, or when High is probable and the
-    0.99 quantile breaks it: classes learned as terciles may call High what the budget allows, the delay does not.
+    `above`: in a row that foresee congestion; `uneasy`: in a row that do not foresee calm; `below`: since the last run
+    of uneasy ones long enough to enter. So a short peak neither enters nor keeps from leaving.
+
+    A bin foresees congestion when the site's delay quantile breaks the budget, or when High is probable and the 0.99
+    quantile breaks it: classes learned as terciles may call High what the budget allows, the delay does not.
     """
 
-    settings: Rules
+    settings: Policy
     budget_ms: float
     bin_ns: int = 10_000_000
     above: int = 0
+    uneasy: int = 0
     below: int = 0
     last_ns: int = 0
 
     def update(self, forecast: Forecast) -> None:
         """Count one bin; bins that were not shown (quiet ones) end a run."""
         if forecast.window_end_ns - self.last_ns > 1.5 * self.bin_ns:
-            self.above = self.below = 0
+            self.restore((0, 0, 0, 0))
         self.last_ns = forecast.window_end_ns
         self.above = self.above + 1 if self.is_above(forecast) else 0
-        self.below = self.below + 1 if self.is_below(forecast) else 0
+        self.uneasy = 0 if self.is_below(forecast) else self.uneasy + 1
+        self.below = self.below + 1 if self.uneasy < self.settings.enter_bins else 0
+
+    def delay_ms(self, forecast: Forecast) -> float:
+        """Return the delay quantile that is held against the budget."""
+        return float(forecast.delay_ms[QUANTILE[self.settings.quantile]])
 
     def is_above(self, forecast: Forecast) -> bool:
         """Tell whether the forecast breaks the budget."""
         probable = forecast.probabilities[2] >= self.settings.enter_probability
-        return forecast.delay_ms[1] > self.budget_ms or (probable and forecast.delay_ms[2] > self.budget_ms)
+        return self.delay_ms(forecast) > self.budget_ms or (probable and forecast.delay_ms[2] > self.budget_ms)
 
     def is_below(self, forecast: Forecast) -> bool:
         """Tell whether the forecast is well within the budget (lower than what enters)."""
         improbable = forecast.probabilities[2] < self.settings.exit_probability
-        calm = forecast.delay_ms[1] < self.budget_ms * self.settings.exit_share
+        calm = self.delay_ms(forecast) < self.budget_ms * self.settings.exit_share
         return calm and (improbable or forecast.delay_ms[2] <= self.budget_ms)
 
     def interesting(self, probabilities: NDArray[np.float32], delay_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return bool [n]: the rows that foresee congestion (as `is_above`), of float32 [n, 3] each."""
+        delay = delay_ms[:, QUANTILE[self.settings.quantile]]
         probable = probabilities[:, 2] >= self.settings.enter_probability
-        found: NDArray[np.bool_] = (delay_ms[:, 1] > self.budget_ms) | (probable & (delay_ms[:, 2] > self.budget_ms))
+        found: NDArray[np.bool_] = (delay > self.budget_ms) | (probable & (delay_ms[:, 2] > self.budget_ms))
         return found
 
     def entered(self) -> bool:
@@ -56,13 +70,22 @@ class Hysteresis:
         return self.above >= self.settings.enter_bins
 
     def left(self) -> bool:
-        """Tell whether enough bins in a row foresaw none."""
+        """Tell whether enough bins passed without a run that could have entered."""
         return self.below >= self.settings.exit_bins
 
     def rule(self, forecast: Forecast) -> str:
         """Return in words what the forecast says against the budget."""
-        sign = ">" if forecast.delay_ms[1] > self.budget_ms else "<="
+        delay_ms, name = self.delay_ms(forecast), self.settings.quantile
+        sign = ">" if delay_ms > self.budget_ms else "<="
         return (
-            f"delay q90 {forecast.delay_ms[1]:.1f} ms {sign} budget {self.budget_ms:g} ms, "
+            f"delay {name} {delay_ms:.1f} ms {sign} budget {self.budget_ms:g} ms, "
             f"P(High) {forecast.probabilities[2]:.2f}"
         )
+
+    def state(self) -> tuple[int, int, int, int]:
+        """Return the counts as plain values, for JSON."""
+        return self.above, self.uneasy, self.below, self.last_ns
+
+    def restore(self, state: Sequence[int]) -> None:
+        """Go on from what `state` returned."""
+        self.above, self.uneasy, self.below, self.last_ns = state

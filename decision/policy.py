@@ -18,7 +18,7 @@ from decision.site import Site
 from decision.traffic import Quality, Traffic
 from inference.forecast import Forecast
 
-RULES = "1"
+RULES = "2"
 """Version of the rules below; changes with every change that gives other commands for the same forecasts."""
 SECOND_NS = 1_000_000_000
 
@@ -169,9 +169,7 @@ class Policy:
         """Return the state as plain values, for JSON."""
         return {
             "version": self.version,
-            "above": self._hysteresis.above,
-            "below": self._hysteresis.below,
-            "last_ns": self._hysteresis.last_ns,
+            "hysteresis": list(self._hysteresis.state()),
             "loops": [loop.state() for loop in self._loops],
             "devices": {scope: list(found) for scope, found in self._devices.items()},
             "quiet_until_ns": self._quiet_until_ns,
@@ -180,8 +178,7 @@ class Policy:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned, with the same later commands."""
-        self._hysteresis.above, self._hysteresis.below = state["above"], state["below"]
-        self._hysteresis.last_ns = state["last_ns"]
+        self._hysteresis.restore(state["hysteresis"])
         self._loops = [Loop.from_state(loop) for loop in state["loops"]]
         self._devices = {scope: (until_ns, p_high) for scope, (until_ns, p_high) in state["devices"].items()}
         self._quiet_until_ns, self.expired = state["quiet_until_ns"], state["expired"]

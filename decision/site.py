@@ -68,9 +68,10 @@ class Policy(Strict):
     """When to act, and for how long."""
 
     enter_bins: int = Field(5, ge=1, description="bins in a row that must foresee congestion before an onset")
-    exit_bins: int = Field(50, ge=1, description="bins in a row that must foresee none before it has abated")
+    exit_bins: int = Field(50, ge=1, description="bins without a run of enter_bins bad ones before it has abated")
     enter_probability: float = Field(0.5, gt=0, lt=1, description="P(High) from which a bin foresees congestion")
-    exit_probability: float = Field(0.2, gt=0, lt=1, description="P(High) below which a bin foresees none")
+    quantile: Literal["q50", "q90", "q99"] = Field("q50", description="delay quantile that is held against the budget")
+    exit_probability: float = Field(0.35, gt=0, lt=1, description="P(High) below which a bin foresees none")
     exit_share: float = Field(0.8, gt=0, le=1, description="share of the budget below which a delay foresees none")
     hold_s: float = Field(1.0, ge=0, description="shortest time a move stays")
     cooldown_s: float = Field(1.0, ge=0, description="time after an abatement without a new onset")

@@ -67,6 +67,11 @@ def test_short_peaks_do_nothing() -> None:
     assert run([0.9, 0.9, 0.1] * 20, Policy(SITE, "wan")) == []
 
 
+def test_short_peaks_do_not_keep_a_move_open() -> None:
+    commands = run([0.9] * 5 + ([0.05] * 6 + [0.9]) * 6, Policy(SITE, "wan"))
+    assert [command.phase for command in commands] == ["onset", "abated"]
+
+
 def test_a_gap_starts_the_count_anew() -> None:
     policy = Policy(SITE, "wan")
     assert run([0.9, 0.9], policy) == []
@@ -160,7 +165,7 @@ def test_bad_quality_is_never_enforced() -> None:
     assert "not enforced" in bad[0].reason["rule"]
 
 
-RUNS = st.lists(st.tuples(st.sampled_from([0.02, 0.3, 0.9]), st.integers(1, 60)), max_size=12)
+RUNS = st.lists(st.tuples(st.sampled_from([0.02, 0.45, 0.9]), st.integers(1, 60)), max_size=12)
 
 
 @settings(max_examples=60, deadline=None)
