@@ -169,6 +169,9 @@ def ether_type(out: Table, data: Any, cur: Any) -> None:
             cur[POSITION] += 6
             clip(cur, size)
             cur[NEXT] = PPP
+    elif kind == 0x88E7:
+        if fits(cur, 18):
+            go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 16), 18)
     elif kind == 0x6558:
         cur[NEXT] = ETHERNET
     elif kind == 4:

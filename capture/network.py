@@ -1,4 +1,4 @@
-"""Network layers: ARP (RFC 826), IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200), ICMP (RFC 792), GRE."""
+"""Network layers: ARP (RFC 826), IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200), ICMP (RFC 792)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from capture.emit import Table, put, span
 from capture.layers import (
     DONE,
     END,
-    ETHER_TYPE,
     IN_ERROR,
     IP_PROTOCOL,
     IPV4,
+    IPV6,
     NEXT,
     NOTE_BAD_IP,
     NOTE_FRAGMENT,
-    NOTE_PROTOCOL,
     POSITION,
     SOURCE_HIGH,
     SOURCE_LOW,
@@ -23,7 +22,6 @@ from capture.layers import (
     TARGET_LOW,
     TYPE,
     VERSION,
-    WIRE_END,
     clip,
     fits,
     go,
@@ -45,27 +43,25 @@ ICMP_TRANSMIT, ICMP_UNUSED = INDEX["icmp.transmit_timestamp"], INDEX["icmp.unuse
 
 @kernel_lean
 def arp(out: Table, row: int, data: Any, cur: Any) -> None:
-    """ARP: the addresses only where both are IPv4, as tshark names them."""
+    """ARP: the addresses only where both are IPv4 and whole, as tshark does."""
     cur[NEXT] = DONE
-    if not fits(cur, 8):
+    if not fits(cur, 6):
         return
     at = cur[POSITION]
     protocol, hardware_size, protocol_size = u16(data, at + 2), int(data[at + 4]), int(data[at + 5])
     put(out, row, ARP_HARDWARE_SIZE, hardware_size)
-    put(out, row, ARP_OPCODE, u16(data, at + 6))
-    if protocol != 0x800 or protocol_size != 4:
+    if not fits(cur, 8):
         return
-    sender = 8 + hardware_size
-    if fits(cur, sender + 4):
-        put(out, row, ARP_SOURCE, u32(data, at + sender))
-        if fits(cur, sender + 8 + hardware_size):
-            put(out, row, ARP_TARGET, u32(data, at + sender + 4 + hardware_size))
+    put(out, row, ARP_OPCODE, u16(data, at + 6))
+    if protocol == 0x800 and protocol_size == 4 and fits(cur, 2 * hardware_size + 16):
+        put(out, row, ARP_SOURCE, u32(data, at + 8 + hardware_size))
+        put(out, row, ARP_TARGET, u32(data, at + 12 + 2 * hardware_size))
 
 
 @kernel_lean
 def ipv4(out: Table, row: int, data: Any, cur: Any) -> None:
     """IPv4: addresses and protocol; a fragment ends the packet unless it is the first."""
-    if not fits(cur, 20):
+    if not fits(cur, 16):
         return
     at = cur[POSITION]
     header = int(data[at] & 15) * 4
@@ -74,6 +70,8 @@ def ipv4(out: Table, row: int, data: Any, cur: Any) -> None:
         return
     put(out, row, IP_PROTO, int(data[at + 9]))
     put(out, row, IP_SOURCE, u32(data, at + 12))
+    if not fits(cur, 20):
+        return
     put(out, row, IP_TARGET, u32(data, at + 16))
     total = u16(data, at + 2)
     if total != 0 and total < header:
@@ -100,13 +98,15 @@ def ipv4(out: Table, row: int, data: Any, cur: Any) -> None:
 @kernel_lean
 def ipv6(out: Table, row: int, data: Any, cur: Any) -> None:
     """IPv6 with its chain of extension headers; the chain's last next header is the column ip.proto."""
-    if not fits(cur, 40):
+    if not fits(cur, 24):
         return
     at = cur[POSITION]
     if data[at] >> 4 != 6:
         stop(out, cur, NOTE_BAD_IP)
         return
     put(out, row, IPV6_SOURCE, span(at + 8, 16))
+    if not fits(cur, 40):
+        return
     put(out, row, IPV6_TARGET, span(at + 24, 16))
     cur[VERSION] = 6
     cur[SOURCE_HIGH] = u64(data, at + 8)
@@ -153,6 +153,8 @@ def icmp(out: Table, row: int, data: Any, cur: Any) -> None:
         return
     at = cur[POSITION]
     kind = int(data[at])
+    if not fits(cur, 6):
+        return
     put(out, row, ICMP_CHECKSUM, u16(data, at + 2))
     if not fits(cur, 8):
         return
@@ -161,41 +163,31 @@ def icmp(out: Table, row: int, data: Any, cur: Any) -> None:
     if (kind == 13 or kind == 14) and fits(cur, 20):
         put(out, row, ICMP_TRANSMIT, u32(data, at + 16))
     if kind == 3 or kind == 4 or kind == 5 or kind == 11 or kind == 12:
-        unused_field(out, row, at, kind, int(data[at + 1]))
+        unused_field(out, row, data, at)
         if cur[POSITION] + 8 < cur[END]:
             cur[IN_ERROR] = 1
             go(cur, IPV4, 0, 8)
 
 
 @kernel_lean
-def unused_field(out: Table, row: int, at: int, kind: int, code: int) -> None:
-    """Put the bytes of an ICMP error that tshark calls unused: all four, or what the message's own fields leave."""
-    if kind == 4:
+def unused_field(out: Table, row: int, data: Any, at: int) -> None:
+    """Put the bytes of an ICMP error that its other fields (length, pointer, next-hop MTU; RFC 4884) leave unused."""
+    kind, code, length = data[at], data[at + 1], data[at + 5]
+    if kind == 3 and code == 4:
+        put(out, row, ICMP_UNUSED, span(at + 4, 1 if length else 2))
+    elif kind == 12:
+        put(out, row, ICMP_UNUSED, span(at + 6, 2) if length else span(at + 5, 3))
+    elif (kind == 3 or kind == 11) and length:
+        put(out, row, ICMP_UNUSED, span(at + 4, 1))
+        put(out, row, ICMP_UNUSED, span(at + 6, 2))
+    elif kind == 3 or kind == 11:
         put(out, row, ICMP_UNUSED, span(at + 4, 4))
 
 
 @kernel_lean
-def gre(out: Table, data: Any, cur: Any) -> None:
-    """GRE version 0 (RFC 2784, RFC 2890) and 1 (RFC 2637): on to the ether type that it carries."""
-    if not fits(cur, 4):
-        return
-    flags, kind = u16(data, cur[POSITION]), u16(data, cur[POSITION] + 2)
-    size = 4
-    if flags & 0xC000:
-        size += 4
-    if flags & 0x2000:
-        size += 4
-    if flags & 0x1000:
-        size += 4
-    if flags & 7 == 1 and flags & 0x80:
-        size += 4
-    if not fits(cur, size):
-        return
-    if kind == 0x880B:
-        go(cur, 7, 0, size)
-    elif kind == 0 or flags & 0x4000:
-        stop(out, cur, NOTE_PROTOCOL)
-    else:
-        go(cur, ETHER_TYPE, kind, size)
-        if cur[WIRE_END] <= cur[POSITION]:
-            cur[NEXT] = DONE
+def icmpv6(cur: Any, data: Any) -> None:
+    """ICMPv6: an error message (RFC 4443 types 1 to 4) goes on with the packet that it quotes."""
+    cur[NEXT] = DONE
+    if fits(cur, 9) and 1 <= data[cur[POSITION]] <= 4:
+        cur[IN_ERROR] = 1
+        go(cur, IPV6, 0, 8)

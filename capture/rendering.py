@@ -62,7 +62,7 @@ _RENDERERS: dict[Kind, Any] = {
     Kind.TIME: render_time,
     Kind.SECONDS: render_seconds,
     Kind.TEXT: render_text,
-    Kind.BYTES: lambda value: value.hex(),
+    Kind.BYTES: lambda value: value.hex() or "<MISSING>",
 }
 
 

@@ -13,7 +13,6 @@ from capture.layers import (
     END,
     ETHER_TYPE,
     ETHERNET,
-    IN_ERROR,
     IP_ANY,
     IP_PROTOCOL,
     IPV4,
@@ -33,9 +32,10 @@ from capture.layers import (
     stop,
 )
 from capture.link import ether_type, ethernet, ip_any, llc, mpls, ppp, start_link
-from capture.network import arp, gre, icmp, ipv4, ipv6
+from capture.network import arp, icmp, icmpv6, ipv4, ipv6
 from capture.schema import INDEX
 from capture.transport import tcp, udp
+from capture.tunnels import gre, udp_tunnel
 from offramp_kernels import kernel_lean
 
 FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_epoch"], INDEX["frame.len"]
@@ -154,7 +154,8 @@ def ip_protocol(
     if kind == 6:
         tcp(out, flows, row, data, cur, time_ns, found)
     elif kind == 17:
-        udp(out, flows, row, data, cur, time_ns, found)
+        if udp(out, flows, row, data, cur, time_ns, found):
+            udp_tunnel(data, cur, found[3], found[4])
     elif kind == 1 and cur[VERSION] == 4:
         icmp(out, row, data, cur)
     elif kind == 4:
@@ -168,7 +169,7 @@ def ip_protocol(
     elif kind == 97:
         cur[NEXT] = ETHERNET
         cur[POSITION] += 2
-    elif kind == 58 and cur[VERSION] == 6 and not cur[IN_ERROR]:
-        cur[NEXT] = DONE
+    elif kind == 58 and cur[VERSION] == 6:
+        icmpv6(cur, data)
     else:
         stop(out, cur, NOTE_PROTOCOL)

@@ -17,9 +17,9 @@ from capture.flow_table import (
     start_flow,
 )
 from capture.layers import (
-    CUT,
     DONE,
     END,
+    IN_ERROR,
     NEXT,
     NOTE_BAD_TCP,
     NOTE_BAD_UDP,
@@ -75,33 +75,37 @@ def conversation(flows: FlowTable, cur: Any, source_port: int, target_port: int,
 
 @kernel_lean
 def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, found: Any) -> bool:
-    """UDP: ports, conversation, time delta. True where a payload stands at the cursor.
+    """UDP: ports, conversation, time delta. True where a payload may stand at the cursor.
 
     found: int64 [8], set to slot, direction, new, source port, target port.
     """
-    if not fits(cur, 8):
-        return False
     at = cur[POSITION]
     cur[NEXT] = DONE
+    if cur[END] - at >= 4:
+        put(out, row, UDP_SOURCE, u16(data, at))
+        put(out, row, UDP_TARGET, u16(data, at + 2))
+        put(out, row, UDP_PORT, u32(data, at))
+    if not fits(cur, 8):
+        return False
     source_port, target_port = u16(data, at), u16(data, at + 2)
-    put(out, row, UDP_SOURCE, source_port)
-    put(out, row, UDP_TARGET, target_port)
-    put(out, row, UDP_PORT, (source_port << 16) | target_port)
     size = u16(data, at + 4)
-    if size != 0 and size < 8:
+    if size < 8 and not (size == 0 and cur[VERSION] == 6):
         out.notes[NOTE_BAD_UDP] += 1
         return False
     slot, new, direction = conversation(flows, cur, source_port, target_port, 17)
     if new:
         start_flow(flows, slot, UDP_STREAMS, time_ns)
     put(out, row, UDP_STREAM, flows.stream[slot])
-    put(out, row, UDP_DELTA, time_ns - flows.last_ns[slot])
-    flows.last_ns[slot] = time_ns
+    found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
+    if size == 8:
+        return False
+    if not cur[IN_ERROR]:
+        put(out, row, UDP_DELTA, time_ns - flows.last_ns[slot])
+        flows.last_ns[slot] = time_ns
     if size != 0 and at + size < cur[WIRE_END]:
         cur[WIRE_END] = at + size
         cur[END] = min(cur[END], at + size)
     cur[POSITION] = at + 8
-    found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
     return True
 
 
@@ -109,19 +113,24 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
 def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, found: Any) -> bool:
     """TCP: header fields, relative numbers, round-trip time. True where a payload may stand at the cursor.
 
+    As in tshark, a header cut after 16 bytes still counts, and one quoted by an ICMP error shows its numbers raw.
     found: int64 [8], set to slot, direction, new, source port, target port, raw sequence number, flags, wire length.
     """
     at = cur[POSITION]
-    if cur[END] - at >= 4:
+    there = cur[END] - at
+    cur[NEXT] = DONE
+    if there >= 4:
         put(out, row, TCP_SOURCE, u16(data, at))
         put(out, row, TCP_TARGET, u16(data, at + 2))
-    if not fits(cur, 20):
+    if cur[IN_ERROR] and 8 <= there < 16:
+        put(out, row, TCP_SEQUENCE, u32(data, at + 4))
+    if not fits(cur, 16):
         return False
-    cur[NEXT] = DONE
     source_port, target_port = u16(data, at), u16(data, at + 2)
     sequence, acknowledged = u32(data, at + 4), u32(data, at + 8)
     flags = u16(data, at + 12) & 0xFFF
     header = int(data[at + 12] >> 4) * 4
+    size = cur[WIRE_END] - at - header
     slot, new, direction = conversation(flows, cur, source_port, target_port, 6)
     if not new and flags & (SYN | ACK) == SYN and reused(flows, slot, direction, sequence):
         new = True
@@ -129,30 +138,37 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
         start_flow(flows, slot, TCP_STREAMS, time_ns)
     flows.last_ns[slot] = time_ns
     put(out, row, TCP_STREAM, flows.stream[slot])
+    if cur[IN_ERROR]:
+        put(out, row, TCP_SEQUENCE, sequence)
+    else:
+        learn_base(flows, slot, direction, sequence, acknowledged, flags)
+        put(out, row, TCP_LENGTH, size)
+        put(out, row, TCP_SEQUENCE, (sequence - flows.base[slot, direction]) & WORD)
     if header < 20:
         stop(out, cur, NOTE_BAD_TCP)
         return False
-    size = cur[WIRE_END] - at - header
-    learn_base(flows, slot, direction, sequence, acknowledged, flags)
-    put(out, row, TCP_LENGTH, size)
-    put(out, row, TCP_SEQUENCE, (sequence - flows.base[slot, direction]) & WORD)
+    base = flows.base[slot, 1 - direction] if flags & ACK and not cur[IN_ERROR] else 0
+    put(out, row, TCP_ACK, (acknowledged - base) & WORD)
     put(out, row, TCP_ACK_RAW, acknowledged)
-    put(out, row, TCP_ACK, (acknowledged - flows.base[slot, 1 - direction]) & WORD if flags & ACK else acknowledged)
     put(out, row, TCP_FLAGS, flags)
     put(out, row, TCP_FLAGS_ACK, (flags >> 4) & 1)
-    put(out, row, TCP_CHECKSUM, u16(data, at + 16))
     connection(out, row, flags)
+    if not cur[IN_ERROR]:
+        round_trip(out, flows, row, slot, direction, sequence, acknowledged, flags, size, time_ns)
+    if not fits(cur, 18):
+        return False
+    put(out, row, TCP_CHECKSUM, u16(data, at + 16))
+    if not fits(cur, 20):
+        return False
     if header > 20:
-        if not fits(cur, header):
-            return False
-        put(out, row, TCP_OPTIONS, span(at + 20, header - 20))
-    round_trip(out, flows, row, slot, direction, sequence, acknowledged, flags, size, time_ns)
+        put(out, row, TCP_OPTIONS, span(at + 20, min(header, there) - 20))
     cur[POSITION] = at + header
-    if cur[END] > at + header and size > 0:
-        put(out, row, TCP_PAYLOAD, span(at + header, cur[END] - at - header))
     found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
     found[5], found[6], found[7] = sequence, flags, size
-    return bool(cur[CUT] == 0)
+    if flags & RST or not fits(cur, 1):
+        return False
+    put(out, row, TCP_PAYLOAD, span(at + header, cur[END] - at - header))
+    return True
 
 
 @kernel_lean

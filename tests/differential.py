@@ -24,9 +24,9 @@ from offramp_errors import InputError
 from tests.known_differences import explain
 
 COLUMNS = [column.name for column in EDGE_COLUMNS]
-EXTRA = ["tcp.stream", "frame.protocols"]
+EXTRA = ["tcp.stream", "_ws.malformed", "frame.protocols"]
 HEADER_PREFIXES = ("frame.", "ip.", "arp.", "icmp.", "tcp.", "udp.")
-SEPARATOR = "\x1f"
+SEPARATOR = "\t"
 
 
 def is_header(column: str) -> bool:
@@ -66,7 +66,7 @@ class Report:
 
 def tshark_rows(path: Path) -> list[list[str]]:
     """Return tshark's cells of a capture: 61 columns, then EXTRA."""
-    command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", f"separator={SEPARATOR}", "-E", "occurrence=a"]
+    command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]
     for name in [*COLUMNS, *EXTRA]:
         command += ["-e", name]
     done = subprocess.run(
@@ -110,7 +110,7 @@ def _compare_file(path: Path, theirs: list[list[str]], ours: list[list[str]], re
         report.skipped["rows differ (damaged file)"] += 1
     for number, (their, our) in enumerate(zip(theirs, ours, strict=False), 1):
         report.rows += 1
-        protocols = their[-1]
+        protocols = their[-1] + (":malformed" if their[-2] else "")
         cells = zip([*COLUMNS, "tcp.stream"], their[: len(our)], our, strict=True)
         for column, their_cell, our_cell in cells:
             report.compared[column] += 1
