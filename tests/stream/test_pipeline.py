@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from decision.command import validate
 from decision.policy import Policy
 from decision.site import Site
+from inference.artifact import load_artifact
+from inference.serve import open_predictor
 from offramp_errors import ArtifactError, ContractError
 from stream.pipeline import Pipeline
 
@@ -115,3 +119,13 @@ def test_an_empty_batch_and_an_empty_input_give_nothing(busy_batch, normaliser_s
     empty: pa.RecordBatch = busy_batch.slice(0, 0)
     assert pipeline.update(empty) == []
     assert pipeline.close() == []
+
+
+def test_the_shipped_model_gives_the_same_bytes_whatever_the_cut(busy_batch):
+    folder = Path(__file__).resolve().parents[2] / "inference/default"
+    model, artifact = open_predictor(folder), load_artifact(folder)
+    rng = np.random.default_rng(8)
+    cuts = np.unique(rng.integers(1, busy_batch.num_rows, 40)).tolist()
+    whole = commands_of(build(model, artifact.normaliser), busy_batch, [])
+    assert whole
+    assert commands_of(build(model, artifact.normaliser), busy_batch, cuts) == whole
