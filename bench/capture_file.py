@@ -115,13 +115,15 @@ def _shifted(stock: Stock, repetition: int, base_ns: int) -> NDArray[np.uint8]:
 
 
 def cut(capture: Path, packets: int) -> Path:
-    """Return a copy of the first packets of a capture made here, beside it, for peers that would take too long."""
-    target = capture.with_suffix(f".first-{packets}.pcap")
-    if not target.exists():
-        data = capture.read_bytes()
-        end = 0
-        for block in open_captures([str(capture)], block_packets=packets).read():
-            end = int(block.offset[-1] + block.caplen[-1])
+    """Return a copy of the first packets of a pcap, in the cache folder, for peers that would take too long."""
+    left, size = packets, len(FILE_HEADER)
+    for block in open_captures([str(capture)]).read():
+        size += int((block.caplen[:left].astype(np.int64) + HEADER.itemsize).sum())
+        left -= min(left, len(block))
+        if not left:
             break
-        target.write_bytes(data[:end])
+    target = cache_root() / f"{capture.stem}.first-{packets}.pcap"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with capture.open("rb") as file:
+        target.write_bytes(file.read(size))
     return target
