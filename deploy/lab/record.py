@@ -1,9 +1,10 @@
 """Record a sample: real programs over a link that is congested for part of the time, captured with tcpdump.
 
-    python -m deploy.lab.record --out samples/demo.pcap.zst --seconds 70 --seed 1
+    python -m deploy.lab.record --out samples/demo.pcap.zst --seconds 60 --seed 1
 
-Needs root, iproute2, tcpdump, zstd, nginx, curl, mosquitto, dnsmasq, dig, iperf3. Everything lives in three network
-namespaces (devices, router, servers) and in a mount, PID and network namespace of its own, and ends with it.
+Needs the right to make namespaces (root) and the programs of `NEEDED`, and says which are missing. Everything lives
+in three network namespaces (devices, router, servers) and in a mount, PID and network namespace of its own, and ends
+with it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
-NEEDED = ("ip", "tc", "tcpdump", "zstd", "nginx", "curl", "mosquitto", "mosquitto_pub", "dnsmasq", "dig", "iperf3")
+NEEDED = (
+    *("unshare", "ip", "tc", "ethtool", "sysctl", "tcpdump", "zstd", "nginx", "curl"),
+    *("mosquitto", "mosquitto_pub", "mosquitto_sub", "dnsmasq", "dig", "ping", "iperf3"),
+)
+PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+UNSHARE = ("unshare", "-n", "-m", "-p", "-f", "--kill-child", "--mount-proc")
 CAPACITY = "8mbit"
 BUFFER = "150kb"
 DEVICES = [f"10.13.0.{i}" for i in range(11, 15)]
@@ -53,20 +59,28 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="what the programs choose follows from it")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    missing = [tool for tool in NEEDED if shutil.which(tool, path=path) is None]
-    if missing or os.geteuid() != 0:
-        print(f"record: needs root and the programs {', '.join(missing) or '(all there)'}", file=sys.stderr)
-        return 2
     if not options.inside:
-        command = ["unshare", "-n", "-m", "-p", "-f", "--kill-child", "--mount-proc", sys.executable, "-m"]
-        command += ["deploy.lab.record", *sys.argv[1:], "--inside"]
-        return subprocess.run(command, check=False, env=os.environ | {"PATH": path}).returncode
+        if lacking := missing():
+            print(f"record: cannot build the lab here: {lacking}; nothing was recorded", file=sys.stderr)
+            return 2
+        command = [*UNSHARE, sys.executable, "-m", "deploy.lab.record", *sys.argv[1:], "--inside"]
+        return subprocess.run(command, check=False, env=os.environ | {"PATH": PATH}).returncode
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     subprocess.run(["bash", "-c", NETWORK], check=True)
     with tempfile.TemporaryDirectory() as folder:
         Recording(Path(folder), options.seconds, random.Random(options.seed)).run(options.out.resolve())
     return 0
+
+
+def missing() -> str:
+    """Say what the lab lacks on this machine: programs, or the right to make namespaces; empty when it can run."""
+    absent = [tool for tool in NEEDED if shutil.which(tool, path=PATH) is None]
+    if absent:
+        return f"programs not installed: {', '.join(absent)}"
+    environment = os.environ | {"PATH": PATH}
+    probe = [*UNSHARE, "sh", "-c", "mount -t tmpfs tmpfs /run && ip netns add probe && ip link add p0 type veth"]
+    tried = subprocess.run(probe, check=False, capture_output=True, text=True, env=environment)
+    return f"namespaces are not allowed: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 class Recording:
@@ -146,8 +160,8 @@ class Recording:
     def bulk(self, seconds: float, kind: str) -> None:
         """Start a transfer that wants more than the link carries."""
         extra = ["-u", "-b", "11M", "-l", "1200"] if kind == "udp" else ["-P", "2"]
-        device = self.rng.choice(DEVICES[:2])
-        self.start("dev", "iperf3", "-c", SERVER, "-B", device, "-t", f"{seconds:.0f}", *extra, "--repeating-payload")
+        extra += ["-t", str(max(1, round(seconds))), "--repeating-payload"]  # iperf3 takes 0 for "without end"
+        self.start("dev", "iperf3", "-c", SERVER, "-B", self.rng.choice(DEVICES[:2]), *extra)
 
 
 if __name__ == "__main__":
