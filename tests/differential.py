@@ -21,10 +21,10 @@ from capture.feature_files import render_batch
 from capture.files import open_captures
 from capture.schema import EDGE_COLUMNS
 from offramp_errors import InputError
-from tests.known_differences import explain
+from tests.known_differences import Explainer
 
 COLUMNS = [column.name for column in EDGE_COLUMNS]
-EXTRA = ["tcp.stream", "_ws.malformed", "frame.protocols"]
+EXTRA = ["tcp.stream", "ip.reassembled.length", "ipv6.reassembled.length", "_ws.malformed", "frame.protocols"]
 HEADER_PREFIXES = ("frame.", "ip.", "arp.", "icmp.", "tcp.", "udp.")
 SEPARATOR = "\t"
 
@@ -108,9 +108,12 @@ def _compare_file(path: Path, theirs: list[list[str]], ours: list[list[str]], re
     report.files += 1
     if len(theirs) != len(ours):
         report.skipped["rows differ (damaged file)"] += 1
+    explainer = Explainer()
     for number, (their, our) in enumerate(zip(theirs, ours, strict=False), 1):
         report.rows += 1
         protocols = their[-1] + (":malformed" if their[-2] else "")
+        reassembled = bool(their[-3] or their[-4])
+        explainer.row(protocols, reassembled)
         cells = zip([*COLUMNS, "tcp.stream"], their[: len(our)], our, strict=True)
         for column, their_cell, our_cell in cells:
             report.compared[column] += 1
@@ -119,7 +122,7 @@ def _compare_file(path: Path, theirs: list[list[str]], ours: list[list[str]], re
             if their_cell == our_cell:
                 report.equal[column] += 1
                 continue
-            reason = explain(column, their_cell, our_cell, protocols)
+            reason = explainer.explain(column, their_cell, our_cell, protocols, reassembled)
             if reason:
                 report.known[reason, column] += 1
             else:
