@@ -28,15 +28,26 @@ def dense(x: Any, rows: int, w: Any, b: Any, y: Any, relu: bool) -> None:
 
 @kernel
 def accumulate(x: Any, rows: int, w: Any, y: Any) -> None:
-    """y[:rows] += x[:rows] @ w, weights read once for all rows."""
-    for k in range(w.shape[0]):
+    """y[:rows] += x[:rows] @ w, weights read once for all rows.
+
+    Four inputs a pass, added one after the other: the sum's order stays, y is loaded and stored a quarter as often.
+    """
+    inputs, outputs = w.shape
+    whole = inputs - inputs % 4
+    for k in range(0, whole, 4):
+        w0, w1, w2, w3 = w[k], w[k + 1], w[k + 2], w[k + 3]
+        for r in range(rows):
+            v0, v1, v2, v3 = x[r, k], x[r, k + 1], x[r, k + 2], x[r, k + 3]
+            if v0 != 0 or v1 != 0 or v2 != 0 or v3 != 0:
+                out = y[r]
+                for j in range(outputs):
+                    out[j] = (((out[j] + v0 * w0[j]) + v1 * w1[j]) + v2 * w2[j]) + v3 * w3[j]
+    for k in range(whole, inputs):
         weight = w[k]
         for r in range(rows):
-            value = x[r, k]
-            if value != 0:
-                out = y[r]
-                for j in range(weight.shape[0]):
-                    out[j] += value * weight[j]
+            value, out = x[r, k], y[r]
+            for j in range(outputs):
+                out[j] += value * weight[j]
 
 
 @kernel

@@ -58,7 +58,8 @@ def run_training(
     sequences, normaliser = training_sequences(raw)
     bins = sum(len(sequence.x) for sequence in sequences)
     print(f"training on {len(sequences)} series, {bins:,} bins of {BIN_MS} ms", file=sys.stderr)
-    command = f"offramp train {' '.join(files)} --synthetic {synthetic} --preset {preset} --seed {seed}"
+    words = ["offramp train", *files, *(["--site", str(site_file)] if site_file else []), f"--synthetic {synthetic}"]
+    command = f"{' '.join(words)} --preset {preset} --seed {seed}"
     meta = {
         "name": f"hybrid-{preset}",
         "channels": list(CHANNELS),
