@@ -172,6 +172,9 @@ def ether_type(out: Table, data: Any, cur: Any) -> None:
     elif kind == 0x88E7:
         if fits(cur, 18):
             go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 16), 18)
+    elif kind == 0x8926:
+        if fits(cur, 6):
+            go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 4), 6)
     elif kind == 0x6558:
         cur[NEXT] = ETHERNET
     elif kind == 4:

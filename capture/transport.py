@@ -141,7 +141,8 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     if cur[IN_ERROR]:
         put(out, row, TCP_SEQUENCE, sequence)
     else:
-        learn_base(flows, slot, direction, sequence, acknowledged, flags)
+        if header >= 20:
+            learn_base(flows, slot, direction, sequence, acknowledged, flags)
         put(out, row, TCP_LENGTH, size)
         put(out, row, TCP_SEQUENCE, (sequence - flows.base[slot, direction]) & WORD)
     if header < 20:
