@@ -113,7 +113,8 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
 def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, found: Any) -> bool:
     """TCP: header fields, relative numbers, round-trip time. True where a payload may stand at the cursor.
 
-    As in tshark, a header cut after 16 bytes still counts, and one quoted by an ICMP error shows its numbers raw.
+    As in tshark, a header cut after 16 bytes still counts, and one quoted by an ICMP error, or longer than its segment,
+    shows its numbers raw.
     found: int64 [8], set to slot, direction, new, source port, target port, raw sequence number, flags, wire length.
     """
     at = cur[POSITION]
@@ -131,6 +132,7 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     flags = u16(data, at + 12) & 0xFFF
     header = int(data[at + 12] >> 4) * 4
     size = cur[WIRE_END] - at - header
+    raw = cur[IN_ERROR] or size < 0
     slot, new, direction = conversation(flows, cur, source_port, target_port, 6)
     if not new and flags & (SYN | ACK) == SYN and reused(flows, slot, direction, sequence):
         new = True
@@ -138,7 +140,7 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
         start_flow(flows, slot, TCP_STREAMS, time_ns)
     flows.last_ns[slot] = time_ns
     put(out, row, TCP_STREAM, flows.stream[slot])
-    if cur[IN_ERROR]:
+    if raw:
         put(out, row, TCP_SEQUENCE, sequence)
     else:
         if header >= 20:
@@ -148,13 +150,13 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     if header < 20:
         stop(out, cur, NOTE_BAD_TCP)
         return False
-    base = flows.base[slot, 1 - direction] if flags & ACK and not cur[IN_ERROR] else 0
+    base = flows.base[slot, 1 - direction] if flags & ACK and not raw else 0
     put(out, row, TCP_ACK, (acknowledged - base) & WORD)
     put(out, row, TCP_ACK_RAW, acknowledged)
     put(out, row, TCP_FLAGS, flags)
     put(out, row, TCP_FLAGS_ACK, (flags >> 4) & 1)
     connection(out, row, flags)
-    if not cur[IN_ERROR]:
+    if not raw:
         round_trip(out, flows, row, slot, direction, sequence, acknowledged, flags, size, time_ns)
     if not fits(cur, 18):
         return False
