@@ -25,6 +25,7 @@ def measure(capture: Path, with_peers: bool) -> Iterator[Result]:
     yield windows
     yield stages.predicting(windows.packets, rows)
     yield stages.replaying(capture)
+    yield stages.replaying(capture, 20)
     if with_peers:
         tshark = peers.tshark(capture)
         if tshark is None:
