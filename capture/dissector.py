@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from capture.batches import batch_schema, table_to_batch
 from capture.block import PacketBlock
 from capture.emit import ABSENT, Table, new_table
 from capture.flow_table import EVICTED, evict_idlest, grow_flow_table, new_flow_table
+from capture.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
 from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_NAMES
 from capture.ledger import CaptureLedger
 from capture.link import LINK_TYPE_NAMES, LINK_TYPES
-from capture.rows import NO_FLOW_ROOM, UNDECODABLE_NAMES, dissect_rows
+from capture.rows import NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
 from capture.schema import SCHEMA_VERSION
 from offramp_errors import InputError
 
@@ -43,6 +45,7 @@ class Dissector:
         self.schema: pa.Schema = batch_schema(profile).with_metadata(metadata)
         self._max_flows = max(max_flows, 1024)
         self._flows = new_flow_table(1024)
+        self._fragments = new_fragments()
         self._table: Table = new_table(batch_rows)
         self._cursor = np.zeros(CURSOR_SIZE, np.int64)
         self._found = np.zeros(8, np.int64)
@@ -58,23 +61,29 @@ class Dissector:
         batches: list[pa.RecordBatch] = []
         done = 0
         row = 0
+        data, scratch = _read_only(block.data), np.empty(0, np.uint8)
+        self._fragments.counters[SCRATCH_USED] = 0
         while done < len(block):
             count, reason = dissect_rows(
-                self._table, self._flows, block.data, block.offset, block.caplen, block.length, block.time_ns,
-                block.interface, linktypes, done, self._number, row, self._cursor, self._found, self._bad,
+                self._table, self._flows, self._fragments, data, scratch,
+                block.offset, block.caplen, block.length, block.time_ns, block.interface,
+                linktypes, done, self._number, row, self._cursor, self._found, self._bad,
             )  # fmt: skip
             done += count
             row += count
             if reason == NO_FLOW_ROOM:
                 self._make_flow_room()
+            elif reason == NO_SCRATCH_ROOM:
+                scratch = self._make_scratch(block, data)
+                data = _read_only(scratch)
             else:
-                batches.append(self._end_batch(row, block))
+                batches.append(self._end_batch(row, data))
                 row = 0
         self._number += len(block)
         self._account(block)
         return batches
 
-    def _linktypes(self, block: PacketBlock) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _linktypes(self, block: PacketBlock) -> NDArray[np.int64]:
         """Return int64 [interfaces], or say which link type is unknown where all of them are."""
         kinds = [interface.linktype for interface in block.interfaces]
         if kinds and not any(kind in LINK_TYPES for kind in kinds):
@@ -85,12 +94,20 @@ class Dissector:
             )
         return np.array(kinds or [1], np.int64)
 
-    def _end_batch(self, rows: int, block: PacketBlock) -> pa.RecordBatch:
+    def _end_batch(self, rows: int, data: NDArray[np.uint8]) -> pa.RecordBatch:
         """Return the table's rows as a batch and clear the table."""
-        batch = table_to_batch(self._table, rows, block.data, self.schema)
+        batch = table_to_batch(self._table, rows, data, self.schema)
         self._table.values[:, :rows] = ABSENT
         self._table.cursor[:] = 0
         return batch
+
+    def _make_scratch(self, block: PacketBlock, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the block's bytes with room behind them for datagrams put together of fragments."""
+        used = len(data) if len(data) == len(block.data) else int(self._fragments.counters[SCRATCH_USED])
+        scratch = np.empty(used + 8 * SCRATCH_RESERVE, np.uint8)
+        scratch[:used] = data[:used]
+        self._fragments.counters[SCRATCH_USED] = used
+        return scratch
 
     def _make_flow_room(self) -> None:
         """Give the flow table more slots, or, at its bound, forget the idlest conversations."""
@@ -115,3 +132,10 @@ class Dissector:
         for reason in np.flatnonzero(notes).tolist():
             self.ledger.notes[NOTE_NAMES.get(reason, f"note_{reason}")] += int(notes[reason])
         notes[:] = 0
+
+
+def _read_only(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a view that cannot be written, so that kernels are compiled for one kind of array only."""
+    view = data.view()
+    view.flags.writeable = False
+    return view

@@ -55,6 +55,7 @@ NOTE_DEPTH = 8
 NOTE_PPP = 9
 NOTE_EVICTED = 10
 NOTE_REASSEMBLED = 11
+NOTE_FRAGMENT_LOST = 12
 NOTE_NAMES = {
     NOTE_CUT: "header_cut",
     NOTE_ETHER_TYPE: "ether_type_not_dissected",
@@ -68,6 +69,7 @@ NOTE_NAMES = {
     NOTE_PPP: "ppp_protocol_not_dissected",
     NOTE_EVICTED: "flow_evicted",
     NOTE_REASSEMBLED: "ip_reassembled",
+    NOTE_FRAGMENT_LOST: "ip_fragment_lost",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.emit import Table, put, span
+from capture.fragments import Fragments, add_fragment
 from capture.layers import (
     DONE,
     END,
@@ -14,7 +15,6 @@ from capture.layers import (
     IPV6,
     NEXT,
     NOTE_BAD_IP,
-    NOTE_FRAGMENT,
     POSITION,
     SOURCE_HIGH,
     SOURCE_LOW,
@@ -59,8 +59,8 @@ def arp(out: Table, row: int, data: Any, cur: Any) -> None:
 
 
 @kernel_lean
-def ipv4(out: Table, row: int, data: Any, cur: Any) -> None:
-    """IPv4: addresses and protocol; a fragment ends the packet unless it is the first."""
+def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cur: Any) -> None:
+    """IPv4: addresses and protocol; a fragment ends the packet unless it completes its datagram."""
     if not fits(cur, 16):
         return
     at = cur[POSITION]
@@ -86,17 +86,16 @@ def ipv4(out: Table, row: int, data: Any, cur: Any) -> None:
     cur[TARGET_LOW] = u32(data, at + 16)
     if not fits(cur, header):
         return
-    if u16(data, at + 6) & 0x3FFF and not cur[IN_ERROR]:
-        stop(out, cur, NOTE_FRAGMENT)
-        return
-    if u16(data, at + 6) & 0x1FFF:
-        stop(out, cur, NOTE_FRAGMENT)
-        return
-    go(cur, IP_PROTOCOL, int(data[at + 9]), header)
+    kind, position = int(data[at + 9]), u16(data, at + 6)
+    go(cur, IP_PROTOCOL, kind, header)
+    if position & 0x1FFF or (position & 0x2000 and not cur[IN_ERROR]):
+        name = (4 << 40) | (kind << 32) | u16(data, at + 4)
+        if add_fragment(out, fragments, data, scratch, cur, name, (position & 0x1FFF) << 3, position & 0x2000 != 0):
+            cur[NEXT] = IP_PROTOCOL
 
 
 @kernel_lean
-def ipv6(out: Table, row: int, data: Any, cur: Any) -> None:
+def ipv6(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cur: Any) -> None:
     """IPv6 with its chain of extension headers; the chain's last next header is the column ip.proto."""
     if not fits(cur, 24):
         return
@@ -131,11 +130,15 @@ def ipv6(out: Table, row: int, data: Any, cur: Any) -> None:
         elif kind == 44:
             if not fits(cur, 8):
                 break
-            fragment = u16(data, at + 2) & 0xFFF9
+            position, name = u16(data, at + 2), (6 << 40) | u32(data, at + 4)
             kind, size = int(data[at]), 8
-            if fragment:
-                stop(out, cur, NOTE_FRAGMENT)
-                break
+            if position & 0xFFF9:
+                cur[POSITION] = at + 8
+                if not add_fragment(out, fragments, data, scratch, cur, name, position & 0xFFF8, position & 1 != 0):
+                    break
+                cur[NEXT] = IP_PROTOCOL
+                size = 0
+                at = cur[POSITION]
         else:
             break
         cur[POSITION] = at + size

@@ -6,6 +6,7 @@ from typing import Any
 
 from capture.emit import Table, has_room, put
 from capture.flow_table import FlowTable, flows_room
+from capture.fragments import Fragments, scratch_room
 from capture.layers import (
     CUT,
     DEPTH,
@@ -44,6 +45,7 @@ FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_e
 FULL = 0  # the table has no more rows, or the block no more packets
 NO_TABLE_ROOM = 1
 NO_FLOW_ROOM = 2
+NO_SCRATCH_ROOM = 3
 
 # why a packet is undecodable
 LINK_UNKNOWN = 0
@@ -56,7 +58,9 @@ UNDECODABLE_NAMES = ("unknown_link_type", "link_header_cut", "empty_packet")
 def dissect_rows(
     out: Table,
     flows: FlowTable,
+    fragments: Fragments,
     data: Any,
+    scratch: Any,
     offset: Any,
     caplen: Any,
     length: Any,
@@ -72,6 +76,7 @@ def dissect_rows(
 ) -> Any:
     """Dissect packets from `first` on into rows from `row` on; return packets done and what ended the loop.
 
+    data: uint8, the block's bytes; scratch: uint8, the same memory and room behind it, writable, or empty;
     number: frame number of packet 0 of the block; bad: int64 [3], counts of undecodable packets by reason.
     """
     count = min(offset.shape[0] - first, out.values.shape[1] - row)
@@ -80,6 +85,8 @@ def dissect_rows(
             return done, NO_TABLE_ROOM
         if not flows_room(flows):
             return done, NO_FLOW_ROOM
+        if not scratch_room(fragments, scratch):
+            return done, NO_SCRATCH_ROOM
         packet = first + done
         put(out, row, FRAME_TIME, time_ns[packet])
         put(out, row, FRAME_EPOCH, time_ns[packet])
@@ -96,7 +103,7 @@ def dissect_rows(
             turns = 0
             while cur[NEXT] != DONE:
                 turns += 1
-                one_layer(out, flows, row, data, cur, time_ns[packet], number + packet, found)
+                one_layer(out, flows, fragments, row, data, scratch, cur, time_ns[packet], number + packet, found)
             if cur[CUT]:
                 if turns <= 1 and cur[POSITION] == offset[packet]:
                     bad[LINK_CUT] += 1
@@ -108,7 +115,16 @@ def dissect_rows(
 
 @kernel_lean
 def one_layer(
-    out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, number: int, found: Any
+    out: Table,
+    flows: FlowTable,
+    fragments: Fragments,
+    row: int,
+    data: Any,
+    scratch: Any,
+    cur: Any,
+    time_ns: int,
+    number: int,
+    found: Any,
 ) -> None:
     """Dissect the header at the cursor and move on."""
     cur[DEPTH] += 1
@@ -128,9 +144,9 @@ def one_layer(
         else:
             ether_type(out, data, cur)
     elif following == IPV4:
-        ipv4(out, row, data, cur)
+        ipv4(out, fragments, row, data, scratch, cur)
     elif following == IPV6:
-        ipv6(out, row, data, cur)
+        ipv6(out, fragments, row, data, scratch, cur)
     elif following == IP_PROTOCOL:
         ip_protocol(out, flows, row, data, cur, time_ns, number, found)
     elif following == LLC:
