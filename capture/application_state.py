@@ -1,0 +1,125 @@
+"""What the application layers remember: conversations, DNS transactions, and messages not yet complete.
+
+Indexed by the slots of the flow table; a side is a slot's direction, at `slot * 2 + direction`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp_kernels import kernel_lean
+
+# fields of `kind`, per slot
+SERVER_PORT = 0  # as the SYN told it, 0 unknown
+PROTOCOL = 1  # found by what the bytes look like, 0 not yet
+MQTT_VERSION = 2
+HTTP_METHOD = 3  # of the last request: what decides whether its answer has a body
+KIND_FIELDS = 4
+
+# fields of `side`, per slot and direction
+KNOWN = 0  # whether NEXT is known
+NEXT = 1  # sequence number after the newest byte seen
+ACKED = 2  # newest acknowledgement number sent, -1 none
+MODE = 3  # what is waited for
+START = 4  # sequence number of the first byte of the message
+HAVE = 5  # bytes of it at hand, from its start
+WANT = 6  # bytes of it needed before it is looked at again
+FIRST = 7  # its first and last chunk in the arena, -1 none
+LAST = 8
+LATER_START = 9  # bytes that came before those that precede them: offsets in the message
+LATER_END = 10
+SIDE_FIELDS = 12
+
+# fields of `counters`
+FREE_CHUNKS = 0
+HAND = 1  # where the search for a message to give up goes on
+
+CHUNK = 2048  # bytes
+CHUNKS = 16_384
+DNS_TRANSACTIONS = 65_536
+
+
+class Applications(NamedTuple):
+    """State of the application layers, a plain tuple of arrays so that kernels take it as one argument.
+
+    generation: int64 [slots], raised when a slot gets a new conversation; kind: int64 [slots, KIND_FIELDS];
+    side: int64 [2 x slots, SIDE_FIELDS]; dns: int64 [DNS_TRANSACTIONS, 4] (key, frame of the query, its time in ns,
+    frame of the answer), the oldest of four being overwritten; arena: uint8 [CHUNKS, CHUNK] bytes of messages not yet
+    complete; following, free: int32 [CHUNKS] chains of chunks and the stack of free ones; counters: int64 [8].
+    """
+
+    generation: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    side: NDArray[np.int64]
+    dns: NDArray[np.int64]
+    arena: NDArray[np.uint8]
+    following: NDArray[np.int32]
+    free: NDArray[np.int32]
+    counters: NDArray[np.int64]
+    head: NDArray[np.int64]
+
+
+def new_applications(slots: int) -> Applications:
+    """Return fresh state for a flow table of `slots` conversations; large arrays cost nothing until written."""
+    counters = np.zeros(8, np.int64)
+    counters[FREE_CHUNKS] = CHUNKS
+    return Applications(
+        np.zeros(slots, np.int64),
+        np.zeros((slots, KIND_FIELDS), np.int64),
+        np.zeros((2 * slots, SIDE_FIELDS), np.int64),
+        np.zeros((DNS_TRANSACTIONS, 4), np.int64),
+        np.empty((CHUNKS, CHUNK), np.uint8),
+        np.zeros(CHUNKS, np.int32),
+        np.arange(CHUNKS - 1, -1, -1, dtype=np.int32),
+        counters,
+        np.zeros(16, np.int64),
+    )
+
+
+def grow_applications(apps: Applications, slots: int) -> Applications:
+    """Return state for `slots` conversations that holds what `apps` holds, in the same slots."""
+    old = len(apps.generation)
+    if slots <= old:
+        return apps
+    generation = np.zeros(slots, np.int64)
+    kind = np.zeros((slots, KIND_FIELDS), np.int64)
+    side = np.zeros((2 * slots, SIDE_FIELDS), np.int64)
+    generation[:old] = apps.generation
+    kind[:old] = apps.kind
+    side[: 2 * old] = apps.side
+    return apps._replace(generation=generation, kind=kind, side=side)
+
+
+@kernel_lean
+def free_chunks(apps: Applications, which: int) -> None:
+    """Forget the message that a side waits for, and free its chunks."""
+    side = apps.side
+    if side[which, MODE] == 0:
+        return
+    chunk = side[which, FIRST]
+    while chunk >= 0:
+        apps.free[apps.counters[FREE_CHUNKS]] = chunk
+        apps.counters[FREE_CHUNKS] += 1
+        chunk = np.int64(apps.following[chunk])
+    side[which, MODE] = 0
+
+
+@kernel_lean
+def application_reset(apps: Applications, slot: int) -> None:
+    """Forget what a slot's conversation left behind; called when the slot begins another one."""
+    apps.generation[slot] += 1
+    for field in range(KIND_FIELDS):
+        apps.kind[slot, field] = 0
+    for which in range(2 * slot, 2 * slot + 2):
+        free_chunks(apps, which)
+        apps.side[which, KNOWN] = 0
+        apps.side[which, ACKED] = -1
+
+
+@kernel_lean
+def application_room(apps: Applications, slots: int) -> bool:
+    """Tell whether the state covers the flow table's slots; grow_applications makes it so."""
+    return bool(apps.generation.shape[0] >= slots)

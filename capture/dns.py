@@ -1,0 +1,165 @@
+"""DNS (RFC 1035), multicast DNS (RFC 6762) and LLMNR (RFC 4795): questions and retransmissions, as tshark tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capture.application_state import Applications
+from capture.emit import Table, put, text_span
+from capture.layers import u16
+from capture.schema import INDEX
+from offramp_kernels import kernel_lean
+
+NAME, NAME_LENGTH, QU, TYPE = (
+    INDEX["dns.qry.name"],
+    INDEX["dns.qry.name.len"],
+    INDEX["dns.qry.qu"],
+    INDEX["dns.qry.type"],
+)
+RETRANSMISSION = INDEX["dns.retransmission"]
+RETRANSMIT_REQUEST = INDEX["dns.retransmit_request"]
+RETRANSMIT_REQUEST_IN = INDEX["dns.retransmit_request_in"]
+
+ROOT = b"<Root>"
+TOO_LONG = b"<Name too long>"
+LOOPS = b"<Name contains a pointer that loops>"
+UNKNOWN_LABEL = b"<Unknown extended label>"
+HEADER = 12
+MAX_NAME = 255  # characters, as tshark bounds a name
+MAX_POINTERS = 255
+RETRANSMISSION_NS = 5_000_000_000  # a later query of the same number is a new one (tshark's default)
+WAYS = 4
+
+
+@kernel_lean
+def put_words(out: Table, words: bytes) -> Any:
+    """Write fixed words into the text, without moving its cursor; return their length."""
+    start = out.cursor[1]
+    for at in range(len(words)):
+        out.text[start + at] = words[at]
+    return len(words)
+
+
+@kernel_lean
+def spell_name(out: Table, buf: Any, base: int, at: int, end: int) -> Any:
+    """Write a name with dots into the text, without moving its cursor; return where it ends and its length.
+
+    base: where the message starts. The end is -1 where the message ends, or is malformed, within the name.
+    """
+    start = out.cursor[1]
+    room = MAX_NAME - 1
+    length = 0
+    after = -1
+    pointers = 0
+    while True:
+        if at >= end:
+            return -1, 0
+        size = int(buf[at])
+        at += 1
+        if size == 0:
+            break
+        if size >= 0xC0:
+            if at >= end:
+                return -1, 0
+            if after < 0:
+                after = at + 1
+            pointers += 1
+            if pointers > MAX_POINTERS:
+                return after, put_words(out, LOOPS)
+            at = base + (((size & 0x3F) << 8) | int(buf[at]))
+            continue
+        if size >= 0x80:
+            return -1, 0
+        if size >= 0x40:
+            return after if after >= 0 else at, put_words(out, UNKNOWN_LABEL)
+        if at + size > end:
+            return -1, 0
+        if length == 0:
+            room -= 1
+        elif room > 0:
+            out.text[start + length] = 46
+            length += 1
+            room -= 1
+        copied = min(size, max(room, 0))
+        for step in range(copied):
+            out.text[start + length + step] = buf[at + step]
+        length += copied
+        room -= copied
+        at += size
+    if after < 0:
+        after = at
+    if room <= 0:
+        return after, put_words(out, TOO_LONG)
+    if length == 0 or out.text[start] == 0:
+        return after, put_words(out, ROOT)
+    return after, length
+
+
+@kernel_lean
+def dns_message(
+    out: Table, apps: Applications, row: int, buf: Any, pos: int, end: int, mdns: bool, slot: int, number: int,
+    time_ns: int, in_error: bool,
+) -> None:  # fmt: skip
+    """Put the questions of one DNS message and whether it was seen before."""
+    if end - pos < 4:
+        return
+    flags = u16(buf, pos + 2)
+    first = 0
+    again = False
+    if not in_error:
+        first, again = transaction(apps, slot, u16(buf, pos), flags & 0x8000 != 0, number, time_ns)
+    if end - pos < HEADER:
+        return
+    if again:
+        put(out, row, RETRANSMISSION, 1)
+        if flags & 0x8000 == 0:
+            put(out, row, RETRANSMIT_REQUEST, 1)
+            put(out, row, RETRANSMIT_REQUEST_IN, first)
+    at = pos + HEADER
+    for _ in range(u16(buf, pos + 4)):
+        following, length = spell_name(out, buf, pos, at, end)
+        if following < 0 or following + 4 > end:
+            return
+        put(out, row, NAME, text_span(out.cursor[1], length))
+        out.cursor[1] += length
+        put(out, row, NAME_LENGTH, length)
+        put(out, row, TYPE, u16(buf, following))
+        if mdns:
+            put(out, row, QU, int(buf[following + 2]) >> 7)
+        at = following + 4
+
+
+@kernel_lean
+def transaction(apps: Applications, slot: int, identifier: int, response: bool, number: int, time_ns: int) -> Any:
+    """Enter a message into the transactions of its conversation.
+
+    Return the frame number of the query and whether this message was seen before: a query not yet answered and at
+    most five seconds old, or an answer to an answered query.
+    """
+    key = ((slot & 0xFFFFF) << 43) | ((apps.generation[slot] & 0x7FFFFFF) << 16) | identifier
+    sets = apps.dns.shape[0] // WAYS
+    base = ((key * 0x9E3779B97F4A7C1) >> 20) % sets * WAYS
+    dns = apps.dns
+    place = -1
+    oldest = base
+    for way in range(base, base + WAYS):
+        if dns[way, 1] != 0 and dns[way, 0] == key:
+            place = way
+        if dns[way, 1] < dns[oldest, 1]:
+            oldest = way
+    if response:
+        if place < 0:
+            return 0, False
+        again = dns[place, 3] != 0
+        if not again:
+            dns[place, 3] = number
+        return dns[place, 1], again
+    if place >= 0 and dns[place, 3] == 0 and time_ns - dns[place, 2] <= RETRANSMISSION_NS:
+        return dns[place, 1], True
+    if place < 0:
+        place = oldest
+    dns[place, 0] = key
+    dns[place, 1] = number
+    dns[place, 2] = time_ns
+    dns[place, 3] = 0
+    return number, False
