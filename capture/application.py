@@ -18,7 +18,6 @@ from capture.application_state import (
     Applications,
     application_reset,
     application_room,
-    free_chunks,
     grow_applications,
     new_applications,
 )
@@ -137,11 +136,8 @@ def application_tcp(
     which = 2 * slot + direction
     if flags & SYN and apps.kind[slot, SERVER_PORT] == 0:
         apps.kind[slot, SERVER_PORT] = source if flags & ACK else target
-    if in_error:
-        new = size > 0
-    else:
-        new = is_new(apps, which, sequence, size, flags, acknowledged)
-    fin = flags & FIN and apps.side[which, MODE] == UNTIL_FIN
+    new = size > 0 if in_error else is_new(apps, which, sequence, size, flags, acknowledged)
+    fin = flags & FIN != 0 and apps.side[which, MODE] == UNTIL_FIN
     if not new and not fin:
         return
     if pos >= end and not fin:

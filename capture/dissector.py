@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from capture.application import NOTES, grow_applications, new_applications
 from capture.batches import batch_schema, table_to_batch
 from capture.block import PacketBlock
 from capture.emit import ABSENT, Table, new_table
@@ -18,6 +19,7 @@ from capture.rows import NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, disse
 from capture.schema import SCHEMA_VERSION
 from offramp_errors import InputError
 
+REASONS = NOTE_NAMES | NOTES
 MAX_FLOWS = 1 << 18
 """Conversations kept by default; the idlest quarter is forgotten, and counted, where there are more."""
 
@@ -45,10 +47,11 @@ class Dissector:
         self.schema: pa.Schema = batch_schema(profile).with_metadata(metadata)
         self._max_flows = max(max_flows, 1024)
         self._flows = new_flow_table(1024)
+        self._applications = new_applications(len(self._flows.stream))
         self._fragments = new_fragments()
         self._table: Table = new_table(batch_rows)
         self._cursor = np.zeros(CURSOR_SIZE, np.int64)
-        self._found = np.zeros(8, np.int64)
+        self._found = np.zeros(9, np.int64)
         self._bad = np.zeros(len(UNDECODABLE_NAMES), np.int64)
         self._number = 1
 
@@ -65,7 +68,7 @@ class Dissector:
         self._fragments.counters[SCRATCH_USED] = 0
         while done < len(block):
             count, reason = dissect_rows(
-                self._table, self._flows, self._fragments, data, scratch,
+                self._table, self._flows, self._applications, self._fragments, data, scratch,
                 block.offset, block.caplen, block.length, block.time_ns, block.interface,
                 linktypes, done, self._number, row, self._cursor, self._found, self._bad,
             )  # fmt: skip
@@ -113,6 +116,7 @@ class Dissector:
         """Give the flow table more slots, or, at its bound, forget the idlest conversations."""
         if len(self._flows.stream) < self._max_flows:
             self._flows = grow_flow_table(self._flows)
+            self._applications = grow_applications(self._applications, len(self._flows.stream))
         else:
             evict_idlest(self._flows)
 
@@ -130,7 +134,7 @@ class Dissector:
         notes[NOTE_EVICTED] = self._flows.counters[EVICTED]
         self._flows.counters[EVICTED] = 0
         for reason in np.flatnonzero(notes).tolist():
-            self.ledger.notes[NOTE_NAMES.get(reason, f"note_{reason}")] += int(notes[reason])
+            self.ledger.notes[REASONS[reason]] += int(notes[reason])
         notes[:] = 0
 
 

@@ -16,8 +16,8 @@ FULL_URI, VERSION = INDEX["http.request.full_uri"], INDEX["http.request.version"
 RESPONSE, TLS_PORT = INDEX["http.response"], INDEX["http.tls_port"]
 
 METHODS = (
-    b" GET PUT COPY HEAD LOCK MOVE POLL POST BCOPY BMOVE MKCOL TRACE PATCH LABEL MERGE DELETE SEARCH UNLOCK REPORT UPDATE"
-    b" NOTIFY BDELETE CONNECT OPTIONS CHECKIN PROPFIND CHECKOUT CCM_POST M-SEARCH SUBSCRIBE PROPPATCH BPROPFIND"
+    b" GET PUT COPY HEAD LOCK MOVE POLL POST BCOPY BMOVE MKCOL TRACE PATCH LABEL MERGE DELETE SEARCH UNLOCK REPORT"
+    b" UPDATE NOTIFY BDELETE CONNECT OPTIONS CHECKIN PROPFIND CHECKOUT CCM_POST M-SEARCH SUBSCRIBE PROPPATCH BPROPFIND"
     b" BPROPPATCH MKACTIVITY RPC_CONNECT RPC_IN_DATA UNSUBSCRIBE RDG_IN_DATA RPC_OUT_DATA RDG_OUT_DATA UNCHECKOUT"
     b" MKWORKSPACE VERSION-CONTROL BASELINE-CONTROL "
 )
@@ -86,7 +86,7 @@ def begins_exactly(buf: Any, pos: int, end: int, words: bytes) -> bool:
     """Tell whether the bytes begin with `words`."""
     if end - pos < len(words):
         return False
-    for at in range(len(words)):
+    for at in range(len(words)):  # noqa: SIM110 - kernels know no generators
         if buf[pos + at] != words[at]:
             return False
     return True

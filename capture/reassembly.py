@@ -1,7 +1,7 @@
 """Messages over several TCP segments: which bytes are new, which wait in the arena, when a message is complete.
 
-The rules are tshark's with its defaults: what was seen before is not looked at again, a segment that comes early is kept
-only within a message whose length is known.
+The rules are tshark's with its defaults: what was seen before is not looked at again, a segment that comes early is
+kept only within a message whose length is known.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def is_new(apps: Applications, which: int, sequence: int, size: int, flags: int,
         return False
     if side[which, MODE] == BYTES:
         offset = (sequence - side[which, START]) & WORD
-        return offset >= side[which, HAVE] and offset < side[which, WANT]
+        return bool(side[which, HAVE] <= offset < side[which, WANT])
     other = side[which ^ 1, ACKED]
     return bool(other >= 0 and (other - sequence - size) & WORD < 0x80000000 and side[which, MODE] == 0)
 

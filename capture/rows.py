@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from capture.application import Applications, application_reset, application_tcp, application_udp
 from capture.emit import Table, has_room, put
 from capture.flow_table import FlowTable, flows_room
 from capture.fragments import Fragments, scratch_room
@@ -14,6 +15,7 @@ from capture.layers import (
     END,
     ETHER_TYPE,
     ETHERNET,
+    IN_ERROR,
     IP_ANY,
     IP_PROTOCOL,
     IPV4,
@@ -58,6 +60,7 @@ UNDECODABLE_NAMES = ("unknown_link_type", "link_header_cut", "empty_packet")
 def dissect_rows(
     out: Table,
     flows: FlowTable,
+    apps: Applications,
     fragments: Fragments,
     data: Any,
     scratch: Any,
@@ -103,7 +106,7 @@ def dissect_rows(
             turns = 0
             while cur[NEXT] != DONE:
                 turns += 1
-                one_layer(out, flows, fragments, row, data, scratch, cur, time_ns[packet], number + packet, found)
+                one_layer(out, flows, apps, fragments, row, data, scratch, cur, time_ns[packet], number + packet, found)
             if cur[CUT]:
                 if turns <= 1 and cur[POSITION] == offset[packet]:
                     bad[LINK_CUT] += 1
@@ -117,6 +120,7 @@ def dissect_rows(
 def one_layer(
     out: Table,
     flows: FlowTable,
+    apps: Applications,
     fragments: Fragments,
     row: int,
     data: Any,
@@ -148,7 +152,7 @@ def one_layer(
     elif following == IPV6:
         ipv6(out, fragments, row, data, scratch, cur)
     elif following == IP_PROTOCOL:
-        ip_protocol(out, flows, row, data, cur, time_ns, number, found)
+        ip_protocol(out, flows, apps, row, data, cur, time_ns, number, found)
     elif following == LLC:
         llc(out, data, cur)
     elif following == PPP:
@@ -163,15 +167,35 @@ def one_layer(
 
 @kernel_lean
 def ip_protocol(
-    out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, number: int, found: Any
+    out: Table,
+    flows: FlowTable,
+    apps: Applications,
+    row: int,
+    data: Any,
+    cur: Any,
+    time_ns: int,
+    number: int,
+    found: Any,
 ) -> None:
     """Dissect what an IP header carries: a transport, an error message, or another packet."""
     kind = cur[TYPE]
     if kind == 6:
-        tcp(out, flows, row, data, cur, time_ns, found)
+        if tcp(out, flows, row, data, cur, time_ns, found):
+            if found[2]:
+                application_reset(apps, found[0])
+            application_tcp(
+                out, apps, row, data, cur[POSITION], cur[END], found[7], found[3], found[4], found[0], found[1],
+                found[5], found[8], found[6], number, time_ns, cur[IN_ERROR] != 0,
+            )  # fmt: skip
     elif kind == 17:
         if udp(out, flows, row, data, cur, time_ns, found):
-            udp_tunnel(data, cur, found[3], found[4])
+            if found[2]:
+                application_reset(apps, found[0])
+            if not udp_tunnel(data, cur, found[3], found[4]):
+                application_udp(
+                    out, apps, row, data, cur[POSITION], cur[END], found[3], found[4], found[0], number, time_ns,
+                    cur[IN_ERROR] != 0,
+                )  # fmt: skip
     elif kind == 1 and cur[VERSION] == 4:
         icmp(out, row, data, cur)
     elif kind == 4:

@@ -77,7 +77,7 @@ def conversation(flows: FlowTable, cur: Any, source_port: int, target_port: int,
 def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, found: Any) -> bool:
     """UDP: ports, conversation, time delta. True where a payload may stand at the cursor.
 
-    found: int64 [8], set to slot, direction, new, source port, target port.
+    found: int64 [9], set to slot, direction, new, source port, target port.
     """
     at = cur[POSITION]
     cur[NEXT] = DONE
@@ -111,11 +111,13 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
 
 @kernel_lean
 def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, found: Any) -> bool:
-    """TCP: header fields, relative numbers, round-trip time. True where a payload may stand at the cursor.
+    """TCP: header fields, relative numbers, round-trip time. True where the header is whole.
 
+    The payload, if any, then stands at the cursor.
     As in tshark, a header cut after 16 bytes still counts, and one quoted by an ICMP error, or longer than its segment,
     shows its numbers raw.
-    found: int64 [8], set to slot, direction, new, source port, target port, raw sequence number, flags, wire length.
+    found: int64 [9], set to slot, direction, new, source port, target port, raw sequence number, flags, payload bytes
+    on the wire, raw acknowledgement number.
     """
     at = cur[POSITION]
     there = cur[END] - at
@@ -165,12 +167,13 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
         return False
     if header > 20:
         put(out, row, TCP_OPTIONS, span(at + 20, min(header, there) - 20))
-    cur[POSITION] = at + header
+    cur[POSITION] = min(at + header, cur[END])
     found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
-    found[5], found[6], found[7] = sequence, flags, size
-    if flags & RST or not fits(cur, 1):
-        return False
-    put(out, row, TCP_PAYLOAD, span(at + header, cur[END] - at - header))
+    found[5], found[6], found[7], found[8] = sequence, flags, size, acknowledged
+    if flags & RST:
+        cur[POSITION] = cur[END]
+    elif cur[END] > cur[POSITION]:
+        put(out, row, TCP_PAYLOAD, span(at + header, cur[END] - at - header))
     return True
 
 

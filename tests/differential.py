@@ -1,4 +1,4 @@
-"""The fast path against tshark, value by value: `python -m tests.differential [--apps] FILE_OR_FOLDER...`.
+"""The fast path against tshark, value by value: `python -m tests.differential FILE_OR_FOLDER...`.
 
 Each cell is equal, a known difference (a reason of KNOWN, decided by a rule on the two values and the packet), or
 unexplained. Only the last fails a test.
@@ -7,6 +7,8 @@ unexplained. Only the last fails a test.
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
 import subprocess
 import sys
 import zlib
@@ -64,16 +66,20 @@ class Report:
         return 1 - (self.unexplained[column] / self.present[column]) if self.present[column] else 1.0
 
 
-def tshark_rows(path: Path) -> list[list[str]]:
-    """Return tshark's cells of a capture: 61 columns, then EXTRA."""
+def tshark_rows(path: Path, cache: Path | None = None) -> list[list[str]]:
+    """Return tshark's cells of a capture: 61 columns, then EXTRA; kept in the folder `cache`, where one is given."""
     command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]
     for name in [*COLUMNS, *EXTRA]:
         command += ["-e", name]
-    done = subprocess.run(
-        command, capture_output=True, env={"TZ": "UTC", "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
-    )
-    text = done.stdout.decode("utf-8", "surrogateescape")
-    return [line.split(SEPARATOR) for line in text.split("\n")[:-1]]
+    kept = cache / hashlib.sha256(" ".join(command).encode() + path.read_bytes()).hexdigest() if cache else None
+    if kept and kept.exists():
+        printed = zlib.decompress(kept.read_bytes())
+    else:
+        environment = {"TZ": "UTC", "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+        printed = subprocess.run(command, capture_output=True, env=environment).stdout
+        if kept:
+            kept.write_bytes(zlib.compress(printed, 1))
+    return [line.split(SEPARATOR) for line in printed.decode("utf-8", "surrogateescape").split("\n")[:-1]]
 
 
 def offramp_rows(path: Path) -> list[list[str]]:
@@ -88,12 +94,12 @@ def offramp_rows(path: Path) -> list[list[str]]:
     return rows
 
 
-def compare(paths: Iterable[Path], report: Report | None = None, workers: int = 2) -> Report:
-    """Compare captures; tshark runs beside the fast path."""
+def compare(paths: Iterable[Path], report: Report | None = None, workers: int = 2, cache: Path | None = None) -> Report:
+    """Compare captures; tshark runs beside the fast path, and not again for what `cache` holds."""
     report = report or Report()
     paths = list(paths)
     with ThreadPoolExecutor(workers) as pool:
-        for path, theirs in zip(paths, pool.map(tshark_rows, paths), strict=True):
+        for path, theirs in zip(paths, pool.map(functools.partial(tshark_rows, cache=cache), paths), strict=True):
             try:
                 ours = offramp_rows(path)
             except InputError as error:
@@ -166,7 +172,10 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--examples", type=int, default=3)
     parser.add_argument("--count", type=int, default=0, help="of a folder, compare only so many small captures")
+    parser.add_argument("--cache", type=Path, help="folder to keep tshark's output in, for the next run")
     options = parser.parse_args()
+    if options.cache:
+        options.cache.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for path in options.paths:
         paths += (
@@ -174,7 +183,7 @@ def main() -> None:
             if path.is_dir()
             else [path]
         )
-    print_report(compare(paths), options.examples)
+    print_report(compare(paths, cache=options.cache), options.examples)
 
 
 if __name__ == "__main__":
