@@ -48,13 +48,18 @@ def kernel(function: F) -> F:
     return _compile(function, {})
 
 
-def kernel_lean(function: F) -> F:
-    """Compile as `kernel` does, for small functions called for every packet: without reference counts.
+def kernel_entry(function: F) -> F:
+    """Compile as `kernel` does, without reference counts: the way from Python to what is done for every packet.
 
     Numba counts references to every array of every argument at every call, which made dissection eight times slower.
     Such a function may read and write arrays but not create any; it may call other kernels of either sort.
     """
     return _compile(function, {"_nrt": False})
+
+
+def kernel_lean(function: F) -> F:
+    """Compile as `kernel_entry` does, for functions that only kernels call: no way in from Python is compiled."""
+    return _compile(function, {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True})
 
 
 def _compile(function: F, options: dict[str, bool]) -> F:

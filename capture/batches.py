@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from capture.emit import ABSENT, Table
 from capture.rendering import render_column
 from capture.schema import COLUMNS, Column, Kind
-from offramp_kernels import kernel_lean
+from offramp_kernels import kernel_entry
 
 OCCURRENCES = "occurrences"
 OCCURRENCE_TYPE = pa.list_(pa.struct([("column", pa.uint8()), ("value", pa.string())]))
@@ -106,7 +106,7 @@ def _occurrences(out: Table, rows: int, data: NDArray[np.uint8]) -> pa.Array:
     )
 
 
-@kernel_lean
+@kernel_entry
 def pack_numbers(values: Any, cells: Any, bitmap: Any) -> int:
     """Narrow int64 [n] to `cells` [n] with a validity bitmap; return how many cells are absent."""
     rows = values.shape[0]
@@ -128,7 +128,7 @@ def pack_numbers(values: Any, cells: Any, bitmap: Any) -> int:
     return absent
 
 
-@kernel_lean
+@kernel_entry
 def pack_lengths(values: Any, starts: Any, bitmap: Any) -> int:
     """Turn spans int64 [n] into Arrow offsets int32 [n + 1] and a validity bitmap; return how many are absent."""
     rows = values.shape[0]
@@ -152,7 +152,7 @@ def pack_lengths(values: Any, starts: Any, bitmap: Any) -> int:
     return absent
 
 
-@kernel_lean
+@kernel_entry
 def pack_bytes(values: Any, starts: Any, body: Any, data: Any, text: Any) -> None:
     """Copy the bytes of spans int64 [n] to `body`."""
     for row in range(values.shape[0]):
@@ -169,7 +169,7 @@ def pack_bytes(values: Any, starts: Any, body: Any, data: Any, text: Any) -> Non
                     body[at + byte] = data[offset + byte]
 
 
-@kernel_lean
+@kernel_entry
 def pack_addresses(values: Any, body: Any, data: Any) -> None:
     """Copy the 16 bytes of each IPv6 address to `body`."""
     for row in range(values.shape[0]):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_kernels import kernel_lean
+from offramp_kernels import kernel_entry, kernel_lean
 
 # fields of `counters`
 FREE = 0  # free slots left on the stack
@@ -106,7 +106,7 @@ def _taken(flows: FlowTable) -> NDArray[np.bool_]:
     return taken
 
 
-@kernel_lean
+@kernel_entry
 def rebuild_index(index: Any, key: Any, taken: Any) -> None:
     """Put every taken slot into an empty index."""
     mask = index.shape[0] - 1

@@ -39,7 +39,7 @@ from capture.network import arp, icmp, icmpv6, ipv4, ipv6
 from capture.schema import INDEX
 from capture.transport import tcp, udp
 from capture.tunnels import gre, udp_tunnel
-from offramp_kernels import kernel_lean
+from offramp_kernels import kernel_entry, kernel_lean
 
 FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_epoch"], INDEX["frame.len"]
 
@@ -56,7 +56,7 @@ EMPTY = 2
 UNDECODABLE_NAMES = ("unknown_link_type", "link_header_cut", "empty_packet")
 
 
-@kernel_lean
+@kernel_entry
 def dissect_rows(
     out: Table,
     flows: FlowTable,
