@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from capture.content_coding import NOTE_BODY_CUT, decode_bodies
 from capture.emit import ABSENT, Table
 from capture.rendering import render_column
 from capture.schema import COLUMNS, Column, Kind
@@ -42,6 +43,8 @@ def batch_schema(profile: str) -> pa.Schema:
 def table_to_batch(out: Table, rows: int, data: NDArray[np.uint8], schema: pa.Schema) -> pa.RecordBatch:
     """Return the first `rows` rows of a table as a record batch; `data` is the block the spans speak of."""
     arrays: list[pa.Array] = []
+    if OCCURRENCES in schema.names:
+        out.notes[NOTE_BODY_CUT] += decode_bodies(out, rows, data)
     for index, column in enumerate(COLUMNS):
         if column.name not in schema.names:
             continue

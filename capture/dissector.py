@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from capture.application import NOTES, grow_applications, new_applications
+from capture.application_state import GIVEN_UP
 from capture.batches import batch_schema, table_to_batch
 from capture.block import PacketBlock
 from capture.emit import ABSENT, Table, new_table
@@ -15,6 +16,7 @@ from capture.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
 from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_NAMES
 from capture.ledger import CaptureLedger
 from capture.link import LINK_TYPE_NAMES, LINK_TYPES
+from capture.reassembly import NOTE_GIVEN_UP
 from capture.rows import NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
 from capture.schema import SCHEMA_VERSION
 from offramp_errors import InputError
@@ -51,7 +53,7 @@ class Dissector:
         self._fragments = new_fragments()
         self._table: Table = new_table(batch_rows)
         self._cursor = np.zeros(CURSOR_SIZE, np.int64)
-        self._found = np.zeros(9, np.int64)
+        self._found = np.zeros(10, np.int64)
         self._bad = np.zeros(len(UNDECODABLE_NAMES), np.int64)
         self._number = 1
 
@@ -133,6 +135,8 @@ class Dissector:
         notes = self._table.notes
         notes[NOTE_EVICTED] = self._flows.counters[EVICTED]
         self._flows.counters[EVICTED] = 0
+        notes[NOTE_GIVEN_UP] += self._applications.counters[GIVEN_UP]
+        self._applications.counters[GIVEN_UP] = 0
         for reason in np.flatnonzero(notes).tolist():
             self.ledger.notes[REASONS[reason]] += int(notes[reason])
         notes[:] = 0

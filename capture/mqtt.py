@@ -25,13 +25,17 @@ V31, V5 = 3, 5
 
 @kernel_lean
 def variable_length(buf: Any, pos: int, end: int) -> Any:
-    """Return the value of a variable byte integer and its size: 0 where cut, -1 where malformed."""
+    """Return the value of a variable byte integer and its size: 0 where cut, -1 where malformed.
+
+    MQTT allows four bytes; tshark reads on up to ten, and so does this, but for values that no message can have.
+    """
     value = 0
-    for size in range(1, 6):
+    for size in range(1, 11):
         if pos + size > end:
             return 0, 0
         byte = int(buf[pos + size - 1])
-        value |= (byte & 0x7F) << (7 * (size - 1))
+        if size < 9:
+            value |= (byte & 0x7F) << (7 * (size - 1))
         if byte < 0x80:
             return value, size
     return 0, -1
@@ -114,7 +118,7 @@ def publish(
     at = put_topic(out, row, buf, in_block, at, end)
     if at < 0:
         return
-    if quality == 1 or quality == 2:
+    if quality != 0:
         at += 2
     if version == V5:
         at = properties_end(buf, at, end)

@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 
 from capture.schema import Column, Kind
 
-_ESCAPES = {9: "\\t", 10: "\\n", 13: "\\r"}
+_ESCAPES = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
+_ASCII = ("http.file_data", "http.request.method", "http.request.uri.query", "http.request.version", "http.referer")
+"""Columns whose bytes tshark reads as ASCII: each other byte is one replacement character."""
 
 
 def render_column(column: Column, array: pa.Array) -> pa.Array:
@@ -20,7 +22,7 @@ def render_column(column: Column, array: pa.Array) -> pa.Array:
         return pa.nulls(len(array), pa.string())
     if column.kind in (Kind.UINT, Kind.BOOL, Kind.PRESENT, Kind.NANOSECONDS):
         return pc.cast(array, pa.string())
-    render = _RENDERERS[column.kind]
+    render = render_ascii if column.name in _ASCII else _RENDERERS[column.kind]
     unique = array.dictionary_encode()
     words = pa.array([render(value) for value in unique.dictionary.to_pylist()], pa.string())
     return words.take(unique.indices)
@@ -41,8 +43,13 @@ def render_seconds(time_ns: int) -> str:
 
 
 def render_text(value: bytes) -> str:
-    """Return text as tshark prints it: up to a NUL, tab and line ends as two characters, bad UTF-8 replaced."""
+    """Return text as tshark prints it: up to a NUL, tabs and line ends as two characters, bad UTF-8 replaced."""
     return value.split(b"\0", 1)[0].decode("utf-8", "replace").translate(_ESCAPES)
+
+
+def render_ascii(value: bytes) -> str:
+    """Return text as render_text does, each byte that is not ASCII replaced."""
+    return value.split(b"\0", 1)[0].decode("ascii", "replace").translate(_ESCAPES)
 
 
 def _ipv4(value: int) -> str:
