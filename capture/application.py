@@ -21,7 +21,7 @@ from capture.application_state import (
     new_applications,
 )
 from capture.content_coding import NOTE_BODY_CUT
-from capture.dns import dns_message
+from capture.dns import dns_message, looks_like_dns
 from capture.emit import Table
 from capture.http import http_message
 from capture.http_wait import chunks_wait
@@ -77,6 +77,8 @@ def application_udp(
         http_message(out, apps, apps.head, row, data, True, pos, end, False, False, slot, False)
     elif protocol == MODBUS and is_modbus(data, pos, end):
         modbus_message(out, row, data, pos, end)
+    elif protocol == NONE and looks_like_dns(data, pos, end):
+        dns_message(out, apps, row, data, pos, end, False, slot, number, time_ns, in_error)
 
 
 @kernel_lean

@@ -55,6 +55,8 @@ GIVEN_UP = 2  # messages given up for the room of others, not yet in the ledger
 CHUNK = 2048  # bytes
 CHUNKS = 16_384
 DNS_TRANSACTIONS = 65_536
+ALIASES = 4096  # of MQTT topics
+ALIAS_BYTES = 512
 LINE = 128  # bytes of a chunk line that are looked at without putting the whole message together
 
 
@@ -64,8 +66,9 @@ class Applications(NamedTuple):
     generation: int64 [slots], raised when a slot gets a new conversation; kind: int64 [slots, KIND_FIELDS];
     side: int64 [2 x slots, SIDE_FIELDS]; later: int64 [2 x slots, MAX_STRETCHES, 2], start and end of stretches;
     dns: int64 [DNS_TRANSACTIONS, 4] (key, frame of the query, its time in ns, frame of the answer), the oldest of four
-    being overwritten; arena: uint8 [CHUNKS, CHUNK] bytes of messages not yet complete; following, free: int32 [CHUNKS]
-    chains of chunks and the stack of free ones; counters: int64 [8]; head: int64 [24] an HTTP head; line: uint8 [LINE];
+    being overwritten; alias: int64 [ALIASES, 2] (key, bytes) and alias_text: uint8 [ALIASES, ALIAS_BYTES];
+    arena: uint8 [CHUNKS, CHUNK] bytes of messages not yet complete; following, free: int32 [CHUNKS] chains of chunks
+    and the stack of free ones; counters: int64 [8]; head: int64 [24] an HTTP head; line: uint8 [LINE];
     ports: uint8 [2, 65536], see port_protocols.
     """
 
@@ -74,6 +77,8 @@ class Applications(NamedTuple):
     side: NDArray[np.int64]
     later: NDArray[np.int64]
     dns: NDArray[np.int64]
+    alias: NDArray[np.int64]
+    alias_text: NDArray[np.uint8]
     arena: NDArray[np.uint8]
     following: NDArray[np.int32]
     free: NDArray[np.int32]
@@ -93,6 +98,8 @@ def new_applications(slots: int) -> Applications:
         np.zeros((2 * slots, SIDE_FIELDS), np.int64),
         np.zeros((2 * slots, MAX_STRETCHES, 2), np.int64),
         np.zeros((DNS_TRANSACTIONS, 4), np.int64),
+        np.zeros((ALIASES, 2), np.int64),
+        np.empty((ALIASES, ALIAS_BYTES), np.uint8),
         np.empty((CHUNKS, CHUNK), np.uint8),
         np.zeros(CHUNKS, np.int32),
         np.arange(CHUNKS - 1, -1, -1, dtype=np.int32),
