@@ -108,6 +108,8 @@ def _inflate_once(body: bytes, window_bits: int, limit: int) -> tuple[bytes | No
     except zlib.error as error:
         if not passes:
             return None, not str(error).startswith(_NEEDS_DICTIONARY)
+    if not content and not inflater.eof:
+        return None, False
     return bytes(content[:limit]), False
 
 
