@@ -94,6 +94,7 @@ def application_tcp(
     again = 0
     if not in_error:
         again = follow(apps, slot, direction, sequence, size, flags, acknowledged, window, time_ns)
+    sequence = (sequence + ((flags & SYN) >> 1)) & WORD
     fin = flags & FIN != 0
     side = apps.side
     if pos >= end and not (fin and side[which, MODE] == UNTIL_FIN):

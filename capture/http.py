@@ -81,9 +81,6 @@ def http_message(
     kind = apps.kind
     if kind[slot, HTTP_STATE] != SPEAKS_HTTP:
         return end, COMPLETE, 0
-    if begins_exactly(buf, pos, end, PREFACE):
-        kind[slot, HTTP_STATE] = SWITCHED
-        return end, COMPLETE, 0
     skipped = 2 if end - pos > 3 and buf[pos] == 13 and buf[pos + 1] == 10 else 0
     start = pos + skipped
     if buf[start] < 32 or buf[start] > 126:
@@ -264,6 +261,8 @@ def after_head(
         taken = body_shown(out, row, buf, in_block, body, size, head)
         if taken == TOO_SHORT:
             return end, ABORT, 0
+        if begins_exactly(buf, body, body + taken, PREFACE):
+            apps.kind[slot, HTTP_STATE] = SWITCHED
         body += taken
     state = apps.kind
     asked = state[slot, HTTP_METHOD]

@@ -57,10 +57,13 @@ def hexadecimal(buf: Any, pos: int, stop: int) -> Any:
         pos += 2
     value = 0
     first = pos
+    while pos < stop and buf[pos] == 48:
+        pos += 1
+    significant = pos
     while pos < stop and digit(int(buf[pos])) >= 0:
         value = (value << 4 | digit(int(buf[pos]))) & 0xFFFFFFFF
         pos += 1
-    if pos - first > 16:
+    if pos - significant > 16:
         value = 0xFFFFFFFF
     elif negative:
         value = -value & 0xFFFFFFFF

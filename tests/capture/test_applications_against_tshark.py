@@ -89,6 +89,7 @@ def http_bodies(made: Captures) -> None:
         b"2\r\nab\r\n0\r\nA: b\r\nC: d\r\n\r\n",
         b"3;x=y\r\nabc\r\n0\r\n\r\n",
         b" 3\r\nabc\r\n0\r\n\r\n",
+        b"00000000000000000003\r\nabc\r\n000000000000000000000\r\n\r\n",
         b"0x3\r\nabc\r\n0\r\n\r\n",
         b"-1\r\nabc\r\n0\r\n\r\n",
     ):
@@ -163,6 +164,7 @@ def http_switches(made: Captures) -> None:
     five: Said = [(0, b"\5\1\0"), (1, b"\5\0"), (0, b"\5\1\0\3\1h\0\x50"), (1, b"\5\0\0\1\0\0\0\0\0\0")]
     made.say([*five, (0, GET), (1, WITH_LENGTH)], 1080)
     made.say([(0, b"\4\1\0\x50\1\2\3\4u\0"), (1, b"\0\x5a\0\0\0\0\0\0"), (0, GET), (1, WITH_LENGTH)], 1080)
+    made.say([(0, GET), (0, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), (0, GET), (1, WITH_LENGTH)])
     made.say([(0, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"), (0, GET)])
     talk = made.new(1900, handshake=False)
     for payload in (
@@ -238,6 +240,10 @@ def tcp_repetitions(made: Captures) -> None:
         talk.send(0, b"defghijkl" if start.startswith(b"POST") else b"st: a\r\n\r\n")
     talk = made.say([(0, GET)])
     talk.segment(1, b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + b"x" * 500, cut=300)
+    talk = made.new(handshake=False)
+    talk.segment(0, GET[:9], "S", sequence=0)
+    talk.segment(1, b"", "SA", sequence=0, acknowledged=10)
+    talk.segment(0, GET[9:], sequence=10, acknowledged=1)
     talk = made.new(handshake=False)
     talk.segment(0, GET, "S", sequence=0xFFFFFFF0)
     talk.segment(0, GET, sequence=0xFFFFFFF1 + len(GET))
