@@ -6,9 +6,9 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(if $(shell command -v python$(v)),python$(v))) python3)
 BIN := .venv/bin
 # what the tests run for real: tshark as the reference, the servers of the recorded lab
-PACKAGES := tshark tcpdump iproute2 iputils-ping curl nginx-light mosquitto mosquitto-clients dnsmasq-base \
-	bind9-dnsutils iperf3 zstd
-PROGRAMS := tshark tcpdump ip ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd
+PACKAGES := tshark tcpdump iproute2 ethtool procps iputils-ping curl nginx-light mosquitto mosquitto-clients \
+	dnsmasq-base bind9-dnsutils iperf3 zstd
+PROGRAMS := tshark tcpdump ip ethtool sysctl ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
