@@ -11,6 +11,7 @@ from capture.dissector import Dissector
 from capture.feature_files import write_csv, write_parquet
 from capture.files import open_captures
 from offramp_errors import InputError, OfframpError
+from offramp_kernels import announce_compiling
 from stream.console import Bar, console_bar
 from stream.dissecting import dissected
 from stream.prefetch import prefetch
@@ -25,6 +26,7 @@ def run_features(files: tuple[str, ...], out: Path, profile: str, strict: bool) 
         raise InputError(f"-o {out}: the name must end in .csv or .parquet")
     if not out.parent.is_dir():
         raise InputError(f"-o {out}: there is no folder {out.parent}")
+    announce_compiling()
     source = open_captures(files)
     dissector = Dissector(profile, agent="features")
     with console_bar(source.progress, "dissecting") as bar:

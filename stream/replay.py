@@ -22,6 +22,7 @@ from decision.site import Link, Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
 from offramp_errors import InputError, OfframpError
+from offramp_kernels import announce_compiling
 from stream.console import console_bar
 from stream.dissecting import dissected
 from stream.ledger import StreamLedger
@@ -132,6 +133,7 @@ def link_of(site: Site, interface: str) -> str:
 
 def run_replay(options: ReplayOptions) -> None:
     """Run `offramp replay`: data to standard output or a file, progress, warnings and ledger to standard error."""
+    announce_compiling()
     factor = parse_pace(options.pace)
     site = load_site(options.site) if options.site else default_site()
     if options.site is None:
