@@ -84,13 +84,19 @@ def text_span(offset: int, length: int) -> int:
 
 
 @kernel_lean
+def copy_bytes(source: Any, target: Any) -> None:
+    """Fill `target` from `source`; slices with an index from 0 on become vector code, offsets added to it do not."""
+    for at in range(len(target)):
+        target[at] = source[at]
+
+
+@kernel_lean
 def put_bytes(out: Table, row: int, column: int, data: Any, in_block: bool, offset: int, length: int) -> None:
     """Set a cell to bytes of `data`: by reference when that is the block itself, else by copy into the text."""
     if in_block:
         put(out, row, column, span(offset, length))
         return
     start = out.cursor[1]
-    for at in range(length):
-        out.text[start + at] = data[offset + at]
+    copy_bytes(data[offset : offset + length], out.text[start : start + length])
     out.cursor[1] = start + length
     put(out, row, column, text_span(start, length))

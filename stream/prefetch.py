@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -42,6 +42,9 @@ def prefetch(items: Iterator[T], depth: int = 4) -> Iterator[T]:
                     return
         except BaseException as caught:
             error = caught
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # ends the thread that it may read ahead with itself
         offer(_End(error))
 
     thread = threading.Thread(target=work, name="offramp-prefetch", daemon=True)

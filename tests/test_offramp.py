@@ -119,6 +119,7 @@ WRONG: dict[str, tuple[bytes | None, str]] = {
 }
 
 
+@pytest.mark.usefixtures("jsonl")  # kernels are compiled by then: a cold start says so on standard error
 @pytest.mark.parametrize("name", sorted(WRONG))
 @pytest.mark.parametrize("verb", ["replay", "features"])
 def test_wrong_input_is_one_line_and_exit_code_2(verb: str, name: str, tmp_path: Path) -> None:
