@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from capture.content_coding import NOTE_BODY_CUT, decode_bodies
 from capture.emit import ABSENT, Table, copy_bytes
 from capture.rendering import render_column
 from capture.schema import COLUMNS, Column, Kind
@@ -50,6 +51,8 @@ def batch_schema(profile: str) -> pa.Schema:
 def table_to_batch(out: Table, rows: int, data: NDArray[np.uint8], schema: pa.Schema) -> pa.RecordBatch:
     """Return the first `rows` rows of a table as a record batch; `data` is the block the spans speak of."""
     names = set(schema.names)
+    if OCCURRENCES in names:
+        out.notes[NOTE_BODY_CUT] += decode_bodies(out, rows, data)
     arrays: list[pa.Array] = [
         _column_array(column, out.values[index, :rows], data, out.text)
         for index, column in enumerate(COLUMNS)

@@ -10,14 +10,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from capture.application import NOTES, grow_applications, new_applications
+from capture.application_state import GIVEN_UP
 from capture.batches import batch_schema, table_to_batch
 from capture.block import PacketBlock
+from capture.content_coding import NOTE_BODY_CUT
 from capture.emit import ABSENT, NOTE_COUNT, Table, new_table
 from capture.flow_table import EVICTED, evict_idlest, grow_flow_table, new_flow_table
 from capture.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
 from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_NAMES
 from capture.ledger import CaptureLedger
 from capture.link import LINK_TYPE_NAMES, LINK_TYPES
+from capture.reassembly import NOTE_GIVEN_UP
 from capture.rows import NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
 from capture.schema import SCHEMA_VERSION
 from offramp_errors import InputError
@@ -64,7 +67,7 @@ class Dissector:
         self._rows = batch_rows
         self._spare: list[Table] = [new_table(batch_rows)]
         self._cursor = np.zeros(CURSOR_SIZE, np.int64)
-        self._found = np.zeros(9, np.int64)
+        self._found = np.zeros(10, np.int64)
         self._notes = np.zeros(NOTE_COUNT, np.int64)
         self._bad = np.zeros(len(UNDECODABLE_NAMES), np.int64)
         self._number = 1
@@ -112,6 +115,9 @@ class Dissector:
     def build(self, filled: Filled) -> pa.RecordBatch:
         """Return a filled table's rows as a batch, and keep the table, cleared, for another filling."""
         batch = table_to_batch(filled.table, filled.rows, filled.data, self.schema)
+        if filled.table.notes[NOTE_BODY_CUT]:
+            self.ledger.notes[REASONS[NOTE_BODY_CUT]] += int(filled.table.notes[NOTE_BODY_CUT])
+            filled.table.notes[:] = 0
         filled.table.values[:, : filled.rows] = ABSENT
         filled.table.cursor[:] = 0
         self._spare.append(filled.table)
@@ -161,6 +167,8 @@ class Dissector:
         notes = self._notes
         notes[NOTE_EVICTED] = self._flows.counters[EVICTED]
         self._flows.counters[EVICTED] = 0
+        notes[NOTE_GIVEN_UP] += self._applications.counters[GIVEN_UP]
+        self._applications.counters[GIVEN_UP] = 0
         for reason in np.flatnonzero(notes).tolist():
             self.ledger.notes[REASONS[reason]] += int(notes[reason])
         notes[:] = 0

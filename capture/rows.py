@@ -185,7 +185,7 @@ def ip_protocol(
                 application_reset(apps, found[0])
             application_tcp(
                 out, apps, row, data, cur[POSITION], cur[END], found[7], found[3], found[4], found[0], found[1],
-                found[5], found[8], found[6], number, time_ns, cur[IN_ERROR] != 0,
+                found[5], found[8], found[6], found[9], number, time_ns, cur[IN_ERROR] != 0,
             )  # fmt: skip
     elif kind == 17:
         if udp(out, flows, row, data, cur, time_ns, found):
