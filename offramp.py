@@ -38,6 +38,14 @@ class Profile(StrEnum):
     STREAM = "stream"
 
 
+class DissectorName(StrEnum):
+    """Which dissector makes the features."""
+
+    FAST = "fast"
+    REFERENCE = "reference"
+    SCAPY = "scapy"
+
+
 class Preset(StrEnum):
     """Which shape of the model is trained."""
 
@@ -77,12 +85,15 @@ def features(
     profile: Annotated[
         Profile, typer.Option("--profile", help="full: payload and text too; stream: none")
     ] = Profile.FULL,
+    dissector: Annotated[
+        DissectorName, typer.Option("--dissector", help="fast; reference: tshark through pyshark; scapy: headers only")
+    ] = DissectorName.FAST,
     strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
 ) -> None:
     """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own."""
     from stream.features import run_features
 
-    run_features(tuple(files), out, profile.value, strict)
+    run_features(tuple(files), out, profile.value, strict, dissector.value)
 
 
 @app.command(epilog="Example: offramp train samples/train.pcap.zst --site samples/site.toml -o mymodel")
