@@ -46,6 +46,13 @@ class DissectorName(StrEnum):
     SCAPY = "scapy"
 
 
+class Layout(StrEnum):
+    """What the files of features look like."""
+
+    TSHARK = "tshark"
+    EDGE_IIOTSET = "edge-iiotset"
+
+
 class Preset(StrEnum):
     """Which shape of the model is trained."""
 
@@ -88,12 +95,20 @@ def features(
     dissector: Annotated[
         DissectorName, typer.Option("--dissector", help="fast; reference: tshark through pyshark; scapy: headers only")
     ] = DissectorName.FAST,
+    layout: Annotated[
+        Layout, typer.Option("--layout", help="CSV as tshark prints it, or as in Edge-IIoTset's own files")
+    ] = Layout.TSHARK,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", help="with --layout edge-iiotset: Attack_type of all rows (Normal otherwise)"),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
 ) -> None:
     """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own."""
-    from stream.features import run_features
+    from stream.features import FeatureOptions, run_features
 
-    run_features(tuple(files), out, profile.value, strict, dissector.value)
+    options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label)
+    run_features(options)
 
 
 @app.command(epilog="Example: offramp train samples/train.pcap.zst --site samples/site.toml -o mymodel")
