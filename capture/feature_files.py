@@ -52,7 +52,7 @@ def write_csv(batches: Iterable[pa.RecordBatch], path: Path, profile: str = "ful
                 file.writelines(_csv_lines(batch))
                 rows += batch.num_rows
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     return rows
 
 
@@ -89,7 +89,7 @@ def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, profile: str = 
                 writer.write_batch(_parquet_batch(batch, schema))
                 rows += batch.num_rows
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     return rows
 
 
@@ -128,6 +128,6 @@ def _parquet_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _cannot_write(path: Path, error: OSError) -> OfframpError:
+def cannot_write(path: Path, error: OSError) -> OfframpError:
     """Return what a user is told when a file cannot be written."""
     return OfframpError(f"{path}: cannot write: {error.strerror or error}; check the folder, its rights and its space")

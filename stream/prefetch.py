@@ -17,7 +17,7 @@ class _End:
         self.error = error
 
 
-def prefetch(items: Iterator[T], depth: int = 4) -> Iterator[T]:
+def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
     """Yield `items` in order while a thread reads up to `depth` ahead; its errors are raised here.
 
     Compiled kernels release the interpreter lock, so reading and dissecting run beside windows and model.
