@@ -240,6 +240,8 @@ def put_chunks(out: Table, row: int, buf: Any, pos: int, end: int) -> None:
             else:
                 break
             digit += 1
+            if size > 1 << 31:
+                break
         if size == 0 or digit == pos:
             break
         for step in range(min(size, end - following)):
