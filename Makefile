@@ -50,6 +50,10 @@ demo: setup ## replay the sample capture: link state, decisions, ledger
 bench: setup ## speeds of every stage beside tshark, dpkt and scapy on the same capture
 	@$(BIN)/python -m bench
 
+FUZZ_SECONDS ?= 600
+fuzz: setup ## dissect mutated packets for FUZZ_SECONDS (600), every access checked; CAPTURES=DIR mutates those too
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(CAPTURES),--captures $(CAPTURES))
+
 lock: ## resolve requirements.lock anew (needs uv)
 	@uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --quiet pyproject.toml -o requirements.lock
@@ -57,4 +61,4 @@ lock: ## resolve requirements.lock anew (needs uv)
 clean: ## remove the environment and caches of the checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup system lint test demo bench lock clean
+.PHONY: help setup system lint test demo bench fuzz lock clean

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.schema import COLUMNS
-from offramp_kernels import kernel_lean
+from offramp_kernels import kernel_entry, kernel_lean
 
 ABSENT = np.int64(-(2**63))
 """The value of a cell whose field is not in the packet."""
@@ -77,7 +77,7 @@ def span(offset: int, length: int) -> int:
     return (offset << 24) | length
 
 
-@kernel_lean
+@kernel_entry
 def text_span(offset: int, length: int) -> int:
     """Return the value of a cell that is `length` bytes of the table's text from `offset`."""
     return (1 << 62) | (offset << 24) | length
