@@ -111,6 +111,19 @@ def features(
     run_features(options)
 
 
+@app.command(epilog="Example: offramp edge DNN-EdgeIIoT-dataset.csv -o edge.parquet")
+def edge(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Edge-IIoTset's CSV files: per attack, or merged")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="where to write: .parquet")],
+) -> None:
+    """Read Edge-IIoTset's own CSV files, repair their shifted rows, and write one table with real types."""
+    from stream.edge_files import run_edge
+
+    run_edge(tuple(files), out)
+
+
 @app.command(epilog="Example: offramp train samples/train.pcap.zst --site samples/site.toml -o mymodel")
 def train(
     files: Annotated[

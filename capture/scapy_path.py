@@ -1,8 +1,8 @@
 """The scapy path: packets to feature columns of the header layers, wherever Python and scapy run.
 
 It fills the columns of the frame, ARP, IPv4, IPv6, ICMP, TCP and UDP, with relative numbers, conversations, time deltas
-and round trips; those of DNS, HTTP, MQTT and Modbus stay empty. Tunnels other than IP in IP, IP fragments beyond the
-first header and headers cut by the snap length end a packet, and are counted.
+and round trips; those of DNS, HTTP, MQTT and Modbus stay empty. Tunnels other than IP in IP and plain GRE, IP
+fragments and headers cut by the snap length end a packet, and are counted.
 """
 
 from __future__ import annotations
@@ -13,19 +13,8 @@ from typing import Any
 
 from scapy.error import Scapy_Exception
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror
-from scapy.layers.inet6 import IPerror6, IPv6, IPv6ExtHdrFragment, _IPv6ExtHdr
-from scapy.layers.l2 import (
-    ARP,
-    LLC,
-    SNAP,
-    CookedLinux,
-    CookedLinuxV2,
-    Dot1AD,
-    Dot1Q,
-    Ether,
-    Loopback,
-    LoopbackOpenBSD,
-)
+from scapy.layers.inet6 import IPerror6, IPv6, IPv6ExtHdrFragment, _ICMPv6, _ICMPv6Error, _IPv6ExtHdr
+from scapy.layers.l2 import ARP, GRE, LLC, SNAP, CookedLinux, CookedLinuxV2, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Padding, Raw
 
 from capture.block import PacketBlock
@@ -40,22 +29,25 @@ _LINKS = {
     EN10MB: Ether,
     LINUX_SLL: CookedLinux,
     LINUX_SLL2: CookedLinuxV2,
-    LOOP: LoopbackOpenBSD,
     RAW_IPV4: IP,
     RAW_IPV6: IPv6,
 }
 _CUT = (struct.error, IndexError, KeyError, TypeError, ValueError, Scapy_Exception)
 """What scapy raises where its first header is not whole; a later one it gives as Raw."""
 
-_BY_CONTENT = (NULL, RAW, RAW_A, RAW_B)
-_LINK_LAYERS = (Ether, Dot1Q, Dot1AD, LLC, SNAP, CookedLinux, CookedLinuxV2, Loopback, LoopbackOpenBSD)
+_RAW = (RAW, RAW_A, RAW_B)
+_LOOPBACK = (NULL, LOOP)
+_FAMILIES = {2: IP, 10: IPv6, 24: IPv6, 28: IPv6, 30: IPv6}
+"""Address families of BSD loopback headers: IPv6 has another number on each system."""
+
+_PASSED = (Ether, Dot1Q, Dot1AD, LLC, SNAP, CookedLinux, CookedLinuxV2, GRE, _ICMPv6Error)
 
 
 class ScapyDissector(RowDissector):
     """Dissects packet blocks with scapy; see `RowDissector`. One object a header: some hundred times slower."""
 
     title = "the scapy path"
-    link_types = frozenset(_LINKS) | frozenset(_BY_CONTENT)
+    link_types = frozenset(_LINKS) | frozenset(_RAW + _LOOPBACK)
 
     def __init__(self, profile: str, *, max_flows: int = MAX_CONVERSATIONS, **named: Any) -> None:
         super().__init__(profile, **named)
@@ -88,14 +80,16 @@ class ScapyDissector(RowDissector):
             return "empty_packet"
         if kind not in self.link_types:
             return "link_type_unknown"
-        first = _link_class(kind, raw)
+        if kind in _LOOPBACK and len(raw) < 4:
+            return "link_header_cut"
+        first, size = _first_header(kind, raw)
         if first is None:
             return ""
         try:
-            layer = first(raw)
+            layer = first(raw[size:])
         except _CUT:
             return "link_header_cut"
-        walk = Walk(row, self._talks, time_ns, max(length, len(raw)))
+        walk = Walk(row, self._talks, time_ns, max(length, len(raw)) - size)
         for header in _layers(layer):
             note = _one_layer(walk, header)
             if note:
@@ -106,13 +100,17 @@ class ScapyDissector(RowDissector):
         return ""
 
 
-def _link_class(kind: int, raw: bytes) -> Any:
-    """Return scapy's class for a packet's first header; None where its first bytes are of no kind known."""
-    if kind == NULL:
-        return LoopbackOpenBSD if raw[:2] == b"\0\0" else Loopback
-    if kind in (RAW, RAW_A, RAW_B):
-        return {4: IP, 6: IPv6}.get(raw[0] >> 4)
-    return _LINKS[kind]
+def _first_header(kind: int, raw: bytes) -> tuple[Any, int]:
+    """Return scapy's class for a packet's first header, and where it starts; None where the bytes are of no kind known.
+
+    A BSD loopback header is the family in the byte order of the capturing machine, which scapy takes for this one's.
+    """
+    if kind in _LOOPBACK:
+        family = int.from_bytes(raw[:4], "big")
+        return _FAMILIES.get(family if family <= 0xFFFF else int.from_bytes(raw[:4], "little")), 4
+    if kind in _RAW:
+        return {4: IP, 6: IPv6}.get(raw[0] >> 4), 0
+    return _LINKS[kind], 0
 
 
 def _layers(layer: Packet) -> Iterator[Packet]:
@@ -138,9 +136,11 @@ def _one_layer(walk: Walk, header: Packet) -> str:
         return put_icmp(walk, header)
     if isinstance(header, ARP):
         return put_arp(walk, header)
-    if isinstance(header, _LINK_LAYERS):
+    if isinstance(header, _PASSED):
         return ""
     walk.done = True
     if isinstance(header, (Raw, Padding)):
         return CUT if walk.expects_transport() else ""
+    if isinstance(header, _ICMPv6):
+        return ""
     return "layer_not_dissected"

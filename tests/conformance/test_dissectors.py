@@ -15,8 +15,8 @@ from scapy.contrib.modbus import ModbusADURequest, ModbusPDU03ReadHoldingRegiste
 from scapy.contrib.mqtt import MQTT, MQTTConnect, MQTTPublish
 from scapy.layers.dns import DNS, DNSQR, DNSRR
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
-from scapy.layers.l2 import ARP, CookedLinux, Dot1AD, Dot1Q, Ether
+from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import ARP, GRE, CookedLinux, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from capture.batches import batch_schema
@@ -125,6 +125,7 @@ def conversation(port: int, question: bytes | Packet, answer: bytes | Packet) ->
 QUESTION = DNS(id=7, qd=[DNSQR(qname="plant.example", qtype="AAAA")])
 ANSWER = DNS(id=7, qr=1, qd=[DNSQR(qname="plant.example")], an=[DNSRR(rrname="plant.example", rdata="10.0.0.9")])
 QUOTED = IP(src=CLIENT, dst=SERVER) / UDP(sport=7, dport=9) / b"abcd"
+QUOTED_IPV6 = IPv6(src="fe80::1", dst="fe80::2") / UDP(sport=7, dport=9) / b"abcd"
 PUBLISH = MQTT() / MQTTPublish(topic="heat", value=b"23.4")
 MODBUS_QUESTION = ModbusADURequest(transId=9, unitId=3) / ModbusPDU03ReadHoldingRegistersRequest()
 HTTP_QUESTION = b"GET /read?sensor=4 HTTP/1.1\r\nHost: plant.example\r\nReferer: http://plant.example/a\\b\r\n\r\n"
@@ -147,6 +148,11 @@ CRAFTED: dict[str, list[Packet]] = {
     "icmp error": [
         Ether() / IP(src=SERVER, dst=CLIENT) / ICMP(type=kind, code=code) / QUOTED for kind, code in ((3, 3), (11, 0))
     ],
+    "tunnels": [
+        Ether() / IP(src=CLIENT, dst=SERVER) / GRE() / IP(src=SERVER, dst=CLIENT) / UDP(sport=7, dport=9) / b"abcd",
+        Ether() / IP(src=CLIENT, dst=SERVER) / IPv6(src="fe80::1", dst="fe80::2") / TCP(sport=1, dport=2, flags="S"),
+    ],
+    "icmpv6 error": [Ether() / IPv6(src="fe80::2", dst="fe80::1") / ICMPv6PacketTooBig(mtu=1280) / QUOTED_IPV6],
     "udp": [datagram(b"a"), datagram(b"b", 5001), datagram(b"c"), datagram(b""), datagram(b"d", 6000, 5000)],
     "padding": [Ether(bytes(Ether() / IP(src=CLIENT, dst=SERVER) / TCP(flags="A", seq=1)) + b"\0" * 6)],
     "dns": [datagram(QUESTION, 5354, 53), datagram(QUESTION, 5354, 53), datagram(ANSWER, 53, 5354)],

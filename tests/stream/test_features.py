@@ -12,6 +12,7 @@ from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
 from offramp_errors import ConfigError, InputError
+from stream.edge_files import run_edge
 from stream.features import FeatureOptions, run_features
 
 
@@ -48,3 +49,15 @@ def test_the_layout_of_edge_iiotset(
 def test_what_does_not_go_together_is_said(options: FeatureOptions, changed: dict[str, object], said: str) -> None:
     with pytest.raises((ConfigError, InputError), match=said):
         run_features(replace(options, **changed))
+
+
+def test_the_reader_takes_what_the_layout_writes(options: FeatureOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    run_features(replace(options, layout="edge-iiotset", label="DDoS_UDP"))
+    out = options.out.with_suffix(".parquet")
+    run_edge((str(options.out),), out)
+    table = pd.read_parquet(out)
+    assert table["udp.port"].tolist() == [5000 << 16 | 6000] * 3
+    assert table["Attack_label"].tolist() == [1] * 3
+    assert "rows read" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"must end in \.parquet"):
+        run_edge((str(options.out),), options.out)
