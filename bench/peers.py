@@ -13,10 +13,10 @@ from capture.schema import EDGE_COLUMNS
 TSHARK_PACKETS, DPKT_PACKETS, SCAPY_PACKETS = 50_000, 50_000, 3_000
 
 
-def tshark(capture: Path) -> Result | None:
-    """Measure `tshark -T fields` with the 61 columns, or return None where it is not installed."""
+def tshark(capture: Path) -> Result | str:
+    """Measure `tshark -T fields` with the 61 columns, or say that it is not installed."""
     if shutil.which("tshark") is None:
-        return None
+        return "tshark is not installed"
     file = cut(capture, TSHARK_PACKETS)
     fields = [word for column in EDGE_COLUMNS for word in ("-e", column.name)]
 
