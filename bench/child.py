@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Result, cpu_seconds
+from bench.threads import ThreadTimes
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
@@ -73,8 +74,10 @@ def measure(kind: str, capture: Path, cores: int, factor: int, rounds: int) -> d
     best: dict[str, Any] = {}
     for number in range(rounds + (rounds > 1)):
         cpu, start = cpu_seconds(), time.perf_counter()
-        packets, note = KINDS[kind](capture, factor)
+        with ThreadTimes() as threads:
+            packets, note = KINDS[kind](capture, factor)
         seconds = time.perf_counter() - start
+        note = f"{note}, busiest thread {threads.busiest_s:.2f} s"
         found = {"packets": packets, "seconds": seconds, "cpu_s": cpu_seconds() - cpu, "note": note}
         if rounds == 1 or (number and seconds < best.get("seconds", float("inf"))):
             best = found
