@@ -39,7 +39,7 @@ from capture.network import arp, icmp, icmpv6, ipv4, ipv6
 from capture.schema import INDEX
 from capture.transport import tcp, udp
 from capture.tunnels import gre, udp_tunnel
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp_kernels import kernel_entry, kernel_inline
 
 FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_epoch"], INDEX["frame.len"]
 
@@ -116,7 +116,7 @@ def dissect_rows(
     return count, FULL
 
 
-@kernel_lean
+@kernel_inline
 def one_layer(
     out: Table,
     flows: FlowTable,
@@ -165,7 +165,7 @@ def one_layer(
         cur[NEXT] = DONE
 
 
-@kernel_lean
+@kernel_inline
 def ip_protocol(
     out: Table,
     flows: FlowTable,
