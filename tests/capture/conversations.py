@@ -13,6 +13,9 @@ from scapy.utils import PcapWriter
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
 WORD = 0xFFFFFFFF
 
+Said = list[tuple[int, bytes]]
+"""Who says what: 0 the client, 1 the server."""
+
 
 class Conversation:
     """A client and a server over TCP or UDP; times go on by `gap` seconds a packet, or by what a packet says."""
@@ -67,6 +70,27 @@ class Conversation:
         ends = (CLIENT, SERVER) if side == 0 else (SERVER, CLIENT)
         packet = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src=ends[0], dst=ends[1]) / layer
         self.packets.append((self.time, packet, cut))
+
+
+class Captures:
+    """Conversations after one another, each with a client port of its own."""
+
+    def __init__(self) -> None:
+        self.conversations: list[Conversation] = []
+
+    def new(self, server: int = 80, gap: float = 0.01, handshake: bool = True) -> Conversation:
+        """Begin another conversation."""
+        start = self.conversations[-1].time + 1 if self.conversations else 1.0
+        client = 40_000 + len(self.conversations)
+        self.conversations.append(Conversation(client, server, start=start, gap=gap, handshake=handshake))
+        return self.conversations[-1]
+
+    def say(self, said: Said, server: int = 80, handshake: bool = True) -> Conversation:
+        """Say things in turn; the server's empty word is its FIN."""
+        talk = self.new(server, handshake=handshake)
+        for side, payload in said:
+            talk.send(side, payload, "PA" if payload else "FA")
+        return talk
 
 
 def write_capture(path: Path, conversations: Iterable[Conversation]) -> Path:
