@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,8 +53,17 @@ def render_ascii(value: bytes) -> str:
 
 
 def render_name(value: bytes) -> str:
-    """Return a DNS name as tshark prints it: control characters as escapes, in octal where they have no letter."""
-    return value.decode("utf-8", "replace").translate(_NAME_ESCAPES)
+    """Return a DNS name as tshark prints it: what does not print as escapes, by letter, in octal or as a code point."""
+    text = value.decode("utf-8", "replace").translate(_NAME_ESCAPES)
+    return text if text.isprintable() else "".join(_escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    """Return a character, or its code point where it is a control, a format mark or not assigned."""
+    if unicodedata.category(letter) not in ("Cc", "Cf", "Cn"):
+        return letter
+    code = ord(letter)
+    return f"\\u{code:04X}" if code < 1 << 16 else f"\\U{code:08X}"
 
 
 def _ipv4(value: int) -> str:

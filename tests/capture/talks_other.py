@@ -113,6 +113,8 @@ def dns_messages(made: Captures) -> None:
         b"\2\0\0",
         b"\1.",
         b"\1a",
+        b"\4a\xc2\x85z",
+        b"\5a\xe2\x80\x8bz",
         b"\5a\nb\tc",
         b"\5\a\b\f\r\v",
     ]
