@@ -24,7 +24,6 @@ RESERVE = 128  # new conversations that one packet can start: one a nested heade
 BASE_SET = 1
 PENDING = 2
 SENT = 4
-FINISHED = 8
 
 
 class FlowTable(NamedTuple):

@@ -1,4 +1,4 @@
-"""Network layers: ARP (RFC 826), IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200), ICMP (RFC 792)."""
+"""Network layers: ARP (RFC 826), IPv4 (RFC 791), ICMP (RFC 792)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from capture.layers import (
     IN_ERROR,
     IP_PROTOCOL,
     IPV4,
-    IPV6,
     NEXT,
     NOTE_BAD_IP,
     POSITION,
@@ -20,7 +19,6 @@ from capture.layers import (
     SOURCE_LOW,
     TARGET_HIGH,
     TARGET_LOW,
-    TYPE,
     VERSION,
     clip,
     fits,
@@ -28,17 +26,16 @@ from capture.layers import (
     stop,
     u16,
     u32,
-    u64,
 )
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
 IP_SOURCE, IP_TARGET, IP_PROTO = INDEX["ip.src_host"], INDEX["ip.dst_host"], INDEX["ip.proto"]
-IPV6_SOURCE, IPV6_TARGET = INDEX["ipv6.src"], INDEX["ipv6.dst"]
 ARP_TARGET, ARP_SOURCE = INDEX["arp.dst.proto_ipv4"], INDEX["arp.src.proto_ipv4"]
 ARP_OPCODE, ARP_HARDWARE_SIZE = INDEX["arp.opcode"], INDEX["arp.hw.size"]
 ICMP_CHECKSUM, ICMP_SEQUENCE = INDEX["icmp.checksum"], INDEX["icmp.seq_le"]
 ICMP_TRANSMIT, ICMP_UNUSED = INDEX["icmp.transmit_timestamp"], INDEX["icmp.unused"]
+LOOSE_ROUTE, STRICT_ROUTE = 131, 137  # option types
 
 
 @kernel_lean
@@ -72,7 +69,8 @@ def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
     put(out, row, IP_SOURCE, u32(data, at + 12))
     if not fits(cur, 20):
         return
-    put(out, row, IP_TARGET, u32(data, at + 16))
+    target = u32(data, at + 16) if header == 20 else last_hop(data, at, min(at + header, cur[END]))
+    put(out, row, IP_TARGET, target)
     total = u16(data, at + 2)
     if total != 0 and total < header:
         stop(out, cur, NOTE_BAD_IP)
@@ -83,7 +81,7 @@ def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
     cur[SOURCE_HIGH] = 0
     cur[TARGET_HIGH] = 0
     cur[SOURCE_LOW] = u32(data, at + 12)
-    cur[TARGET_LOW] = u32(data, at + 16)
+    cur[TARGET_LOW] = target
     if not fits(cur, header):
         return
     kind, position = int(data[at + 9]), u16(data, at + 6)
@@ -95,57 +93,17 @@ def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
 
 
 @kernel_lean
-def ipv6(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cur: Any) -> None:
-    """IPv6 with its chain of extension headers; the chain's last next header is the column ip.proto."""
-    if not fits(cur, 24):
-        return
-    at = cur[POSITION]
-    if data[at] >> 4 != 6:
-        stop(out, cur, NOTE_BAD_IP)
-        return
-    put(out, row, IPV6_SOURCE, span(at + 8, 16))
-    if not fits(cur, 40):
-        return
-    put(out, row, IPV6_TARGET, span(at + 24, 16))
-    cur[VERSION] = 6
-    cur[SOURCE_HIGH] = u64(data, at + 8)
-    cur[SOURCE_LOW] = u64(data, at + 16)
-    cur[TARGET_HIGH] = u64(data, at + 24)
-    cur[TARGET_LOW] = u64(data, at + 32)
-    kind, size = int(data[at + 6]), u16(data, at + 4)
-    cur[POSITION] = at + 40
-    if size != 0 or kind != 0:
-        clip(cur, size)
-    cur[NEXT] = IP_PROTOCOL
-    while True:
-        at = cur[POSITION]
-        if kind == 0 or kind == 43 or kind == 60 or kind == 135 or kind == 139 or kind == 140:
-            if not fits(cur, 8):
-                break
-            kind, size = int(data[at]), int(data[at + 1]) * 8 + 8
-        elif kind == 51:
-            if not fits(cur, 8):
-                break
-            kind, size = int(data[at]), int(data[at + 1]) * 4 + 8
-        elif kind == 44:
-            if not fits(cur, 8):
-                break
-            position, name = u16(data, at + 2), (6 << 40) | u32(data, at + 4)
-            kind, size = int(data[at]), 8
-            if position & 0xFFF9:
-                cur[POSITION] = at + 8
-                if not add_fragment(out, fragments, data, scratch, cur, name, position & 0xFFF8, position & 1 != 0):
-                    break
-                cur[NEXT] = IP_PROTOCOL
-                size = 0
-                at = cur[POSITION]
-        else:
+def last_hop(data: Any, at: int, end: int) -> Any:
+    """Return the target of an IPv4 header with options: with a source route (RFC 791 3.1) the last address of it."""
+    option = at + 20
+    while option + 1 < end and data[option]:
+        size = 1 if data[option] == 1 else int(data[option + 1])
+        if size == 0 or option + size > end:
             break
-        cur[POSITION] = at + size
-    put(out, row, IP_PROTO, kind)
-    cur[TYPE] = kind
-    if kind == 59:
-        cur[NEXT] = DONE
+        if (data[option] == LOOSE_ROUTE or data[option] == STRICT_ROUTE) and size >= 7:
+            return u32(data, option + size - 4)
+        option += size
+    return u32(data, at + 16)
 
 
 @kernel_lean
@@ -185,12 +143,3 @@ def unused_field(out: Table, row: int, data: Any, at: int) -> None:
         put(out, row, ICMP_UNUSED, span(at + 6, 2))
     elif kind == 3 or kind == 11:
         put(out, row, ICMP_UNUSED, span(at + 4, 4))
-
-
-@kernel_lean
-def icmpv6(cur: Any, data: Any) -> None:
-    """ICMPv6: an error message (RFC 4443 types 1 to 4) goes on with the packet that it quotes."""
-    cur[NEXT] = DONE
-    if fits(cur, 9) and 1 <= data[cur[POSITION]] <= 4:
-        cur[IN_ERROR] = 1
-        go(cur, IPV6, 0, 8)

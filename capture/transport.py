@@ -7,7 +7,6 @@ from typing import Any
 from capture.emit import ABSENT, Table, put, span
 from capture.flow_table import (
     BASE_SET,
-    FINISHED,
     PENDING,
     SENT,
     TCP_STREAMS,
@@ -145,8 +144,7 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     if raw:
         put(out, row, TCP_SEQUENCE, sequence)
     else:
-        if header >= 20:
-            learn_base(flows, slot, direction, sequence, acknowledged, flags)
+        learn_base(flows, slot, direction, sequence, acknowledged, flags)
         put(out, row, TCP_LENGTH, size)
         put(out, row, TCP_SEQUENCE, (sequence - flows.base[slot, direction]) & WORD)
     if header < 20:
@@ -172,8 +170,6 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     found[5], found[6], found[7], found[8] = sequence, flags, size, acknowledged
     if flags & RST:
         cur[POSITION] = cur[END]
-    elif cur[END] > cur[POSITION]:
-        put(out, row, TCP_PAYLOAD, span(at + header, cur[END] - at - header))
     return True
 
 
@@ -193,25 +189,23 @@ def connection(out: Table, row: int, flags: int) -> None:
 
 @kernel_lean
 def reused(flows: FlowTable, slot: int, direction: int, sequence: int) -> Any:
-    """Tell whether a SYN begins another connection on the same ports (as tshark decides it)."""
-    state = flows.state[slot, direction]
-    if not state & BASE_SET:
-        return False
-    return sequence != flows.base[slot, direction] or (flows.state[slot, 0] | flows.state[slot, 1]) & FINISHED != 0
+    """Tell whether a SYN begins another connection on the same ports: as tshark decides it, by its number alone."""
+    return bool(flows.state[slot, direction] & BASE_SET and sequence != flows.base[slot, direction])
 
 
 @kernel_lean
 def learn_base(flows: FlowTable, slot: int, direction: int, sequence: int, acknowledged: int, flags: int) -> None:
-    """Learn what the relative numbers count from; a connection met midway starts at 1."""
+    """Learn what the relative numbers count from; a connection met midway starts at 1.
+
+    As in tshark, every SYN with ACK sets its side's base anew.
+    """
     state = flows.state
-    if not state[slot, direction] & BASE_SET:
+    if not state[slot, direction] & BASE_SET or flags & (SYN | ACK) == SYN | ACK:
         flows.base[slot, direction] = sequence if flags & SYN else (sequence - 1) & WORD
         state[slot, direction] |= BASE_SET
     if flags & ACK and not state[slot, 1 - direction] & BASE_SET:
         flows.base[slot, 1 - direction] = (acknowledged - 1) & WORD
         state[slot, 1 - direction] |= BASE_SET
-    if flags & (FIN | RST):
-        state[slot, direction] |= FINISHED
 
 
 @kernel_lean

@@ -1,35 +1,40 @@
-"""Tunnels: GRE (RFC 2784, RFC 2890), PPTP (RFC 2637), ERSPAN, VXLAN (RFC 7348), Geneve (RFC 8926), GTP-U, Teredo."""
+"""Tunnels: GRE (RFC 2784, RFC 2890), PPTP, ERSPAN, VXLAN (RFC 7348), its GPE, Geneve (RFC 8926), GTP, Teredo, AYIYA."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from capture.emit import Table
+from capture.labels import next_protocol
 from capture.layers import (
     DONE,
     END,
     ETHER_TYPE,
     ETHERNET,
     IP_ANY,
+    IP_PROTOCOL,
     IPV6,
     MPLS,
     NEXT,
     NOTE_PROTOCOL,
     POSITION,
     PPP,
+    WLAN,
     fits,
     go,
     stop,
     u16,
 )
+from capture.sampled import SFLOW_PORT, sflow
 from offramp_kernels import kernel_lean
 
-VXLAN_PORT, GENEVE_PORT, GTP_PORT, TEREDO_PORT, MPLS_PORT = 4789, 6081, 2152, 3544, 6635
+VXLAN_PORT, VXLAN_GPE_PORT, GENEVE_PORT, TEREDO_PORT, MPLS_PORT = 4789, 4790, 6081, 3544, 6635
+GTP_CONTROL_PORT, GTP_PORT, GTP_PRIME_PORT, GRE_PORT, AYIYA_PORT = 2123, 2152, 3386, 4754, 5072
 
 
 @kernel_lean
 def gre(out: Table, data: Any, cur: Any) -> None:
-    """GRE: on to the ether type that it carries."""
+    """GRE: on to the ether type that it carries, or to the wireless frame of an Aruba access point."""
     if not fits(cur, 4):
         return
     flags, kind = u16(data, cur[POSITION]), u16(data, cur[POSITION] + 2)
@@ -52,6 +57,8 @@ def gre(out: Table, data: Any, cur: Any) -> None:
         go(cur, ETHERNET, 0, size)
     elif kind == 0x22EB:
         erspan(data, cur, size)
+    elif 0x8200 <= kind <= 0x8370 and kind & 15 == 0:
+        go(cur, WLAN, 0, size)
     elif kind == 0 or flags & 0x4000:
         stop(out, cur, NOTE_PROTOCOL)
     else:
@@ -67,7 +74,7 @@ def erspan(data: Any, cur: Any, size: int) -> None:
 
 
 @kernel_lean
-def udp_tunnel(data: Any, cur: Any, source_port: int, target_port: int) -> bool:
+def udp_tunnel(out: Table, data: Any, cur: Any, source_port: int, target_port: int) -> bool:
     """Follow a tunnel over UDP, the cursor at the payload; False where the ports name none."""
     low, high = min(source_port, target_port), max(source_port, target_port)
     for port in (low, high):
@@ -80,8 +87,20 @@ def udp_tunnel(data: Any, cur: Any, source_port: int, target_port: int) -> bool:
                 at = cur[POSITION]
                 go(cur, ETHER_TYPE, u16(data, at + 2), 8 + int(data[at] & 63) * 4)
             return True
-        if port == GTP_PORT:
+        if port == VXLAN_GPE_PORT:
+            if fits(cur, 9):
+                next_protocol(out, cur, int(data[cur[POSITION] + 3]), 8)
+            return True
+        if port in (GTP_PORT, GTP_PRIME_PORT, GTP_CONTROL_PORT):
             return gtp(data, cur)
+        if port == GRE_PORT:
+            gre(out, data, cur)
+            return True
+        if port == AYIYA_PORT:
+            return ayiya(data, cur)
+        if port == SFLOW_PORT:
+            sflow(data, cur)
+            return True
         if port == TEREDO_PORT:
             return teredo(data, cur)
         if port == MPLS_PORT:
@@ -92,15 +111,17 @@ def udp_tunnel(data: Any, cur: Any, source_port: int, target_port: int) -> bool:
 
 @kernel_lean
 def gtp(data: Any, cur: Any) -> bool:
-    """GTP-U version 1 (3GPP TS 29.281): a G-PDU goes on with the user's packet, past its extension headers."""
+    """GTP (3GPP TS 29.281; version 0: TS 09.60): a G-PDU goes on with the user's packet, past extension headers."""
     at = cur[POSITION]
-    if not fits(cur, 8) or data[at] >> 5 != 1:
+    if not fits(cur, 8) or data[at] >> 5 > 1 or not data[at] & 16:
         cur[NEXT] = DONE
         return True
     if data[at + 1] != 255:
         return True
     size = 8
-    if data[at] & 7:
+    if data[at] >> 5 == 0:
+        size = 20
+    elif data[at] & 7:
         size = 12
         if not fits(cur, 12):
             return True
@@ -115,6 +136,18 @@ def gtp(data: Any, cur: Any) -> bool:
             extension = data[at + size - 1]
     if fits(cur, size + 1):
         go(cur, IP_ANY, 0, size)
+    return True
+
+
+@kernel_lean
+def ayiya(data: Any, cur: Any) -> bool:
+    """AYIYA (draft-massar-v6ops-ayiya): over identity and signature to what is forwarded."""
+    if not fits(cur, 8):
+        return True
+    at = cur[POSITION]
+    size = 8 + (1 << int(data[at] >> 4)) + int(data[at + 1] >> 4) * 4
+    if data[at + 2] & 15 == 1 and fits(cur, size + 1):
+        go(cur, IP_PROTOCOL, int(data[at + 3]), size)
     return True
 
 
