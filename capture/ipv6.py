@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from capture.emit import Table, put, span
-from capture.fragments import Fragments, add_fragment
+from capture.fragments import Fragments, fragment
 from capture.layers import (
     DONE,
     END,
+    ERROR,
     IN_ERROR,
     IP_PROTOCOL,
     IPV6,
     NEXT,
     NOTE_BAD_IP,
+    NOTE_FRAGMENT_LOST,
     POSITION,
     SOURCE_HIGH,
     SOURCE_LOW,
@@ -34,7 +38,8 @@ from offramp_kernels import kernel_lean
 IP_PROTO, IPV6_SOURCE, IPV6_TARGET = INDEX["ip.proto"], INDEX["ipv6.src"], INDEX["ipv6.dst"]
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, NOTHING, DESTINATION = 0, 43, 44, 51, 59, 60
 MOBILITY, HOST_IDENTITY, SHIM = 135, 139, 140
-HOME_ADDRESS = 0xC9
+HOME_ADDRESS, JUMBO = 0xC9, 0xC204
+HOME_ROUTING, SOURCE_ROUTING, SEGMENT_ROUTING = 2, 3, 4  # types of routing headers (RFC 6275, RFC 6554, RFC 8754)
 REDIRECT, REDIRECTED_HEADER = 137, 4
 
 
@@ -58,8 +63,10 @@ def ipv6(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
     cur[TARGET_LOW] = u64(data, at + 32)
     kind, size = int(data[at + 6]), u16(data, at + 4)
     cur[POSITION] = at + 40
-    if size != 0 or kind != HOP_BY_HOP:
-        clip(cur, size)
+    if size == 0 and kind == HOP_BY_HOP and cur[END] >= at + 48 and u16(data, at + 42) == JUMBO:
+        size = u32(data, at + 44) if u32(data, at + 44) > 0xFFFF else 0
+    end = cur[POSITION] + size
+    clip(cur, size)
     cur[NEXT] = IP_PROTOCOL
     while True:
         at = cur[POSITION]
@@ -72,10 +79,13 @@ def ipv6(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
             if not other_end(data, cur, kind, at, size):
                 stop(out, cur, NOTE_BAD_IP)
                 break
-        elif kind in (MOBILITY, HOST_IDENTITY, SHIM):
+        elif kind == SHIM:
             if not fits(cur, 8):
                 break
             size = int(data[at + 1]) * 8 + 8
+        elif kind in (MOBILITY, HOST_IDENTITY):
+            cur[NEXT] = DONE
+            break
         elif kind == AUTHENTICATION:
             if not fits(cur, 8):
                 break
@@ -87,11 +97,14 @@ def ipv6(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
             size = 8
             if position & 0xFFF9:
                 cur[POSITION] = at + 8
-                if not add_fragment(out, fragments, data, scratch, cur, name, position & 0xFFF8, position & 1 != 0):
-                    kind = int(data[at])
+                kind = int(data[at])
+                if cur[END] != end:
+                    stop(out, cur, NOTE_FRAGMENT_LOST)
                     break
-                kind, size = int(data[at]), 0
-                cur[NEXT] = IP_PROTOCOL
+                fragment(out, fragments, data, scratch, cur, name, position & 0xFFF8, position & 1 != 0, end)
+                if cur[NEXT] == DONE:
+                    break
+                end = cur[END]
                 continue
         else:
             break
@@ -112,22 +125,43 @@ def other_end(data: Any, cur: Any, kind: int, at: int, size: int) -> bool:
     As in tshark: the target is a routing header's last address, the source a home address option's.
     """
     if kind == ROUTING:
+        segments = data[at + 2] == SEGMENT_ROUTING
+        if segments and 24 + int(data[at + 4]) * 16 > size:
+            return False
         if data[at + 3] == 0 or size < 24:
             return True
-        if data[at + 2] == 0 or data[at + 2] == 2:
+        if data[at + 2] == 0:
             cur[TARGET_HIGH], cur[TARGET_LOW] = u64(data, at + size - 16), u64(data, at + size - 8)
-        elif data[at + 2] == 4:
+        elif segments or data[at + 2] == HOME_ROUTING:
             cur[TARGET_HIGH], cur[TARGET_LOW] = u64(data, at + 8), u64(data, at + 16)
+        elif data[at + 2] == SOURCE_ROUTING:
+            kept, padding = int(data[at + 4] & 15), int(data[at + 5] >> 4)
+            cur[TARGET_HIGH] = spliced(data, cur[TARGET_HIGH], kept, at + size - padding - 16)
+            cur[TARGET_LOW] = spliced(data, cur[TARGET_LOW], kept - 8, at + size - padding - 8)
         return True
     option = at + 2
-    while option + 2 <= at + size:
-        length = 0 if data[option] == 0 else int(data[option + 1]) + 1
+    while option < at + size:
+        if data[option] and option + 1 >= cur[END]:
+            return False
+        length = int(data[option + 1]) + 1 if data[option] else 0
+        if data[option] == HOME_ADDRESS:
+            length = 17  # whatever it says
         if option + length >= cur[END]:
             return False
-        if data[option] == HOME_ADDRESS and kind == DESTINATION and option + 18 <= at + size:
+        if data[option] == HOME_ADDRESS and option + 18 <= at + size:
             cur[SOURCE_HIGH], cur[SOURCE_LOW] = u64(data, option + 2), u64(data, option + 10)
         option += 1 + length
     return True
+
+
+@kernel_lean
+def spliced(data: Any, known: int, kept: int, at: int) -> Any:
+    """Return eight bytes of an address of which `kept` are those of `known` and the others stand at `at`."""
+    value = np.int64(0)
+    for index in range(8):
+        byte = (known >> (56 - 8 * index)) & 0xFF if index < kept else np.int64(data[at + index])
+        value = (value << 8) | byte
+    return value
 
 
 @kernel_lean
@@ -154,6 +188,6 @@ def icmpv6(cur: Any, data: Any) -> None:
 @kernel_lean
 def quoted(cur: Any, at: int) -> None:
     """Go on with the quoted IPv6 packet at `at`."""
-    cur[IN_ERROR] = 1
+    cur[IN_ERROR] |= ERROR
     cur[POSITION] = at
     cur[NEXT] = IPV6

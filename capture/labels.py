@@ -6,7 +6,6 @@ from typing import Any
 
 from capture.emit import Table
 from capture.layers import (
-    DONE,
     END,
     ETHERNET,
     IPV4,
@@ -21,9 +20,11 @@ from capture.layers import (
     go,
     stop,
     u16,
+    u32,
 )
 from offramp_kernels import kernel_lean
 
+OAM_ALERT = 14  # label (RFC 3429)
 FABRIC_PATH = 0x8903
 FABRIC_PATH_HEADER, CHECK_SEQUENCE = 16, 4
 
@@ -33,9 +34,12 @@ def mpls(out: Table, data: Any, cur: Any) -> None:
     """One MPLS label; after the bottom of the stack the first nibble tells IP from Ethernet (RFC 3032, RFC 4928)."""
     if not fits(cur, 4):
         return
-    bottom = data[cur[POSITION] + 2] & 1
+    bottom, label = data[cur[POSITION] + 2] & 1, u32(data, cur[POSITION]) >> 12
     cur[POSITION] += 4
     if bottom == 0:
+        return
+    if label == OAM_ALERT:
+        stop(out, cur, NOTE_ETHER_TYPE)
         return
     if not fits(cur, 1):
         return
@@ -45,9 +49,16 @@ def mpls(out: Table, data: Any, cur: Any) -> None:
     elif nibble == 6:
         cur[NEXT] = IPV6
     elif nibble == 0:
-        go(cur, ETHERNET, 0, 4)
+        bare = fits(cur, 14) and looks_like_ethernet(u16(data, cur[POSITION] + 12))
+        go(cur, ETHERNET, 0, 0 if bare else 4)
     else:
         stop(out, cur, NOTE_ETHER_TYPE)
+
+
+@kernel_lean
+def looks_like_ethernet(kind: int) -> bool:
+    """Tell whether a frame begins without a control word: by its ether type, where tshark asks its list of makers."""
+    return kind in (0x800, 0x806, 0x86DD, 0x8100, 0x88A8, 0x8847, 0x8848, 0x8863, 0x8864, 0x88CC)
 
 
 @kernel_lean
@@ -55,9 +66,8 @@ def nsh(out: Table, data: Any, cur: Any) -> None:
     """Network service header (RFC 8300 2.2): on to what its next protocol names."""
     if not fits(cur, 8):
         return
-    size = (u16(data, cur[POSITION]) & 0x3F) * 4
-    if size < 8 or not fits(cur, size):
-        cur[NEXT] = DONE
+    size = max(8, (u16(data, cur[POSITION]) & 0x3F) * 4)
+    if not fits(cur, size):
         return
     next_protocol(out, cur, int(data[cur[POSITION] + 3]), size)
 

@@ -39,6 +39,7 @@ from offramp_kernels import kernel_lean
 NULL, EN10MB, PPP_SERIAL, FDDI, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP = 0, 1, 9, 10, 50, 12, 14, 101, 108
 CISCO_HDLC, IEEE802_11, FRAME_RELAY, LINUX_SLL, RADIOTAP, NFLOG = 104, 105, 107, 113, 127, 239
 RAW_IPV4, RAW_IPV6, LINUX_SLL2 = 228, 229, 276
+GRE_DEVICE, NETLINK = 778, 824  # hardware types of a cooked header
 LINK_TYPES = frozenset(
     {NULL, EN10MB, PPP_SERIAL, FDDI, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP, CISCO_HDLC, IEEE802_11, FRAME_RELAY, LINUX_SLL}
     | {RADIOTAP, NFLOG, RAW_IPV4, RAW_IPV6, LINUX_SLL2}
@@ -86,10 +87,10 @@ def start_link(data: Any, cur: Any, linktype: int) -> bool:
         null_link(data, cur)
     elif linktype == LINUX_SLL:
         if fits(cur, 16):
-            go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 14), 16)
+            cooked(cur, u16(data, cur[POSITION] + 2), u16(data, cur[POSITION] + 14), 16)
     elif linktype == LINUX_SLL2:
         if fits(cur, 20):
-            go(cur, ETHER_TYPE, u16(data, cur[POSITION]), 20)
+            cooked(cur, u16(data, cur[POSITION] + 8), u16(data, cur[POSITION]), 20)
     elif linktype in (PPP_SERIAL, PPP_HDLC):
         cur[NEXT] = PPP
     else:
@@ -119,18 +120,32 @@ def start_rare_link(data: Any, cur: Any, linktype: int) -> bool:
 
 
 @kernel_lean
+def cooked(cur: Any, hardware: int, kind: int, size: int) -> None:
+    """Go over a cooked header to its ether type; Netlink's protocols and GRE's (no RARP) have numbers of their own."""
+    if hardware == NETLINK or (hardware == GRE_DEVICE and kind == 0x8035):
+        cur[NEXT] = DONE
+    else:
+        go(cur, ETHER_TYPE, kind, size)
+
+
+@kernel_lean
 def null_link(data: Any, cur: Any) -> None:
     """BSD loopback: an address family in the byte order of the capturing machine, or in network order."""
     if not fits(cur, 4):
         return
     family = u32(data, cur[POSITION])
-    if family > 0xFFFF:
-        family = ((family >> 24) & 0xFF) | ((family >> 8) & 0xFF00)
+    if family >> 16 == 0xFF03:
+        cur[NEXT] = PPP
+        return
+    if 0xFFFF < family < 0x60000:
+        family >>= 16
+    elif family > 0xFFFF:
+        family = family >> 24 | (family >> 8) & 0xFF00 | (family & 0xFF00) << 8 | (family & 0xFF) << 24
     if family == 2:
         go(cur, IPV4, 0, 4)
-    elif family == 10 or family == 24 or family == 28 or family == 30:
+    elif family == 24 or family == 28 or family == 30:
         go(cur, IPV6, 0, 4)
-    elif family > 1536:
+    elif 1500 < family <= 0xFFFF:
         go(cur, ETHER_TYPE, family, 4)
     else:
         cur[NEXT] = DONE

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from capture.emit import Table, put, span
-from capture.fragments import Fragments, add_fragment
+from capture.fragments import Fragments, fragment
+from capture.ip_options import ip_options
 from capture.layers import (
     DONE,
     END,
+    ERROR,
     IN_ERROR,
     IP_PROTOCOL,
     IPV4,
+    IPV6,
     NEXT,
     NOTE_BAD_IP,
     POSITION,
@@ -20,6 +23,7 @@ from capture.layers import (
     TARGET_HIGH,
     TARGET_LOW,
     VERSION,
+    WIRE_END,
     clip,
     fits,
     go,
@@ -35,24 +39,55 @@ ARP_TARGET, ARP_SOURCE = INDEX["arp.dst.proto_ipv4"], INDEX["arp.src.proto_ipv4"
 ARP_OPCODE, ARP_HARDWARE_SIZE = INDEX["arp.opcode"], INDEX["arp.hw.size"]
 ICMP_CHECKSUM, ICMP_SEQUENCE = INDEX["icmp.checksum"], INDEX["icmp.seq_le"]
 ICMP_TRANSMIT, ICMP_UNUSED = INDEX["icmp.transmit_timestamp"], INDEX["icmp.unused"]
-LOOSE_ROUTE, STRICT_ROUTE = 131, 137  # option types
+ATM = 19  # hardware type
 
 
 @kernel_lean
 def arp(out: Table, row: int, data: Any, cur: Any) -> None:
-    """ARP: the addresses only where both are IPv4 and whole, as tshark does."""
+    """ARP: the addresses only where they are IPv4.
+
+    As in tshark the source of a cut request or reply shows only where what tshark compares it with was captured too.
+    """
     cur[NEXT] = DONE
-    if not fits(cur, 6):
+    if not fits(cur, 5):
         return
     at = cur[POSITION]
-    protocol, hardware_size, protocol_size = u16(data, at + 2), int(data[at + 4]), int(data[at + 5])
-    put(out, row, ARP_HARDWARE_SIZE, hardware_size)
+    protocol, hardware_size = u16(data, at + 2), int(data[at + 4])
+    atm = u16(data, at) == ATM
+    if not atm:
+        put(out, row, ARP_HARDWARE_SIZE, hardware_size)
     if not fits(cur, 8):
         return
-    put(out, row, ARP_OPCODE, u16(data, at + 6))
-    if protocol == 0x800 and protocol_size == 4 and fits(cur, 2 * hardware_size + 16):
-        put(out, row, ARP_SOURCE, u32(data, at + 8 + hardware_size))
-        put(out, row, ARP_TARGET, u32(data, at + 12 + 2 * hardware_size))
+    protocol_size = int(data[at + 5])
+    opcode = u16(data, at + 6)
+    put(out, row, ARP_OPCODE, opcode)
+    if atm:
+        atm_arp(out, row, data, cur)
+    elif protocol == 0x800 and protocol_size == 4:
+        source, target = at + 8 + hardware_size, at + 12 + 2 * hardware_size
+        needed = source + 4
+        if opcode in (1, 2, 4):
+            needed = target + 4
+        elif opcode in (3, 5, 8):
+            needed = target
+        if cur[END] >= needed:
+            put(out, row, ARP_SOURCE, u32(data, source))
+        if fits(cur, target + 4 - at):
+            put(out, row, ARP_TARGET, u32(data, target))
+
+
+@kernel_lean
+def atm_arp(out: Table, row: int, data: Any, cur: Any) -> None:
+    """ATMARP (RFC 2225 8.5): numbers and subaddresses of any length before each IPv4 address."""
+    if not fits(cur, 12):
+        return
+    at = cur[POSITION]
+    source = at + 12 + int(data[at + 4] & 63) + int(data[at + 5] & 63)
+    target = source + int(data[at + 8]) + int(data[at + 9] & 63) + int(data[at + 10] & 63)
+    if data[at + 8] == 4 and source + 4 <= cur[END]:
+        put(out, row, ARP_SOURCE, u32(data, source))
+    if data[at + 11] == 4 and target + 4 <= cur[END]:
+        put(out, row, ARP_TARGET, u32(data, target))
 
 
 @kernel_lean
@@ -62,18 +97,16 @@ def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
         return
     at = cur[POSITION]
     header = int(data[at] & 15) * 4
-    if data[at] >> 4 != 4 or header < 20:
+    if data[at] >> 4 == 6:
+        cur[NEXT] = IPV6
+        return
+    total = u16(data, at + 2)
+    if data[at] >> 4 != 4 or header < 20 or (total != 0 and total < header):
         stop(out, cur, NOTE_BAD_IP)
         return
     put(out, row, IP_PROTO, int(data[at + 9]))
     put(out, row, IP_SOURCE, u32(data, at + 12))
     if not fits(cur, 20):
-        return
-    target = u32(data, at + 16) if header == 20 else last_hop(data, at, min(at + header, cur[END]))
-    put(out, row, IP_TARGET, target)
-    total = u16(data, at + 2)
-    if total != 0 and total < header:
-        stop(out, cur, NOTE_BAD_IP)
         return
     if total != 0:
         clip(cur, total)
@@ -81,29 +114,18 @@ def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
     cur[SOURCE_HIGH] = 0
     cur[TARGET_HIGH] = 0
     cur[SOURCE_LOW] = u32(data, at + 12)
-    cur[TARGET_LOW] = target
-    if not fits(cur, header):
+    if header == 20:
+        cur[TARGET_LOW] = u32(data, at + 16)
+        put(out, row, IP_TARGET, cur[TARGET_LOW])
+    elif not ip_options(out, row, data, cur, header):
         return
     kind, position = int(data[at + 9]), u16(data, at + 6)
     go(cur, IP_PROTOCOL, kind, header)
-    if position & 0x1FFF or (position & 0x2000 and not cur[IN_ERROR]):
+    cur[IN_ERROR] &= ERROR
+    if position & 0x3FFF:
+        end = at + total if total else cur[WIRE_END]
         name = (4 << 40) | (kind << 32) | u16(data, at + 4)
-        if add_fragment(out, fragments, data, scratch, cur, name, (position & 0x1FFF) << 3, position & 0x2000 != 0):
-            cur[NEXT] = IP_PROTOCOL
-
-
-@kernel_lean
-def last_hop(data: Any, at: int, end: int) -> Any:
-    """Return the target of an IPv4 header with options: with a source route (RFC 791 3.1) the last address of it."""
-    option = at + 20
-    while option + 1 < end and data[option]:
-        size = 1 if data[option] == 1 else int(data[option + 1])
-        if size == 0 or option + size > end:
-            break
-        if (data[option] == LOOSE_ROUTE or data[option] == STRICT_ROUTE) and size >= 7:
-            return u32(data, option + size - 4)
-        option += size
-    return u32(data, at + 16)
+        fragment(out, fragments, data, scratch, cur, name, (position & 0x1FFF) << 3, position & 0x2000 != 0, end)
 
 
 @kernel_lean
@@ -126,8 +148,26 @@ def icmp(out: Table, row: int, data: Any, cur: Any) -> None:
     if kind == 3 or kind == 4 or kind == 5 or kind == 11 or kind == 12:
         unused_field(out, row, data, at)
         if cur[POSITION] + 8 < cur[END]:
-            cur[IN_ERROR] = 1
-            go(cur, IPV4, 0, 8)
+            quote(data, cur, kind)
+
+
+@kernel_lean
+def quote(data: Any, cur: Any, kind: int) -> None:
+    """Go on with the packet that an ICMP error quotes, as far as its length field (RFC 4884) lets tshark read.
+
+    tshark counts that length from behind the quoted IP header, and of a redirect reads eight bytes behind it.
+    """
+    at = cur[POSITION]
+    cur[IN_ERROR] |= ERROR
+    wire = cur[WIRE_END]
+    go(cur, IPV4, 0, 8)
+    if at + 12 > cur[END]:
+        return
+    header, length = int(data[at + 8] & 15) * 4, int(data[at + 5]) * 4
+    if kind == 5:
+        clip(cur, header + 8)
+    elif length and wire > at + 8 + length and u16(data, at + 10) > length:
+        clip(cur, header + length)
 
 
 @kernel_lean

@@ -36,7 +36,6 @@ from capture.layers import (
     PPP,
     RESUME,
     TYPE,
-    VERSION,
     WIRE_END,
     WLAN,
     fits,
@@ -49,7 +48,7 @@ from capture.reassembly import UNTIL_FIN
 from capture.sampled import next_sample
 from capture.schema import INDEX
 from capture.serial_links import ppp
-from capture.transport import FIN, TCP_PAYLOAD, tcp, udp
+from capture.transport import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
 from capture.tunnels import gre, udp_tunnel
 from capture.wireless import next_subframe, wireless
 from offramp_kernels import kernel_entry, kernel_lean
@@ -218,7 +217,7 @@ def ip_protocol(
                 out, apps, row, data, cur[POSITION], cur[END], found[7], found[3], found[4], found[0], found[1],
                 found[5], found[8], found[6], number, time_ns, cur[IN_ERROR] != 0,
             )  # fmt: skip
-    elif kind == 17:
+    elif kind == 17 or kind == UDP_LITE:
         if udp(out, flows, row, data, cur, time_ns, found):
             if found[2]:
                 application_reset(apps, found[0])
@@ -227,7 +226,7 @@ def ip_protocol(
                     out, apps, row, data, cur[POSITION], cur[END], found[3], found[4], found[0], number, time_ns,
                     cur[IN_ERROR] != 0,
                 )  # fmt: skip
-    elif kind == 1 and cur[VERSION] == 4:
+    elif kind == 1:
         icmp(out, row, data, cur)
     elif kind == 4:
         cur[NEXT] = IPV4
@@ -240,7 +239,7 @@ def ip_protocol(
     elif kind == 97:
         cur[NEXT] = ETHERNET
         cur[POSITION] += 2
-    elif kind == 58 and cur[VERSION] == 6:
+    elif kind == 58:
         icmpv6(cur, data)
     elif kind == 51:
         if fits(cur, 8):

@@ -7,6 +7,7 @@ from typing import Any
 from capture.layers import (
     DONE,
     END,
+    ERROR,
     ETHERNET,
     IN_ERROR,
     IPV4,
@@ -79,6 +80,6 @@ def next_sample(data: Any, cur: Any) -> None:
             cur[POSITION] = at + 24
             cur[END] = min(end, at + 24 + u32(data, at + 20))
             cur[WIRE_END] = max(cur[END], at + 24 + u32(data, at + 12))
-            cur[IN_ERROR] = 1
+            cur[IN_ERROR] |= ERROR
             return
     cur[RESUME] = 0

@@ -35,7 +35,7 @@ def ppp(out: Table, data: Any, cur: Any) -> None:
     if not fits(cur, 2):
         return
     at = cur[POSITION]
-    if data[at] == 0xFF and data[at + 1] == UNNUMBERED:
+    if data[at] == 0xFF:
         at += 2
         cur[POSITION] = at
         if not fits(cur, 2):
@@ -57,23 +57,27 @@ def ppp(out: Table, data: Any, cur: Any) -> None:
 
 @kernel_lean
 def cisco_hdlc(data: Any, cur: Any) -> None:
-    """Cisco HDLC: address, control, ether type."""
+    """Cisco HDLC: address, control, ether type of IP or MPLS; tshark knows no ARP in it."""
     if fits(cur, 4):
-        go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 2), 4)
+        kind = u16(data, cur[POSITION] + 2)
+        go(cur, ETHER_TYPE if kind in (0x800, 0x86DD, 0x8847, 0x8848) else DONE, kind, 4)
 
 
 @kernel_lean
 def frame_relay(data: Any, cur: Any) -> None:
     """Frame relay: an address of two to four bytes, then an NLPID after a control byte (RFC 2427), or an ether type."""
     size = 2
+    if fits(cur, 1) and data[cur[POSITION]] & 1:
+        size = 5
     while size <= 4 and fits(cur, size) and not data[cur[POSITION] + size - 1] & 1:
         size += 1
     if size > 4 or not fits(cur, size + 2):
         cur[NEXT] = DONE
         return
     at = cur[POSITION] + size
-    if data[at] != UNNUMBERED:
-        go(cur, ETHER_TYPE, u16(data, at), size + 2)
+    if data[at] & UNNUMBERED != UNNUMBERED:
+        kind = u16(data, at)
+        go(cur, ETHER_TYPE if kind in (0x800, 0x86DD) else DONE, kind, size + 2)
         return
     if data[at + 1] == 0xCC:
         go(cur, IPV4, 0, size + 2)
@@ -119,7 +123,7 @@ def nflog(data: Any, cur: Any) -> None:
     start, end = cur[POSITION], cur[END]
     family = data[start]
     for little in range(1, -1, -1):
-        at = start + 4
+        at, payload, length = start + 4, 0, 0
         while at + 4 <= end:
             size, kind = u16(data, at), u16(data, at + 2)
             if little:
@@ -127,11 +131,10 @@ def nflog(data: Any, cur: Any) -> None:
             if size < 4 or at + size > end:
                 break
             if kind & 0x7FFF == NFLOG_PAYLOAD:
-                cur[POSITION] = at + 4
-                clip(cur, size - 4)
-                if family == 2:
-                    cur[NEXT] = IPV4
-                elif family == 10:
-                    cur[NEXT] = IPV6
-                return
+                payload, length = at + 4, size - 4
             at += (size + 3) & ~3
+        if payload and at >= end:
+            cur[POSITION] = payload
+            clip(cur, length)
+            cur[NEXT] = IPV4 if family == 2 else IPV6 if family == 10 else DONE
+            return

@@ -13,6 +13,7 @@ from capture.layers import (
     ETHERNET,
     IP_ANY,
     IP_PROTOCOL,
+    IPV4,
     IPV6,
     MPLS,
     NEXT,
@@ -26,6 +27,7 @@ from capture.layers import (
     u16,
 )
 from capture.sampled import SFLOW_PORT, sflow
+from capture.serial_links import frame_relay
 from offramp_kernels import kernel_lean
 
 VXLAN_PORT, VXLAN_GPE_PORT, GENEVE_PORT, TEREDO_PORT, MPLS_PORT = 4789, 4790, 6081, 3544, 6635
@@ -34,7 +36,7 @@ GTP_CONTROL_PORT, GTP_PORT, GTP_PRIME_PORT, GRE_PORT, AYIYA_PORT = 2123, 2152, 3
 
 @kernel_lean
 def gre(out: Table, data: Any, cur: Any) -> None:
-    """GRE: on to the ether type that it carries, or to the wireless frame of an Aruba access point."""
+    """GRE: on to what tshark knows in it: ether types, PPP, mirrored or wireless frames, WCCP, frame relay."""
     if not fits(cur, 4):
         return
     flags, kind = u16(data, cur[POSITION]), u16(data, cur[POSITION] + 2)
@@ -47,22 +49,40 @@ def gre(out: Table, data: Any, cur: Any) -> None:
         size += 4
     if flags & 7 == 1 and flags & 0x80:
         size += 4
-    if kind == 0x88BE and flags & 0x1000:
-        size += 8
+    if flags & 0x4000:
+        size = routes(data, cur, size)
     if not fits(cur, size + 1):
         return
     if kind == 0x880B:
         go(cur, PPP, 0, size)
-    elif kind == 0x88BE:
+    elif kind == 0x88BE and not flags & 0x1000:
         go(cur, ETHERNET, 0, size)
-    elif kind == 0x22EB:
+    elif kind == 0x88BE and data[cur[POSITION] + size] >> 4 == 1:
+        go(cur, ETHERNET, 0, size + 8)
+    elif kind == 0x22EB and data[cur[POSITION] + size] >> 4 == 2:
         erspan(data, cur, size)
     elif 0x8200 <= kind <= 0x8370 and kind & 15 == 0:
         go(cur, WLAN, 0, size)
-    elif kind == 0 or flags & 0x4000:
-        stop(out, cur, NOTE_PROTOCOL)
-    else:
+    elif kind == 0x883E:
+        go(cur, IPV4, 0, size if data[cur[POSITION] + size] >> 4 == 4 else size + 4)
+    elif kind == 0x6559:
+        cur[POSITION] += size
+        frame_relay(data, cur)
+    elif kind in (0x800, 0x86DD, 0x806, 0x6558, 0x8847, 0x8848, 0x894F):
         go(cur, ETHER_TYPE, kind, size)
+    else:
+        stop(out, cur, NOTE_PROTOCOL)
+
+
+@kernel_lean
+def routes(data: Any, cur: Any, size: int) -> Any:
+    """Return where GRE's source routes (RFC 1701) that begin at `size` end: behind one of no family and no length."""
+    while fits(cur, size + 4):
+        family, length = u16(data, cur[POSITION] + size), int(data[cur[POSITION] + size + 3])
+        size += 4 + length
+        if family == 0 and length == 0:
+            break
+    return size
 
 
 @kernel_lean

@@ -59,7 +59,7 @@ def radiotap(data: Any, cur: Any) -> None:
 
 @kernel_lean
 def wireless(out: Table, data: Any, cur: Any) -> None:
-    """IEEE 802.11: a data frame that is neither encrypted nor a fragment goes on with LLC (802.11 9.3.2)."""
+    """IEEE 802.11: a data frame that is neither encrypted nor followed by fragments goes on with LLC (802.11 9.3.2)."""
     if not fits(cur, 24):
         return
     at = cur[POSITION]
@@ -67,7 +67,7 @@ def wireless(out: Table, data: Any, cur: Any) -> None:
     if kind != DATA or subtype & NO_DATA:
         cur[NEXT] = DONE
         return
-    if flags & (MORE_FRAGMENTS | PROTECTED) or data[at + 22] & 15:
+    if flags & (MORE_FRAGMENTS | PROTECTED):
         stop(out, cur, NOTE_WIRELESS)
         return
     size = 30 if flags & TO_FROM == TO_FROM else 24
@@ -81,6 +81,8 @@ def wireless(out: Table, data: Any, cur: Any) -> None:
         size = (size + 3) & ~3
     if not fits(cur, size):
         return
+    if cur[END] - at >= size + 2 and not aggregate and data[at + size] == 0 and data[at + size + 1] == 0:
+        size += 2  # two bytes before LLC, which some bridges put there and tshark passes over
     cur[POSITION] = at + size
     cur[NEXT] = LLC
     if aggregate:

@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from datetime import datetime
 
-SNMP = "tshark's SNMP opens conversations of its own, so UDP stream numbers and deltas after it are others"
-FRAGMENTS = "IP fragments put together by tshark in the datagram's last frame, not by the fast path"
-AFTER_FRAGMENTS = "conversation numbers and times after a datagram of fragments that tshark alone puts together"
-MALFORMED = "tshark stops at a header it calls malformed; the fast path reads on where lengths allow it"
-
-NUMBERED = ("udp.stream", "udp.time_delta", "tcp.stream", "tcp.seq", "tcp.ack")
+RPC = "tshark's ONC RPC finds one conversation for all calls of a port, so later UDP stream numbers and deltas differ"
+RTP = (
+    "tshark follows SIP, SDP and H.245 to RTP conversations announced in them, so UDP stream numbers and deltas differ"
+)
+SOCKS = "tshark's SOCKS dissects the payload as TCP's once more, and opens conversations of its own"
+FINGER = "tshark puts finger's answer together at its FIN, and shows the last segment's bytes as tcp.segment_data alone"
+CIRCUIT = "tshark tells conversations over frame relay apart by circuit (DLCI), not by addresses and ports"
+FRACTION = "the file's fraction of a second is a whole one or more; tshark prints its digits, the fast path the time"
+DAMAGED = "the file is damaged; tshark takes it for another dialect of pcap, whose record header is longer"
 
 
 @dataclass
 class Explainer:
-    """Explains the differences of one capture, row by row; some reasons hold from their first packet on."""
+    """Explains the differences of one capture, row by row; some reasons hold from their first packet on.
 
+    damaged_rows: how many rows a damaged file gave, 0 for a whole one.
+    """
+
+    damaged_rows: int = 0
     seen: set[str] = field(default_factory=set)
+    rows: int = 0
 
-    def row(self, protocols: str, reassembled: bool) -> None:
+    def row(self, protocols: str) -> None:
         """Take note of a row before its cells are compared."""
-        if ":snmp" in protocols:
-            self.seen.add("snmp")
-        if reassembled:
-            self.seen.add("fragments")
+        self.rows += 1
+        self.seen.update(name for name in ("rpc", "rtp", "rtcp", "socks") if f":{name}" in protocols)
 
-    def explain(self, column: str, theirs: str, ours: str, protocols: str, reassembled: bool) -> str:
+    def explain(self, column: str, theirs: str, ours: str, protocols: str) -> str:
         """Return why a value of the fast path differs from tshark's, or nothing where that is not known."""
-        if reassembled and theirs.startswith(ours):
-            return FRAGMENTS
-        if "fragments" in self.seen and column in NUMBERED:
-            return AFTER_FRAGMENTS
-        if "snmp" in self.seen and column in ("udp.stream", "udp.time_delta"):
-            return SNMP
-        if ":malformed" in protocols and not theirs:
-            return MALFORMED
+        if column in ("udp.stream", "udp.time_delta"):
+            if "rpc" in self.seen:
+                return RPC
+            if "rtp" in self.seen or "rtcp" in self.seen:
+                return RTP
+        if column in ("udp.stream", "udp.time_delta", "tcp.stream") and protocols.startswith("fr:"):
+            return CIRCUIT
+        if column == "tcp.payload" and ":socks" in protocols and theirs == f"{ours},{ours}":
+            return SOCKS
+        if column == "tcp.stream" and "socks" in self.seen:
+            return SOCKS
+        if column == "tcp.payload" and protocols.endswith(":tcp:finger") and not theirs:
+            return FINGER
+        if column == "frame.time" and _same_time(theirs, ours):
+            return FRACTION
+        if self.damaged_rows == self.rows and protocols == "eth:ethertype:data" and not theirs:
+            return DAMAGED
         return ""
+
+
+def _same_time(theirs: str, ours: str) -> bool:
+    """Tell whether tshark's time has ten or more digits of nanoseconds and, carried over, is the fast path's."""
+    parts = [re.fullmatch(r"(.*:\d\d)\.(\d+) UTC", text) for text in (theirs, ours)]
+    if not (parts[0] and parts[1]) or len(parts[0][2]) < 10:
+        return False
+    first, second = (datetime.strptime(" ".join(part[1].split()), "%b %d, %Y %H:%M:%S") for part in parts if part)
+    return (second - first).total_seconds() * 10**9 + int(parts[1][2]) == int(parts[0][2])
