@@ -6,11 +6,9 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
-RPC = "tshark's ONC RPC finds one conversation for all calls of a port, so later UDP stream numbers and deltas differ"
-RTP = (
-    "tshark follows SIP, SDP and H.245 to RTP conversations announced in them, so UDP stream numbers and deltas differ"
-)
-SOCKS = "tshark's SOCKS dissects the payload as TCP's once more, and opens conversations of its own"
+RPC = "tshark has one conversation for all clients of a UDP port that a portmapper's answer named"
+RTP = "tshark has conversations of their own for RTP and RTCP that SDP, RTSP or H.245 announced"
+SOCKS = "tshark's SOCKS dissects the payload as TCP's once more, and opens a conversation for each connection"
 FINGER = "tshark puts finger's answer together at its FIN, and shows the last segment's bytes as tcp.segment_data alone"
 CIRCUIT = "tshark tells conversations over frame relay apart by circuit (DLCI), not by addresses and ports"
 FRACTION = "the file's fraction of a second is a whole one or more; tshark prints its digits, the fast path the time"
@@ -21,30 +19,33 @@ DAMAGED = "the file is damaged; tshark takes it for another dialect of pcap, who
 class Explainer:
     """Explains the differences of one capture, row by row; some reasons hold from their first packet on.
 
-    damaged_rows: how many rows a damaged file gave, 0 for a whole one.
+    damaged_rows: how many rows a damaged file gave, 0 for a whole one; seen: protocols that announce conversations;
+    socks: rows of SOCKS; rows: those seen so far.
     """
 
     damaged_rows: int = 0
     seen: set[str] = field(default_factory=set)
+    socks: int = 0
     rows: int = 0
 
     def row(self, protocols: str) -> None:
         """Take note of a row before its cells are compared."""
         self.rows += 1
-        self.seen.update(name for name in ("rpc", "rtp", "rtcp", "socks") if f":{name}" in protocols)
+        self.seen.update(name for name in ("portmap", "sdp", "rtsp", "h245") if f":{name}" in protocols)
+        self.socks += ":socks" in protocols
 
     def explain(self, column: str, theirs: str, ours: str, protocols: str) -> str:
         """Return why a value of the fast path differs from tshark's, or nothing where that is not known."""
         if column in ("udp.stream", "udp.time_delta"):
-            if "rpc" in self.seen:
+            if "portmap" in self.seen:
                 return RPC
-            if "rtp" in self.seen or "rtcp" in self.seen:
+            if self.seen:
                 return RTP
         if column in ("udp.stream", "udp.time_delta", "tcp.stream") and protocols.startswith("fr:"):
             return CIRCUIT
         if column == "tcp.payload" and ":socks" in protocols and theirs == f"{ours},{ours}":
             return SOCKS
-        if column == "tcp.stream" and "socks" in self.seen:
+        if column == "tcp.stream" and self.socks and 0 < _number(theirs) - _number(ours) <= self.socks:
             return SOCKS
         if column == "tcp.payload" and protocols.endswith(":tcp:finger") and not theirs:
             return FINGER
@@ -53,6 +54,11 @@ class Explainer:
         if self.damaged_rows == self.rows and protocols == "eth:ethertype:data" and not theirs:
             return DAMAGED
         return ""
+
+
+def _number(cell: str) -> int:
+    """Return a stream number, 0 where there is none or several."""
+    return int(cell) if cell.isdigit() else 0
 
 
 def _same_time(theirs: str, ours: str) -> bool:
