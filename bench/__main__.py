@@ -34,6 +34,10 @@ def measure(capture: Path, with_peers: bool) -> Iterator[Result]:
             yield tshark
         yield peers.dpkt(capture)
         yield peers.scapy(capture)
+        yield peers.scapy_path(capture)
+        reference = peers.reference_path(capture)
+        if reference is not None:
+            yield reference
 
 
 def arguments() -> argparse.Namespace:

@@ -51,7 +51,7 @@ from capture.serial_links import ppp
 from capture.transport import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
 from capture.tunnels import gre, udp_tunnel
 from capture.wireless import next_subframe, wireless
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp_kernels import kernel_entry, kernel_inline
 
 FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_epoch"], INDEX["frame.len"]
 
@@ -128,7 +128,7 @@ def dissect_rows(
     return count, FULL
 
 
-@kernel_lean
+@kernel_inline
 def one_layer(
     out: Table,
     flows: FlowTable,
@@ -184,7 +184,7 @@ def one_layer(
         next_sample(data, cur)
 
 
-@kernel_lean
+@kernel_inline
 def tcp_payload(out: Table, apps: Applications, row: int, cur: Any, found: Any) -> None:
     """Put a segment's payload, but not where the FIN that ends a message brings its last bytes (tshark's way)."""
     if cur[END] <= cur[POSITION]:
@@ -194,7 +194,7 @@ def tcp_payload(out: Table, apps: Applications, row: int, cur: Any, found: Any) 
     put(out, row, TCP_PAYLOAD, span(cur[POSITION], cur[END] - cur[POSITION]))
 
 
-@kernel_lean
+@kernel_inline
 def ip_protocol(
     out: Table,
     flows: FlowTable,
@@ -215,7 +215,7 @@ def ip_protocol(
             tcp_payload(out, apps, row, cur, found)
             application_tcp(
                 out, apps, row, data, cur[POSITION], cur[END], found[7], found[3], found[4], found[0], found[1],
-                found[5], found[8], found[6], number, time_ns, cur[IN_ERROR] != 0,
+                found[5], found[8], found[6], found[9], number, time_ns, cur[IN_ERROR] != 0,
             )  # fmt: skip
     elif kind == 17 or kind == UDP_LITE:
         if udp(out, flows, row, data, cur, time_ns, found):

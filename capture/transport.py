@@ -86,7 +86,7 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     As in tshark, whose SNMP opens a conversation of its own at the first datagram to its port, what follows that
     datagram is another conversation.
 
-    found: int64 [9], set to slot, direction, new, source port, target port.
+    found: int64 [10], set to slot, direction, new, source port, target port.
     """
     at = cur[POSITION]
     cur[NEXT] = DONE
@@ -147,8 +147,8 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     The payload, if any, then stands at the cursor.
     As in tshark, a header cut after 16 bytes still counts, and one quoted by an ICMP error, or longer than its segment,
     shows its numbers raw.
-    found: int64 [9], set to slot, direction, new, source port, target port, raw sequence number, flags, payload bytes
-    on the wire, raw acknowledgement number.
+    found: int64 [10], set to slot, direction, new, source port, target port, raw sequence number, flags, payload bytes
+    on the wire, raw acknowledgement number, window.
     """
     at = cur[POSITION]
     there = cur[END] - at
@@ -200,6 +200,7 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     cur[POSITION] = min(at + header, cur[END])
     found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
     found[5], found[6], found[7], found[8] = sequence, flags, size, acknowledged
+    found[9] = u16(data, at + 14)
     if flags & RST:
         cur[POSITION] = cur[END]
     return True

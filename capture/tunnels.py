@@ -32,6 +32,7 @@ from offramp_kernels import kernel_lean
 
 VXLAN_PORT, VXLAN_GPE_PORT, GENEVE_PORT, TEREDO_PORT, MPLS_PORT = 4789, 4790, 6081, 3544, 6635
 GTP_CONTROL_PORT, GTP_PORT, GTP_PRIME_PORT, GRE_PORT, AYIYA_PORT = 2123, 2152, 3386, 4754, 5072
+DNS_PORT = 53
 
 
 @kernel_lean
@@ -98,6 +99,8 @@ def udp_tunnel(out: Table, data: Any, cur: Any, source_port: int, target_port: i
     """Follow a tunnel over UDP, the cursor at the payload; False where the ports name none."""
     low, high = min(source_port, target_port), max(source_port, target_port)
     for port in (low, high):
+        if port == DNS_PORT:
+            return False
         if port == VXLAN_PORT:
             if fits(cur, 9):
                 go(cur, ETHERNET, 0, 8)

@@ -129,3 +129,12 @@ def test_the_shipped_model_gives_the_same_bytes_whatever_the_cut(busy_batch):
     whole = commands_of(build(model, artifact.normaliser), busy_batch, [])
     assert whole
     assert commands_of(build(model, artifact.normaliser), busy_batch, cuts) == whole
+
+
+def test_windows_may_run_ahead_of_the_model(busy_batch, normaliser_state, predictor):
+    whole = commands_of(build(predictor, normaliser_state), busy_batch, [])
+    ahead = build(predictor, normaliser_state)
+    parts = [busy_batch.slice(start, 700) for start in range(0, busy_batch.num_rows, 700)]
+    waiting = [ahead.windows.update(part) for part in parts]
+    commands = [command for windowed in waiting for command in ahead.decide(windowed)] + ahead.close()
+    assert [command.to_json() for command in commands] == whole
