@@ -47,7 +47,7 @@ test: setup system lint ## everything that must hold: lint, types, tests
 demo: setup ## replay the sample capture: link state, decisions, ledger
 	@$(BIN)/offramp replay samples/demo.pcap.zst --site samples/site.toml
 
-bench: setup ## speeds of every stage beside tshark, dpkt and scapy on the same capture
+bench: setup ## speeds of every stage beside tshark, dpkt, scapy and NFStream on the same capture
 	@$(BIN)/python -m bench
 
 FUZZ_SECONDS ?= 600

@@ -16,10 +16,10 @@ TSHARK_PACKETS, DPKT_PACKETS, SCAPY_PACKETS = 50_000, 50_000, 3_000
 REFERENCE_PACKETS = 1_000
 
 
-def tshark(capture: Path) -> Result | None:
-    """Measure `tshark -T fields` with the 61 columns, or return None where it is not installed."""
+def tshark(capture: Path) -> Result | str:
+    """Measure `tshark -T fields` with the 61 columns, or say that it is not installed."""
     if shutil.which("tshark") is None:
-        return None
+        return "tshark is not installed"
     file = cut(capture, TSHARK_PACKETS)
     fields = [word for column in EDGE_COLUMNS for word in ("-e", column.name)]
 
@@ -67,9 +67,11 @@ def scapy_path(capture: Path) -> Result:
     return _dissector(capture, "scapy", SCAPY_PACKETS)
 
 
-def reference_path(capture: Path) -> Result | None:
-    """Measure `--dissector reference`: pyshark to Arrow batches; None where tshark is not installed."""
-    return _dissector(capture, "reference", REFERENCE_PACKETS) if shutil.which("tshark") else None
+def reference_path(capture: Path) -> Result | str:
+    """Measure `--dissector reference`: pyshark to Arrow batches; say so where tshark is not installed."""
+    if shutil.which("tshark") is None:
+        return "the reference path: tshark is not installed"
+    return _dissector(capture, "reference", REFERENCE_PACKETS)
 
 
 def _dissector(capture: Path, name: str, packets: int) -> Result:

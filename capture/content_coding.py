@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capture.emit import ABSENT, Table, text_span
+from capture.emit import ABSENT, Table
 from capture.http_body import CODING_SHIFT, FILE_DATA
 from capture.http_head import BROTLI
 
@@ -19,6 +19,7 @@ NOTE_BODY_CUT = 34
 
 _CODING_MASK = 3 << CODING_SHIFT
 _SIZE_MASK = (1 << 24) - 1
+_IN_TEXT = 1 << 62  # as emit.text_span marks a cell; kernels have no way in from here
 _SMALLEST_STEP, _LARGEST_STEP = 32_768, 10 << 20
 _NEEDS_DICTIONARY = "Error 2 "
 _GZIP = b"\x1f\x8b"
@@ -57,8 +58,8 @@ def decode_bodies(out: Table, rows: int, data: NDArray[np.uint8]) -> int:
 def _decoded(out: Table, value: int, data: NDArray[np.uint8]) -> tuple[int, bool]:
     """Return the cell of a coded body's content, written to the table's text, and whether it was cut."""
     size = value & _SIZE_MASK
-    offset = (value & ~_CODING_MASK & ~(1 << 62)) >> 24
-    source = out.text if value >> 62 & 1 else data
+    offset = (value & ~_CODING_MASK & ~_IN_TEXT) >> 24
+    source = out.text if value & _IN_TEXT else data
     body = source[offset : offset + size].tobytes()
     room = min(MAX_BODY, len(out.text) - int(out.cursor[1]))
     coding = value >> CODING_SHIFT & 3
@@ -69,7 +70,7 @@ def _decoded(out: Table, value: int, data: NDArray[np.uint8]) -> tuple[int, bool
     kept = content[:room]
     out.text[start : start + len(kept)] = np.frombuffer(kept, np.uint8)
     out.cursor[1] = start + len(kept)
-    return int(text_span(start, len(kept))), len(content) > room
+    return _IN_TEXT | start << 24 | len(kept), len(content) > room
 
 
 def inflate(body: bytes, limit: int) -> bytes | None:
@@ -108,6 +109,8 @@ def _inflate_once(body: bytes, window_bits: int, limit: int) -> tuple[bytes | No
     except zlib.error as error:
         if not passes:
             return None, not str(error).startswith(_NEEDS_DICTIONARY)
+    if not content and not inflater.eof:
+        return None, False
     return bytes(content[:limit]), False
 
 

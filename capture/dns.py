@@ -25,6 +25,7 @@ TOO_LONG = b"<Name too long>"
 LOOPS = b"<Name contains a pointer that loops>"
 UNKNOWN_LABEL = b"<Unknown extended label>"
 HEADER = 12
+RECORD = 10  # type, class, time to live and length, behind a record's name
 RESPONSE, OPCODE = 0x8000, 0x7800
 MOST_ANSWERS, MOST_RECORDS = 100, 10  # of a message on other ports than DNS's own
 MAX_NAME = 253  # characters, as tshark bounds a name
@@ -123,14 +124,9 @@ def dns_message(
     first = 0
     again = False
     if not in_error:
-        first, again = transaction(apps, slot, u16(buf, pos), flags & 0x8000 != 0, number, time_ns)
+        first, again = transaction(apps, slot, u16(buf, pos), flags & RESPONSE != 0, number, time_ns)
     if end - pos < HEADER:
         return
-    if again:
-        put(out, row, RETRANSMISSION, 1)
-        if flags & 0x8000 == 0:
-            put(out, row, RETRANSMIT_REQUEST, 1)
-            put(out, row, RETRANSMIT_REQUEST_IN, first)
     at = pos + HEADER
     for _ in range(u16(buf, pos + 4)):
         following, size, length = spell_name(out, buf, pos, at, end)
@@ -143,6 +139,24 @@ def dns_message(
         if mdns:
             put(out, row, QU, int(buf[following + 2]) >> 7)
         at = following + 4
+    if again and records_fit(out, buf, pos, at, end):
+        put(out, row, RETRANSMISSION, 1)
+        if flags & RESPONSE == 0:
+            put(out, row, RETRANSMIT_REQUEST, 1)
+            put(out, row, RETRANSMIT_REQUEST_IN, first)
+
+
+@kernel_lean
+def records_fit(out: Table, buf: Any, pos: int, at: int, end: int) -> bool:
+    """Tell whether the records behind the questions, from `at` on, are within the message: else it is malformed."""
+    for _ in range(u16(buf, pos + 6) + u16(buf, pos + 8) + u16(buf, pos + 10)):
+        following, _, _ = spell_name(out, buf, pos, at, end)
+        if following < 0 or following + RECORD > end:
+            return False
+        at = following + RECORD + u16(buf, following + RECORD - 2)
+        if at > end:
+            return False
+    return True
 
 
 @kernel_lean

@@ -58,10 +58,10 @@ def join_chunks(out: Table, buf: Any, pos: int, end: int) -> Any:
 
 @kernel_lean
 def trailer_end(buf: Any, pos: int, end: int) -> Any:
-    """Return where the trailer of a chunked body ends, its blank line included, or TOO_SHORT."""
+    """Return where the trailer of a chunked body ends, its blank line included, or TOO_SHORT without room for one."""
+    if end - pos < 2:
+        return TOO_SHORT
     while True:
-        if pos >= end:
-            return TOO_SHORT
         stop, following = find_line(buf, pos, end, True)
         if stop < 0:
             return pos

@@ -9,7 +9,7 @@ from typing import Any
 
 from capture.application_state import HAVE, RESUME, Applications
 from capture.http_head import begins, begins_exactly, find_line, skip_space
-from capture.reassembly import BYTES, CHUNK_LINES, COMPLETE, SEGMENT, UNTIL_FIN, peek
+from capture.reassembly import ABORT, BYTES, CHUNK_LINES, COMPLETE, SEGMENT, UNTIL_FIN, peek
 from offramp_kernels import kernel_lean
 
 W_LENGTH = b"content-length:"
@@ -80,7 +80,8 @@ def digit(byte: int) -> Any:
 def next_chunk(buf: Any, pos: int, end: int, left: int) -> Any:
     """Look at the chunk line at `pos`, `left` bytes being at hand; return whether more is needed, and bytes to skip.
 
-    0 bytes to skip: no chunk follows; -1: a line does not end within the bytes.
+    0 bytes to skip: no chunk follows; -1: a line does not end within the bytes; -2: the last line ends with half a
+    line end, which tshark takes for malformed.
     """
     if left < 1:
         return True, 0
@@ -92,7 +93,9 @@ def next_chunk(buf: Any, pos: int, end: int, left: int) -> Any:
         return False, 0
     if size == 0:
         stop, _ = find_line(buf, following, end, True)
-        return stop < 0, -1 if stop < 0 else 0
+        if stop >= 0:
+            return False, 0
+        return True, -2 if end > following and buf[end - 1] == 13 else -1
     if left <= size:
         return True, 0
     return False, following - pos + size + 2
@@ -107,7 +110,7 @@ def chunks_wait(apps: Applications, which: int) -> bool:
         size = peek(apps, which, side[which, RESUME])
         more, skip = next_chunk(apps.line, 0, size, left)
         if more:
-            return bool(skip == 0 or size == left)
+            return bool(skip == 0 or (skip == -1 and size == left))
         if skip == 0:
             return False
         side[which, RESUME] += skip
@@ -163,7 +166,7 @@ def chunks_need(buf: Any, start: int, pos: int, end: int) -> Any:
     while True:
         more, skip = next_chunk(buf, pos, end, end - pos)
         if more:
-            return CHUNK_LINES, pos - start
+            return ABORT if skip == -2 else CHUNK_LINES, pos - start
         if skip == 0:
             return COMPLETE, 0
         pos += skip

@@ -66,7 +66,7 @@ def mqtt_message(
         if at < stop and apps.kind[slot, MQTT_VERSION] != V31:
             put(out, row, CONNACK_FLAGS, int(buf[at]))
     elif kind == PUBLISH:
-        publish(out, apps, row, buf, in_block, at, stop, end, (int(buf[pos]) >> 1) & 3, slot)
+        publish(out, apps, row, buf, in_block, at, at + length, end, (int(buf[pos]) >> 1) & 3, slot)
     elif kind in (SUBSCRIBE, UNSUBSCRIBE):
         topics(out, row, buf, in_block, at, stop, kind, apps.kind[slot, MQTT_VERSION])
 
@@ -139,7 +139,7 @@ def publish(
             put_alias(out, apps, row, slot, alias)
         elif alias != 0:
             keep_alias(apps, buf, topic, size, slot, alias)
-    if at <= stop:
+    if at <= stop <= end:
         put_bytes(out, row, MESSAGE, buf, in_block, at, stop - at)
 
 

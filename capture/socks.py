@@ -35,7 +35,7 @@ def socks_open(apps: Applications, slot: int, buf: Any, pos: int, end: int, from
         elif first == FOUR and end - pos >= 9 and buf[pos + 1] == CONNECT:
             kind[slot, SOCKS_STATE] = ASKED
             kind[slot, SOCKS_PORT] = u16(buf, pos + 2)
-    elif state == GREETED and from_client and first == FIVE and end - pos >= 10 and buf[pos + 1] == CONNECT:
+    elif state == GREETED and from_client and first == FIVE and end - pos >= 7 and buf[pos + 1] == CONNECT:
         at = pos + 4
         if buf[pos + 3] == ADDRESS_4:
             at += 4

@@ -12,7 +12,11 @@ SOCKS = "tshark's SOCKS dissects the payload as TCP's once more, and opens a con
 FINGER = "tshark puts finger's answer together at its FIN, and shows the last segment's bytes as tcp.segment_data alone"
 CIRCUIT = "tshark tells conversations over frame relay apart by circuit (DLCI), not by addresses and ports"
 FRACTION = "the file's fraction of a second is a whole one or more; tshark prints its digits, the fast path the time"
+HTTP2_DNS = "DNS inside HTTP/2: that protocol is not dissected, nor what it carries"
+CARRIED = "carried by SCTP, which the fast path does not follow"
 DAMAGED = "the file is damaged; tshark takes it for another dialect of pcap, whose record header is longer"
+
+APPLICATION_PREFIXES = ("http.", "dns.", "mqtt.", "mbtcp.")
 
 
 @dataclass
@@ -36,6 +40,10 @@ class Explainer:
 
     def explain(self, column: str, theirs: str, ours: str, protocols: str) -> str:
         """Return why a value of the fast path differs from tshark's, or nothing where that is not known."""
+        if self.damaged_rows == self.rows and protocols == "eth:ethertype:data" and not theirs:
+            return DAMAGED
+        if column.startswith(APPLICATION_PREFIXES):
+            return self.explain_application(column, ours, protocols)
         if column in ("udp.stream", "udp.time_delta"):
             if "portmap" in self.seen:
                 return RPC
@@ -51,9 +59,15 @@ class Explainer:
             return FINGER
         if column == "frame.time" and _same_time(theirs, ours):
             return FRACTION
-        if self.damaged_rows == self.rows and protocols == "eth:ethertype:data" and not theirs:
-            return DAMAGED
         return ""
+
+    def explain_application(self, column: str, ours: str, protocols: str) -> str:
+        """Return why a value of an application column differs, or nothing where that is not known."""
+        if ours:
+            return ""
+        if column.startswith("dns.") and ":http2:" in protocols:
+            return HTTP2_DNS
+        return CARRIED if ":sctp:" in protocols else ""
 
 
 def _number(cell: str) -> int:
