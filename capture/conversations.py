@@ -41,7 +41,6 @@ class Direction:
     """One direction of a TCP conversation; all numbers are raw."""
 
     base: int | None = None
-    finished: bool = False
     pending: int | None = None
     pending_ns: int = 0
     sent: int | None = None
@@ -87,7 +86,7 @@ class Conversations:
         """Return a segment's numbers and the round trip that it ends, ns; a quoted segment keeps its numbers raw."""
         talk, new = self._find(6, source, target, time_ns)
         here, there = talk.pair(source, target)
-        if not new and _reused(here, there, segment):
+        if not new and _reused(here, segment):
             talk = self._start(6, (6, frozenset((source, target))), time_ns)
             here, there = talk.pair(source, target)
         talk.last_ns = time_ns
@@ -120,21 +119,20 @@ class Conversations:
         return begun
 
 
-def _reused(here: Direction, there: Direction, segment: Segment) -> bool:
-    """Tell whether a SYN begins another connection on the same ports (as tshark decides it)."""
-    if segment.flags & (SYN | ACK) != SYN or here.base is None:
-        return False
-    return segment.sequence != here.base or here.finished or there.finished
+def _reused(here: Direction, segment: Segment) -> bool:
+    """Tell whether a SYN begins another connection on the same ports: as tshark decides it, by its number alone."""
+    return segment.flags & (SYN | ACK) == SYN and here.base is not None and segment.sequence != here.base
 
 
 def _learn_base(here: Direction, there: Direction, segment: Segment) -> None:
-    """Learn what the relative numbers count from; a connection met midway starts at 1."""
-    if here.base is None:
+    """Learn what the relative numbers count from; a connection met midway starts at 1.
+
+    As in tshark, every SYN with ACK sets its side's base anew.
+    """
+    if here.base is None or segment.flags & (SYN | ACK) == SYN | ACK:
         here.base = segment.sequence if segment.flags & SYN else (segment.sequence - 1) & WORD
     if segment.flags & ACK and there.base is None:
         there.base = (segment.acknowledged - 1) & WORD
-    if segment.flags & (FIN | RST):
-        here.finished = True
 
 
 def round_trip(here: Direction, there: Direction, segment: Segment, time_ns: int) -> int | None:

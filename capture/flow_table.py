@@ -24,7 +24,8 @@ RESERVE = 128  # new conversations that one packet can start: one a nested heade
 BASE_SET = 1
 PENDING = 2
 SENT = 4
-FINISHED = 8
+RENEW = 8  # the next packet begins another conversation (UDP, direction 0)
+RENEWED = 16
 
 
 class FlowTable(NamedTuple):

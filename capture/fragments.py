@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from capture.emit import Table
 from capture.layers import (
     END,
+    FRAGMENTED,
     IN_ERROR,
+    IP_PROTOCOL,
     NEXT,
     NOTE_FRAGMENT,
     NOTE_FRAGMENT_LOST,
@@ -43,16 +45,17 @@ SCRATCH_USED = 2
 class Fragments(NamedTuple):
     """Datagrams that wait for fragments.
 
-    key: int64 [SLOTS, 5] (addresses, identification with protocol and version); bytes: uint8 [SLOTS, LARGEST]; there:
-    uint8 [SLOTS, UNITS] which 8-byte units came; total: int64 [SLOTS] length, -1 unknown; units: int64 [SLOTS] how
-    many came; age: int64 [SLOTS], 0 where free; counters: int64 [4].
+    key: int64 [SLOTS, 5] (addresses, identification with protocol and version); bytes: uint8 [SLOTS, LARGEST]; owner:
+    uint16 [SLOTS, UNITS] where, in units of 8 bytes and plus one, the fragment begins that a unit is from, 0 none;
+    total: int64 [SLOTS] length, -1 unknown; whole: int64 [SLOTS] units there without a gap; age: int64 [SLOTS], 0 where
+    free; counters: int64 [4].
     """
 
     key: NDArray[np.int64]
     bytes: NDArray[np.uint8]
-    there: NDArray[np.uint8]
+    owner: NDArray[np.uint16]
     total: NDArray[np.int64]
-    units: NDArray[np.int64]
+    whole: NDArray[np.int64]
     age: NDArray[np.int64]
     counters: NDArray[np.int64]
 
@@ -62,7 +65,7 @@ def new_fragments() -> Fragments:
     return Fragments(
         np.zeros((SLOTS, 5), np.int64),
         np.empty((SLOTS, LARGEST), np.uint8),
-        np.zeros((SLOTS, UNITS), np.uint8),
+        np.zeros((SLOTS, UNITS), np.uint16),
         np.zeros(SLOTS, np.int64),
         np.zeros(SLOTS, np.int64),
         np.zeros(SLOTS, np.int64),
@@ -79,6 +82,24 @@ def scratch_room(fragments: Fragments, scratch: Any) -> bool:
 
 
 @kernel_lean
+def fragment(
+    out: Table, fragments: Fragments, data: Any, scratch: Any, cur: Any, name: int, offset: int, more: bool, end: int
+) -> None:
+    """Go on with a fragment at the cursor, which ends at `end`, as tshark does.
+
+    Captured whole it waits for the others, and the one that completes the datagram goes on with it; else the first
+    goes on with what there is of its transport.
+    """
+    if cur[END] == end and cur[POSITION] < end:
+        if add_fragment(out, fragments, data, scratch, cur, name, offset, more):
+            cur[NEXT] = IP_PROTOCOL
+    elif offset == 0:
+        cur[IN_ERROR] |= FRAGMENTED
+    else:
+        stop(out, cur, NOTE_FRAGMENT_LOST)
+
+
+@kernel_lean
 def add_fragment(
     out: Table, fragments: Fragments, data: Any, scratch: Any, cur: Any, name: int, offset: int, more: bool
 ) -> bool:
@@ -87,23 +108,19 @@ def add_fragment(
     name: identification, protocol and version in one number; offset: of the fragment in its datagram, bytes.
     """
     size = cur[END] - cur[POSITION]
-    whole = cur[WIRE_END] == cur[END]
     out.notes[NOTE_FRAGMENT] += 1
-    bad = offset + size > LARGEST or (more and size & 7 != 0) or size <= 0
-    if cur[IN_ERROR] or not whole or bad:
+    if offset + size > LARGEST:
         stop(out, cur, NOTE_FRAGMENT_LOST)
         return False
     slot = datagram(out, fragments, cur, name)
-    for byte in range(size):
-        fragments.bytes[slot, offset + byte] = data[cur[POSITION] + byte]
-    for unit in range(offset >> 3, (offset + size + 7) >> 3):
-        fragments.units[slot] += 1 - np.int64(fragments.there[slot, unit])
-        fragments.there[slot, unit] = 1
-    if not more:
+    place(fragments, slot, data, cur[POSITION], offset, size, more)
+    if not more and fragments.total[slot] < 0:
         fragments.total[slot] = offset + size
     cur[NEXT] = 0
     total = fragments.total[slot]
-    if total < 0 or not whole_datagram(fragments, slot, (total + 7) >> 3):
+    while fragments.whole[slot] << 3 < total and fragments.owner[slot, fragments.whole[slot]]:
+        fragments.whole[slot] += 1
+    if total < 0 or fragments.whole[slot] << 3 < total:
         return False
     start = fragments.counters[SCRATCH_USED]
     if start + total > scratch.shape[0]:
@@ -122,14 +139,17 @@ def add_fragment(
 
 
 @kernel_lean
-def whole_datagram(fragments: Fragments, slot: int, units: int) -> bool:
-    """Tell whether the first `units` units came; those of fragments beyond the datagram's end do not count."""
-    if fragments.units[slot] < units:
-        return False
-    for unit in range(units):  # noqa: SIM110 - kernels know no generators
-        if fragments.there[slot, unit] == 0:
-            return False
-    return True
+def place(fragments: Fragments, slot: int, data: Any, position: int, offset: int, size: int, more: bool) -> None:
+    """Copy a fragment into its datagram; where fragments overlap, the one that begins first counts, as in tshark."""
+    begins = np.uint16((offset >> 3) + 1)
+    for unit in range(offset >> 3, (offset + size + 7) >> 3):
+        last = offset + size - (unit << 3)
+        if fragments.owner[slot, unit] and fragments.owner[slot, unit] <= begins:
+            continue
+        if last >= 8 or not more:
+            fragments.owner[slot, unit] = begins
+        for byte in range(unit << 3, (unit << 3) + min(last, 8)):
+            fragments.bytes[slot, byte] = data[position + byte - offset]
 
 
 @kernel_lean
@@ -160,7 +180,7 @@ def datagram(out: Table, fragments: Fragments, cur: Any, name: int) -> Any:
     fragments.key[chosen, 3] = cur[TARGET_LOW]
     fragments.key[chosen, 4] = name
     fragments.total[chosen] = -1
-    fragments.units[chosen] = 0
+    fragments.whole[chosen] = 0
     for unit in range(UNITS):
-        fragments.there[chosen, unit] = 0
+        fragments.owner[chosen, unit] = 0
     return chosen

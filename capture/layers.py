@@ -24,6 +24,10 @@ IPV6 = 6
 PPP = 7
 MPLS = 8
 IP_ANY = 9
+NSH = 10
+WLAN = 11
+AMSDU = 12
+SFLOW = 13
 
 # fields of the cursor, int64 [CURSOR_SIZE]
 NEXT = 0
@@ -36,11 +40,20 @@ SOURCE_HIGH = 6
 SOURCE_LOW = 7
 TARGET_HIGH = 8
 TARGET_LOW = 9
-IN_ERROR = 10  # inside the quotation of an ICMP error
+IN_ERROR = 10  # bits: inside the quotation of an ICMP error, in the first fragment of a datagram not whole
 DEPTH = 11
 CUT = 12  # a header went beyond the captured bytes
-CURSOR_SIZE = 16
-MAX_DEPTH = 64
+ERROR, FRAGMENTED = 1, 2  # bits of IN_ERROR
+RESUME = 13  # what goes on when the packet at the cursor is done: AMSDU or SFLOW, 0 nothing
+RESUME_AT = 14
+RESUME_END = 15
+RESUME_WIRE_END = 16
+RESUME_STOP = 17  # end of the sample at hand
+RESUME_SAMPLES = 18  # how many samples, and how many records of the one at hand, are still to come
+RESUME_RECORDS = 19
+PADDED = 20  # the 802.11 header is padded to four bytes
+CURSOR_SIZE = 24
+MAX_DEPTH = 128
 
 # reasons in Table.notes; the application layers use the numbers from 32
 NOTE_CUT = 0
@@ -56,6 +69,7 @@ NOTE_PPP = 9
 NOTE_EVICTED = 10
 NOTE_REASSEMBLED = 11
 NOTE_FRAGMENT_LOST = 12
+NOTE_WIRELESS = 13
 NOTE_NAMES = {
     NOTE_CUT: "header_cut",
     NOTE_ETHER_TYPE: "ether_type_not_dissected",
@@ -70,6 +84,7 @@ NOTE_NAMES = {
     NOTE_EVICTED: "flow_evicted",
     NOTE_REASSEMBLED: "ip_reassembled",
     NOTE_FRAGMENT_LOST: "ip_fragment_lost",
+    NOTE_WIRELESS: "wireless_frame_encrypted_or_fragment",
 }
 
 

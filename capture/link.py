@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.emit import Table
+from capture.labels import FABRIC_PATH, fabric_path
 from capture.layers import (
     DONE,
     END,
@@ -18,11 +19,12 @@ from capture.layers import (
     NEXT,
     NOTE_ETHER_TYPE,
     NOTE_LLC,
-    NOTE_PPP,
+    NSH,
     POSITION,
     PPP,
     TYPE,
     WIRE_END,
+    WLAN,
     clip,
     fits,
     go,
@@ -30,12 +32,17 @@ from capture.layers import (
     u16,
     u32,
 )
+from capture.serial_links import cisco_hdlc, fddi, frame_relay, nflog
+from capture.wireless import radiotap
 from offramp_kernels import kernel_lean
 
-NULL, EN10MB, PPP_SERIAL, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP = 0, 1, 9, 50, 12, 14, 101, 108
-LINUX_SLL, RAW_IPV4, RAW_IPV6, LINUX_SLL2 = 113, 228, 229, 276
+NULL, EN10MB, PPP_SERIAL, FDDI, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP = 0, 1, 9, 10, 50, 12, 14, 101, 108
+CISCO_HDLC, IEEE802_11, FRAME_RELAY, LINUX_SLL, RADIOTAP, NFLOG = 104, 105, 107, 113, 127, 239
+RAW_IPV4, RAW_IPV6, LINUX_SLL2 = 228, 229, 276
+GRE_DEVICE, NETLINK = 778, 824  # hardware types of a cooked header
 LINK_TYPES = frozenset(
-    {NULL, EN10MB, PPP_SERIAL, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP, LINUX_SLL, RAW_IPV4, RAW_IPV6, LINUX_SLL2}
+    {NULL, EN10MB, PPP_SERIAL, FDDI, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP, CISCO_HDLC, IEEE802_11, FRAME_RELAY, LINUX_SLL}
+    | {RADIOTAP, NFLOG, RAW_IPV4, RAW_IPV6, LINUX_SLL2}
 )
 """The libpcap link types that the fast path understands."""
 
@@ -45,15 +52,10 @@ LINK_TYPE_NAMES = {
     6: "IEEE802_5 (token ring)",
     7: "ARCNET",
     8: "SLIP",
-    10: "FDDI",
     51: "PPP_ETHER",
     100: "ATM_RFC1483",
-    104: "C_HDLC",
-    105: "IEEE802_11",
-    107: "FRELAY",
     117: "PFLOG",
     119: "IEEE802_11_PRISM",
-    127: "IEEE802_11_RADIOTAP",
     147: "USER0",
     187: "BLUETOOTH_HCI_H4",
     189: "USB_LINUX",
@@ -62,7 +64,7 @@ LINK_TYPE_NAMES = {
     201: "BLUETOOTH_HCI_H4_WITH_PHDR",
     220: "USB_LINUX_MMAPPED",
     227: "CAN_SOCKETCAN",
-    239: "NFLOG",
+    230: "IEEE802_15_4_NOFCS",
     249: "USBPCAP",
     252: "WIRESHARK_UPPER_PDU",
     253: "NETLINK",
@@ -85,16 +87,45 @@ def start_link(data: Any, cur: Any, linktype: int) -> bool:
         null_link(data, cur)
     elif linktype == LINUX_SLL:
         if fits(cur, 16):
-            go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 14), 16)
+            cooked(cur, u16(data, cur[POSITION] + 2), u16(data, cur[POSITION] + 14), 16)
     elif linktype == LINUX_SLL2:
         if fits(cur, 20):
-            go(cur, ETHER_TYPE, u16(data, cur[POSITION]), 20)
+            cooked(cur, u16(data, cur[POSITION] + 8), u16(data, cur[POSITION]), 20)
     elif linktype in (PPP_SERIAL, PPP_HDLC):
         cur[NEXT] = PPP
+    else:
+        return start_rare_link(data, cur, linktype)
+    return True
+
+
+@kernel_lean
+def start_rare_link(data: Any, cur: Any, linktype: int) -> bool:
+    """Do as `start_link` for the link types that are seldom captured."""
+    if linktype == IEEE802_11:
+        cur[NEXT] = WLAN
+    elif linktype == RADIOTAP:
+        radiotap(data, cur)
+    elif linktype == FDDI:
+        fddi(data, cur)
+    elif linktype == CISCO_HDLC:
+        cisco_hdlc(data, cur)
+    elif linktype == FRAME_RELAY:
+        frame_relay(data, cur)
+    elif linktype == NFLOG:
+        nflog(data, cur)
     else:
         cur[NEXT] = DONE
         return False
     return True
+
+
+@kernel_lean
+def cooked(cur: Any, hardware: int, kind: int, size: int) -> None:
+    """Go over a cooked header to its ether type; Netlink's protocols and GRE's (no RARP) have numbers of their own."""
+    if hardware == NETLINK or (hardware == GRE_DEVICE and kind == 0x8035):
+        cur[NEXT] = DONE
+    else:
+        go(cur, ETHER_TYPE, kind, size)
 
 
 @kernel_lean
@@ -103,13 +134,18 @@ def null_link(data: Any, cur: Any) -> None:
     if not fits(cur, 4):
         return
     family = u32(data, cur[POSITION])
-    if family > 0xFFFF:
-        family = ((family >> 24) & 0xFF) | ((family >> 8) & 0xFF00)
+    if family >> 16 == 0xFF03:
+        cur[NEXT] = PPP
+        return
+    if 0xFFFF < family < 0x60000:
+        family >>= 16
+    elif family > 0xFFFF:
+        family = family >> 24 | (family >> 8) & 0xFF00 | (family & 0xFF00) << 8 | (family & 0xFF) << 24
     if family == 2:
         go(cur, IPV4, 0, 4)
-    elif family == 10 or family == 24 or family == 28 or family == 30:
+    elif family == 24 or family == 28 or family == 30:
         go(cur, IPV6, 0, 4)
-    elif family > 1536:
+    elif 1500 < family <= 0xFFFF:
         go(cur, ETHER_TYPE, family, 4)
     else:
         cur[NEXT] = DONE
@@ -125,6 +161,8 @@ def ethernet(data: Any, cur: Any) -> None:
         cur[POSITION] += 14
         clip(cur, kind)
         cur[NEXT] = LLC
+    elif kind == FABRIC_PATH:
+        fabric_path(cur)
     else:
         go(cur, ETHER_TYPE, kind, 14)
 
@@ -150,7 +188,7 @@ def llc(out: Table, data: Any, cur: Any) -> None:
 
 @kernel_lean
 def ether_type(out: Table, data: Any, cur: Any) -> None:
-    """Follow an ether type that is no network layer: VLAN tags, MPLS, PPPoE, a bridged Ethernet."""
+    """Follow an ether type that is no network layer: VLAN and other tags, MPLS, NSH, PPPoE, a bridged Ethernet."""
     kind = cur[TYPE]
     if kind == 0x8100 or kind == 0x88A8 or kind == 0x9100:
         if fits(cur, 4):
@@ -175,60 +213,17 @@ def ether_type(out: Table, data: Any, cur: Any) -> None:
     elif kind == 0x8926:
         if fits(cur, 6):
             go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 4), 6)
+    elif kind == 0x893F or kind == 0x8909:
+        if fits(cur, 8):
+            go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 6), 8)
+    elif kind == 0x894F:
+        cur[NEXT] = NSH
     elif kind == 0x6558:
         cur[NEXT] = ETHERNET
     elif kind == 4:
         cur[NEXT] = LLC
     else:
         stop(out, cur, NOTE_ETHER_TYPE)
-
-
-@kernel_lean
-def mpls(out: Table, data: Any, cur: Any) -> None:
-    """One MPLS label; after the bottom of the stack the first nibble tells IP from Ethernet (RFC 3032, RFC 4928)."""
-    if not fits(cur, 4):
-        return
-    bottom = data[cur[POSITION] + 2] & 1
-    cur[POSITION] += 4
-    if bottom == 0:
-        return
-    if not fits(cur, 1):
-        return
-    nibble = data[cur[POSITION]] >> 4
-    if nibble == 4:
-        cur[NEXT] = IPV4
-    elif nibble == 6:
-        cur[NEXT] = IPV6
-    elif nibble == 0:
-        go(cur, ETHERNET, 0, 4)
-    else:
-        stop(out, cur, NOTE_ETHER_TYPE)
-
-
-@kernel_lean
-def ppp(out: Table, data: Any, cur: Any) -> None:
-    """PPP with or without address and control bytes (RFC 1661, RFC 1662): on to the network layer."""
-    if not fits(cur, 2):
-        return
-    at = cur[POSITION]
-    if data[at] == 0xFF and data[at + 1] == 3:
-        at += 2
-        cur[POSITION] = at
-        if not fits(cur, 2):
-            return
-    kind = u16(data, at)
-    size = 2
-    if data[at] & 1:
-        kind = int(data[at])
-        size = 1
-    if kind == 0x21:
-        go(cur, IPV4, 0, size)
-    elif kind == 0x57:
-        go(cur, IPV6, 0, size)
-    elif kind == 0x281:
-        go(cur, MPLS, 0, size)
-    else:
-        stop(out, cur, NOTE_PPP)
 
 
 @kernel_lean

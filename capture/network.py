@@ -1,14 +1,16 @@
-"""Network layers: ARP (RFC 826), IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200), ICMP (RFC 792)."""
+"""Network layers: ARP (RFC 826), IPv4 (RFC 791), ICMP (RFC 792)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from capture.emit import Table, put, span
-from capture.fragments import Fragments, add_fragment
+from capture.fragments import Fragments, fragment
+from capture.ip_options import ip_options
 from capture.layers import (
     DONE,
     END,
+    ERROR,
     IN_ERROR,
     IP_PROTOCOL,
     IPV4,
@@ -20,42 +22,72 @@ from capture.layers import (
     SOURCE_LOW,
     TARGET_HIGH,
     TARGET_LOW,
-    TYPE,
     VERSION,
+    WIRE_END,
     clip,
     fits,
     go,
     stop,
     u16,
     u32,
-    u64,
 )
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
 IP_SOURCE, IP_TARGET, IP_PROTO = INDEX["ip.src_host"], INDEX["ip.dst_host"], INDEX["ip.proto"]
-IPV6_SOURCE, IPV6_TARGET = INDEX["ipv6.src"], INDEX["ipv6.dst"]
 ARP_TARGET, ARP_SOURCE = INDEX["arp.dst.proto_ipv4"], INDEX["arp.src.proto_ipv4"]
 ARP_OPCODE, ARP_HARDWARE_SIZE = INDEX["arp.opcode"], INDEX["arp.hw.size"]
 ICMP_CHECKSUM, ICMP_SEQUENCE = INDEX["icmp.checksum"], INDEX["icmp.seq_le"]
 ICMP_TRANSMIT, ICMP_UNUSED = INDEX["icmp.transmit_timestamp"], INDEX["icmp.unused"]
+ATM = 19  # hardware type
 
 
 @kernel_lean
 def arp(out: Table, row: int, data: Any, cur: Any) -> None:
-    """ARP: the addresses only where both are IPv4 and whole, as tshark does."""
+    """ARP: the addresses only where they are IPv4.
+
+    As in tshark the source of a cut request or reply shows only where what tshark compares it with was captured too.
+    """
     cur[NEXT] = DONE
-    if not fits(cur, 6):
+    if not fits(cur, 5):
         return
     at = cur[POSITION]
-    protocol, hardware_size, protocol_size = u16(data, at + 2), int(data[at + 4]), int(data[at + 5])
-    put(out, row, ARP_HARDWARE_SIZE, hardware_size)
+    protocol, hardware_size = u16(data, at + 2), int(data[at + 4])
+    atm = u16(data, at) == ATM
+    if not atm:
+        put(out, row, ARP_HARDWARE_SIZE, hardware_size)
     if not fits(cur, 8):
         return
-    put(out, row, ARP_OPCODE, u16(data, at + 6))
-    if protocol == 0x800 and protocol_size == 4 and fits(cur, 2 * hardware_size + 16):
-        put(out, row, ARP_SOURCE, u32(data, at + 8 + hardware_size))
-        put(out, row, ARP_TARGET, u32(data, at + 12 + 2 * hardware_size))
+    protocol_size = int(data[at + 5])
+    opcode = u16(data, at + 6)
+    put(out, row, ARP_OPCODE, opcode)
+    if atm:
+        atm_arp(out, row, data, cur)
+    elif protocol == 0x800 and protocol_size == 4:
+        source, target = at + 8 + hardware_size, at + 12 + 2 * hardware_size
+        needed = source + 4
+        if opcode in (1, 2, 4):
+            needed = target + 4
+        elif opcode in (3, 5, 8):
+            needed = target
+        if cur[END] >= needed:
+            put(out, row, ARP_SOURCE, u32(data, source))
+        if fits(cur, target + 4 - at):
+            put(out, row, ARP_TARGET, u32(data, target))
+
+
+@kernel_lean
+def atm_arp(out: Table, row: int, data: Any, cur: Any) -> None:
+    """ATMARP (RFC 2225 8.5): numbers and subaddresses of any length before each IPv4 address."""
+    if not fits(cur, 12):
+        return
+    at = cur[POSITION]
+    source = at + 12 + int(data[at + 4] & 63) + int(data[at + 5] & 63)
+    target = source + int(data[at + 8]) + int(data[at + 9] & 63) + int(data[at + 10] & 63)
+    if data[at + 8] == 4 and source + 4 <= cur[END]:
+        put(out, row, ARP_SOURCE, u32(data, source))
+    if data[at + 11] == 4 and target + 4 <= cur[END]:
+        put(out, row, ARP_TARGET, u32(data, target))
 
 
 @kernel_lean
@@ -65,17 +97,16 @@ def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
         return
     at = cur[POSITION]
     header = int(data[at] & 15) * 4
-    if data[at] >> 4 != 4 or header < 20:
+    if data[at] >> 4 == 6:
+        cur[NEXT] = IPV6
+        return
+    total = u16(data, at + 2)
+    if data[at] >> 4 != 4 or header < 20 or (total != 0 and total < header):
         stop(out, cur, NOTE_BAD_IP)
         return
     put(out, row, IP_PROTO, int(data[at + 9]))
     put(out, row, IP_SOURCE, u32(data, at + 12))
     if not fits(cur, 20):
-        return
-    put(out, row, IP_TARGET, u32(data, at + 16))
-    total = u16(data, at + 2)
-    if total != 0 and total < header:
-        stop(out, cur, NOTE_BAD_IP)
         return
     if total != 0:
         clip(cur, total)
@@ -83,69 +114,18 @@ def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
     cur[SOURCE_HIGH] = 0
     cur[TARGET_HIGH] = 0
     cur[SOURCE_LOW] = u32(data, at + 12)
-    cur[TARGET_LOW] = u32(data, at + 16)
-    if not fits(cur, header):
+    if header == 20:
+        cur[TARGET_LOW] = u32(data, at + 16)
+        put(out, row, IP_TARGET, cur[TARGET_LOW])
+    elif not ip_options(out, row, data, cur, header):
         return
     kind, position = int(data[at + 9]), u16(data, at + 6)
     go(cur, IP_PROTOCOL, kind, header)
-    if position & 0x1FFF or (position & 0x2000 and not cur[IN_ERROR]):
+    cur[IN_ERROR] &= ERROR
+    if position & 0x3FFF:
+        end = at + total if total else cur[WIRE_END]
         name = (4 << 40) | (kind << 32) | u16(data, at + 4)
-        if add_fragment(out, fragments, data, scratch, cur, name, (position & 0x1FFF) << 3, position & 0x2000 != 0):
-            cur[NEXT] = IP_PROTOCOL
-
-
-@kernel_lean
-def ipv6(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cur: Any) -> None:
-    """IPv6 with its chain of extension headers; the chain's last next header is the column ip.proto."""
-    if not fits(cur, 24):
-        return
-    at = cur[POSITION]
-    if data[at] >> 4 != 6:
-        stop(out, cur, NOTE_BAD_IP)
-        return
-    put(out, row, IPV6_SOURCE, span(at + 8, 16))
-    if not fits(cur, 40):
-        return
-    put(out, row, IPV6_TARGET, span(at + 24, 16))
-    cur[VERSION] = 6
-    cur[SOURCE_HIGH] = u64(data, at + 8)
-    cur[SOURCE_LOW] = u64(data, at + 16)
-    cur[TARGET_HIGH] = u64(data, at + 24)
-    cur[TARGET_LOW] = u64(data, at + 32)
-    kind, size = int(data[at + 6]), u16(data, at + 4)
-    cur[POSITION] = at + 40
-    if size != 0 or kind != 0:
-        clip(cur, size)
-    cur[NEXT] = IP_PROTOCOL
-    while True:
-        at = cur[POSITION]
-        if kind == 0 or kind == 43 or kind == 60 or kind == 135 or kind == 139 or kind == 140:
-            if not fits(cur, 8):
-                break
-            kind, size = int(data[at]), int(data[at + 1]) * 8 + 8
-        elif kind == 51:
-            if not fits(cur, 8):
-                break
-            kind, size = int(data[at]), int(data[at + 1]) * 4 + 8
-        elif kind == 44:
-            if not fits(cur, 8):
-                break
-            position, name = u16(data, at + 2), (6 << 40) | u32(data, at + 4)
-            kind, size = int(data[at]), 8
-            if position & 0xFFF9:
-                cur[POSITION] = at + 8
-                if not add_fragment(out, fragments, data, scratch, cur, name, position & 0xFFF8, position & 1 != 0):
-                    break
-                cur[NEXT] = IP_PROTOCOL
-                size = 0
-                at = cur[POSITION]
-        else:
-            break
-        cur[POSITION] = at + size
-    put(out, row, IP_PROTO, kind)
-    cur[TYPE] = kind
-    if kind == 59:
-        cur[NEXT] = DONE
+        fragment(out, fragments, data, scratch, cur, name, (position & 0x1FFF) << 3, position & 0x2000 != 0, end)
 
 
 @kernel_lean
@@ -168,8 +148,26 @@ def icmp(out: Table, row: int, data: Any, cur: Any) -> None:
     if kind == 3 or kind == 4 or kind == 5 or kind == 11 or kind == 12:
         unused_field(out, row, data, at)
         if cur[POSITION] + 8 < cur[END]:
-            cur[IN_ERROR] = 1
-            go(cur, IPV4, 0, 8)
+            quote(data, cur, kind)
+
+
+@kernel_lean
+def quote(data: Any, cur: Any, kind: int) -> None:
+    """Go on with the packet that an ICMP error quotes, as far as its length field (RFC 4884) lets tshark read.
+
+    tshark counts that length from behind the quoted IP header, and of a redirect reads eight bytes behind it.
+    """
+    at = cur[POSITION]
+    cur[IN_ERROR] |= ERROR
+    wire = cur[WIRE_END]
+    go(cur, IPV4, 0, 8)
+    if at + 12 > cur[END]:
+        return
+    header, length = int(data[at + 8] & 15) * 4, int(data[at + 5]) * 4
+    if kind == 5:
+        clip(cur, header + 8)
+    elif length and wire > at + 8 + length and u16(data, at + 10) > length:
+        clip(cur, header + length)
 
 
 @kernel_lean
@@ -185,12 +183,3 @@ def unused_field(out: Table, row: int, data: Any, at: int) -> None:
         put(out, row, ICMP_UNUSED, span(at + 6, 2))
     elif kind == 3 or kind == 11:
         put(out, row, ICMP_UNUSED, span(at + 4, 4))
-
-
-@kernel_lean
-def icmpv6(cur: Any, data: Any) -> None:
-    """ICMPv6: an error message (RFC 4443 types 1 to 4) goes on with the packet that it quotes."""
-    cur[NEXT] = DONE
-    if fits(cur, 9) and 1 <= data[cur[POSITION]] <= 4:
-        cur[IN_ERROR] = 1
-        go(cur, IPV6, 0, 8)

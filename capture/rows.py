@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from capture.application import Applications, application_reset, application_tcp, application_udp
-from capture.emit import Table, has_room, put
+from capture.application_state import MODE
+from capture.emit import Table, has_room, put, span
 from capture.flow_table import FlowTable, flows_room
 from capture.fragments import Fragments, scratch_room
+from capture.ipv6 import icmpv6, ipv6
+from capture.labels import mpls, nsh
 from capture.layers import (
+    AMSDU,
     CUT,
     DEPTH,
     DONE,
@@ -27,18 +31,26 @@ from capture.layers import (
     NOTE_CUT,
     NOTE_DEPTH,
     NOTE_PROTOCOL,
+    NSH,
     POSITION,
     PPP,
+    RESUME,
     TYPE,
-    VERSION,
     WIRE_END,
+    WLAN,
+    fits,
+    go,
     stop,
 )
-from capture.link import ether_type, ethernet, ip_any, llc, mpls, ppp, start_link
-from capture.network import arp, icmp, icmpv6, ipv4, ipv6
+from capture.link import ether_type, ethernet, ip_any, llc, start_link
+from capture.network import arp, icmp, ipv4
+from capture.reassembly import UNTIL_FIN
+from capture.sampled import next_sample
 from capture.schema import INDEX
-from capture.transport import tcp, udp
+from capture.serial_links import ppp
+from capture.transport import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
 from capture.tunnels import gre, udp_tunnel
+from capture.wireless import next_subframe, wireless
 from offramp_kernels import kernel_entry, kernel_inline
 
 FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_epoch"], INDEX["frame.len"]
@@ -104,7 +116,7 @@ def dissect_rows(
             bad[LINK_UNKNOWN] += 1
         else:
             turns = 0
-            while cur[NEXT] != DONE:
+            while cur[NEXT] != DONE or cur[RESUME] != DONE:
                 turns += 1
                 one_layer(out, flows, apps, fragments, row, data, scratch, cur, time_ns[packet], number + packet, found)
             if cur[CUT]:
@@ -135,6 +147,7 @@ def one_layer(
     following = cur[NEXT]
     if cur[DEPTH] > MAX_DEPTH:
         stop(out, cur, NOTE_DEPTH)
+        cur[RESUME] = DONE
     elif following == ETHERNET:
         ethernet(data, cur)
     elif following == ETHER_TYPE:
@@ -143,7 +156,7 @@ def one_layer(
             cur[NEXT] = IPV4
         elif kind == 0x86DD:
             cur[NEXT] = IPV6
-        elif kind == 0x806:
+        elif kind == 0x806 or kind == 0x8035:
             arp(out, row, data, cur)
         else:
             ether_type(out, data, cur)
@@ -161,8 +174,24 @@ def one_layer(
         mpls(out, data, cur)
     elif following == IP_ANY:
         ip_any(data, cur)
+    elif following == NSH:
+        nsh(out, data, cur)
+    elif following == WLAN:
+        wireless(out, data, cur)
+    elif cur[RESUME] == AMSDU:
+        next_subframe(data, cur)
     else:
-        cur[NEXT] = DONE
+        next_sample(data, cur)
+
+
+@kernel_inline
+def tcp_payload(out: Table, apps: Applications, row: int, cur: Any, found: Any) -> None:
+    """Put a segment's payload, but not where the FIN that ends a message brings its last bytes (tshark's way)."""
+    if cur[END] <= cur[POSITION]:
+        return
+    if found[6] & FIN and not cur[IN_ERROR] and apps.side[2 * found[0] + found[1], MODE] == UNTIL_FIN:
+        return
+    put(out, row, TCP_PAYLOAD, span(cur[POSITION], cur[END] - cur[POSITION]))
 
 
 @kernel_inline
@@ -183,20 +212,21 @@ def ip_protocol(
         if tcp(out, flows, row, data, cur, time_ns, found):
             if found[2]:
                 application_reset(apps, found[0])
+            tcp_payload(out, apps, row, cur, found)
             application_tcp(
                 out, apps, row, data, cur[POSITION], cur[END], found[7], found[3], found[4], found[0], found[1],
                 found[5], found[8], found[6], found[9], number, time_ns, cur[IN_ERROR] != 0,
             )  # fmt: skip
-    elif kind == 17:
+    elif kind == 17 or kind == UDP_LITE:
         if udp(out, flows, row, data, cur, time_ns, found):
             if found[2]:
                 application_reset(apps, found[0])
-            if not udp_tunnel(data, cur, found[3], found[4]):
+            if not udp_tunnel(out, data, cur, found[3], found[4]):
                 application_udp(
                     out, apps, row, data, cur[POSITION], cur[END], found[3], found[4], found[0], number, time_ns,
                     cur[IN_ERROR] != 0,
                 )  # fmt: skip
-    elif kind == 1 and cur[VERSION] == 4:
+    elif kind == 1:
         icmp(out, row, data, cur)
     elif kind == 4:
         cur[NEXT] = IPV4
@@ -209,7 +239,12 @@ def ip_protocol(
     elif kind == 97:
         cur[NEXT] = ETHERNET
         cur[POSITION] += 2
-    elif kind == 58 and cur[VERSION] == 6:
+    elif kind == 58:
         icmpv6(cur, data)
+    elif kind == 51:
+        if fits(cur, 8):
+            at = cur[POSITION]
+            go(cur, IP_PROTOCOL, int(data[at]), (int(data[at + 1]) + 2) * 4)
+            cur[POSITION] = min(cur[POSITION], cur[END])
     else:
         stop(out, cur, NOTE_PROTOCOL)

@@ -1,4 +1,4 @@
-"""Transport layers: TCP (RFC 9293) with relative numbers and passive round-trip times, UDP (RFC 768)."""
+"""Transport layers: TCP (RFC 9293) with relative numbers and passive round-trip times, UDP (RFC 768, RFC 3828)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 from capture.emit import ABSENT, Table, put, span
 from capture.flow_table import (
     BASE_SET,
-    FINISHED,
     PENDING,
+    RENEW,
+    RENEWED,
     SENT,
     TCP_STREAMS,
     UDP_STREAMS,
@@ -19,6 +20,7 @@ from capture.flow_table import (
 from capture.layers import (
     DONE,
     END,
+    ERROR,
     IN_ERROR,
     NEXT,
     NOTE_BAD_TCP,
@@ -28,6 +30,7 @@ from capture.layers import (
     SOURCE_LOW,
     TARGET_HIGH,
     TARGET_LOW,
+    TYPE,
     VERSION,
     WIRE_END,
     fits,
@@ -47,6 +50,9 @@ TCP_SYN, TCP_SYNACK = INDEX["tcp.connection.syn"], INDEX["tcp.connection.synack"
 UDP_PORT, UDP_STREAM, UDP_DELTA = INDEX["udp.port"], INDEX["udp.stream"], INDEX["udp.time_delta"]
 UDP_SOURCE, UDP_TARGET, RTT = INDEX["udp.srcport"], INDEX["udp.dstport"], INDEX["offramp.rtt"]
 FIN, SYN, RST, ACK = 1, 2, 4, 16
+SNMP_PORT, SNMP_TRAP_PORT = 161, 162
+SEQUENCE, INTEGER = 0x30, 2  # BER tags
+UDP_LITE = 136  # IP protocol; its header has a coverage where UDP's has a length (RFC 3828)
 WORD = 0xFFFFFFFF
 
 
@@ -77,6 +83,9 @@ def conversation(flows: FlowTable, cur: Any, source_port: int, target_port: int,
 def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, found: Any) -> bool:
     """UDP: ports, conversation, time delta. True where a payload may stand at the cursor.
 
+    As in tshark, whose SNMP opens a conversation of its own at the first datagram to its port, what follows that
+    datagram is another conversation.
+
     found: int64 [10], set to slot, direction, new, source port, target port.
     """
     at = cur[POSITION]
@@ -88,18 +97,24 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     if not fits(cur, 8):
         return False
     source_port, target_port = u16(data, at), u16(data, at + 2)
-    size = u16(data, at + 4)
+    size = u16(data, at + 4) if cur[TYPE] != UDP_LITE else cur[WIRE_END] - at
     if size < 8 and not (size == 0 and cur[VERSION] == 6):
         out.notes[NOTE_BAD_UDP] += 1
         return False
     slot, new, direction = conversation(flows, cur, source_port, target_port, 17)
-    if new:
+    if new or flows.state[slot, 0] & RENEW:
         start_flow(flows, slot, UDP_STREAMS, time_ns)
+        if not new:
+            flows.state[slot, 0] = RENEWED
+            new = True
+    low = min(source_port, target_port)
+    if (low == SNMP_PORT or low == SNMP_TRAP_PORT) and looks_like_snmp(data, at + 8, cur[END]):  # noqa: SIM109
+        flows.state[slot, 0] |= 0 if flows.state[slot, 0] & RENEWED else RENEW
     put(out, row, UDP_STREAM, flows.stream[slot])
     found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
     if size == 8:
         return False
-    if not cur[IN_ERROR]:
+    if not cur[IN_ERROR] & ERROR:
         put(out, row, UDP_DELTA, time_ns - flows.last_ns[slot])
         flows.last_ns[slot] = time_ns
     if size != 0 and at + size < cur[WIRE_END]:
@@ -107,6 +122,22 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
         cur[END] = min(cur[END], at + size)
     cur[POSITION] = at + 8
     return True
+
+
+@kernel_lean
+def looks_like_snmp(data: Any, pos: int, end: int) -> bool:
+    """Tell whether a payload begins as SNMP's messages do: a sequence of no more than there is, an integer in it."""
+    if end - pos < 4 or data[pos] != SEQUENCE:
+        return False
+    size, pos = int(data[pos + 1]), pos + 2
+    if size > 0x80:
+        count = size - 0x80
+        if count > 3 or pos + count >= end:
+            return False
+        size = 0
+        for _ in range(count):
+            size, pos = size << 8 | int(data[pos]), pos + 1
+    return bool(pos < end and size <= end - pos and data[pos] == INTEGER)
 
 
 @kernel_lean
@@ -125,7 +156,7 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     if there >= 4:
         put(out, row, TCP_SOURCE, u16(data, at))
         put(out, row, TCP_TARGET, u16(data, at + 2))
-    if cur[IN_ERROR] and 8 <= there < 16:
+    if cur[IN_ERROR] & ERROR and 8 <= there < 16:
         put(out, row, TCP_SEQUENCE, u32(data, at + 4))
     if not fits(cur, 16):
         return False
@@ -145,8 +176,7 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     if raw:
         put(out, row, TCP_SEQUENCE, sequence)
     else:
-        if header >= 20:
-            learn_base(flows, slot, direction, sequence, acknowledged, flags)
+        learn_base(flows, slot, direction, sequence, acknowledged, flags)
         put(out, row, TCP_LENGTH, size)
         put(out, row, TCP_SEQUENCE, (sequence - flows.base[slot, direction]) & WORD)
     if header < 20:
@@ -173,8 +203,6 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     found[9] = u16(data, at + 14)
     if flags & RST:
         cur[POSITION] = cur[END]
-    elif cur[END] > cur[POSITION]:
-        put(out, row, TCP_PAYLOAD, span(at + header, cur[END] - at - header))
     return True
 
 
@@ -194,25 +222,23 @@ def connection(out: Table, row: int, flags: int) -> None:
 
 @kernel_lean
 def reused(flows: FlowTable, slot: int, direction: int, sequence: int) -> Any:
-    """Tell whether a SYN begins another connection on the same ports (as tshark decides it)."""
-    state = flows.state[slot, direction]
-    if not state & BASE_SET:
-        return False
-    return sequence != flows.base[slot, direction] or (flows.state[slot, 0] | flows.state[slot, 1]) & FINISHED != 0
+    """Tell whether a SYN begins another connection on the same ports: as tshark decides it, by its number alone."""
+    return bool(flows.state[slot, direction] & BASE_SET and sequence != flows.base[slot, direction])
 
 
 @kernel_lean
 def learn_base(flows: FlowTable, slot: int, direction: int, sequence: int, acknowledged: int, flags: int) -> None:
-    """Learn what the relative numbers count from; a connection met midway starts at 1."""
+    """Learn what the relative numbers count from; a connection met midway starts at 1.
+
+    As in tshark, every SYN with ACK sets its side's base anew.
+    """
     state = flows.state
-    if not state[slot, direction] & BASE_SET:
+    if not state[slot, direction] & BASE_SET or flags & (SYN | ACK) == SYN | ACK:
         flows.base[slot, direction] = sequence if flags & SYN else (sequence - 1) & WORD
         state[slot, direction] |= BASE_SET
     if flags & ACK and not state[slot, 1 - direction] & BASE_SET:
         flows.base[slot, 1 - direction] = (acknowledged - 1) & WORD
         state[slot, 1 - direction] |= BASE_SET
-    if flags & (FIN | RST):
-        state[slot, direction] |= FINISHED
 
 
 @kernel_lean

@@ -1,36 +1,43 @@
-"""Tunnels: GRE (RFC 2784, RFC 2890), PPTP (RFC 2637), ERSPAN, VXLAN (RFC 7348), Geneve (RFC 8926), GTP-U, Teredo."""
+"""Tunnels: GRE (RFC 2784, RFC 2890), PPTP, ERSPAN, VXLAN (RFC 7348), its GPE, Geneve (RFC 8926), GTP, Teredo, AYIYA."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from capture.emit import Table
+from capture.labels import next_protocol
 from capture.layers import (
     DONE,
     END,
     ETHER_TYPE,
     ETHERNET,
     IP_ANY,
+    IP_PROTOCOL,
+    IPV4,
     IPV6,
     MPLS,
     NEXT,
     NOTE_PROTOCOL,
     POSITION,
     PPP,
+    WLAN,
     fits,
     go,
     stop,
     u16,
 )
+from capture.sampled import SFLOW_PORT, sflow
+from capture.serial_links import frame_relay
 from offramp_kernels import kernel_lean
 
-VXLAN_PORT, GENEVE_PORT, GTP_PORT, TEREDO_PORT, MPLS_PORT = 4789, 6081, 2152, 3544, 6635
+VXLAN_PORT, VXLAN_GPE_PORT, GENEVE_PORT, TEREDO_PORT, MPLS_PORT = 4789, 4790, 6081, 3544, 6635
+GTP_CONTROL_PORT, GTP_PORT, GTP_PRIME_PORT, GRE_PORT, AYIYA_PORT = 2123, 2152, 3386, 4754, 5072
 DNS_PORT = 53
 
 
 @kernel_lean
 def gre(out: Table, data: Any, cur: Any) -> None:
-    """GRE: on to the ether type that it carries."""
+    """GRE: on to what tshark knows in it: ether types, PPP, mirrored or wireless frames, WCCP, frame relay."""
     if not fits(cur, 4):
         return
     flags, kind = u16(data, cur[POSITION]), u16(data, cur[POSITION] + 2)
@@ -43,20 +50,40 @@ def gre(out: Table, data: Any, cur: Any) -> None:
         size += 4
     if flags & 7 == 1 and flags & 0x80:
         size += 4
-    if kind == 0x88BE and flags & 0x1000:
-        size += 8
+    if flags & 0x4000:
+        size = routes(data, cur, size)
     if not fits(cur, size + 1):
         return
     if kind == 0x880B:
         go(cur, PPP, 0, size)
-    elif kind == 0x88BE:
+    elif kind == 0x88BE and not flags & 0x1000:
         go(cur, ETHERNET, 0, size)
-    elif kind == 0x22EB:
+    elif kind == 0x88BE and data[cur[POSITION] + size] >> 4 == 1:
+        go(cur, ETHERNET, 0, size + 8)
+    elif kind == 0x22EB and data[cur[POSITION] + size] >> 4 == 2:
         erspan(data, cur, size)
-    elif kind == 0 or flags & 0x4000:
-        stop(out, cur, NOTE_PROTOCOL)
-    else:
+    elif 0x8200 <= kind <= 0x8370 and kind & 15 == 0:
+        go(cur, WLAN, 0, size)
+    elif kind == 0x883E:
+        go(cur, IPV4, 0, size if data[cur[POSITION] + size] >> 4 == 4 else size + 4)
+    elif kind == 0x6559:
+        cur[POSITION] += size
+        frame_relay(data, cur)
+    elif kind in (0x800, 0x86DD, 0x806, 0x6558, 0x8847, 0x8848, 0x894F):
         go(cur, ETHER_TYPE, kind, size)
+    else:
+        stop(out, cur, NOTE_PROTOCOL)
+
+
+@kernel_lean
+def routes(data: Any, cur: Any, size: int) -> Any:
+    """Return where GRE's source routes (RFC 1701) that begin at `size` end: behind one of no family and no length."""
+    while fits(cur, size + 4):
+        family, length = u16(data, cur[POSITION] + size), int(data[cur[POSITION] + size + 3])
+        size += 4 + length
+        if family == 0 and length == 0:
+            break
+    return size
 
 
 @kernel_lean
@@ -68,7 +95,7 @@ def erspan(data: Any, cur: Any, size: int) -> None:
 
 
 @kernel_lean
-def udp_tunnel(data: Any, cur: Any, source_port: int, target_port: int) -> bool:
+def udp_tunnel(out: Table, data: Any, cur: Any, source_port: int, target_port: int) -> bool:
     """Follow a tunnel over UDP, the cursor at the payload; False where the ports name none."""
     low, high = min(source_port, target_port), max(source_port, target_port)
     for port in (low, high):
@@ -83,8 +110,20 @@ def udp_tunnel(data: Any, cur: Any, source_port: int, target_port: int) -> bool:
                 at = cur[POSITION]
                 go(cur, ETHER_TYPE, u16(data, at + 2), 8 + int(data[at] & 63) * 4)
             return True
-        if port == GTP_PORT:
+        if port == VXLAN_GPE_PORT:
+            if fits(cur, 9):
+                next_protocol(out, cur, int(data[cur[POSITION] + 3]), 8)
+            return True
+        if port in (GTP_PORT, GTP_PRIME_PORT, GTP_CONTROL_PORT):
             return gtp(data, cur)
+        if port == GRE_PORT:
+            gre(out, data, cur)
+            return True
+        if port == AYIYA_PORT:
+            return ayiya(data, cur)
+        if port == SFLOW_PORT:
+            sflow(data, cur)
+            return True
         if port == TEREDO_PORT:
             return teredo(data, cur)
         if port == MPLS_PORT:
@@ -95,15 +134,17 @@ def udp_tunnel(data: Any, cur: Any, source_port: int, target_port: int) -> bool:
 
 @kernel_lean
 def gtp(data: Any, cur: Any) -> bool:
-    """GTP-U version 1 (3GPP TS 29.281): a G-PDU goes on with the user's packet, past its extension headers."""
+    """GTP (3GPP TS 29.281; version 0: TS 09.60): a G-PDU goes on with the user's packet, past extension headers."""
     at = cur[POSITION]
-    if not fits(cur, 8) or data[at] >> 5 != 1:
+    if not fits(cur, 8) or data[at] >> 5 > 1 or not data[at] & 16:
         cur[NEXT] = DONE
         return True
     if data[at + 1] != 255:
         return True
     size = 8
-    if data[at] & 7:
+    if data[at] >> 5 == 0:
+        size = 20
+    elif data[at] & 7:
         size = 12
         if not fits(cur, 12):
             return True
@@ -118,6 +159,18 @@ def gtp(data: Any, cur: Any) -> bool:
             extension = data[at + size - 1]
     if fits(cur, size + 1):
         go(cur, IP_ANY, 0, size)
+    return True
+
+
+@kernel_lean
+def ayiya(data: Any, cur: Any) -> bool:
+    """AYIYA (draft-massar-v6ops-ayiya): over identity and signature to what is forwarded."""
+    if not fits(cur, 8):
+        return True
+    at = cur[POSITION]
+    size = 8 + (1 << int(data[at] >> 4)) + int(data[at + 1] >> 4) * 4
+    if data[at + 2] & 15 == 1 and fits(cur, size + 1):
+        go(cur, IP_PROTOCOL, int(data[at + 3]), size)
     return True
 
 

@@ -82,16 +82,17 @@ def tshark_rows(path: Path, cache: Path | None = None) -> list[list[str]]:
     return [line.split(SEPARATOR) for line in printed.decode("utf-8", "surrogateescape").split("\n")[:-1]]
 
 
-def offramp_rows(path: Path) -> list[list[str]]:
-    """Return the fast path's cells of a capture: 61 columns, then tcp.stream."""
+def offramp_rows(path: Path) -> tuple[list[list[str]], bool]:
+    """Return the fast path's cells of a capture, 61 columns, then tcp.stream, and whether the file is damaged."""
     dissector = Dissector("full")
     rows: list[list[str]] = []
-    for block in open_captures([str(path)]).read():
+    source = open_captures([str(path)])
+    for block in source.read():
         for batch in dissector.dissect(block):
             rendered = dict(zip(batch.schema.names, render_batch(batch), strict=False))
             cells = [rendered[name].to_pylist() for name in [*COLUMNS, "tcp.stream"]]
             rows += [[cell or "" for cell in row] for row in zip(*cells, strict=True)]
-    return rows
+    return rows, bool(source.damages)
 
 
 def compare(paths: Iterable[Path], report: Report | None = None, workers: int = 2, cache: Path | None = None) -> Report:
@@ -101,25 +102,24 @@ def compare(paths: Iterable[Path], report: Report | None = None, workers: int = 
     with ThreadPoolExecutor(workers) as pool:
         for path, theirs in zip(paths, pool.map(functools.partial(tshark_rows, cache=cache), paths), strict=True):
             try:
-                ours = offramp_rows(path)
+                ours, damaged = offramp_rows(path)
             except InputError as error:
                 report.skipped[str(error).split(";")[0].split(": ")[-1]] += 1
                 continue
-            _compare_file(path, theirs, ours, report)
+            _compare_file(path, theirs, ours, report, damaged)
     return report
 
 
-def _compare_file(path: Path, theirs: list[list[str]], ours: list[list[str]], report: Report) -> None:
+def _compare_file(path: Path, theirs: list[list[str]], ours: list[list[str]], report: Report, damaged: bool) -> None:
     """Compare one capture's rows."""
     report.files += 1
     if len(theirs) != len(ours):
         report.skipped["rows differ (damaged file)"] += 1
-    explainer = Explainer()
+    explainer = Explainer(len(ours) if damaged else 0)
     for number, (their, our) in enumerate(zip(theirs, ours, strict=False), 1):
         report.rows += 1
         protocols = their[-1] + (":malformed" if their[-2] else "")
-        reassembled = bool(their[-3] or their[-4])
-        explainer.row(protocols, reassembled)
+        explainer.row(their[-1])
         cells = zip([*COLUMNS, "tcp.stream"], their[: len(our)], our, strict=True)
         for column, their_cell, our_cell in cells:
             report.compared[column] += 1
@@ -128,7 +128,7 @@ def _compare_file(path: Path, theirs: list[list[str]], ours: list[list[str]], re
             if their_cell == our_cell:
                 report.equal[column] += 1
                 continue
-            reason = explainer.explain(column, their_cell, our_cell, protocols, reassembled)
+            reason = explainer.explain(column, their_cell, our_cell, their[-1])
             if reason:
                 report.known[reason, column] += 1
             else:
@@ -146,10 +146,11 @@ def sample(folder: Path, count: int, largest: int = 60_000) -> list[Path]:
 def print_report(report: Report, examples: int = 3) -> None:
     """Print one line a column, the known differences with their reasons, and the first unexplained ones."""
     out = sys.stdout
-    out.write(f"{'column':32}{'compared':>10}{'present':>10}{'known':>8}{'unexplained':>12}\n")
+    out.write(f"{'column':32}{'compared':>10}{'present':>10}{'equal':>10}{'known':>8}{'unexplained':>12}\n")
     for column in [*COLUMNS, "tcp.stream"]:
         known = sum(count for (_, name), count in report.known.items() if name == column)
-        out.write(f"{column:32}{report.compared[column]:>10}{report.present[column]:>10}{known:>8}")
+        out.write(f"{column:32}{report.compared[column]:>10}{report.present[column]:>10}")
+        out.write(f"{report.equal[column]:>10}{known:>8}")
         out.write(f"{report.unexplained[column]:>12}\n")
     out.write(f"{report.files} captures, {report.rows} rows, {report.compared.total()} values compared, ")
     out.write(f"{report.equal.total()} equal, {report.known.total()} known differences, ")
