@@ -83,7 +83,15 @@ class Pipeline:
     def update(self, batch: pa.RecordBatch) -> list[Command]:
         """Take one feature batch; return the commands that its closed bins cause."""
         self._note_quality(batch)
-        return self._run(self.bins.update(packets_from_batch(batch)))
+        sampling = int((batch.schema.metadata or {}).get(b"sampling", 1))
+        return self._run(self.bins.update(packets_from_batch(batch), sampling))
+
+    def advance(self, now_ns: int) -> list[Command]:
+        """Close the bins that are over by a live link's clock, though no packet came; return the commands they cause.
+
+        Never called in a replay, which knows no time but the packets'.
+        """
+        return self._run(self.bins.advance(now_ns))
 
     def close(self) -> list[Command]:
         """Close the open bins at the end of the input; return the commands they cause."""
