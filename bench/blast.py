@@ -86,6 +86,10 @@ class Sender:
                 raise OSError(ctypes.get_errno(), "sendmmsg")
         return sent, time.monotonic() - begin
 
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
 
 def main() -> int:
     """Parse and send."""

@@ -10,6 +10,7 @@ from offramp_errors import ConfigError, InputError
 
 MOST = 8192
 HAND_OVER_MS = 10
+NO_RIGHT, IS_DOWN = (-8, -11), -9  # PCAP_ERROR_PERM_DENIED, PCAP_ERROR_PROMISC_PERM_DENIED, PCAP_ERROR_IFACE_NOT_UP
 
 
 def open_pcapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: int) -> PcapyListener:
@@ -21,17 +22,17 @@ def open_pcapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: 
         import pcapy
     except ImportError as error:
         raise ConfigError("--backend pcapy: pcapy-ng is not installed; pip install 'offramp[live]'") from error
-    try:
-        reader = pcapy.create(name)
-        reader.set_snaplen(snaplen)
-        reader.set_promisc(promiscuous and name != "any")
-        reader.set_timeout(HAND_OVER_MS)
-        reader.set_buffer_size(buffer_mb << 20)
-        reader.activate()
-    except pcapy.PcapError as error:
-        if "permission" in str(error).lower() or "not permitted" in str(error):
-            raise PermissionError(str(error)) from error
-        raise InputError(f"{name}: {error}; bring it up: ip link set {name} up") from error
+    reader = pcapy.create(name)
+    reader.set_snaplen(snaplen)
+    reader.set_promisc(promiscuous and name != "any")
+    reader.set_timeout(HAND_OVER_MS)
+    reader.set_buffer_size(buffer_mb << 20)
+    state = reader.activate()
+    if state in NO_RIGHT:
+        raise PermissionError(f"libpcap: error {state}")
+    if state < 0:
+        reason = "it is down" if state == IS_DOWN else f"libpcap's error {state}"
+        raise InputError(f"{name}: cannot be captured, {reason}; bring it up: ip link set {name} up")
     try:
         if bpf:
             reader.setfilter(bpf)

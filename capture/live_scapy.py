@@ -48,7 +48,7 @@ def _link_type(name: str, sock: Any, conf: Any) -> int:
         from capture.packet_filter import SLL2
         from capture.packet_socket import hardware_type, link_type
 
-        found = link_type(hardware_type(name))
+        found = link_type(hardware_type(name, sock.ins))
         if found != SLL2:
             return found
     elif sock.LL in conf.l2types.layer2num:

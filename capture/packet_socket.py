@@ -89,6 +89,14 @@ class PacketSocket:
         self.drops += drops
         return int(drops)
 
+    def exists(self) -> bool:
+        """Tell whether the interface is still there, in the network namespace of the socket."""
+        try:
+            hardware_type(self.interface, self.sock)
+        except OSError:
+            return False
+        return True
+
     def close(self) -> None:
         """Close the socket; the ring goes with the last view of it."""
         self.sock.close()
@@ -100,7 +108,8 @@ def open_packet_socket(name: str, bpf: str, snaplen: int, promiscuous: bool, rin
     Raises PermissionError without CAP_NET_RAW, ConfigError for a wrong filter, InputError for what the kernel lacks.
     """
     every = name == EVERY_INTERFACE
-    linktype = SLL2 if every else link_type(hardware_type(name))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        linktype = SLL2 if every else link_type(hardware_type(name, asked))
     kind = socket.SOCK_DGRAM if linktype == SLL2 else socket.SOCK_RAW
     sock = socket.socket(socket.AF_PACKET, kind, 0)  # protocol 0: no packet comes in before the filter is set
     opened = PacketSocket(
@@ -125,10 +134,9 @@ def open_packet_socket(name: str, bpf: str, snaplen: int, promiscuous: bool, rin
     return opened
 
 
-def hardware_type(name: str) -> int:
-    """Return an interface's ARPHRD_* number."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        answer = fcntl.ioctl(asked, GET_HARDWARE_ADDRESS, struct.pack("16sH22x", name.encode(), 0))
+def hardware_type(name: str, asked: socket.socket) -> int:
+    """Return an interface's ARPHRD_* number. Raises OSError where there is none of that name."""
+    answer = fcntl.ioctl(asked, GET_HARDWARE_ADDRESS, struct.pack("16sH22x", name.encode(), 0))
     return int(struct.unpack_from("=H", answer, 16)[0])
 
 

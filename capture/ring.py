@@ -6,7 +6,6 @@ import errno
 import mmap
 import os
 import select
-import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +22,7 @@ LAG_NS = 30_000_000
 """A packet lies at most this long in a block that the kernel has not handed over yet."""
 
 LAST_BLOCK_S = 1.0
+VANISHING_S = 0.05  # an interface that is being removed goes down first
 STATUS, COUNT, FIRST, USED = 2, 3, 4, 5
 """Places of struct tpacket_hdr_v1 in a block, in 32-bit words: block_status, num_pkts, offset_to_first_pkt, blk_len."""
 
@@ -121,8 +121,8 @@ class RingSource:
         if number and not self.damages:
             reason = os.strerror(number)
             if number == errno.ENETDOWN:
-                gone = self.name not in {name for _, name in socket.if_nameindex()}
-                reason = "the interface vanished" if gone else "the interface went down"
+                time.sleep(VANISHING_S)
+                reason = "the interface went down" if self._socket.exists() else "the interface vanished"
             self.damages.append(Damage(self.name, self._packets, 0, reason))
         self._closed = True
 
