@@ -23,6 +23,7 @@ set -e
 sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1 2>/dev/null || true
 ip link set lo up
 ip link add v0 type veth peer name v1
+ip link set v0 gso_max_size 1600
 ip link set v0 up; ip link set v1 up
 """
 

@@ -56,6 +56,18 @@ def tick(interface: Interface, clock_ns: int, first_number: int, kernel_drops: i
     )  # fmt: skip
 
 
+def some_rows(block: PacketBlock, rows: slice) -> PacketBlock:
+    """Return consecutive rows of a block, over the same bytes."""
+    return replace(
+        block,
+        offset=block.offset[rows],
+        caplen=block.caplen[rows],
+        length=block.length[rows],
+        time_ns=block.time_ns[rows],
+        interface=block.interface[rows],
+    )
+
+
 def joined(blocks: Sequence[PacketBlock]) -> PacketBlock:
     """Return blocks of one source and sampling as one block, over a copy of their bytes; the last one's clock holds."""
     if len(blocks) == 1:

@@ -6,10 +6,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from capture.block import Damage, PacketBlock, PacketSource, Progress
+from capture.block import Damage, PacketBlock, PacketSource, Progress, some_rows
 from capture.block_queue import BlockQueue
 from capture.ledger import CaptureLedger
 from capture.shedding import Shedding
@@ -113,19 +113,7 @@ class Intake:
                 self._source.close()
             if len(block) >= left:
                 self._source.close()
-                yield first_rows(block, left)
+                yield some_rows(block, slice(0, left))
                 return
             left -= len(block)
             yield block
-
-
-def first_rows(block: PacketBlock, rows: int) -> PacketBlock:
-    """Return the first rows of a block, over the same bytes."""
-    return replace(
-        block,
-        offset=block.offset[:rows],
-        caplen=block.caplen[:rows],
-        length=block.length[:rows],
-        time_ns=block.time_ns[:rows],
-        interface=block.interface[:rows],
-    )

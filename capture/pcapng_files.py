@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from capture.block import Interface, PacketBlock
+from capture.block import Interface, PacketBlock, some_rows
 from offramp_errors import ConfigError, InputError
 from offramp_kernels import kernel_entry
 
@@ -21,6 +21,9 @@ SECTION = struct.pack("=IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
 ENHANCED = 6
 FIXED = 32
 """Bytes of an enhanced packet block beside the packet."""
+
+MOST_HEAD = 128
+"""Bytes of the blocks before the packets; a Linux interface's name has at most 15 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,11 @@ class PcapngFiles:
         """Append a block's packets, in a new file where the present one would grow too large."""
         words = np.empty((int(block.caplen.sum()) + (FIXED + 3) * len(block) + 3) >> 2, np.uint32)
         packed = words.view(np.uint8)
+        if packed.nbytes > self._limit - MOST_HEAD and len(block) > 1:
+            half = len(block) // 2
+            self.write(some_rows(block, slice(0, half)))
+            self.write(some_rows(block, slice(half, None)))
+            return
         used = pack_enhanced(block.data, block.offset, block.caplen, block.length, block.time_ns, packed, words)
         if self._headed and self._size + used > self._limit:
             self._file.close()

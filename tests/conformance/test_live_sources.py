@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bench.blast import Sender, frames
+from bench.blast import Sender
 from bench.namespace import Namespace
 from capture.live import LiveOptions, open_interface
 from offramp_errors import ConfigError, InputError
@@ -96,7 +96,7 @@ def test_a_wrong_filter_is_named(namespace: Namespace, backend: str) -> None:
 def test_sent_is_captured_plus_dropped(namespace: Namespace, backend: str) -> None:
     capture = listen(namespace, backend, buffer_mb=1)
     capture.pause()
-    sender = namespace.call(Sender, "v0", frames(100))
+    sender = namespace.call(Sender, "v0")
     sent, _ = sender.send(200_000, 0.15)
     sender.close()
     capture.resume()
