@@ -11,7 +11,7 @@ NO_NEW_PRIVILEGES, AMBIENT, AMBIENT_CLEAR_ALL = 38, 47, 4  # linux/prctl.h
 VERSION_3 = 0x20080522  # linux/capability.h
 MEND = (
     "run it with sudo, or with this one right: sudo setpriv --reuid=$USER --init-groups "
-    "--inh-caps=+net_raw --ambient-caps=+net_raw offramp ... (docs/tap.md tells of setcap)"
+    "--inh-caps=+net_raw --ambient-caps=+net_raw .venv/bin/offramp ... (docs/tap.md tells of setcap)"
 )
 
 
