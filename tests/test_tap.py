@@ -65,6 +65,14 @@ class Running:
         return "".join(self.err)
 
 
+def no_rights(process: subprocess.Popen[str]) -> None:
+    """Hold that no thread of a process has a capability, nor a way to one."""
+    rights = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/status")]
+    assert len(rights) > 1
+    for name, value in (("CapEff", "0+"), ("CapPrm", "0+"), ("CapInh", "0+"), ("CapAmb", "0+"), ("NoNewPrivs", "1")):
+        assert all(re.search(rf"^{name}:\t{value}$", each, re.M) for each in rights), name
+
+
 def number_of(text: str, name: str) -> int:
     found = re.search(rf"{name} +([\d,]+)", text)
     assert found, text
@@ -75,10 +83,7 @@ def number_of(text: str, name: str) -> int:
 def test_a_signal_ends_it_with_the_ledger(namespace: Namespace, number: int) -> None:
     tap = Running(namespace)
     tap.told("watching v1 as link uplink")
-    rights = [path.read_text() for path in Path(f"/proc/{tap.process.pid}/task").glob("*/status")]
-    assert len(rights) > 1
-    assert all(re.search(r"^CapEff:\t0+$", each, re.M) and re.search(r"^CapPrm:\t0+$", each, re.M) for each in rights)
-    assert all(re.search(r"^NoNewPrivs:\t1$", each, re.M) for each in rights)
+    no_rights(tap.process)
     send(namespace, [frame(each) for each in range(321)])
     until(lambda: any("uplink" in line for line in tap.out))  # the clock closes the bins and prints the line
     text = tap.end(number)
@@ -88,6 +93,16 @@ def test_a_signal_ends_it_with_the_ledger(namespace: Namespace, number: int) -> 
     assert number_of(text, "dropped by kernel") == 0
     assert "ledger" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("backend", ["pcapy", "scapy"])
+def test_the_other_backends_do_the_same(namespace: Namespace, backend: str) -> None:
+    tap = Running(namespace, "--backend", backend, "--count", "20", "--filter", "udp")
+    tap.told("watching v1")
+    no_rights(tap.process)
+    send(namespace, [frame(each) for each in range(30)])
+    text = tap.end(None)
+    assert (tap.process.returncode, number_of(text, "rows binned")) == (0, 20)
 
 
 def test_what_is_written_replays_to_the_same_commands(namespace: Namespace, tmp_path: Path) -> None:
