@@ -105,9 +105,10 @@ class Intake:
 
     def _limited(self) -> Iterator[PacketBlock]:
         """Yield the source's blocks until the time is over or the packets are enough."""
-        begin, left = time.monotonic(), self._until.packets or 1 << 62
+        begin, left = 0.0, self._until.packets or 1 << 62
         for number, block in enumerate(self._source.read()):
             if number == 0:
+                begin = time.monotonic()
                 self._begun()
             if self._until.duration_s and time.monotonic() - begin >= self._until.duration_s:
                 self._source.close()

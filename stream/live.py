@@ -33,6 +33,10 @@ from stream.table import Table
 from stream.tap import TapOptions
 
 
+class OutputError(OfframpError):
+    """Where the data goes takes no more."""
+
+
 @dataclass(slots=True)
 class Tap:
     """One live interface's way to commands. `tick`, where set, is called with the clock in ns when no packet comes."""
@@ -112,19 +116,28 @@ def watch(source: PacketSource, options: TapOptions, out: TextIO) -> None:
         intake = Intake(source, until=until, recorder=recorder, begun=begun, told=level)
         tap = assembled(intake, site, options, table.update if options.form == "table" else None)
         stack.enter_context(ended_by_signals(intake))
-        if options.form == "jsonl":
-            for command in tap.run():
-                line(out, command.to_json())
-        else:
-            tap.tick = table.advance
-            for command in tap.run():
-                table.command(command)
-            table.close()
+        failures = written(tap, out, None if options.form == "jsonl" else table)
     print(account(tap, recorder), file=sys.stderr)
-    failures = [f"{damage.source}: {damage.reason}" for damage in intake.damages]
+    failures += [f"{damage.source}: {damage.reason}" for damage in intake.damages]
     failures += [f"--write {options.write}: {recorder.error.strerror}"] if recorder and recorder.error else []
     if failures:
         raise OfframpError("; ".join(failures))
+
+
+def written(tap: Tap, out: TextIO, table: Table | None) -> list[str]:
+    """Run a tap and write its data, as a table or as JSON lines; return why that ended early, if it did."""
+    try:
+        if table is None:
+            for command in tap.run():
+                line(out, command.to_json())
+            return []
+        tap.tick = table.advance
+        for command in tap.run():
+            table.command(command)
+        table.close()
+    except OutputError as error:
+        return [str(error)]
+    return []
 
 
 def assembled(intake: Intake, site: Site, options: TapOptions, sink: Sink | None) -> Tap:
@@ -195,6 +208,11 @@ def say(text: str) -> None:
 
 
 def line(out: TextIO, text: str) -> None:
-    """Write a line of data at once: a live link's reader waits for it."""
-    out.write(text + "\n")
-    out.flush()
+    """Write a line of data at once: a live link's reader waits for it. Raises OutputError where that fails."""
+    try:
+        out.write(text + "\n")
+        out.flush()
+    except BrokenPipeError:
+        raise  # the reader has seen enough: no error
+    except OSError as error:
+        raise OutputError(f"the data cannot be written: {error.strerror}") from error

@@ -6,9 +6,10 @@ numerical libraries imported, as the threads they start would keep the rights th
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from capture.live import LiveOptions, open_interface
 from offramp_errors import ConfigError
@@ -43,10 +44,17 @@ def run_tap(options: TapOptions) -> None:
     if options.write is None and (options.ring_mb or options.ring_files != RING_FILES):
         raise ConfigError("--ring-files and --ring-size say how --write writes; give --write FILE or FOLDER too")
     with ExitStack() as stack:
-        out = stack.enter_context(open_out(options.out))
+        out = open_out(options.out)
+        stack.callback(_close, out)
         live = LiveOptions(options.bpf, options.snaplen, options.promiscuous, options.backend)
         source = open_interface(options.interface, live)
         stack.callback(source.close)
         from stream.live import watch
 
         watch(source, options, out)
+
+
+def _close(out: TextIO) -> None:
+    """Close the output; each line was flushed, so what fails now has been told before."""
+    with suppress(OSError):
+        out.close()

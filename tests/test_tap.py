@@ -166,6 +166,17 @@ def test_a_full_disk_ends_the_writing_only(namespace: Namespace, tmp_path: Path)
     assert "--write" in text.splitlines()[-1]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is not here")
+def test_data_that_cannot_be_written_ends_it_with_the_ledger(namespace: Namespace) -> None:
+    tap = Running(namespace, "--out", "/dev/full", "--every", "0.1")
+    tap.told("watching")
+    send(namespace, [frame(each) for each in range(20)])
+    text = tap.end(None)
+    assert tap.process.returncode == 1
+    assert number_of(text, "packets captured") == 20
+    assert text.splitlines()[-1] == "offramp: the data cannot be written: No space left on device"
+
+
 def test_a_folder_gets_a_ring_of_files(namespace: Namespace, tmp_path: Path) -> None:
     tap = Running(namespace, "--write", tmp_path, "--ring-files", "2", "--ring-size", "1")
     tap.told("watching")
