@@ -75,7 +75,8 @@ def blast(what: str, rate: float, seconds: float, size: int, buffer_mb: int, who
         def send() -> None:
             listening.wait()
             command = [sys.executable, "-m", "bench.blast", "v0", f"--rate={rate}", f"--seconds={seconds}"]
-            out, _ = namespace.start([*command, f"--size={size}"], cwd=ROOT).communicate()
+            # in a session of its own: a scheduler that shares by session treats it as the stranger that it stands for
+            out, _ = namespace.start([*command, f"--size={size}"], cwd=ROOT, start_new_session=True).communicate()
             told.append(json.loads(out))
             intake.close()
 
