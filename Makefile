@@ -6,9 +6,9 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(if $(shell command -v python$(v)),python$(v))) python3)
 BIN := .venv/bin
 # what the tests run for real: tshark as the reference, the servers of the recorded lab
-PACKAGES := tshark tcpdump iproute2 iputils-ping curl nginx-light mosquitto mosquitto-clients dnsmasq-base \
-	bind9-dnsutils iperf3 zstd
-PROGRAMS := tshark tcpdump ip ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd
+PACKAGES := tshark tcpdump iproute2 ethtool procps iputils-ping curl nginx-light mosquitto mosquitto-clients \
+	dnsmasq-base bind9-dnsutils iperf3 zstd
+PROGRAMS := tshark tcpdump ip ethtool sysctl ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -47,8 +47,12 @@ test: setup system lint ## everything that must hold: lint, types, tests
 demo: setup ## replay the sample capture: link state, decisions, ledger
 	@$(BIN)/offramp replay samples/demo.pcap.zst --site samples/site.toml
 
-bench: setup ## speeds of every stage beside tshark, dpkt and scapy on the same capture
+bench: setup ## speeds of every stage beside tshark, dpkt, scapy and NFStream on the same capture
 	@$(BIN)/python -m bench
+
+FUZZ_SECONDS ?= 600
+fuzz: setup ## dissect mutated packets for FUZZ_SECONDS (600), every access checked; CAPTURES=DIR mutates those too
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(CAPTURES),--captures $(CAPTURES))
 
 lock: ## resolve requirements.lock anew (needs uv)
 	@uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header \
@@ -57,4 +61,4 @@ lock: ## resolve requirements.lock anew (needs uv)
 clean: ## remove the environment and caches of the checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup system lint test demo bench lock clean
+.PHONY: help setup system lint test demo bench fuzz lock clean

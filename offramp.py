@@ -47,6 +47,21 @@ class Profile(StrEnum):
     STREAM = "stream"
 
 
+class DissectorName(StrEnum):
+    """Which dissector makes the features."""
+
+    FAST = "fast"
+    REFERENCE = "reference"
+    SCAPY = "scapy"
+
+
+class Layout(StrEnum):
+    """What the files of features look like."""
+
+    TSHARK = "tshark"
+    EDGE_IIOTSET = "edge-iiotset"
+
+
 class Preset(StrEnum):
     """Which shape of the model is trained."""
 
@@ -115,12 +130,36 @@ def features(
     profile: Annotated[
         Profile, typer.Option("--profile", help="full: payload and text too; stream: none")
     ] = Profile.FULL,
+    dissector: Annotated[
+        DissectorName, typer.Option("--dissector", help="fast; reference: tshark through pyshark; scapy: headers only")
+    ] = DissectorName.FAST,
+    layout: Annotated[
+        Layout, typer.Option("--layout", help="CSV as tshark prints it, or as in Edge-IIoTset's own files")
+    ] = Layout.TSHARK,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", help="with --layout edge-iiotset: Attack_type of all rows (Normal otherwise)"),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
 ) -> None:
     """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own."""
-    from stream.features import run_features
+    from stream.features import FeatureOptions, run_features
 
-    run_features(tuple(files), out, profile.value, strict)
+    options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label)
+    run_features(options)
+
+
+@app.command(epilog="Example: offramp edge DNN-EdgeIIoT-dataset.csv -o edge.parquet")
+def edge(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Edge-IIoTset's CSV files: per attack, or merged")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="where to write: .parquet")],
+) -> None:
+    """Read Edge-IIoTset's own CSV files, repair their shifted rows, and write one table with real types."""
+    from stream.edge_files import run_edge
+
+    run_edge(tuple(files), out)
 
 
 @app.command(epilog="Example: offramp train samples/train.pcap.zst --site samples/site.toml -o mymodel")

@@ -1,4 +1,4 @@
-"""The peers, over the same capture in the same run: tshark, dpkt and scapy."""
+"""The peers, over the same capture in the same run: tshark, dpkt, scapy, and our own two slower dissectors."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from pathlib import Path
 
 from bench.capture_file import cut
 from bench.measure import Result, timed
+from capture.dissectors import open_dissector
+from capture.files import open_captures
 from capture.schema import EDGE_COLUMNS
 
 TSHARK_PACKETS, DPKT_PACKETS, SCAPY_PACKETS = 50_000, 50_000, 3_000
+REFERENCE_PACKETS = 1_000
 
 
-def tshark(capture: Path) -> Result | None:
-    """Measure `tshark -T fields` with the 61 columns, or return None where it is not installed."""
+def tshark(capture: Path) -> Result | str:
+    """Measure `tshark -T fields` with the 61 columns, or say that it is not installed."""
     if shutil.which("tshark") is None:
-        return None
+        return "tshark is not installed"
     file = cut(capture, TSHARK_PACKETS)
     fields = [word for column in EDGE_COLUMNS for word in ("-e", column.name)]
 
@@ -57,3 +60,26 @@ def scapy(capture: Path) -> Result:
             return sum(1 for _ in packets)
 
     return timed("scapy, all layers", run, rounds=1, warm=False, note=f"first {SCAPY_PACKETS:,}")
+
+
+def scapy_path(capture: Path) -> Result:
+    """Measure `--dissector scapy`: header columns to Arrow batches."""
+    return _dissector(capture, "scapy", SCAPY_PACKETS)
+
+
+def reference_path(capture: Path) -> Result | str:
+    """Measure `--dissector reference`: pyshark to Arrow batches; say so where tshark is not installed."""
+    if shutil.which("tshark") is None:
+        return "the reference path: tshark is not installed"
+    return _dissector(capture, "reference", REFERENCE_PACKETS)
+
+
+def _dissector(capture: Path, name: str, packets: int) -> Result:
+    """Measure one of the dissectors that make an object a packet."""
+    blocks = list(open_captures([str(cut(capture, packets))]).read())
+
+    def run() -> int:
+        with open_dissector(name, "full") as dissector:
+            return sum(batch.num_rows for block in blocks for batch in dissector.dissect(block))
+
+    return timed(f"dissect, {name} path", run, rounds=1, warm=False, note=f"first {packets:,}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.measure import Result, timed
-from capture.block import PacketBlock, PacketSource
+from capture.block import PacketBlock
 from capture.dissector import Dissector
 from capture.files import open_captures
 from decision.site import default_site
@@ -25,7 +22,6 @@ from stream.carried_state import CarriedState
 from stream.channels import CHANNELS
 from stream.normaliser import Normaliser, scaled
 from stream.packets import packets_from_batch
-from stream.replay import Replay
 from stream.stft import Spectra
 
 
@@ -101,42 +97,3 @@ def predicting(packets: int, rows: list[Rows]) -> Result:
 
     count = sum(len(row.x) for row in rows)
     return timed("model", run, note=f"{count:,} forecasts")
-
-
-class Busier:
-    """A source whose packets come `factor` times as fast: the same packets on a busier link."""
-
-    def __init__(self, source: PacketSource, factor: int) -> None:
-        self.name, self.progress, self.damages = source.name, source.progress, source.damages
-        self._source, self._factor = source, factor
-
-    def read(self) -> Iterator[PacketBlock]:
-        """Yield the blocks with their times drawn together."""
-        begin: int | None = None
-        for block in self._source.read():
-            begin = int(block.time_ns[0]) if begin is None else begin
-            yield replace(block, time_ns=begin + (block.time_ns - begin) // self._factor)
-
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
-
-
-def replaying(capture: Path, factor: int = 1) -> Result:
-    """Measure the whole replay: file to commands, as `offramp replay` runs it, without the printing.
-
-    With a factor, the capture's packets come that much faster, so that fewer bins, and forecasts, fall to a packet.
-    """
-    forecasts = 0
-
-    def run() -> int:
-        nonlocal forecasts
-        artifact = load_artifact(DEFAULT_ARTIFACT)
-        source = Busier(open_captures([str(capture)]), factor)
-        replay = Replay(source, default_site(), artifact, open_predictor(DEFAULT_ARTIFACT))
-        deque(replay.run(), maxlen=0)
-        forecasts = replay.stream_ledger().forecasts
-        return replay.capture_ledger().captured
-
-    name = "replay: file to commands" if factor == 1 else f"replay, link {factor} times as busy"
-    return replace(timed(name, run), note=f"{forecasts:,} forecasts")

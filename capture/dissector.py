@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from capture.application import NOTES, grow_applications, new_applications
+from capture.application_state import GIVEN_UP
 from capture.batches import batch_schema, table_to_batch
 from capture.block import PacketBlock
-from capture.emit import ABSENT, Table, new_table
+from capture.content_coding import NOTE_BODY_CUT
+from capture.emit import ABSENT, NOTE_COUNT, Table, new_table
 from capture.flow_table import EVICTED, evict_idlest, grow_flow_table, new_flow_table
 from capture.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
 from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_NAMES
 from capture.ledger import CaptureLedger
 from capture.link import LINK_TYPE_NAMES, LINK_TYPES
+from capture.reassembly import NOTE_GIVEN_UP
 from capture.rows import NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
 from capture.schema import SCHEMA_VERSION
 from offramp_errors import InputError
@@ -24,10 +30,19 @@ MAX_FLOWS = 1 << 18
 """Conversations kept by default; the idlest quarter is forgotten, and counted, where there are more."""
 
 
+class Filled(NamedTuple):
+    """A table with the findings of `rows` packets, whose spans speak of `data`; `Dissector.build` makes it a batch."""
+
+    table: Table
+    rows: int
+    data: NDArray[np.uint8]
+
+
 class Dissector:
     """Dissects packet blocks into feature batches of one profile; numbers and conversations run on across blocks.
 
-    Not thread safe; its kernels release the interpreter lock, so several dissectors run beside each other.
+    Its two halves may run in a thread each, as their kernels release the interpreter lock: `fill` takes blocks to
+    tables, `build` tables to batches, and the order stays. No half may run twice at once.
     """
 
     def __init__(
@@ -49,9 +64,11 @@ class Dissector:
         self._flows = new_flow_table(1024)
         self._applications = new_applications(len(self._flows.stream))
         self._fragments = new_fragments()
-        self._table: Table = new_table(batch_rows)
+        self._rows = batch_rows
+        self._spare: list[Table] = [new_table(batch_rows)]
         self._cursor = np.zeros(CURSOR_SIZE, np.int64)
-        self._found = np.zeros(9, np.int64)
+        self._found = np.zeros(10, np.int64)
+        self._notes = np.zeros(NOTE_COUNT, np.int64)
         self._bad = np.zeros(len(UNDECODABLE_NAMES), np.int64)
         self._number = 1
 
@@ -60,15 +77,23 @@ class Dissector:
 
         Raises InputError where no interface of the source has a link type that is understood.
         """
+        return [self.build(filled) for filled in self.fill(block)]
+
+    def fill(self, block: PacketBlock) -> Iterator[Filled]:
+        """Dissect the block into tables, in order. Each must be given to `build`, which takes it back for use.
+
+        Raises InputError where no interface of the source has a link type that is understood.
+        """
         linktypes = self._linktypes(block)
-        batches: list[pa.RecordBatch] = []
         done = 0
         row = 0
+        table: Table | None = None
         data, scratch = _read_only(block.data), np.empty(0, np.uint8)
         self._fragments.counters[SCRATCH_USED] = 0
         while done < len(block):
+            table = table or self._cleared()
             count, reason = dissect_rows(
-                self._table, self._flows, self._applications, self._fragments, data, scratch,
+                table, self._flows, self._applications, self._fragments, data, scratch,
                 block.offset, block.caplen, block.length, block.time_ns, block.interface,
                 linktypes, done, self._number, row, self._cursor, self._found, self._bad,
             )  # fmt: skip
@@ -80,11 +105,23 @@ class Dissector:
                 scratch = self._make_scratch(block, data)
                 data = _read_only(scratch)
             else:
-                batches.append(self._end_batch(row, data))
-                row = 0
+                self._notes += table.notes
+                table.notes[:] = 0
+                yield Filled(table, row, data)
+                table, row = None, 0
         self._number += len(block)
         self._account(block)
-        return batches
+
+    def build(self, filled: Filled) -> pa.RecordBatch:
+        """Return a filled table's rows as a batch, and keep the table, cleared, for another filling."""
+        batch = table_to_batch(filled.table, filled.rows, filled.data, self.schema)
+        if filled.table.notes[NOTE_BODY_CUT]:
+            self.ledger.notes[REASONS[NOTE_BODY_CUT]] += int(filled.table.notes[NOTE_BODY_CUT])
+            filled.table.notes[:] = 0
+        filled.table.values[:, : filled.rows] = ABSENT
+        filled.table.cursor[:] = 0
+        self._spare.append(filled.table)
+        return batch
 
     def _linktypes(self, block: PacketBlock) -> NDArray[np.int64]:
         """Return int64 [interfaces], or say which link type is unknown where all of them are."""
@@ -97,12 +134,9 @@ class Dissector:
             )
         return np.array(kinds or [1], np.int64)
 
-    def _end_batch(self, rows: int, data: NDArray[np.uint8]) -> pa.RecordBatch:
-        """Return the table's rows as a batch and clear the table."""
-        batch = table_to_batch(self._table, rows, data, self.schema)
-        self._table.values[:, :rows] = ABSENT
-        self._table.cursor[:] = 0
-        return batch
+    def _cleared(self) -> Table:
+        """Return a cleared table, a new one only where all others wait for `build`."""
+        return self._spare.pop() if self._spare else new_table(self._rows)
 
     def _make_scratch(self, block: PacketBlock, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the block's bytes with room behind them for datagrams put together of fragments."""
@@ -130,9 +164,11 @@ class Dissector:
             if count:
                 self.ledger.undecodable[name] += count
         self._bad[:] = 0
-        notes = self._table.notes
+        notes = self._notes
         notes[NOTE_EVICTED] = self._flows.counters[EVICTED]
         self._flows.counters[EVICTED] = 0
+        notes[NOTE_GIVEN_UP] += self._applications.counters[GIVEN_UP]
+        self._applications.counters[GIVEN_UP] = 0
         for reason in np.flatnonzero(notes).tolist():
             self.ledger.notes[REASONS[reason]] += int(notes[reason])
         notes[:] = 0

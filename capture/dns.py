@@ -25,7 +25,10 @@ TOO_LONG = b"<Name too long>"
 LOOPS = b"<Name contains a pointer that loops>"
 UNKNOWN_LABEL = b"<Unknown extended label>"
 HEADER = 12
-MAX_NAME = 255  # characters, as tshark bounds a name
+RECORD = 10  # type, class, time to live and length, behind a record's name
+RESPONSE, OPCODE = 0x8000, 0x7800
+MOST_ANSWERS, MOST_RECORDS = 100, 10  # of a message on other ports than DNS's own
+MAX_NAME = 253  # characters, as tshark bounds a name
 MAX_POINTERS = 255
 RETRANSMISSION_NS = 5_000_000_000  # a later query of the same number is a new one (tshark's default)
 WAYS = 4
@@ -42,57 +45,71 @@ def put_words(out: Table, words: bytes) -> Any:
 
 @kernel_lean
 def spell_name(out: Table, buf: Any, base: int, at: int, end: int) -> Any:
-    """Write a name with dots into the text, without moving its cursor; return where it ends and its length.
+    """Write a name with dots into the text, without moving its cursor; return where it ends, its bytes and its length.
 
-    base: where the message starts. The end is -1 where the message ends, or is malformed, within the name.
+    base: where the message starts. The end is -1 where the message ends, or is malformed, within the name. The length
+    is what tshark shows: 0 for a name of one character.
     """
     start = out.cursor[1]
-    room = MAX_NAME - 1
-    length = 0
+    total = 0
     after = -1
     pointers = 0
     while True:
         if at >= end:
-            return -1, 0
+            return -1, 0, 0
         size = int(buf[at])
         at += 1
         if size == 0:
             break
         if size >= 0xC0:
             if at >= end:
-                return -1, 0
+                return -1, 0, 0
             if after < 0:
                 after = at + 1
             pointers += 1
             if pointers > MAX_POINTERS:
-                return after, put_words(out, LOOPS)
+                words = put_words(out, LOOPS)
+                return after, words, words
             at = base + (((size & 0x3F) << 8) | int(buf[at]))
             continue
         if size >= 0x80:
-            return -1, 0
+            return -1, 0, 0
         if size >= 0x40:
-            return after if after >= 0 else at, put_words(out, UNKNOWN_LABEL)
+            words = put_words(out, UNKNOWN_LABEL)
+            return after if after >= 0 else at, words, words
         if at + size > end:
-            return -1, 0
-        if length == 0:
-            room -= 1
-        elif room > 0:
-            out.text[start + length] = 46
-            length += 1
-            room -= 1
-        copied = min(size, max(room, 0))
-        for step in range(copied):
-            out.text[start + length + step] = buf[at + step]
-        length += copied
-        room -= copied
+            return -1, 0, 0
+        if total > 0:
+            if total < MAX_NAME:
+                out.text[start + total] = 46
+            total += 1
+        for step in range(min(size, MAX_NAME - total)):
+            out.text[start + total + step] = buf[at + step]
+        total += size
         at += size
     if after < 0:
         after = at
-    if room <= 0:
-        return after, put_words(out, TOO_LONG)
-    if length == 0 or out.text[start] == 0:
-        return after, put_words(out, ROOT)
-    return after, length
+    if total > MAX_NAME:
+        words = put_words(out, TOO_LONG)
+        return after, words, words
+    if total == 0:
+        words = put_words(out, ROOT)
+        return after, words, words
+    return after, total, 0 if total == 1 else total
+
+
+@kernel_lean
+def looks_like_dns(buf: Any, pos: int, end: int) -> bool:
+    """Tell whether a UDP datagram on other ports looks like DNS (tshark's heuristic): a query, or an answer to one."""
+    if end - pos <= HEADER:
+        return False
+    flags, questions, answers = u16(buf, pos + 2), u16(buf, pos + 4), u16(buf, pos + 6)
+    authorities, additional = u16(buf, pos + 8), u16(buf, pos + 10)
+    if flags & OPCODE or additional > MOST_RECORDS:
+        return False
+    if flags & RESPONSE:
+        return bool(questions <= 1 and answers <= MOST_ANSWERS and authorities <= MOST_RECORDS)
+    return bool(questions == 1 and answers == 0 and authorities == 0)
 
 
 @kernel_lean
@@ -107,26 +124,39 @@ def dns_message(
     first = 0
     again = False
     if not in_error:
-        first, again = transaction(apps, slot, u16(buf, pos), flags & 0x8000 != 0, number, time_ns)
+        first, again = transaction(apps, slot, u16(buf, pos), flags & RESPONSE != 0, number, time_ns)
     if end - pos < HEADER:
         return
-    if again:
-        put(out, row, RETRANSMISSION, 1)
-        if flags & 0x8000 == 0:
-            put(out, row, RETRANSMIT_REQUEST, 1)
-            put(out, row, RETRANSMIT_REQUEST_IN, first)
     at = pos + HEADER
     for _ in range(u16(buf, pos + 4)):
-        following, length = spell_name(out, buf, pos, at, end)
+        following, size, length = spell_name(out, buf, pos, at, end)
         if following < 0 or following + 4 > end:
             return
-        put(out, row, NAME, text_span(out.cursor[1], length))
-        out.cursor[1] += length
+        put(out, row, NAME, text_span(out.cursor[1], size))
+        out.cursor[1] += size
         put(out, row, NAME_LENGTH, length)
         put(out, row, TYPE, u16(buf, following))
         if mdns:
             put(out, row, QU, int(buf[following + 2]) >> 7)
         at = following + 4
+    if again and records_fit(out, buf, pos, at, end):
+        put(out, row, RETRANSMISSION, 1)
+        if flags & RESPONSE == 0:
+            put(out, row, RETRANSMIT_REQUEST, 1)
+            put(out, row, RETRANSMIT_REQUEST_IN, first)
+
+
+@kernel_lean
+def records_fit(out: Table, buf: Any, pos: int, at: int, end: int) -> bool:
+    """Tell whether the records behind the questions, from `at` on, are within the message: else it is malformed."""
+    for _ in range(u16(buf, pos + 6) + u16(buf, pos + 8) + u16(buf, pos + 10)):
+        following, _, _ = spell_name(out, buf, pos, at, end)
+        if following < 0 or following + RECORD > end:
+            return False
+        at = following + RECORD + u16(buf, following + RECORD - 2)
+        if at > end:
+            return False
+    return True
 
 
 @kernel_lean

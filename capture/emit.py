@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.schema import COLUMNS
-from offramp_kernels import kernel_lean
+from offramp_kernels import kernel_entry, kernel_lean
 
 ABSENT = np.int64(-(2**63))
 """The value of a cell whose field is not in the packet."""
@@ -77,10 +77,17 @@ def span(offset: int, length: int) -> int:
     return (offset << 24) | length
 
 
-@kernel_lean
+@kernel_entry
 def text_span(offset: int, length: int) -> int:
     """Return the value of a cell that is `length` bytes of the table's text from `offset`."""
     return (1 << 62) | (offset << 24) | length
+
+
+@kernel_lean
+def copy_bytes(source: Any, target: Any) -> None:
+    """Fill `target` from `source`; slices with an index from 0 on become vector code, offsets added to it do not."""
+    for at in range(len(target)):
+        target[at] = source[at]
 
 
 @kernel_lean
@@ -90,7 +97,6 @@ def put_bytes(out: Table, row: int, column: int, data: Any, in_block: bool, offs
         put(out, row, column, span(offset, length))
         return
     start = out.cursor[1]
-    for at in range(length):
-        out.text[start + at] = data[offset + at]
+    copy_bytes(data[offset : offset + length], out.text[start : start + length])
     out.cursor[1] = start + length
     put(out, row, column, text_span(start, length))

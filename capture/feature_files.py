@@ -52,7 +52,7 @@ def write_csv(batches: Iterable[pa.RecordBatch], path: Path, profile: str = "ful
                 file.writelines(_csv_lines(batch))
                 rows += batch.num_rows
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     return rows
 
 
@@ -73,7 +73,7 @@ def _quote(cells: pa.Array) -> pa.Array:
 
 def parquet_schema(profile: str) -> pa.Schema:
     """Return the schema of a Parquet file: addresses as text, frame.time as timestamp, the rest as on the wire."""
-    fields = [pa.field(column.name, _parquet_type(column)) for column in profile_columns(profile)]
+    fields = [pa.field(column.name, parquet_type(column)) for column in profile_columns(profile)]
     if profile == "full":
         fields.append(pa.field(OCCURRENCES, OCCURRENCE_TYPE))
     return pa.schema(fields, metadata={"schema_version": SCHEMA_VERSION, "profile": profile})
@@ -89,11 +89,11 @@ def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, profile: str = 
                 writer.write_batch(_parquet_batch(batch, schema))
                 rows += batch.num_rows
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     return rows
 
 
-def _parquet_type(column: Column) -> pa.DataType:
+def parquet_type(column: Column) -> pa.DataType:
     """Return the Parquet type of a column."""
     if column.kind is Kind.IPV4:
         return pa.dictionary(pa.int32(), pa.string())
@@ -112,22 +112,23 @@ def _parquet_type(column: Column) -> pa.DataType:
     return {8: pa.uint8(), 16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[column.bits]
 
 
+def parquet_array(column: Column, array: pa.Array) -> pa.Array:
+    """Return a column of wire type with its type in a Parquet file."""
+    if column.kind in (Kind.IPV4, Kind.IPV6, Kind.TEXT):
+        array = render_column(column, array)
+    if column.kind is Kind.IPV4:
+        array = array.dictionary_encode()
+    return array.cast(parquet_type(column))
+
+
 def _parquet_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return a feature batch with the types of a Parquet file."""
-    arrays: list[pa.Array] = []
-    for column in COLUMNS:
-        if column.name in schema.names:
-            array = batch[column.name]
-            if column.kind in (Kind.IPV4, Kind.IPV6, Kind.TEXT):
-                array = render_column(column, array)
-            if column.kind is Kind.IPV4:
-                array = array.dictionary_encode()
-            arrays.append(array.cast(schema.field(column.name).type))
+    arrays = [parquet_array(column, batch[column.name]) for column in COLUMNS if column.name in schema.names]
     if OCCURRENCES in schema.names:
         arrays.append(batch[OCCURRENCES])
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _cannot_write(path: Path, error: OSError) -> OfframpError:
+def cannot_write(path: Path, error: OSError) -> OfframpError:
     """Return what a user is told when a file cannot be written."""
     return OfframpError(f"{path}: cannot write: {error.strerror or error}; check the folder, its rights and its space")

@@ -103,7 +103,7 @@ def add_fragment(
         fragments.total[slot] = offset + size
     cur[NEXT] = 0
     total = fragments.total[slot]
-    if total < 0 or fragments.units[slot] != (total + 7) >> 3:
+    if total < 0 or not whole_datagram(fragments, slot, (total + 7) >> 3):
         return False
     start = fragments.counters[SCRATCH_USED]
     if start + total > scratch.shape[0]:
@@ -118,6 +118,17 @@ def add_fragment(
     cur[END] = start + total
     cur[WIRE_END] = start + total
     out.notes[NOTE_REASSEMBLED] += 1
+    return True
+
+
+@kernel_lean
+def whole_datagram(fragments: Fragments, slot: int, units: int) -> bool:
+    """Tell whether the first `units` units came; those of fragments beyond the datagram's end do not count."""
+    if fragments.units[slot] < units:
+        return False
+    for unit in range(units):  # noqa: SIM110 - kernels know no generators
+        if fragments.there[slot, unit] == 0:
+            return False
     return True
 
 

@@ -11,6 +11,7 @@ from offramp_kernels import kernel_lean
 
 TRANSACTION, LENGTH, UNIT = INDEX["mbtcp.trans_id"], INDEX["mbtcp.len"], INDEX["mbtcp.unit_id"]
 PREFIX = 6  # transaction, protocol, length
+EXCEPTION = 0x80
 
 
 @kernel_lean
@@ -21,10 +22,13 @@ def is_modbus(buf: Any, pos: int, end: int) -> bool:
 
 @kernel_lean
 def modbus_message(out: Table, row: int, buf: Any, pos: int, end: int) -> None:
-    """Put the header fields of the message in buf[pos:end], as far as it goes."""
-    if end - pos >= 2:
-        put(out, row, TRANSACTION, u16(buf, pos))
-    if end - pos >= PREFIX:
-        put(out, row, LENGTH, u16(buf, pos + 4))
-    if end - pos > PREFIX:
-        put(out, row, UNIT, int(buf[pos + 6]))
+    """Put the header fields of the message in buf[pos:end].
+
+    As in tshark, one without a function code, or an exception without its code, is malformed and shows nothing.
+    """
+    function = pos + PREFIX + 1
+    if function >= end or (buf[function] & EXCEPTION and function + 1 >= end):
+        return
+    put(out, row, TRANSACTION, u16(buf, pos))
+    put(out, row, LENGTH, u16(buf, pos + 4))
+    put(out, row, UNIT, int(buf[pos + PREFIX]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.application_state import MQTT_VERSION, Applications
-from capture.emit import Table, put, put_bytes
+from capture.emit import Table, put, put_bytes, text_span
 from capture.layers import u16
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
@@ -21,17 +21,26 @@ TOPIC_LENGTH, TOPIC, MESSAGE = INDEX["mqtt.topic_len"], INDEX["mqtt.topic"], IND
 
 CONNECT, CONNACK, PUBLISH, SUBSCRIBE, UNSUBSCRIBE = 1, 2, 3, 8, 10
 V31, V5 = 3, 5
+ALIAS, SUBSCRIPTION, USER_PROPERTY = 0x23, 0x0B, 0x26  # properties, and by the size of their values:
+ONE_BYTE = b"\x01\x17\x19\x24\x25\x28\x29\x2a"
+TWO_BYTES = b"\x13\x21\x22"
+FOUR_BYTES = b"\x02\x11\x18\x27"
+STRINGS = b"\x03\x08\x09\x12\x15\x16\x1a\x1c\x1f"
 
 
 @kernel_lean
 def variable_length(buf: Any, pos: int, end: int) -> Any:
-    """Return the value of a variable byte integer and its size: 0 where cut, -1 where malformed."""
+    """Return the value of a variable byte integer and its size: 0 where cut, -1 where malformed.
+
+    MQTT allows four bytes; tshark reads on up to ten, and so does this, but for values that no message can have.
+    """
     value = 0
-    for size in range(1, 6):
+    for size in range(1, 11):
         if pos + size > end:
             return 0, 0
         byte = int(buf[pos + size - 1])
-        value |= (byte & 0x7F) << (7 * (size - 1))
+        if size < 9:
+            value |= (byte & 0x7F) << (7 * (size - 1))
         if byte < 0x80:
             return value, size
     return 0, -1
@@ -57,7 +66,7 @@ def mqtt_message(
         if at < stop and apps.kind[slot, MQTT_VERSION] != V31:
             put(out, row, CONNACK_FLAGS, int(buf[at]))
     elif kind == PUBLISH:
-        publish(out, row, buf, in_block, at, stop, end, (int(buf[pos]) >> 1) & 3, apps.kind[slot, MQTT_VERSION])
+        publish(out, apps, row, buf, in_block, at, at + length, end, (int(buf[pos]) >> 1) & 3, slot)
     elif kind in (SUBSCRIBE, UNSUBSCRIBE):
         topics(out, row, buf, in_block, at, stop, kind, apps.kind[slot, MQTT_VERSION])
 
@@ -93,7 +102,8 @@ def put_topic(out: Table, row: int, buf: Any, in_block: bool, at: int, end: int)
     put(out, row, TOPIC_LENGTH, length)
     if at + 2 + length > end:
         return -1
-    put_bytes(out, row, TOPIC, buf, in_block, at + 2, length)
+    if length:
+        put_bytes(out, row, TOPIC, buf, in_block, at + 2, length)
     return at + 2 + length
 
 
@@ -108,20 +118,101 @@ def properties_end(buf: Any, at: int, end: int) -> Any:
 
 @kernel_lean
 def publish(
-    out: Table, row: int, buf: Any, in_block: bool, at: int, stop: int, end: int, quality: int, version: int
-) -> None:
-    """Put a PUBLISH's topic and message."""
+    out: Table, apps: Applications, row: int, buf: Any, in_block: bool, at: int, stop: int, end: int, quality: int,
+    slot: int,
+) -> None:  # fmt: skip
+    """Put a PUBLISH's topic, also where an alias stands for it, and its message."""
+    topic = at + 2
     at = put_topic(out, row, buf, in_block, at, end)
     if at < 0:
         return
-    if quality == 1 or quality == 2:
+    size = at - topic
+    if quality != 0:
         at += 2
-    if version == V5:
+    if apps.kind[slot, MQTT_VERSION] == V5:
+        properties = at
         at = properties_end(buf, at, end)
         if at < 0:
             return
-    if at <= stop:
+        alias = topic_alias(buf, properties, at)
+        if alias != 0 and size == 0:
+            put_alias(out, apps, row, slot, alias)
+        elif alias != 0:
+            keep_alias(apps, buf, topic, size, slot, alias)
+    if at <= stop <= end:
         put_bytes(out, row, MESSAGE, buf, in_block, at, stop - at)
+
+
+@kernel_lean
+def topic_alias(buf: Any, at: int, end: int) -> Any:
+    """Return the topic alias among the properties in buf[at:end] (MQTT 5.0, section 2.2.2), 0 where there is none."""
+    _, size = variable_length(buf, at, end)
+    at += size
+    alias = 0
+    while at < end:
+        kind = int(buf[at])
+        at += 1
+        if kind == ALIAS:
+            alias = u16(buf, at) if at + 2 <= end else 0
+            at += 2
+        elif among(kind, ONE_BYTE):
+            at += 1
+        elif among(kind, TWO_BYTES):
+            at += 2
+        elif among(kind, FOUR_BYTES):
+            at += 4
+        elif kind == SUBSCRIPTION:
+            _, size = variable_length(buf, at, end)
+            if size <= 0:
+                break
+            at += size
+        elif among(kind, STRINGS) or kind == USER_PROPERTY:
+            for _ in range(2 if kind == USER_PROPERTY else 1):
+                if at + 2 <= end:
+                    at += u16(buf, at)
+                at += 2
+        else:
+            break
+    return alias
+
+
+@kernel_lean
+def among(kind: int, kinds: bytes) -> bool:
+    """Tell whether a property is one of `kinds`."""
+    for at in range(len(kinds)):  # noqa: SIM110 - kernels know no generators
+        if kinds[at] == kind:
+            return True
+    return False
+
+
+@kernel_lean
+def alias_place(apps: Applications, slot: int, alias: int) -> Any:
+    """Return the key of a conversation's alias, never 0, and its place in the table of aliases."""
+    key = ((slot & 0xFFFFF) << 43) | ((apps.generation[slot] & 0x7FFFFFF) << 16) | alias
+    return key, ((key * 0x9E3779B97F4A7C1) >> 20) % apps.alias.shape[0]
+
+
+@kernel_lean
+def keep_alias(apps: Applications, buf: Any, topic: int, size: int, slot: int, alias: int) -> None:
+    """Remember which topic an alias stands for; long ones are cut, old ones overwritten."""
+    key, place = alias_place(apps, slot, alias)
+    size = min(size, apps.alias_text.shape[1])
+    apps.alias[place, 0] = key
+    apps.alias[place, 1] = size
+    for step in range(size):
+        apps.alias_text[place, step] = buf[topic + step]
+
+
+@kernel_lean
+def put_alias(out: Table, apps: Applications, row: int, slot: int, alias: int) -> None:
+    """Put the topic that an alias stands for, empty where that is not known."""
+    key, place = alias_place(apps, slot, alias)
+    size = apps.alias[place, 1] if apps.alias[place, 0] == key else 0
+    start = out.cursor[1]
+    for step in range(size):
+        out.text[start + step] = apps.alias_text[place, step]
+    out.cursor[1] = start + size
+    put(out, row, TOPIC, text_span(start, size))
 
 
 @kernel_lean

@@ -1,7 +1,7 @@
-"""Messages over several TCP segments: which bytes are new, which wait in the arena, when a message is complete.
+"""Messages over several TCP segments: the bytes that wait in the arena, and when a message is complete.
 
-The rules are tshark's with its defaults: what was seen before is not looked at again, a segment that comes early is
-kept only within a message whose length is known.
+The rules are tshark's with its defaults: a segment that comes early is kept only within a message whose length is
+known, bytes that came first stay, and the first byte decides which of two overlapping early stretches wins.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 
 from capture.application_state import (
-    ACKED,
     CHUNK,
     FIRST,
     FREE_CHUNKS,
+    GIVEN_UP,
     HAND,
     HAVE,
-    KNOWN,
     LAST,
-    LATER_END,
-    LATER_START,
+    LINE,
+    MAX_STRETCHES,
     MODE,
-    NEXT,
+    RESUME,
     START,
+    STRETCHES,
     WANT,
     Applications,
     free_chunks,
@@ -36,47 +36,25 @@ COMPLETE = 0
 BYTES = 1  # so many more bytes
 SEGMENT = 2  # the next segment, whatever its length
 UNTIL_FIN = 3
+CHUNK_LINES = 4  # segments, until the chunk line that starts at the number says that no more is needed
+SWALLOW = 5  # nothing: what follows is not looked at
+ABORT = 6  # an answer only: nothing more of this packet is looked at
 
-FIN, SYN, RST, ACK = 1, 2, 4, 16
 WORD = 0xFFFFFFFF
-MAX_MESSAGE = 16 << 20  # bytes kept of one message; what is longer is given up
+MAX_MESSAGE = (16 << 20) - 1  # bytes kept of one message; what is longer is given up
+LAST_BYTE = 1 << 30  # of a message until FIN: beyond any stream
 
 NOTE_GIVEN_UP = 32
 NOTE_GAP = 33
 
 
 @kernel_lean
-def is_new(apps: Applications, which: int, sequence: int, size: int, flags: int, acknowledged: int) -> bool:
-    """Follow a side's sequence numbers; tell whether the segment's bytes are to be looked at.
-
-    Not so: keep-alives, and what begins before the newest byte seen, unless it fills a gap of a waiting message or
-    had been acknowledged already (which tshark takes for a spurious retransmission and looks at).
-    """
-    side = apps.side
-    if flags & ACK:
-        side[which, ACKED] = acknowledged
-    following = (sequence + size + ((flags & SYN) >> 1) + (flags & FIN)) & WORD
-    if not side[which, KNOWN]:
-        side[which, KNOWN] = 1
-        side[which, NEXT] = following
-        return size > 0
-    ahead = (sequence - side[which, NEXT]) & WORD
-    if ahead < 0x80000000:
-        side[which, NEXT] = following
-        return size > 0
-    if (following - side[which, NEXT]) & WORD < 0x80000000:
-        if size > 1 and ahead == WORD:
-            side[which, NEXT] = following
-            return True
-        side[which, NEXT] = following
-        return False
-    if size <= 0 or (size == 1 and ahead == WORD and flags & (SYN | FIN | RST) == 0):
-        return False
-    if side[which, MODE] == BYTES:
-        offset = (sequence - side[which, START]) & WORD
-        return bool(side[which, HAVE] <= offset < side[which, WANT])
-    other = side[which ^ 1, ACKED]
-    return bool(other >= 0 and (other - sequence - size) & WORD < 0x80000000 and side[which, MODE] == 0)
+def drop(apps: Applications, which: int) -> None:
+    """Forget a message; what is still to come of it, where that is known, will not be looked at."""
+    mode = apps.side[which, MODE]
+    free_chunks(apps, which)
+    if mode in (BYTES, UNTIL_FIN):
+        apps.side[which, MODE] = SWALLOW
 
 
 @kernel_lean
@@ -89,8 +67,9 @@ def take_chunk(apps: Applications, which: int) -> Any:
             break
         hand = counters[HAND] % sides
         counters[HAND] = hand + 1
-        if hand != which:
-            free_chunks(apps, hand)
+        if hand != which and apps.side[hand, MODE] != COMPLETE and apps.side[hand, MODE] != SWALLOW:
+            drop(apps, hand)
+            counters[GIVEN_UP] += 1
     if counters[FREE_CHUNKS] == 0:
         return np.int64(-1)
     counters[FREE_CHUNKS] -= 1
@@ -100,61 +79,93 @@ def take_chunk(apps: Applications, which: int) -> Any:
 
 
 @kernel_lean
-def store(apps: Applications, which: int, buf: Any, pos: int, size: int, offset: int) -> bool:
-    """Keep `size` bytes at `offset` of the side's message; False where there is no room for them."""
+def chunk_at(apps: Applications, which: int, offset: int) -> Any:
+    """Return the chunk that holds `offset` of the side's message, taking chunks up to it; -1 where none is left."""
     side = apps.side
-    if offset + size > MAX_MESSAGE:
-        return False
     if side[which, FIRST] < 0:
         side[which, FIRST] = take_chunk(apps, which)
-        if side[which, FIRST] < 0:
-            return False
-    if offset == side[which, HAVE] and side[which, LATER_END] == 0 and side[which, LAST] >= 0:
+    chunk = side[which, FIRST]
+    steps = offset // CHUNK
+    if side[which, LAST] >= 0 and offset >= side[which, HAVE] > 0:
         chunk = side[which, LAST]
-        if offset % CHUNK == 0 and offset > 0:
-            if apps.following[chunk] < 0:
-                apps.following[chunk] = take_chunk(apps, which)
-            chunk = np.int64(apps.following[chunk])
-    else:
-        chunk = side[which, FIRST]
-        for _ in range(offset // CHUNK):
-            if apps.following[chunk] < 0:
-                apps.following[chunk] = take_chunk(apps, which)
-            chunk = np.int64(apps.following[chunk])
-            if chunk < 0:
-                return False
-    if chunk < 0:
+        steps -= (side[which, HAVE] - 1) // CHUNK
+    while steps > 0 and chunk >= 0:
+        if apps.following[chunk] < 0:
+            apps.following[chunk] = take_chunk(apps, which)
+        chunk = np.int64(apps.following[chunk])
+        steps -= 1
+    return chunk
+
+
+@kernel_lean
+def store(apps: Applications, which: int, buf: Any, pos: int, size: int, offset: int) -> bool:
+    """Keep `size` bytes at `offset` of the side's message, but for those at hand; False where there is no room."""
+    side = apps.side
+    end = offset + size
+    if end > MAX_MESSAGE:
         return False
-    at = offset % CHUNK
-    for step in range(size):
+    start = max(offset, side[which, HAVE])
+    for stretch in range(side[which, STRETCHES]):
+        if apps.later[which, stretch, 0] <= start < apps.later[which, stretch, 1]:
+            start = apps.later[which, stretch, 1]
+    if start >= end:
+        return True
+    if not copy_in(apps, which, buf, pos + start - offset, start, end):
+        return False
+    return account(apps, which, start, end)
+
+
+@kernel_lean
+def copy_in(apps: Applications, which: int, buf: Any, pos: int, start: int, end: int) -> bool:
+    """Copy bytes [start, end) of the side's message into its chunks."""
+    chunk = chunk_at(apps, which, start)
+    at = start % CHUNK
+    step = 0
+    while start + step < end:
+        if chunk < 0:
+            return False
         if at == CHUNK:
             if apps.following[chunk] < 0:
                 apps.following[chunk] = take_chunk(apps, which)
             chunk = np.int64(apps.following[chunk])
-            if chunk < 0:
-                return False
             at = 0
+            continue
         apps.arena[chunk, at] = buf[pos + step]
         at += 1
-    side[which, LAST] = chunk
-    account(side, which, offset, offset + size)
+        step += 1
     return True
 
 
 @kernel_lean
-def account(side: Any, which: int, start: int, end: int) -> None:
-    """Enter bytes [start, end) of a message: those in order, and one stretch that came early."""
-    if start <= side[which, HAVE]:
-        side[which, HAVE] = max(side[which, HAVE], end)
-    elif side[which, LATER_END] == 0:
-        side[which, LATER_START] = start
-        side[which, LATER_END] = end
-    elif start <= side[which, LATER_END] and end >= side[which, LATER_START]:
-        side[which, LATER_START] = min(side[which, LATER_START], start)
-        side[which, LATER_END] = max(side[which, LATER_END], end)
-    if side[which, LATER_END] and side[which, HAVE] >= side[which, LATER_START]:
-        side[which, HAVE] = max(side[which, HAVE], side[which, LATER_END])
-        side[which, LATER_END] = 0
+def account(apps: Applications, which: int, start: int, end: int) -> bool:
+    """Enter bytes [start, end) of a message: those in order, or a stretch that came early; False where too many did."""
+    side, later = apps.side, apps.later
+    if start > side[which, HAVE]:
+        count = side[which, STRETCHES]
+        if count == MAX_STRETCHES:
+            return False
+        later[which, count, 0] = start
+        later[which, count, 1] = end
+        side[which, STRETCHES] = count + 1
+        return True
+    have = max(side[which, HAVE], end)
+    again = True
+    while again:
+        again = False
+        stretch = 0
+        while stretch < side[which, STRETCHES]:
+            if later[which, stretch, 0] > have:
+                stretch += 1
+                continue
+            again = again or later[which, stretch, 1] > have
+            have = max(have, later[which, stretch, 1])
+            last = side[which, STRETCHES] - 1
+            later[which, stretch, 0] = later[which, last, 0]
+            later[which, stretch, 1] = later[which, last, 1]
+            side[which, STRETCHES] = last
+    side[which, LAST] = chunk_at(apps, which, have - 1)
+    side[which, HAVE] = have
+    return True
 
 
 @kernel_lean
@@ -162,23 +173,31 @@ def begin(
     out: Table, apps: Applications, which: int, buf: Any, pos: int, end: int, sequence: int, mode: int, need: int
 ) -> None:
     """Keep the beginning of a message, buf[pos:end], that starts at `sequence`."""
-    free_chunks(apps, which)
     side = apps.side
+    if side[which, MODE] != COMPLETE and side[which, MODE] != SWALLOW:
+        give_up(out, apps, which, NOTE_GAP)
     side[which, MODE] = mode
     side[which, START] = sequence & WORD
     side[which, HAVE] = 0
-    side[which, LATER_END] = 0
+    side[which, STRETCHES] = 0
     side[which, FIRST] = -1
     side[which, LAST] = -1
-    side[which, WANT] = end - pos + (need if mode == BYTES else 1)
-    if not store(apps, which, buf, pos, end - pos, 0) or side[which, WANT] > MAX_MESSAGE:
+    side[which, WANT] = end - pos + 1
+    if mode == BYTES:
+        side[which, WANT] = end - pos + need
+    elif mode == UNTIL_FIN:
+        side[which, WANT] = LAST_BYTE
+    elif mode == CHUNK_LINES:
+        side[which, RESUME] = need
+    too_long = mode == BYTES and side[which, WANT] > MAX_MESSAGE
+    if too_long or not store(apps, which, buf, pos, end - pos, 0):
         give_up(out, apps, which, NOTE_GIVEN_UP)
 
 
 @kernel_lean
 def give_up(out: Table, apps: Applications, which: int, reason: int) -> None:
-    """Forget a message that cannot be completed, and count why."""
-    free_chunks(apps, which)
+    """Drop a message that cannot be completed, and count why."""
+    drop(apps, which)
     out.notes[reason] += 1
 
 
@@ -200,3 +219,26 @@ def assemble(out: Table, apps: Applications, which: int) -> Any:
     out.cursor[1] = at
     free_chunks(apps, which)
     return start
+
+
+@kernel_lean
+def peek(apps: Applications, which: int, offset: int) -> Any:
+    """Copy the bytes of the side's message from `offset` on to apps.line; return how many."""
+    side = apps.side
+    size = min(LINE, side[which, HAVE] - offset)
+    if size <= 0:
+        return 0
+    chunk = side[which, FIRST]
+    if offset // CHUNK == (side[which, HAVE] - 1) // CHUNK:
+        chunk = side[which, LAST]
+    else:
+        for _ in range(offset // CHUNK):
+            chunk = np.int64(apps.following[chunk])
+    at = offset % CHUNK
+    for step in range(size):
+        if at == CHUNK:
+            chunk = np.int64(apps.following[chunk])
+            at = 0
+        apps.line[step] = apps.arena[chunk, at]
+        at += 1
+    return size

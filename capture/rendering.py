@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from capture.schema import Column, Kind
 
-_ESCAPES = {9: "\\t", 10: "\\n", 13: "\\r"}
+_ESCAPES = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
+_NAME_ESCAPES = {code: f"\\{code:03o}" for code in (*range(32), 127)} | _ESCAPES | {7: "\\a", 11: "\\v"}
 
 
 def render_column(column: Column, array: pa.Array) -> pa.Array:
@@ -20,7 +21,7 @@ def render_column(column: Column, array: pa.Array) -> pa.Array:
         return pa.nulls(len(array), pa.string())
     if column.kind in (Kind.UINT, Kind.BOOL, Kind.PRESENT, Kind.NANOSECONDS):
         return pc.cast(array, pa.string())
-    render = _RENDERERS[column.kind]
+    render = _SPECIAL.get(column.name) or _RENDERERS[column.kind]
     unique = array.dictionary_encode()
     words = pa.array([render(value) for value in unique.dictionary.to_pylist()], pa.string())
     return words.take(unique.indices)
@@ -41,8 +42,18 @@ def render_seconds(time_ns: int) -> str:
 
 
 def render_text(value: bytes) -> str:
-    """Return text as tshark prints it: up to a NUL, tab and line ends as two characters, bad UTF-8 replaced."""
+    """Return text as tshark prints it: up to a NUL, tabs and line ends as two characters, bad UTF-8 replaced."""
     return value.split(b"\0", 1)[0].decode("utf-8", "replace").translate(_ESCAPES)
+
+
+def render_ascii(value: bytes) -> str:
+    """Return text as render_text does, each byte that is not ASCII replaced."""
+    return value.split(b"\0", 1)[0].decode("ascii", "replace").translate(_ESCAPES)
+
+
+def render_name(value: bytes) -> str:
+    """Return a DNS name as tshark prints it: control characters as escapes, in octal where they have no letter."""
+    return value.decode("utf-8", "replace").translate(_NAME_ESCAPES)
 
 
 def _ipv4(value: int) -> str:
@@ -64,6 +75,17 @@ _RENDERERS: dict[Kind, Any] = {
     Kind.TEXT: render_text,
     Kind.BYTES: lambda value: value.hex() or "<MISSING>",
 }
+
+
+_SPECIAL: dict[str, Any] = {
+    "http.file_data": render_ascii,
+    "http.request.method": render_ascii,
+    "http.request.uri.query": render_ascii,
+    "http.request.version": render_ascii,
+    "http.referer": render_ascii,
+    "dns.qry.name": render_name,
+}
+"""Columns that are read in another way than their kind says."""
 
 
 def join_occurrences(first: list[Any], occurrences: list[Any], index: int) -> list[Any]:

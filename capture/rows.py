@@ -39,7 +39,7 @@ from capture.network import arp, icmp, icmpv6, ipv4, ipv6
 from capture.schema import INDEX
 from capture.transport import tcp, udp
 from capture.tunnels import gre, udp_tunnel
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp_kernels import kernel_entry, kernel_inline
 
 FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_epoch"], INDEX["frame.len"]
 
@@ -116,7 +116,7 @@ def dissect_rows(
     return count, FULL
 
 
-@kernel_lean
+@kernel_inline
 def one_layer(
     out: Table,
     flows: FlowTable,
@@ -165,7 +165,7 @@ def one_layer(
         cur[NEXT] = DONE
 
 
-@kernel_lean
+@kernel_inline
 def ip_protocol(
     out: Table,
     flows: FlowTable,
@@ -185,7 +185,7 @@ def ip_protocol(
                 application_reset(apps, found[0])
             application_tcp(
                 out, apps, row, data, cur[POSITION], cur[END], found[7], found[3], found[4], found[0], found[1],
-                found[5], found[8], found[6], number, time_ns, cur[IN_ERROR] != 0,
+                found[5], found[8], found[6], found[9], number, time_ns, cur[IN_ERROR] != 0,
             )  # fmt: skip
     elif kind == 17:
         if udp(out, flows, row, data, cur, time_ns, found):

@@ -77,7 +77,7 @@ def conversation(flows: FlowTable, cur: Any, source_port: int, target_port: int,
 def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, found: Any) -> bool:
     """UDP: ports, conversation, time delta. True where a payload may stand at the cursor.
 
-    found: int64 [9], set to slot, direction, new, source port, target port.
+    found: int64 [10], set to slot, direction, new, source port, target port.
     """
     at = cur[POSITION]
     cur[NEXT] = DONE
@@ -116,8 +116,8 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     The payload, if any, then stands at the cursor.
     As in tshark, a header cut after 16 bytes still counts, and one quoted by an ICMP error, or longer than its segment,
     shows its numbers raw.
-    found: int64 [9], set to slot, direction, new, source port, target port, raw sequence number, flags, payload bytes
-    on the wire, raw acknowledgement number.
+    found: int64 [10], set to slot, direction, new, source port, target port, raw sequence number, flags, payload bytes
+    on the wire, raw acknowledgement number, window.
     """
     at = cur[POSITION]
     there = cur[END] - at
@@ -170,6 +170,7 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     cur[POSITION] = min(at + header, cur[END])
     found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
     found[5], found[6], found[7], found[8] = sequence, flags, size, acknowledged
+    found[9] = u16(data, at + 14)
     if flags & RST:
         cur[POSITION] = cur[END]
     elif cur[END] > cur[POSITION]:

@@ -25,6 +25,7 @@ from capture.layers import (
 from offramp_kernels import kernel_lean
 
 VXLAN_PORT, GENEVE_PORT, GTP_PORT, TEREDO_PORT, MPLS_PORT = 4789, 6081, 2152, 3544, 6635
+DNS_PORT = 53
 
 
 @kernel_lean
@@ -71,6 +72,8 @@ def udp_tunnel(data: Any, cur: Any, source_port: int, target_port: int) -> bool:
     """Follow a tunnel over UDP, the cursor at the payload; False where the ports name none."""
     low, high = min(source_port, target_port), max(source_port, target_port)
     for port in (low, high):
+        if port == DNS_PORT:
+            return False
         if port == VXLAN_PORT:
             if fits(cur, 9):
                 go(cur, ETHERNET, 0, 8)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_kernels import kernel
+from offramp_kernels import kernel_entry, kernel_lean
 from stream.bin_state import (
     DEVICE_SLOTS,
     HITS,
@@ -47,7 +47,7 @@ MARK_COUNT = 12
 RTT_SUM, RTT_COUNT, GAP = 16, 17, 18
 
 
-@kernel
+@kernel_lean
 def inside(address_high: int, address_low: int, networks: NDArray[np.int64]) -> bool:
     """Tell whether an address lies in one of the networks (int64 [n, 4]: network high, low, mask high, low)."""
     for i in range(len(networks)):
@@ -56,7 +56,7 @@ def inside(address_high: int, address_low: int, networks: NDArray[np.int64]) -> 
     return False
 
 
-@kernel
+@kernel_lean
 def device_series(state: BinState, high: int, low: int, bin_number: int) -> int:
     """Return the series of a device, giving it the idlest place where all are taken; -1 where none is free."""
     mixed = np.uint64(high) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(low) * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -84,7 +84,7 @@ def device_series(state: BinState, high: int, low: int, bin_number: int) -> int:
     return idlest
 
 
-@kernel
+@kernel_lean
 def count(state: BinState, series: int, row: int, packets: Packets, bin_number: int, down: int, sampling: int) -> None:
     """Add a packet, which stands for `sampling` packets, to its bin of one series."""
     if state.alive[series] == 0:
@@ -116,7 +116,7 @@ def count(state: BinState, series: int, row: int, packets: Packets, bin_number: 
         state.last_ns[series] = now
 
 
-@kernel
+@kernel_lean
 def enqueue(state: BinState, now_ns: int, size: int, down: int) -> None:
     """Let a packet pass its direction's virtual queue; one that comes late passes it with its predecessor."""
     now = max(now_ns, state.queue_ns[down])
@@ -135,7 +135,7 @@ def enqueue(state: BinState, now_ns: int, size: int, down: int) -> None:
     state.bin_queue_ns[place, down] = now
 
 
-@kernel
+@kernel_entry
 def accumulate(
     state: BinState,
     hitters: HeavyHitters,
@@ -145,21 +145,23 @@ def accumulate(
     start: int,
     sampling: int,
     out: BinOut,
+    key: NDArray[np.int64],
 ) -> int:
     """Count packets from row `start`; return the row at which `out` became full, or the number of rows.
 
     Each packet stands for `sampling` packets in the counters and the queue; a flow that is kept has its own rate.
+    key: int64 [KEY], room for the flow at hand.
     """
     clock = state.clock
-    key = np.empty(KEY, np.int64)
     for row in range(start, len(packets.time_ns)):
         now = packets.time_ns[row]
         bin_number = now // BIN_NS
         if clock[NEWEST] == 0:
             clock[NEWEST] = now
             clock[NEXT] = (now - lateness_ns) // BIN_NS
-            state.queue_ns[:] = clock[NEXT] * BIN_NS
-            state.closing_ns[:] = clock[NEXT] * BIN_NS
+            for side in range(2):
+                state.queue_ns[side] = clock[NEXT] * BIN_NS
+                state.closing_ns[side] = clock[NEXT] * BIN_NS
         if now > clock[NEWEST]:
             until = (now - lateness_ns) // BIN_NS
             if until > clock[NEXT]:
@@ -185,7 +187,8 @@ def accumulate(
                 count(state, series, row, packets, bin_number, down, sampling)
             else:
                 clock[UNTRACKED] += 1
-        key[:4] = a
+        for i in range(4):
+            key[i] = a[i]
         key[4], key[5] = packets.protocol[row], packets.ports[row]
         add(hitters, key, packets.size[row] * scale_at(hitters, bin_number))
     return len(packets.time_ns)
@@ -223,13 +226,14 @@ class Bins:
         self.networks = network_table(shape.networks)
         self.state, self.hitters = new_bin_state(shape)
         self.out = new_bin_out()
+        self.key = np.empty(KEY, np.int64)
 
     def update(self, packets: Packets, sampling: int = 1) -> Iterator[ClosedBins]:
         """Count packets, each for `sampling`, and yield the bins they close; each yield is overwritten by the next."""
         row = 0
         while row < len(packets.time_ns):
             row = accumulate(
-                self.state, self.hitters, self.networks, self.lateness_ns, packets, row, sampling, self.out
+                self.state, self.hitters, self.networks, self.lateness_ns, packets, row, sampling, self.out, self.key
             )
             yield from self._drain()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_kernels import kernel
+from offramp_kernels import kernel_entry, kernel_lean
 from stream.bin_state import NEXT, OPEN, SERIES, BinOut, BinState
 from stream.channels import BIN_NS, WINDOW_BINS
-from stream.heavy_hitters import HALF_LIFE_BINS, RATE_SECONDS_IN_BINS, HeavyHitters, scale_at, top
+from stream.heavy_hitters import HALF_LIFE_BINS, RATE_SECONDS_IN_BINS, TOP, HeavyHitters, scale_at, top
 from stream.virtual_queue import drained
 
 DECAY = 0.5 ** (1.0 / HALF_LIFE_BINS)
@@ -22,13 +22,13 @@ SHARED = 21
 """The first shared channel (stream.channels.TABLE); a test holds it."""
 
 
-@kernel
+@kernel_lean
 def log1p_ratio(value: float) -> float:
     """Compress a count; an empty bin, the usual case, costs nothing."""
     return np.log1p(value) if value > 0.0 else 0.0
 
 
-@kernel
+@kernel_lean
 def own_channels(state: BinState, series: int, counters: NDArray[np.float64], x: NDArray[np.float32]) -> None:
     """Write the channels of one series that are its own (0 to 20 of stream.channels.TABLE)."""
     load_up = counters[2] * state.shape[0] / BIN_NS
@@ -46,7 +46,7 @@ def own_channels(state: BinState, series: int, counters: NDArray[np.float64], x:
     x[20] = np.log1p(counters[16] / counters[17]) if counters[17] > 0 else np.nan
 
 
-@kernel
+@kernel_lean
 def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], delay_ms: NDArray[np.float32]) -> None:
     """Write the shared channels of a bin and the link's delay (at its end, largest)."""
     place = bin_number % OPEN
@@ -67,12 +67,13 @@ def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], del
     x[SHARED + 3] = log1p_ratio(state.overflow[place])
     limit = state.shape[2] / NS_PER_MS
     x[SHARED + 4] = np.log1p(limit) if np.isfinite(limit) else np.nan
-    state.bin_wait[place, :] = -1.0
-    state.peak[place, :] = 0.0
+    for side in range(2):
+        state.bin_wait[place, side] = -1.0
+        state.peak[place, side] = 0.0
     state.overflow[place] = 0.0
 
 
-@kernel
+@kernel_lean
 def close_series(state: BinState, bin_number: int, series: int, link_row: int, out: BinOut) -> None:
     """Write one row: a series' closed bin, and clear its counters."""
     row = out.used[0]
@@ -88,12 +89,15 @@ def close_series(state: BinState, bin_number: int, series: int, link_row: int, o
     out.load[row, 0] = counters[2] * state.shape[0] / BIN_NS
     out.load[row, 1] = counters[3] * state.shape[1] / BIN_NS
     if series > 0:
-        out.x[row, SHARED:] = out.x[link_row, SHARED:]
-        out.delay_ms[row, :] = out.delay_ms[link_row, :]
-    counters[:] = 0.0
+        for i in range(SHARED, out.x.shape[1]):
+            out.x[row, i] = out.x[link_row, i]
+        for i in range(2):
+            out.delay_ms[row, i] = out.delay_ms[link_row, i]
+    for i in range(len(counters)):
+        counters[i] = 0.0
 
 
-@kernel
+@kernel_lean
 def remember(state: BinState, bin_number: int, series: int) -> None:
     """Let a closed bin enter the series' running load and rate."""
     counters = state.counters[bin_number % OPEN, series]
@@ -102,14 +106,14 @@ def remember(state: BinState, bin_number: int, series: int) -> None:
     state.rate[series] += counters[2] + counters[3]
 
 
-@kernel
+@kernel_lean
 def worth_a_forecast(state: BinState, series: int) -> bool:
     """Tell whether a device carries enough of the link: a share to begin with, a quarter of it to go on."""
     share = state.shape[4] if state.alive[series] == 2 else state.shape[4] / 4.0
     return bool(state.rate[series] * RATE_FACTOR >= share * 8e9 / state.shape[0])
 
 
-@kernel
+@kernel_lean
 def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinOut) -> None:
     """Write the rows of one bin: the link, then its devices."""
     link_row = out.used[0]
@@ -117,7 +121,8 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
     remember(state, bin_number, 0)
     close_series(state, bin_number, 0, link_row, out)
     top(hitters, scale_at(hitters, bin_number), out.flow_key[link_row], out.flow_rate_bps[link_row])
-    out.flow_rate_bps[link_row] *= RATE_FACTOR
+    for place in range(TOP):
+        out.flow_rate_bps[link_row, place] *= RATE_FACTOR
     for series in range(1, SERIES):
         if state.alive[series] == 0 or bin_number < state.first[series]:
             continue
@@ -129,21 +134,25 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
             close_series(state, bin_number, series, link_row, out)
         else:
             state.alive[series] = 2
-            state.counters[bin_number % OPEN, series, :] = 0.0
+            counters = state.counters[bin_number % OPEN, series]
+            for i in range(len(counters)):
+                counters[i] = 0.0
     for series in range(SERIES):
         state.rate[series] *= DECAY
 
 
-@kernel
+@kernel_entry
 def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> None:
     """Close the bins before `until`; a silence beyond the window ends all series and is skipped."""
     clock = state.clock
     while clock[NEXT] < until:
         bin_number = clock[NEXT]
         if state.alive[0] != 0 and bin_number > state.last[0] + WINDOW_BINS:
-            state.alive[:] = 0
+            for series in range(SERIES):
+                state.alive[series] = 0
         if state.alive[0] == 0:
-            state.rate[:] *= DECAY ** (until - bin_number)
+            for series in range(SERIES):
+                state.rate[series] *= DECAY ** (until - bin_number)
             clock[NEXT] = until
             return
         if bin_number >= state.first[0]:

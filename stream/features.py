@@ -3,41 +3,95 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
-from capture.block import PacketSource
+from capture.block import PacketBlock, PacketSource
 from capture.dissector import Dissector
+from capture.dissectors import PacketDissector, open_dissector
+from capture.edge_iiotset import NORMAL, label_cells
+from capture.edge_writer import write_edge_csv
 from capture.feature_files import write_csv, write_parquet
 from capture.files import open_captures
-from offramp_errors import InputError, OfframpError
+from offramp_errors import ConfigError, InputError, OfframpError
+from offramp_kernels import announce_compiling
 from stream.console import Bar, console_bar
+from stream.dissecting import dissected
 from stream.prefetch import prefetch
 from stream.replay import capture_lines
 
-WRITERS = {".csv": write_csv, ".parquet": write_parquet}
+EDGE = "edge-iiotset"
+Writer = Callable[[Iterable[pa.RecordBatch], Path], int]
 
 
-def run_features(files: tuple[str, ...], out: Path, profile: str, strict: bool) -> None:
-    """Run `offramp features`: all packets of `files` to `out`, the ledger to standard error."""
-    if out.suffix not in WRITERS:
-        raise InputError(f"-o {out}: the name must end in .csv or .parquet")
-    if not out.parent.is_dir():
-        raise InputError(f"-o {out}: there is no folder {out.parent}")
-    source = open_captures(files)
-    dissector = Dissector(profile, agent="features")
-    with console_bar(source.progress, "dissecting") as bar:
-        WRITERS[out.suffix](prefetch(_batches(source, dissector, bar)), out, profile)
+@dataclass(frozen=True, slots=True)
+class FeatureOptions:
+    """What `offramp features` was asked for; `label` is None where it was not named."""
+
+    files: tuple[str, ...]
+    out: Path
+    profile: str = "full"
+    strict: bool = False
+    dissector: str = "fast"
+    layout: str = "tshark"
+    label: str | None = None
+
+
+def run_features(options: FeatureOptions) -> None:
+    """Run `offramp features`: all packets of the files to a file, the ledger to standard error."""
+    write = _writer(options)
+    announce_compiling()
+    source = open_captures(options.files)
+    with (
+        open_dissector(options.dissector, options.profile, agent="features") as dissector,
+        console_bar(source.progress, "dissecting") as bar,
+        closing(prefetch(_batches(source, dissector, bar))) as batches,
+    ):
+        write(batches, options.out)
     for damage in source.damages:
         print(f"warning: {damage}", file=sys.stderr)
-    print("\n".join(["ledger", *capture_lines(dissector.ledger), f"written to {out}"]), file=sys.stderr)
-    if source.damages and strict:
+    print("\n".join(["ledger", *capture_lines(dissector.ledger), f"written to {options.out}"]), file=sys.stderr)
+    if source.damages and options.strict:
         raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
 
 
-def _batches(source: PacketSource, dissector: Dissector, bar: Bar) -> Iterator[pa.RecordBatch]:
-    for block in source.read():
+def _writer(options: FeatureOptions) -> Writer:
+    """Return what writes the file asked for, or say what does not go together."""
+    out = options.out
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"-o {out}: the name must end in .csv or .parquet")
+    if not out.parent.is_dir():
+        raise InputError(f"-o {out}: there is no folder {out.parent}")
+    if options.layout == EDGE:
+        if out.suffix != ".csv":
+            raise ConfigError(f"--layout {EDGE} is one of CSV files: -o {out} must end in .csv")
+        if options.profile != "full":
+            raise ConfigError(f"--layout {EDGE} has all 61 columns: leave out --profile {options.profile}")
+        label = NORMAL if options.label is None else options.label
+        label_cells(label)
+        return partial(write_edge_csv, label=label)
+    if options.label is not None:
+        raise ConfigError(f"--label {options.label}: only --layout {EDGE} has a column for it")
+    return partial(write_csv if out.suffix == ".csv" else write_parquet, profile=options.profile)
+
+
+def _batches(source: PacketSource, dissector: PacketDissector, bar: Bar) -> Iterator[pa.RecordBatch]:
+    """Yield the feature batches of a source; the fast path reads and fills in threads of its own."""
+    if isinstance(dissector, Dissector):
+        fast = dissector
+        for _, batch in dissected(_blocks(source, bar), lambda _: fast):
+            yield batch
+        return
+    for _, block in _blocks(source, bar):
         yield from dissector.dissect(block)
+
+
+def _blocks(source: PacketSource, bar: Bar) -> Iterator[tuple[str, PacketBlock]]:
+    for block in source.read():
+        yield source.name, block
         bar.update()

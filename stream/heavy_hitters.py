@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_kernels import kernel
+from offramp_kernels import kernel_entry, kernel_lean
 
 COUNTERS = 128
 TOP = 8
@@ -52,7 +52,7 @@ def new_heavy_hitters() -> HeavyHitters:
     )
 
 
-@kernel
+@kernel_lean
 def same_key(table: NDArray[np.int64], row: int, key: NDArray[np.int64]) -> bool:
     """Tell whether a counter belongs to `key`."""
     for i in range(KEY):  # noqa: SIM110 - kernels know no generators
@@ -61,7 +61,7 @@ def same_key(table: NDArray[np.int64], row: int, key: NDArray[np.int64]) -> bool
     return True
 
 
-@kernel
+@kernel_lean
 def hash_key(key: NDArray[np.int64]) -> int:
     """Mix a key into one number."""
     h = np.uint64(1469598103934665603)
@@ -71,7 +71,7 @@ def hash_key(key: NDArray[np.int64]) -> int:
     return int(h >> np.uint64(1))
 
 
-@kernel
+@kernel_entry
 def scale_at(hitters: HeavyHitters, bin_number: int) -> float:
     """Return what a byte of `bin_number` counts, scaling all counters down first where the exponent has grown."""
     clock = hitters.clock
@@ -80,8 +80,9 @@ def scale_at(hitters: HeavyHitters, bin_number: int) -> float:
     age = bin_number - clock[0]
     if age > RESCALE_BINS or clock[1] == 0:
         factor = 0.5 ** (age / HALF_LIFE_BINS) if clock[1] > 0 else 0.0
-        hitters.weight[:] *= factor
-        hitters.error[:] *= factor
+        for i in range(COUNTERS):
+            hitters.weight[i] *= factor
+            hitters.error[i] *= factor
         hitters.total[0] *= factor
         clock[0] = bin_number
         age = 0
@@ -90,7 +91,7 @@ def scale_at(hitters: HeavyHitters, bin_number: int) -> float:
     return float(hitters.total[1])
 
 
-@kernel
+@kernel_entry
 def add(hitters: HeavyHitters, key: NDArray[np.int64], weight: float) -> None:
     """Count `weight` scaled bytes of the flow `key`, taking over the smallest counter where it has none."""
     hitters.total[0] += weight
@@ -104,7 +105,7 @@ def add(hitters: HeavyHitters, key: NDArray[np.int64], weight: float) -> None:
     hitters.weight[row] += weight
 
 
-@kernel
+@kernel_lean
 def find_or_take(hitters: HeavyHitters, key: NDArray[np.int64], mixed: int) -> int:
     """Return the counter of a flow; where it has none, a free one or the smallest, taken over with its count."""
     used = int(hitters.clock[1])
@@ -119,19 +120,20 @@ def find_or_take(hitters: HeavyHitters, key: NDArray[np.int64], mixed: int) -> i
         hitters.clock[1] = used + 1
     else:
         hitters.error[smallest] = least
-    hitters.key[smallest, :] = key
+    for i in range(KEY):
+        hitters.key[smallest, i] = key[i]
     hitters.mixed[smallest] = mixed
     return smallest
 
 
-@kernel
+@kernel_entry
 def top(hitters: HeavyHitters, scale: float, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
     """Write the TOP heaviest flows, heaviest first: keys int64 [TOP, KEY], weights float64 [TOP] in decayed bytes.
 
     Only what a flow has for certain (its counter less the counter's error) is told; unused places are 0.
     """
-    order = np.zeros(TOP, np.int64)
-    weights[:] = 0.0
+    for place in range(TOP):
+        weights[place], keys[place, 0] = 0.0, 0  # the counter's number stands in the key's place until the end
     floor = 0.0
     for i in range(hitters.clock[1]):
         sure = hitters.weight[i] - hitters.error[i]
@@ -139,14 +141,15 @@ def top(hitters: HeavyHitters, scale: float, keys: NDArray[np.int64], weights: N
             continue
         place = TOP - 1
         while place > 0 and weights[place - 1] < sure:
-            weights[place], order[place] = weights[place - 1], order[place - 1]
+            weights[place], keys[place, 0] = weights[place - 1], keys[place - 1, 0]
             place -= 1
-        weights[place], order[place] = sure, i
+        weights[place], keys[place, 0] = sure, i
         floor = weights[TOP - 1]
     for place in range(TOP):
         weights[place] /= scale
+        counter = keys[place, 0]
         for i in range(KEY):
-            keys[place, i] = hitters.key[order[place], i]
+            keys[place, i] = hitters.key[counter, i]
 
 
 RATE_SECONDS_IN_BINS = HALF_LIFE_BINS / float(np.log(2.0))

@@ -26,11 +26,13 @@ from decision.site import Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
 from offramp_errors import OfframpError
+from offramp_kernels import announce_compiling
 from stream.pipeline import Pipeline, Sink
 from stream.prefetch import prefetch
 from stream.replay import capture_lines, link_of
 from stream.table import Table
 from stream.tap import TapOptions
+from stream.windows import Windowed
 
 
 class OutputError(OfframpError):
@@ -49,13 +51,10 @@ class Tap:
 
     def run(self) -> Iterator[Command]:
         """Yield every command of the link's packets, as they are decided."""
-        for item in prefetch(self._items()):
-            if isinstance(item, int):
-                yield from self.pipeline.advance(item)
-                if self.tick is not None:
-                    self.tick(item)
-            else:
-                yield from self.pipeline.update(item)
+        for windowed, clock_ns in prefetch(self._windowed()):
+            yield from self.pipeline.decide(windowed)
+            if clock_ns and self.tick is not None:
+                self.tick(clock_ns)
         yield from self.pipeline.close()
 
     def capture_ledger(self) -> CaptureLedger:
@@ -64,6 +63,12 @@ class Tap:
         total.add(self.dissector.ledger)
         total.add(self.intake.account)
         return total
+
+    def _windowed(self) -> Iterator[tuple[Windowed, int]]:
+        """Yield what the model is shown, in a thread beside it, and the clock where it goes on without packets."""
+        windows = self.pipeline.windows
+        for item in prefetch(self._items()):
+            yield (windows.advance(item), item) if isinstance(item, int) else (windows.update(item), 0)
 
     def _items(self) -> Iterator[pa.RecordBatch | int]:
         """Yield feature batches, each with what became of the packets since the one before, and the clock."""
@@ -92,6 +97,7 @@ class Tap:
 
 def watch(source: PacketSource, options: TapOptions, out: TextIO) -> None:
     """Run an opened interface through the pipeline until it is told to end; raise OfframpError where it failed."""
+    announce_compiling()
     site = load_site(options.site) if options.site else default_site()
     if options.site is None:
         say(

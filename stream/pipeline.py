@@ -1,13 +1,14 @@
 """The pipeline: feature batches in, commands out. Replay, tap and the Kafka worker run this same object.
 
-bins -> normalise -> spectrum -> model (one step per bin with carried state) -> policy. What comes out depends on the
-packets alone: not on the cut into batches, not on the clock.
+windows (bins -> normalise -> spectrum) -> model (one step per bin with carried state) -> policy. What comes out depends
+on the packets alone: not on the cut into batches, not on the clock, not on how far the windows run ahead of the model.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,15 +23,13 @@ from decision.traffic import Quality
 from inference.forecast import Forecast
 from offramp_errors import ArtifactError
 from stream.bin_state import HITS, LATE, ROWS, SERIES, UNTRACKED, LinkShape
-from stream.bins import Bins, ClosedBins
+from stream.bins import ClosedBins
 from stream.carried_state import CarriedState
 from stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
 from stream.ledger import StreamLedger
-from stream.normaliser import Normaliser, scaled
-from stream.packets import packets_from_batch
-from stream.stft import Spectra
 from stream.timeline import LinkTimeline
 from stream.traffic import address_text, traffic_of
+from stream.windows import Windowed, WindowRows, Windows
 
 if TYPE_CHECKING:
     from inference.serve import Prediction, Predictor
@@ -41,8 +40,8 @@ Sink = Callable[[LinkTimeline], None]
 class Pipeline:
     """One link's way from feature batches to commands.
 
-    Built inert; `update` takes batches in order and returns the commands they cause, `close` ends the input. The
-    normaliser's scale is the artifact's and stays; `learned` is what this link's own rows would make of it.
+    Built inert; `update` takes batches in order and returns the commands they cause, `close` ends the input. Its two
+    halves may run in a thread each: `windows.update` on the batches, `decide` on what that returns, both in order.
     """
 
     def __init__(
@@ -64,10 +63,7 @@ class Pipeline:
             self.link.buffer_bytes,
             tuple(str(network) for network in self.link.devices),
         )
-        self.bins = Bins(shape, lateness_ms)
-        self.learned = Normaliser(len(CHANNELS))
-        self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
-        self.spectra = Spectra(SERIES)
+        self.windows = Windows(shape, normaliser_state, lateness_ms)
         self.carried = CarriedState(SERIES, predictor.state_size)
         self.quality_counts = dict.fromkeys(("captured", "decoded", "shed", "dropped"), 0)
         self._ledger = StreamLedger()
@@ -75,46 +71,44 @@ class Pipeline:
     @property
     def ledger(self) -> StreamLedger:
         """The account of what came in and what became of it."""
-        clock = self.bins.state.clock
+        clock = self.windows.bins.state.clock
         self._ledger.rows, self._ledger.late = int(clock[ROWS]), int(clock[LATE])
         self._ledger.untracked, self._ledger.devices_evicted = int(clock[UNTRACKED]), int(clock[HITS])
         return self._ledger
 
     def update(self, batch: pa.RecordBatch) -> list[Command]:
         """Take one feature batch; return the commands that its closed bins cause."""
-        self._note_quality(batch)
-        sampling = int((batch.schema.metadata or {}).get(b"sampling", 1))
-        return self._run(self.bins.update(packets_from_batch(batch), sampling))
+        return self.decide(self.windows.update(batch))
 
     def advance(self, now_ns: int) -> list[Command]:
         """Close the bins that are over by a live link's clock, though no packet came; return the commands they cause.
 
         Never called in a replay, which knows no time but the packets'.
         """
-        return self._run(self.bins.advance(now_ns))
+        return self.decide(self.windows.advance(now_ns))
 
     def close(self) -> list[Command]:
         """Close the open bins at the end of the input; return the commands they cause."""
-        return self._run(self.bins.close())
+        return self.decide(self.windows.close())
 
-    def _run(self, closed: Iterable[ClosedBins]) -> list[Command]:
+    def decide(self, windowed: Windowed) -> list[Command]:
+        """Forecast the windows of one batch; return the commands that they cause."""
+        self._note_quality(windowed.told)
         commands: list[Command] = []
-        for rows in closed:
+        for rows in windowed.rows:
             prediction = self._predict(rows)
-            self._tell(rows, prediction)
-            commands += self._decide(rows, prediction)
+            self._tell(rows.closed, prediction)
+            commands += self._commands(rows.closed, prediction)
         for command in commands:
             self._ledger.commands[str(command.action["type"])] += 1
         return commands
 
-    def _predict(self, rows: ClosedBins) -> Prediction:
-        self.learned.update(rows.x)
-        x = scaled(rows.x, *self.limits)
-        spectrum = self.spectra.update(x, rows.series, rows.fresh)
-        prediction = self.carried.step(self.predictor, x, spectrum, rows.series, rows.fresh)
-        self._ledger.bins += int(np.count_nonzero(rows.series == 0))
-        self._ledger.series_begun += int(np.count_nonzero(rows.fresh))
-        self._ledger.windows += len(x)
+    def _predict(self, rows: WindowRows) -> Prediction:
+        series, fresh = rows.closed.series, rows.closed.fresh
+        prediction = self.carried.step(self.predictor, rows.x, rows.spectrum, series, fresh)
+        self._ledger.bins += int(np.count_nonzero(series == 0))
+        self._ledger.series_begun += int(np.count_nonzero(fresh))
+        self._ledger.windows += len(rows.x)
         self._ledger.forecasts += len(prediction.probabilities)
         return prediction
 
@@ -134,7 +128,7 @@ class Pipeline:
             )
         )
 
-    def _decide(self, rows: ClosedBins, prediction: Prediction) -> list[Command]:
+    def _commands(self, rows: ClosedBins, prediction: Prediction) -> list[Command]:
         """Ask the policy where something can change: a forecast that may open a move, a scope that has one open."""
         worth = (rows.series == 0) | (rows.rate_bps >= LEAST_SHARE * self.link.capacity_bps)
         asked = worth & self.policy.interesting(prediction.probabilities, prediction.delay_ms)
@@ -150,7 +144,7 @@ class Pipeline:
                 continue
             self._ledger.decided += 1
             commands += self.policy.decide(
-                self._forecast(rows, prediction, row, scope), traffic_of(rows, row, self.link), self.quality
+                self._forecast(rows, prediction, row, scope), partial(traffic_of, rows, row, self.link), self.quality
             )
         return commands
 
@@ -191,8 +185,7 @@ class Pipeline:
             return Quality()
         return Quality(*(round(seen[name] / whole, 6) for name in ("decoded", "shed", "dropped")))
 
-    def _note_quality(self, batch: pa.RecordBatch) -> None:
-        told = (batch.schema.metadata or {}).get(b"ledger")
+    def _note_quality(self, told: bytes | None) -> None:
         if told:
             ledger = json.loads(told)
             self.quality_counts["captured"] += int(ledger.get("captured", 0))
@@ -201,13 +194,13 @@ class Pipeline:
             self.quality_counts["dropped"] += int(ledger.get("kernel_drops", 0))
 
     def state(self) -> dict[str, Any]:
-        """Return everything that the next batch depends on: arrays and plain values, for a checkpoint."""
+        """Return everything that the next batch depends on: arrays and plain values, for a checkpoint.
+
+        Ask for it between batches: when all that the windows returned has been decided.
+        """
         return {
-            "bins": {name: np.array(array) for name, array in self.bins.state._asdict().items()},
-            "hitters": {name: np.array(array) for name, array in self.bins.hitters._asdict().items()},
-            "history": np.array(self.spectra.history),
+            **self.windows.state(),
             "carried": np.array(self.carried.state),
-            "learned": self.learned.state(),
             "policy": self.policy.state(),
             "quality": dict(self.quality_counts),
             "ledger": self.ledger.as_dict(),
@@ -215,13 +208,8 @@ class Pipeline:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the same batches give the same commands, to the byte."""
-        for name, array in state["bins"].items():
-            getattr(self.bins.state, name)[...] = array
-        for name, array in state["hitters"].items():
-            getattr(self.bins.hitters, name)[...] = array
-        self.spectra.history[...] = state["history"]
+        self.windows.restore(state)
         self.carried.state[...] = state["carried"]
-        self.learned = Normaliser.from_state(state["learned"])
         self.policy.restore(state["policy"])
         self.quality_counts = dict(state["quality"])
         self._ledger = StreamLedger.from_dict(state["ledger"])

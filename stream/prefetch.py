@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ class _End:
         self.error = error
 
 
-def prefetch(items: Iterator[T], depth: int = 4) -> Iterator[T]:
+def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
     """Yield `items` in order while a thread reads up to `depth` ahead; its errors are raised here.
 
     Compiled kernels release the interpreter lock, so reading and dissecting run beside windows and model.
@@ -42,6 +42,9 @@ def prefetch(items: Iterator[T], depth: int = 4) -> Iterator[T]:
                     return
         except BaseException as caught:
             error = caught
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # ends the thread that it may read ahead with itself
         offer(_End(error))
 
     thread = threading.Thread(target=work, name="offramp-prefetch", daemon=True)

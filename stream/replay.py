@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
-import pyarrow as pa
 
 from capture.block import PacketBlock, PacketSource
 from capture.dissector import Dissector
@@ -23,7 +22,9 @@ from decision.site import Link, Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
 from offramp_errors import OfframpError
+from offramp_kernels import announce_compiling
 from stream.console import console_bar
+from stream.dissecting import dissected
 from stream.ledger import StreamLedger
 from stream.output import open_out
 from stream.pace import paced, parse_pace, select
@@ -31,6 +32,10 @@ from stream.pipeline import Pipeline
 from stream.prefetch import prefetch
 from stream.table import Table
 from stream.timeline import LinkTimeline
+from stream.windows import Windowed
+
+WINDOWS_AHEAD = 4
+"""Batches whose windows may wait for the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ class ReplayOptions:
 class Replay:
     """One pipeline and one dissector per link of the site, fed from one source.
 
-    `run` yields the commands in the order they were decided; afterwards the ledgers hold the account.
+    Reading, dissecting, windows (with the building of batches), and model with policy run in a thread each. `run`
+    yields the commands in the order they were decided; afterwards the ledgers hold the account.
     """
 
     source: PacketSource
@@ -65,8 +71,8 @@ class Replay:
 
     def run(self) -> Iterator[Command]:
         """Yield every command of the source's packets; the last ones come with its end."""
-        for link, batch in prefetch(self._batches()):
-            yield from self._pipeline(link).update(batch)
+        for pipeline, windowed in prefetch(self._windowed(), WINDOWS_AHEAD):
+            yield from pipeline.decide(windowed)
         for pipeline in self.pipelines.values():
             yield from pipeline.close()
 
@@ -84,13 +90,14 @@ class Replay:
             total.add(pipeline.ledger)
         return total
 
-    def _batches(self) -> Iterator[tuple[str, pa.RecordBatch]]:
+    def _windowed(self) -> Iterator[tuple[Pipeline, Windowed]]:
+        for link, batch in dissected(self._blocks(), self._dissector):
+            pipeline = self._pipeline(link)
+            yield pipeline, pipeline.windows.update(batch)
+
+    def _blocks(self) -> Iterator[tuple[str, PacketBlock]]:
         for block in paced(self.source.read(), self.factor):
-            for link, part in self._by_link(block):
-                if link not in self.dissectors:
-                    self.dissectors[link] = Dissector("stream", site=self.site.name, link=link, agent="replay")
-                for batch in self.dissectors[link].dissect(part):
-                    yield link, batch
+            yield from self._by_link(block)
 
     def _by_link(self, block: PacketBlock) -> Iterator[tuple[str, PacketBlock]]:
         links = [link_of(self.site, interface.name) for interface in block.interfaces]
@@ -100,6 +107,11 @@ class Replay:
         names = np.array(links)[block.interface]
         for link in sorted(set(names.tolist())):
             yield link, select(block, np.flatnonzero(names == link), block.first_number)
+
+    def _dissector(self, link: str) -> Dissector:
+        if link not in self.dissectors:
+            self.dissectors[link] = Dissector("stream", site=self.site.name, link=link, agent="replay")
+        return self.dissectors[link]
 
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
@@ -122,6 +134,7 @@ def link_of(site: Site, interface: str) -> str:
 
 def run_replay(options: ReplayOptions) -> None:
     """Run `offramp replay`: data to standard output or a file, progress, warnings and ledger to standard error."""
+    announce_compiling()
     factor = parse_pace(options.pace)
     site = load_site(options.site) if options.site else default_site()
     if options.site is None:

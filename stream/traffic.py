@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -14,6 +15,7 @@ from stream.bins import ClosedBins
 from stream.packets import IPV4_MAPPED, TCP, UDP
 
 
+@lru_cache(maxsize=4096)
 def address_text(high: int, low: int) -> str:
     """Return an address as text; IPv4-mapped ones as IPv4."""
     high, low = int(high) & (2**64 - 1), int(low) & (2**64 - 1)

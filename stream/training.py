@@ -12,6 +12,7 @@ from capture.files import open_captures
 from decision.site import Site, default_site, load_site
 from inference.train import train
 from offramp_errors import ConfigError, InputError
+from offramp_kernels import announce_compiling
 from stream.bins import LinkShape
 from stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE
 from stream.dataset import (
@@ -49,6 +50,7 @@ def run_training(
     """Run `offramp train`: print what it learns from, each epoch, and the scores beside persistence."""
     if not files and not synthetic:
         raise InputError("nothing to train on: name captures or traces, or ask for --synthetic N arrival sequences")
+    announce_compiling()
     limits = parse_thresholds(thresholds)
     site = load_site(site_file) if site_file else default_site()
     raw: list[RawSequence] = list(synthetic_sequences(seed, synthetic)) if synthetic else []

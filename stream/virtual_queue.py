@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp_errors import InputError
-from offramp_kernels import kernel
+from offramp_kernels import kernel, kernel_lean
 
 OPPORTUNITY_BYTES = 1_500
 NS_PER_MS = 1_000_000
 
 
-@kernel
+@kernel_lean
 def drained(wait_ns: float, passed_ns: int) -> float:
     """Return the wait that is left after `passed_ns`."""
     left = wait_ns - passed_ns

@@ -65,3 +65,30 @@ def test_help_does_not_wait_for_heavy_imports() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "replay" in done.stdout
     assert done.stdout.strip().endswith("[]")
+
+
+def kernels_without_a_way_in(path: Path) -> set[str]:
+    """Return the functions of a file that only kernels may call."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and any(isinstance(one, ast.Name) and one.id in ("kernel_lean", "kernel_inline") for one in node.decorator_list)
+    }
+
+
+def test_only_kernels_call_kernels_that_have_no_way_in_from_python() -> None:
+    sources = [path for part in (*MAY_KNOW, "tests", "bench") for path in sorted((ROOT / part).rglob("*.py"))]
+    inner = {".".join(path.relative_to(ROOT).with_suffix("").parts): kernels_without_a_way_in(path) for path in sources}
+    assert "put" in inner["capture.emit"]
+    for module, path in zip(inner, sources, strict=True):
+        tree = ast.parse(path.read_text())
+        meant = set(inner[module])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                meant |= {alias.name for alias in node.names} & inner.get(node.module or "", set())
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and not str(ast.dump(function)).count("id='kernel"):
+                called = {node.func.id for node in ast.walk(function)
+                          if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
+                assert not called & meant, f"{path.relative_to(ROOT)}: {function.name} calls {called & meant}"

@@ -7,11 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zstandard
 
+from capture.files import open_captures
 from decision.command import validate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +44,32 @@ def test_replay_decides_onset_then_abated(jsonl: str) -> None:
     assert phases[0] == "onset"
     assert "abated" in phases[phases.index("onset") :]
     assert len({command["decision_id"] for command in commands}) == len(commands)
+
+
+def congested_spans() -> list[tuple[float, float]]:
+    """Return when the sample's link carries 90 % of its 8 Mbit/s or more, in epoch seconds, from the bytes alone."""
+    times, sizes = [], []
+    for block in open_captures([str(DEMO)]).read():
+        times.append(block.time_ns / 1e9)
+        sizes.append(block.length)
+    begin = np.concatenate(times).min()
+    load = np.bincount(((np.concatenate(times) - begin) * 2).astype(int), weights=np.concatenate(sizes)) * 8 * 2 / 8e6
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], load >= 0.9, [0]])))
+    return [(begin + start / 2, begin + end / 2) for start, end in edges.reshape(-1, 2)]
+
+
+def test_commands_come_while_the_link_is_congested_and_not_in_its_quiet_parts(jsonl: str) -> None:
+    spans = congested_spans()
+    assert len(spans) == 2
+    decided = [(datetime.fromisoformat(c["not_before"]).timestamp(), c) for c in map(json.loads, jsonl.splitlines())]
+    onsets = [when for when, command in decided if command["phase"] == "onset"]
+    for start, end in spans:
+        assert any(start - 0.5 <= when <= end for when in onsets)
+    for when in onsets:
+        assert any(start - 0.5 <= when <= end for start, end in spans)
+    for when, command in decided:  # a move is renewed and undone soon after, never long into the quiet
+        assert any(start - 0.5 <= when <= end + 3 for start, end in spans), command
+    assert [command["phase"] for _, command in decided][-1] == "abated"
 
 
 def test_two_runs_give_the_same_bytes(jsonl: str) -> None:
@@ -90,6 +119,7 @@ WRONG: dict[str, tuple[bytes | None, str]] = {
 }
 
 
+@pytest.mark.usefixtures("jsonl")  # kernels are compiled by then: a cold start says so on standard error
 @pytest.mark.parametrize("name", sorted(WRONG))
 @pytest.mark.parametrize("verb", ["replay", "features"])
 def test_wrong_input_is_one_line_and_exit_code_2(verb: str, name: str, tmp_path: Path) -> None:

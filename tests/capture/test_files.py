@@ -6,7 +6,6 @@ import gzip
 import struct
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture.block import PacketSource
+from capture.dissector import Dissector
 from capture.files import open_captures
 from offramp_errors import InputError
 
@@ -204,14 +204,27 @@ def test_no_mutation_crashes(form: str, changes: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real captures of ../shared/pcaps are not here")
-def test_every_real_capture_is_read_to_its_end_or_damage() -> None:
-    paths = sorted(path for path in SHARED.rglob("*.pcap*") if path.is_file())
+def test_every_real_capture_is_read_and_dissected_to_its_end_or_damage() -> None:
+    paths = sorted(path for path in SHARED.rglob("*") if path.is_file())
     total = damaged = 0
+    refused = []
     for path in paths:
-        source = open_captures([str(path)])
-        with suppress(InputError):
-            total += sum(len(block) for block in source.read())
+        source, dissector = open_captures([str(path)]), Dissector("full")
+        rows = packets = 0
+        try:
+            for block in source.read():
+                packets += len(block)
+                rows += sum(batch.num_rows for batch in dissector.dissect(block))
+        except InputError as error:
+            refused.append(str(error))
+        else:
+            assert rows == packets == dissector.ledger.captured
+            assert dissector.ledger.closes()
+        total += rows
         damaged += bool(source.damages)
-    print(f"{len(paths)} captures, {total} packets, {damaged} damaged")
+    print(f"{len(paths)} files, {total} packets, {damaged} damaged, {len(refused)} refused")
     assert len(paths) > 2000
     assert total > 400_000
+    assert len(refused) < 0.02 * len(paths)
+    assert all("link type" in text or "is no capture" in text or "is empty" in text or "ends within" in text
+               for text in refused), refused  # fmt: skip

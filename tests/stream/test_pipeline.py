@@ -131,6 +131,15 @@ def test_the_shipped_model_gives_the_same_bytes_whatever_the_cut(busy_batch):
     assert commands_of(build(model, artifact.normaliser), busy_batch, cuts) == whole
 
 
+def test_windows_may_run_ahead_of_the_model(busy_batch, normaliser_state, predictor):
+    whole = commands_of(build(predictor, normaliser_state), busy_batch, [])
+    ahead = build(predictor, normaliser_state)
+    parts = [busy_batch.slice(start, 700) for start in range(0, busy_batch.num_rows, 700)]
+    waiting = [ahead.windows.update(part) for part in parts]
+    commands = [command for windowed in waiting for command in ahead.decide(windowed)] + ahead.close()
+    assert [command.to_json() for command in commands] == whole
+
+
 def test_a_live_links_clock_changes_no_command(busy_batch, normaliser_state, predictor):
     whole = commands_of(build(predictor, normaliser_state), busy_batch, [])
     pipeline, out = build(predictor, normaliser_state), []
@@ -150,7 +159,7 @@ def test_an_idle_link_abates_by_the_clock(busy_batch, normaliser_state, predicto
         if "onset" in phases:
             break
     assert pipeline.policy.open_moves
-    begin = int(pipeline.bins.state.clock[1])
+    begin = int(pipeline.windows.bins.state.clock[1])
     for step in range(100):
         phases += [command.phase for command in pipeline.advance(begin + step * 50_000_000)]
     assert "abated" in phases

@@ -1,0 +1,49 @@
+"""The dissectors by name: one interface, three ways from packets to the same columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import pyarrow as pa
+
+from capture.block import PacketBlock
+from capture.ledger import CaptureLedger
+
+
+class PacketDissector(Protocol):
+    """Turns packet blocks into feature batches of `schema`; numbers and conversations run on across blocks."""
+
+    schema: pa.Schema
+    ledger: CaptureLedger
+
+    def dissect(self, block: PacketBlock) -> list[pa.RecordBatch]:
+        """Return the block's packets as feature batches, one row a packet, in order."""
+        ...
+
+
+@contextmanager
+def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int = 8192) -> Iterator[PacketDissector]:
+    """Give the dissector `fast`, `reference` or `scapy` for a profile, and close it at the end.
+
+    Raises ConfigError where what it needs (tshark) is not installed.
+    """
+    if name == "fast":
+        from capture.dissector import Dissector
+
+        yield Dissector(profile, agent=agent, batch_rows=batch_rows)
+    elif name == "reference":
+        from capture.reference import ReferenceDissector
+
+        reference = ReferenceDissector(profile, agent=agent, batch_rows=batch_rows)
+        try:
+            yield reference
+        finally:
+            reference.close()
+    elif name == "scapy":
+        from capture.scapy_path import ScapyDissector
+
+        yield ScapyDissector(profile, agent=agent, batch_rows=batch_rows)
+    else:
+        raise ValueError(f"dissector must be fast, reference or scapy, not {name!r}")

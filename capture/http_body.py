@@ -1,0 +1,70 @@
+"""Bodies of HTTP/1 messages: chunks put together, and the mark of a body whose content is coded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capture.emit import Table, put, span, text_span
+from capture.http_head import find_line
+from capture.http_wait import hexadecimal
+from capture.schema import INDEX
+from offramp_kernels import kernel_lean
+
+FILE_DATA = INDEX["http.file_data"]
+CODING_SHIFT = 60
+"""Where a cell's value says how its bytes are coded (one of http_head's codings), until content_coding decodes it."""
+
+TOO_SHORT = -1
+
+
+@kernel_lean
+def put_body(out: Table, row: int, buf: Any, in_block: bool, pos: int, size: int, coding: int) -> None:
+    """Put a body that stands as it is in the bytes."""
+    if in_block:
+        put(out, row, FILE_DATA, span(pos, size) | (coding << CODING_SHIFT))
+        return
+    start = out.cursor[1]
+    for at in range(size):
+        out.text[start + at] = buf[pos + at]
+    out.cursor[1] = start + size
+    put(out, row, FILE_DATA, text_span(start, size) | (coding << CODING_SHIFT))
+
+
+@kernel_lean
+def join_chunks(out: Table, buf: Any, pos: int, end: int) -> Any:
+    """Write a chunked body into the text, moving its cursor; return where it ends, or TOO_SHORT.
+
+    As in tshark, a chunk that the bytes end within makes the message malformed, and a size that is no number ends it.
+    """
+    at = out.cursor[1]
+    while pos < end:
+        stop, following = find_line(buf, pos, end, True)
+        if stop <= pos:
+            break
+        size, _ = hexadecimal(buf, pos, stop)
+        size = min(size, end - pos)
+        if size == 0:
+            pos = trailer_end(buf, following, end)
+            break
+        if following + size + 2 > end:
+            return TOO_SHORT
+        for step in range(size):
+            out.text[at + step] = buf[following + step]
+        at += size
+        pos = following + size + 2
+    out.cursor[1] = at
+    return pos
+
+
+@kernel_lean
+def trailer_end(buf: Any, pos: int, end: int) -> Any:
+    """Return where the trailer of a chunked body ends, its blank line included, or TOO_SHORT without room for one."""
+    if end - pos < 2:
+        return TOO_SHORT
+    while True:
+        stop, following = find_line(buf, pos, end, True)
+        if stop < 0:
+            return pos
+        if stop == pos:
+            return following
+        pos = following

@@ -1,0 +1,172 @@
+"""How much more an HTTP message needs before it is looked at: by length, by chunks, or until the connection's end.
+
+The rules are tshark's for putting HTTP heads and bodies together (its defaults).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capture.application_state import HAVE, RESUME, Applications
+from capture.http_head import begins, begins_exactly, find_line, skip_space
+from capture.reassembly import ABORT, BYTES, CHUNK_LINES, COMPLETE, SEGMENT, UNTIL_FIN, peek
+from offramp_kernels import kernel_lean
+
+W_LENGTH = b"content-length:"
+W_TYPE = b"content-type:"
+W_TRANSFER = b"transfer-encoding:"
+W_CHUNKED = b"chunked"
+W_RPC = b"application/rpc"
+W_RPC_IN, W_RPC_OUT = b"RPC_IN_DATA", b"RPC_OUT_DATA"
+MAX_LENGTH = 0x7FFFFFFF
+RPC_LENGTH = 128 * 1024  # from here on the length of MS-RPCH means nothing
+MAX_CHUNK = 1 << 31
+
+
+@kernel_lean
+def strict_number(buf: Any, pos: int, stop: int) -> Any:
+    """Return a decimal number of 31 bits that stands alone between white space, or -1."""
+    while pos < stop and (buf[pos] == 32 or 9 <= buf[pos] <= 13):
+        pos += 1
+    end = pos
+    while end < stop and buf[end] != 0:
+        end += 1
+    while end > pos and (buf[end - 1] == 32 or 9 <= buf[end - 1] <= 13):
+        end -= 1
+    if end == pos:
+        return -1
+    value = 0
+    for at in range(pos, end):
+        if buf[at] < 48 or buf[at] > 57:
+            return -1
+        value = value * 10 + int(buf[at]) - 48
+        if value > MAX_LENGTH:
+            return -1
+    return value
+
+
+@kernel_lean
+def hexadecimal(buf: Any, pos: int, stop: int) -> Any:
+    """Return the hexadecimal number that a chunk line starts with, as 32 bits, and whether there is one."""
+    while pos < stop and (buf[pos] == 32 or 9 <= buf[pos] <= 13):
+        pos += 1
+    negative = pos < stop and buf[pos] == 45
+    if negative or (pos < stop and buf[pos] == 43):
+        pos += 1
+    if pos + 2 < stop and buf[pos] == 48 and buf[pos + 1] | 32 == 120 and digit(int(buf[pos + 2])) >= 0:
+        pos += 2
+    value = 0
+    first = pos
+    while pos < stop and digit(int(buf[pos])) >= 0:
+        value = (value << 4 | digit(int(buf[pos]))) & 0xFFFFFFFF
+        pos += 1
+    if pos - first > 16:
+        value = 0xFFFFFFFF
+    elif negative:
+        value = -value & 0xFFFFFFFF
+    return value, pos > first
+
+
+@kernel_lean
+def digit(byte: int) -> Any:
+    """Return the value of a hexadecimal digit, or -1."""
+    if 48 <= byte <= 57:
+        return byte - 48
+    byte |= 32
+    return byte - 87 if 97 <= byte <= 102 else -1
+
+
+@kernel_lean
+def next_chunk(buf: Any, pos: int, end: int, left: int) -> Any:
+    """Look at the chunk line at `pos`, `left` bytes being at hand; return whether more is needed, and bytes to skip.
+
+    0 bytes to skip: no chunk follows; -1: a line does not end within the bytes; -2: the last line ends with half a
+    line end, which tshark takes for malformed.
+    """
+    if left < 1:
+        return True, 0
+    stop, following = find_line(buf, pos, end, True)
+    if stop < 0:
+        return True, -1
+    size, known = hexadecimal(buf, pos, stop)
+    if not known or size > MAX_CHUNK:
+        return False, 0
+    if size == 0:
+        stop, _ = find_line(buf, following, end, True)
+        if stop >= 0:
+            return False, 0
+        return True, -2 if end > following and buf[end - 1] == 13 else -1
+    if left <= size:
+        return True, 0
+    return False, following - pos + size + 2
+
+
+@kernel_lean
+def chunks_wait(apps: Applications, which: int) -> bool:
+    """Tell whether a waiting chunked message needs more, going on at the first chunk line not yet looked at."""
+    side = apps.side
+    while True:
+        left = side[which, HAVE] - side[which, RESUME]
+        size = peek(apps, which, side[which, RESUME])
+        more, skip = next_chunk(apps.line, 0, size, left)
+        if more:
+            return bool(skip == 0 or (skip == -1 and size == left))
+        if skip == 0:
+            return False
+        side[which, RESUME] += skip
+
+
+@kernel_lean
+def head_needs(buf: Any, pos: int, end: int, body: bool, until_fin: bool) -> Any:
+    """Return what the message that starts at `pos` waits for, and how much; `body`: its body is waited for too."""
+    length = -1
+    rpc = False
+    chunked = False
+    at = pos
+    while True:
+        if at >= end:
+            return SEGMENT, 0
+        stop, following = find_line(buf, at, end, True)
+        if stop < 0:
+            return SEGMENT, 0
+        if stop == at:
+            at = following
+            break
+        first = int(buf[at]) | 32
+        if body and first == 99:
+            if begins(buf, at, stop, W_LENGTH):
+                value = strict_number(buf, at + len(W_LENGTH), stop)
+                if value >= 0:
+                    length = value
+            elif begins(buf, at, stop, W_TYPE):
+                value = at + len(W_TYPE)
+                while value < stop and buf[value] == 32:
+                    value += 1
+                rpc = begins_exactly(buf, value, stop, W_RPC)
+        elif body and first == 116 and begins(buf, at, stop, W_TRANSFER):
+            chunked = chunked or begins(buf, skip_space(buf, at + len(W_TRANSFER), stop), stop, W_CHUNKED)
+        at = following
+    if not body:
+        return COMPLETE, 0
+    if chunked:
+        return chunks_need(buf, pos, at, end)
+    if length >= 0:
+        named = begins_exactly(buf, pos, end, W_RPC_IN) or begins_exactly(buf, pos, end, W_RPC_OUT)
+        if length >= RPC_LENGTH and (rpc or named):
+            return COMPLETE, 0
+        if at + length > end:
+            return BYTES, at + length - end
+        return COMPLETE, 0
+    return UNTIL_FIN if until_fin else COMPLETE, 0
+
+
+@kernel_lean
+def chunks_need(buf: Any, start: int, pos: int, end: int) -> Any:
+    """Return whether a chunked body from `pos` on waits, and where in the message its next chunk line starts."""
+    while True:
+        more, skip = next_chunk(buf, pos, end, end - pos)
+        if more:
+            return ABORT if skip == -2 else CHUNK_LINES, pos - start
+        if skip == 0:
+            return COMPLETE, 0
+        pos += skip

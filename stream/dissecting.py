@@ -1,0 +1,38 @@
+"""Packet blocks to feature batches on several cores: reading, filling tables and building batches, a thread each.
+
+Compiled kernels release the interpreter lock, each thread does one thing in the order it comes, and the queues between
+them are short: the batches are those of one thread, in their order, a few blocks ahead of whoever takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
+from capture.block import PacketBlock
+from capture.dissector import Dissector, Filled
+from stream.prefetch import prefetch
+
+READ_AHEAD, FILL_AHEAD = 2, 1
+"""Blocks read, and tables filled, that may wait for the next thread."""
+
+
+def dissected(
+    blocks: Iterator[tuple[str, PacketBlock]], dissector_of: Callable[[str], Dissector]
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yield the feature batches of named blocks in order, each with its name.
+
+    Whoever iterates builds the batches; reading and filling run in threads of their own beside it.
+    """
+    for name, dissector, part in prefetch(_filled(prefetch(blocks, READ_AHEAD), dissector_of), FILL_AHEAD):
+        yield name, dissector.build(part)
+
+
+def _filled(
+    blocks: Iterator[tuple[str, PacketBlock]], dissector_of: Callable[[str], Dissector]
+) -> Iterator[tuple[str, Dissector, Filled]]:
+    for name, block in blocks:
+        dissector = dissector_of(name)
+        for part in dissector.fill(block):
+            yield name, dissector, part

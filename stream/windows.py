@@ -1,0 +1,96 @@
+"""Windows: what of the pipeline depends on the packets alone. Bins, the normaliser and the spectra, in one object.
+
+It knows no model and no policy, so it may run a few batches ahead of them, in a thread of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream.bin_state import SERIES, LinkShape
+from stream.bins import Bins, ClosedBins
+from stream.channels import CHANNELS
+from stream.normaliser import Normaliser, scaled
+from stream.packets import packets_from_batch
+from stream.stft import Spectra
+
+
+class WindowRows(NamedTuple):
+    """Closed bins with what the model is shown of them: x float32 [n, F] and spectrum float32 [n, K]."""
+
+    closed: ClosedBins
+    x: NDArray[np.float32]
+    spectrum: NDArray[np.float32]
+
+
+class Windowed(NamedTuple):
+    """What one feature batch came to: the rows of the bins it closed, and what it tells of its capture's ledger."""
+
+    rows: list[WindowRows]
+    told: bytes | None
+
+
+class Windows:
+    """The open bins, the running normaliser and the newest STFT frames of one link and its devices.
+
+    The scale of the rows is that of the artifact's normaliser and stays; `learned` is what this link's own rows would
+    make of it.
+    """
+
+    def __init__(self, shape: LinkShape, normaliser_state: Mapping[str, NDArray[Any]], lateness_ms: int = 20) -> None:
+        self.bins = Bins(shape, lateness_ms)
+        self.learned = Normaliser(len(CHANNELS))
+        self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
+        self.spectra = Spectra(SERIES)
+
+    def update(self, batch: pa.RecordBatch) -> Windowed:
+        """Take one feature batch; return the rows of the bins it closes."""
+        metadata = batch.schema.metadata or {}
+        sampling = int(metadata.get(b"sampling", 1))
+        return Windowed(self._rows(self.bins.update(packets_from_batch(batch), sampling)), metadata.get(b"ledger"))
+
+    def advance(self, now_ns: int) -> Windowed:
+        """Close the bins that are over by a live link's clock; return their rows."""
+        return Windowed(self._rows(self.bins.advance(now_ns)), None)
+
+    def close(self) -> Windowed:
+        """Close the open bins at the end of the input; return their rows."""
+        return Windowed(self._rows(self.bins.close()), None)
+
+    def _rows(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
+        """Return the rows of closed bins in arrays of their own: the bins write over theirs."""
+        rows = []
+        for part in parts:
+            self.learned.update(part.x)
+            x = scaled(part.x, *self.limits)
+            spectrum = self.spectra.update(x, part.series, part.fresh)
+            rows.append(WindowRows(own_copy(part), x, spectrum))
+        return rows
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next batch depends on."""
+        return {
+            "bins": {name: np.array(array) for name, array in self.bins.state._asdict().items()},
+            "hitters": {name: np.array(array) for name, array in self.bins.hitters._asdict().items()},
+            "history": np.array(self.spectra.history),
+            "learned": self.learned.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: the same batches give the same rows, to the bit."""
+        for name, array in state["bins"].items():
+            getattr(self.bins.state, name)[...] = array
+        for name, array in state["hitters"].items():
+            getattr(self.bins.hitters, name)[...] = array
+        self.spectra.history[...] = state["history"]
+        self.learned = Normaliser.from_state(state["learned"])
+
+
+def own_copy(part: ClosedBins) -> ClosedBins:
+    """Return closed bins in arrays that nobody writes over."""
+    return ClosedBins(**{name: getattr(part, name).copy() for name in ClosedBins._fields})

@@ -1,0 +1,24 @@
+"""Where CI runs the tests, what it can run must run: a skip counts as a failure there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+BEYOND_CI = "beyond CI: "
+"""Begins the reason of a skip that CI may make: what its machines do not have, such as a GPU."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if BEYOND_CI not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} was skipped, and CI must run it: {reason}"
+    return report
