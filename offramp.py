@@ -31,6 +31,15 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
+class Backend(StrEnum):
+    """How tap listens to an interface."""
+
+    AUTO = "auto"
+    RING = "ring"
+    PCAPY = "pcapy"
+    SCAPY = "scapy"
+
+
 class Profile(StrEnum):
     """Which feature columns are written."""
 
@@ -83,6 +92,35 @@ def replay(
     from stream.replay import ReplayOptions, run_replay
 
     run_replay(ReplayOptions(tuple(files), site, model, form.value, out, pace, strict, every))
+
+
+@app.command(epilog="Example: offramp tap eth0 --site site.toml")
+def tap(
+    interface: Annotated[str, typer.Argument(metavar="IFACE", help="interface to watch; any: all of them")],
+    bpf: Annotated[str, typer.Option("--filter", help="capture filter, as in man pcap-filter")] = "",
+    snaplen: Annotated[int, typer.Option("--snaplen", help="bytes kept of a packet", min=14)] = 262_144,
+    promisc: Annotated[bool, typer.Option("--promisc/--no-promisc", help="also packets for others")] = True,
+    duration: Annotated[float, typer.Option("--duration", help="end after this many seconds", min=0)] = 0,
+    count: Annotated[int, typer.Option("--count", help="end after this many packets", min=0)] = 0,
+    write: Annotated[Path | None, typer.Option("--write", help="pcapng file, or folder for a ring of them")] = None,
+    ring_files: Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1)] = 10,
+    ring_size: Annotated[int, typer.Option("--ring-size", help="megabytes of a file of the ring", min=0)] = 0,
+    site: SiteFile = None,
+    model: Annotated[Path | None, typer.Option("--model", help="artifact folder; the shipped model otherwise")] = None,
+    form: Annotated[Format, typer.Option("--format", help="a table to read, or commands as JSON lines")] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option("--out", help="write the data here instead of standard output")] = None,
+    backend: Annotated[Backend, typer.Option("--backend", help="how to listen; auto takes the best")] = Backend.AUTO,
+    every: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01)] = 1,
+) -> None:
+    """Watch a live interface: link state, forecasts, decisions; the ledger at the end."""
+    from stream.tap import TapOptions, run_tap
+
+    run_tap(
+        TapOptions(
+            interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, site, model, form.value,
+            out, backend.value, every,
+        )
+    )  # fmt: skip
 
 
 @app.command(epilog="Example: offramp features capture.pcap -o features.csv")

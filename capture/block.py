@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +26,9 @@ class PacketBlock:
     data: uint8 [bytes]; offset: int64 [n] start of each packet in data; caplen, length: int32 [n] bytes captured and on
     the wire; time_ns: int64 [n] nanoseconds since the epoch; interface: int32 [n] index into interfaces.
     first_number is the 1-based number of the block's first packet in its source (tshark's frame.number).
-    kernel_drops counts packets that the kernel dropped since the block before.
+    kernel_drops counts packets that the kernel dropped since the block before. sampling: each packet stands for this
+    many (flows were sampled). clock_ns: of a live source only, else 0: all packets before this time have been handed
+    over, so that time goes on where no packets come.
     """
 
     data: NDArray[np.uint8]
@@ -38,9 +40,50 @@ class PacketBlock:
     interfaces: tuple[Interface, ...]
     first_number: int = 1
     kernel_drops: int = 0
+    sampling: int = 1
+    clock_ns: int = 0
 
     def __len__(self) -> int:
         return len(self.offset)
+
+
+def tick(interface: Interface, clock_ns: int, first_number: int, kernel_drops: int) -> PacketBlock:
+    """Return the block without packets by which a live source says what time it is."""
+    nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)
+    return PacketBlock(
+        np.empty(0, np.uint8), nothing, none, none, nothing, none, (interface,), first_number, kernel_drops,
+        clock_ns=clock_ns,
+    )  # fmt: skip
+
+
+def some_rows(block: PacketBlock, rows: slice) -> PacketBlock:
+    """Return consecutive rows of a block, over the same bytes."""
+    return replace(
+        block,
+        offset=block.offset[rows],
+        caplen=block.caplen[rows],
+        length=block.length[rows],
+        time_ns=block.time_ns[rows],
+        interface=block.interface[rows],
+    )
+
+
+def joined(blocks: Sequence[PacketBlock]) -> PacketBlock:
+    """Return blocks of one source and sampling as one block, over a copy of their bytes; the last one's clock holds."""
+    if len(blocks) == 1:
+        return blocks[0]
+    starts = np.cumsum([0, *(len(block.data) for block in blocks[:-1])])
+    return replace(
+        blocks[-1],
+        data=np.concatenate([block.data for block in blocks]),
+        offset=np.concatenate([block.offset + start for block, start in zip(blocks, starts, strict=True)]),
+        caplen=np.concatenate([block.caplen for block in blocks]),
+        length=np.concatenate([block.length for block in blocks]),
+        time_ns=np.concatenate([block.time_ns for block in blocks]),
+        interface=np.concatenate([block.interface for block in blocks]),
+        first_number=blocks[0].first_number,
+        kernel_drops=sum(block.kernel_drops for block in blocks),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Series 0 is the link; the others are its devices. A bin closes when the newest packet's time has passed its end by the
 allowed lateness. Closed bins come out as arrays, the bins in order, the link's row first in each bin. What comes out
-depends on the packets alone, never on how they were cut into batches.
+depends on the packets alone, never on how they were cut into batches; only a live link's clock, `advance`, closes bins
+without a packet.
 """
 
 from __future__ import annotations
@@ -84,8 +85,8 @@ def device_series(state: BinState, high: int, low: int, bin_number: int) -> int:
 
 
 @kernel_lean
-def count(state: BinState, series: int, row: int, packets: Packets, bin_number: int, down: int) -> None:
-    """Add a packet to its bin of one series."""
+def count(state: BinState, series: int, row: int, packets: Packets, bin_number: int, down: int, sampling: int) -> None:
+    """Add a packet, which stands for `sampling` packets, to its bin of one series."""
     if state.alive[series] == 0:
         state.alive[series] = 2  # its next closed bin begins a fresh series
         state.first[series] = bin_number
@@ -96,13 +97,13 @@ def count(state: BinState, series: int, row: int, packets: Packets, bin_number: 
     if bin_number > state.last[series]:
         state.last[series] = bin_number
     counters = state.counters[bin_number % OPEN, series]
-    counters[down] += 1.0
-    counters[2 + down] += packets.size[row]
+    counters[down] += sampling
+    counters[2 + down] += packets.size[row] * sampling
     marks = packets.marks[row]
     at = FIRST_MARK_AT
     while marks:
         if marks & 1:
-            counters[at] += 1.0
+            counters[at] += sampling
         marks >>= 1
         at += 1
     if not np.isnan(packets.rtt_ms[row]):
@@ -142,11 +143,13 @@ def accumulate(
     lateness_ns: int,
     packets: Packets,
     start: int,
+    sampling: int,
     out: BinOut,
     key: NDArray[np.int64],
 ) -> int:
     """Count packets from row `start`; return the row at which `out` became full, or the number of rows.
 
+    Each packet stands for `sampling` packets in the counters and the queue; a flow that is kept has its own rate.
     key: int64 [KEY], room for the flow at hand.
     """
     clock = state.clock
@@ -174,14 +177,14 @@ def accumulate(
         down, at = 0, 0
         if len(networks) > 0 and not inside(a[0], a[1], networks) and inside(a[2], a[3], networks):
             down, at = 1, 2
-        enqueue(state, now, packets.size[row], down)
-        count(state, 0, row, packets, bin_number, down)
+        enqueue(state, now, packets.size[row] * sampling, down)
+        count(state, 0, row, packets, bin_number, down, sampling)
         if a[1] == 0 and a[0] == 0:
             continue
         if len(networks) == 0 or inside(a[at], a[at + 1], networks):
             series = device_series(state, a[at], a[at + 1], bin_number)
             if series > 0:
-                count(state, series, row, packets, bin_number, down)
+                count(state, series, row, packets, bin_number, down, sampling)
             else:
                 clock[UNTRACKED] += 1
         for i in range(4):
@@ -225,13 +228,20 @@ class Bins:
         self.out = new_bin_out()
         self.key = np.empty(KEY, np.int64)
 
-    def update(self, packets: Packets) -> Iterator[ClosedBins]:
-        """Count packets and yield the bins they close; each yield is overwritten by the next."""
+    def update(self, packets: Packets, sampling: int = 1) -> Iterator[ClosedBins]:
+        """Count packets, each for `sampling`, and yield the bins they close; each yield is overwritten by the next."""
         row = 0
         while row < len(packets.time_ns):
             row = accumulate(
-                self.state, self.hitters, self.networks, self.lateness_ns, packets, row, self.out, self.key
+                self.state, self.hitters, self.networks, self.lateness_ns, packets, row, sampling, self.out, self.key
             )
+            yield from self._drain()
+
+    def advance(self, now_ns: int) -> Iterator[ClosedBins]:
+        """Yield the bins that are over by the clock of a live link, as a packet at `now_ns` would close them."""
+        until = (now_ns - self.lateness_ns) // BIN_NS
+        if self.state.clock[NEWEST] and until > self.state.clock[NEXT]:
+            close_until(self.state, self.hitters, until, self.out)
             yield from self._drain()
 
     def close(self) -> Iterator[ClosedBins]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from capture.live import filters, usable
+from capture.privileges import MEND
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
 from offramp_errors import OfframpError
@@ -21,6 +23,13 @@ PACKAGES = (
     "numpy", "scipy", "pandas", "numba", "pyarrow", "tensorflow-cpu", "keras",
     "scapy", "pyshark", "kafka-python", "faust-streaming",
 )  # fmt: skip
+BACKEND_WORDS = (
+    ("ring", "the kernel's packet ring", "Linux has it"),
+    ("pcapy", "libpcap through pcapy-ng", "pip install 'offramp[live]'"),
+    ("scapy", "the portable one, for hundreds of packets a second", "make setup"),
+)
+"""What the backends of offramp tap are, and how to get one."""
+
 MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 
@@ -36,7 +45,7 @@ class Finding:
 def run_doctor() -> int:
     """Print every finding; return 0, or 1 when something needed is broken."""
     worst = 0
-    for check in (_python, _packages, _kernels, _model, _tools, _privileges, _gpu):
+    for check in (_python, _packages, _kernels, _model, _tools, _privileges, _backends, _gpu):
         for finding in _safely(check):
             print(f"{MARKS[finding.state]}  {finding.what}")
             if finding.mend:
@@ -102,9 +111,23 @@ def _privileges() -> Iterator[Finding]:
     try:
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
     except (PermissionError, AttributeError):
-        yield Finding("note", "no right to open packet sockets; replay does not need it", "setcap cap_net_raw+ep")
+        yield Finding("note", "no right to open packet sockets (replay needs none)", f"for offramp tap, {MEND}")
     else:
         yield Finding("ok", "packet sockets may be opened (CAP_NET_RAW)")
+
+
+def _backends() -> Iterator[Finding]:
+    found = usable()
+    for name, what, mend in BACKEND_WORDS:
+        if name in found:
+            yield Finding("ok", f"live capture: {name}, {what}")
+        else:
+            yield Finding("note", f"live capture: no {name}, {what}", mend)
+    library = filters()
+    if library:
+        yield Finding("ok", f"capture filters are compiled by {library}")
+    else:
+        yield Finding("note", "no libpcap: offramp tap takes no --filter", "apt-get install libpcap0.8")
 
 
 def _gpu() -> Iterator[Finding]:

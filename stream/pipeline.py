@@ -80,6 +80,13 @@ class Pipeline:
         """Take one feature batch; return the commands that its closed bins cause."""
         return self.decide(self.windows.update(batch))
 
+    def advance(self, now_ns: int) -> list[Command]:
+        """Close the bins that are over by a live link's clock, though no packet came; return the commands they cause.
+
+        Never called in a replay, which knows no time but the packets'.
+        """
+        return self.decide(self.windows.advance(now_ns))
+
     def close(self) -> list[Command]:
         """Close the open bins at the end of the input; return the commands they cause."""
         return self.decide(self.windows.close())

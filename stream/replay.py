@@ -21,11 +21,12 @@ from decision.policy import Policy
 from decision.site import Link, Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
-from offramp_errors import InputError, OfframpError
+from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
 from stream.console import console_bar
 from stream.dissecting import dissected
 from stream.ledger import StreamLedger
+from stream.output import open_out
 from stream.pace import paced, parse_pace, select
 from stream.pipeline import Pipeline
 from stream.prefetch import prefetch
@@ -155,16 +156,6 @@ def run_replay(options: ReplayOptions) -> None:
     print(account(replay, options), file=sys.stderr)
     if source.damages and options.strict:
         raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
-
-
-def open_out(path: Path | None) -> TextIO:
-    """Open where the data goes."""
-    if path is None:
-        return open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False)
-    try:
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out {path}: {error.strerror}; name a file in a folder you may write to") from error
 
 
 def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack) -> None:

@@ -53,7 +53,7 @@ class Row:
 class Table:
     """Prints lines through `write`: one per link and interval, and each command after the line of its interval.
 
-    Lines are printed one `update` late, as the commands of the bins come after them.
+    Lines are printed one `update` late, as the commands of the bins come after them. `note` ends each line of a link.
     """
 
     write: Callable[[str], None]
@@ -63,6 +63,7 @@ class Table:
     pending: dict[tuple[int, str], Row] = field(default_factory=dict)
     commands: list[tuple[int, str]] = field(default_factory=list)
     complete: int = 0
+    note: str = ""
     headed: bool = False
 
     def update(self, timeline: LinkTimeline) -> None:
@@ -78,6 +79,12 @@ class Table:
             key = (int(interval[start]), timeline.link)
             self.pending.setdefault(key, Row()).add(timeline, slice(start, end))
         self.complete = int(interval[-1])
+
+    def advance(self, now_ns: int) -> None:
+        """Print the intervals that are over by a live link's clock."""
+        if self.begin_ns is not None:
+            self.complete = max(self.complete, (now_ns - self.begin_ns) // self.every_ns)
+            self._print(self.complete)
 
     def command(self, command: Command) -> None:
         """Add a command; it stands after the lines of its interval."""
@@ -111,7 +118,7 @@ class Table:
         name = CLASSES[max(range(3), key=row.p.__getitem__)]
         return (
             f"{key[0] * self.every_ns / 1e9:8.1f}s  {key[1]:<12} {bar(up)} {up:6.0%} {down:6.0%}"
-            f"  {row.delay_ms:6.1f} ms  {name:<7}{max(row.p):5.0%} {row.q90_ms:6.1f} ms"
+            f"  {row.delay_ms:6.1f} ms  {name:<7}{max(row.p):5.0%} {row.q90_ms:6.1f} ms{self.note}"
         )
 
 

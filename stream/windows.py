@@ -50,8 +50,13 @@ class Windows:
 
     def update(self, batch: pa.RecordBatch) -> Windowed:
         """Take one feature batch; return the rows of the bins it closes."""
-        told = (batch.schema.metadata or {}).get(b"ledger")
-        return Windowed(self._rows(self.bins.update(packets_from_batch(batch))), told)
+        metadata = batch.schema.metadata or {}
+        sampling = int(metadata.get(b"sampling", 1))
+        return Windowed(self._rows(self.bins.update(packets_from_batch(batch), sampling)), metadata.get(b"ledger"))
+
+    def advance(self, now_ns: int) -> Windowed:
+        """Close the bins that are over by a live link's clock; return their rows."""
+        return Windowed(self._rows(self.bins.advance(now_ns)), None)
 
     def close(self) -> Windowed:
         """Close the open bins at the end of the input; return their rows."""

@@ -134,3 +134,36 @@ def test_directions_follow_the_networks_ipv6_too():
 def test_too_much_lateness_is_refused():
     with pytest.raises(ValueError, match="lateness"):
         Bins(SHAPE, lateness_ms=500)
+
+
+def test_the_clock_closes_what_a_packet_would_close():
+    by_packet, by_clock = Bins(SHAPE), Bins(SHAPE)
+    first = packets([0, 3, 12, 15], [1, 2, 1, 2])
+    expected = [row for part in (first, packets([200])) for chunk in by_packet.update(part) for row in rows_of(chunk)]
+    got = [row for chunk in by_clock.update(first) for row in rows_of(chunk)]
+    for now_ms in (31, 47, 47, 90, 10, 200):
+        got += [row for chunk in by_clock.advance(BASE + now_ms * 1_000_000) for row in rows_of(chunk)]
+    assert len(got) == len(expected) > 10
+    assert repr(got) == repr(expected)  # not a number equals itself here
+    assert by_clock.state.clock[LATE] == 0
+
+
+def test_the_clock_before_the_first_packet_and_after_a_long_silence_costs_no_bins():
+    bins = Bins(SHAPE)
+    assert list(bins.advance(BASE)) == []
+    rows = [row for chunk in bins.update(packets([0])) for row in rows_of(chunk)]
+    for hour in range(1, 4):
+        rows += [row for chunk in bins.advance(BASE + hour * 3_600_000_000_000) for row in rows_of(chunk)]
+    assert len([row for row in rows if row[1] == 0]) == 1 + WINDOW_BINS
+
+
+def test_a_packet_of_sampled_flows_counts_for_as_many():
+    sent = packets([0, 1, 2, 40], [1, 2, 1, 2], [500] * 4, marks=1)
+    once, four = Bins(SHAPE), Bins(SHAPE)
+    one = [row for chunk in once.update(sent) for row in rows_of(chunk)]
+    other = [row for chunk in four.update(sent, sampling=4) for row in rows_of(chunk)]
+    assert [row[:3] for row in one] == [row[:3] for row in other]
+    for name in ("load_up", "packets_up", CHANNELS[8]):
+        assert np.expm1(other[0][3][name]) == pytest.approx(4 * np.expm1(one[0][3][name]), rel=1e-5)
+    assert other[0][3][CHANNELS[5]] == one[0][3][CHANNELS[5]]
+    np.testing.assert_array_equal(once.hitters.weight, four.hitters.weight)  # a flow that is kept has its own rate

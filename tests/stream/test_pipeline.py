@@ -138,3 +138,44 @@ def test_windows_may_run_ahead_of_the_model(busy_batch, normaliser_state, predic
     waiting = [ahead.windows.update(part) for part in parts]
     commands = [command for windowed in waiting for command in ahead.decide(windowed)] + ahead.close()
     assert [command.to_json() for command in commands] == whole
+
+
+def test_a_live_links_clock_changes_no_command(busy_batch, normaliser_state, predictor):
+    whole = commands_of(build(predictor, normaliser_state), busy_batch, [])
+    pipeline, out = build(predictor, normaliser_state), []
+    times = busy_batch.column(busy_batch.schema.get_field_index("frame.time_epoch")).to_numpy()
+    for start in range(0, busy_batch.num_rows, 500):
+        out += pipeline.update(busy_batch.slice(start, 500))
+        out += pipeline.advance(int(times[min(start + 500, len(times) - 1)]))
+    assert [command.to_json() for command in out + pipeline.close()] == whole
+    assert pipeline.ledger.late == 0
+
+
+def test_an_idle_link_abates_by_the_clock(busy_batch, normaliser_state, predictor):
+    pipeline = build(predictor, normaliser_state)
+    phases = []
+    for start in range(0, busy_batch.num_rows, 200):
+        phases += [command.phase for command in pipeline.update(busy_batch.slice(start, 200))]
+        if "onset" in phases:
+            break
+    assert pipeline.policy.open_moves
+    begin = int(pipeline.windows.bins.state.clock[1])
+    for step in range(100):
+        phases += [command.phase for command in pipeline.advance(begin + step * 50_000_000)]
+    assert "abated" in phases
+    assert not pipeline.policy.open_moves
+
+
+def test_a_batch_of_sampled_flows_is_scaled_and_shows_in_the_quality(busy_batch, normaliser_state, predictor):
+    told = {
+        b"sampling": b"2",
+        b"ledger": b'{"captured": 100, "decoded": 50, "shed": {"overload": 50}, "kernel_drops": 0}',
+    }
+    loads = {}
+    for name, metadata in (("plain", {}), ("sampled", told)):
+        seen = []
+        pipeline = build(predictor, normaliser_state, seen.append)
+        pipeline.update(busy_batch.replace_schema_metadata(metadata))
+        loads[name] = sum(float((timeline.load_up + timeline.load_down).sum()) for timeline in seen)
+    assert loads["sampled"] == pytest.approx(2 * loads["plain"], rel=1e-4)
+    assert pipeline.quality.as_dict() == {"decoded": 0.5, "shed": 0.5, "dropped": 0.0}

@@ -1,0 +1,77 @@
+"""A bounded queue of packet blocks between two threads: bounded in bytes, and it knows how far behind it is."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import replace
+
+from capture.block import PacketBlock, joined
+
+ROW_BYTES = 28
+"""What a packet takes beside its own bytes: a row of offset, caplen, length, time and interface."""
+
+
+class BlockQueue:
+    """Blocks in order. Where a block has no room, the oldest ones are shed, and counted, to make some."""
+
+    def __init__(self, limit_bytes: int = 64 << 20, limit_s: float = 4.0) -> None:
+        self.shed = 0
+        self._limit, self._limit_ns = limit_bytes, limit_s * 1e9
+        self._blocks: deque[PacketBlock] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._changed = threading.Condition()
+
+    @property
+    def fill(self) -> float:
+        """How full it is, 0 to 1: by bytes, or by the capture time between its oldest and its newest packet."""
+        with self._changed:
+            times = [(int(block.time_ns[0]), int(block.time_ns[-1])) for block in self._ends() if len(block)]
+            behind = max((times[-1][1] - times[0][0]) / self._limit_ns, 0.0) if times else 0.0
+            return min(1.0, max(self._bytes / self._limit, behind))
+
+    def put(self, block: PacketBlock) -> None:
+        """Add a block at the end."""
+        with self._changed:
+            while self._blocks and self._bytes + _cost(block) > self._limit:
+                oldest = self._pop()
+                self.shed += len(oldest)
+                block = replace(block, kernel_drops=block.kernel_drops + oldest.kernel_drops)
+            self._blocks.append(block)
+            self._bytes += _cost(block)
+            self._changed.notify()
+
+    def get(self, rows: int) -> PacketBlock | None:
+        """Wait for blocks; return the oldest of one sampling joined to at most about `rows` rows; None at the end."""
+        with self._changed:
+            while not self._blocks and not self._ended:
+                self._changed.wait()
+            if not self._blocks:
+                return None
+            taken = [self._pop()]
+            count = len(taken[0])
+            while (
+                self._blocks and self._blocks[0].sampling == taken[0].sampling and count + len(self._blocks[0]) <= rows
+            ):
+                taken.append(self._pop())
+                count += len(taken[-1])
+        return joined(taken)
+
+    def end(self) -> None:
+        """Let `get` return None when the blocks that are here are taken."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _pop(self) -> PacketBlock:
+        block = self._blocks.popleft()
+        self._bytes -= _cost(block)
+        return block
+
+    def _ends(self) -> list[PacketBlock]:
+        return [self._blocks[0], self._blocks[-1]] if self._blocks else []
+
+
+def _cost(block: PacketBlock) -> int:
+    return len(block.data) + ROW_BYTES * len(block)

@@ -1,0 +1,153 @@
+"""Writing captures: pcapng files (draft-ietf-opsawg-pcapng), one or a ring of them of which the oldest are deleted."""
+
+from __future__ import annotations
+
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from glob import escape
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from capture.block import Interface, PacketBlock, some_rows
+from offramp_errors import ConfigError, InputError
+from offramp_kernels import kernel_entry
+
+SECTION = struct.pack("=IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+ENHANCED = 6
+FIXED = 32
+"""Bytes of an enhanced packet block beside the packet."""
+
+MOST_HEAD = 128
+"""Bytes of the blocks before the packets; a Linux interface's name has at most 15 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingOfFiles:
+    """Where to write: a file, or a folder for a ring of `files` files of at most `size_mb` megabytes each.
+
+    A file with a size (size_mb > 0) becomes a ring too, beside it: NAME-<time>-<number>.pcapng.
+    """
+
+    path: Path
+    files: int = 10
+    size_mb: int = 0
+
+    @property
+    def is_ring(self) -> bool:
+        """Whether several files are written."""
+        return self.size_mb > 0 or self.path.is_dir()
+
+
+class PcapngFiles:
+    """Writes packet blocks of one interface; times in nanoseconds.
+
+    Built, it has opened its first file: raises InputError where that cannot be. `write` raises OSError where it fails;
+    nothing of that block is left in the file then, so `packets` counts what is in the files.
+    """
+
+    def __init__(self, ring: RingOfFiles, interface: str) -> None:
+        if ring.files < 1 or ring.size_mb < 0:
+            raise ConfigError("--ring-files: give 1 or more, --ring-size: megabytes above 0")
+        self.packets = 0
+        self.files = 0
+        self._ring = ring
+        self._limit = (ring.size_mb or 100) * 1_000_000 if ring.is_ring else 1 << 62
+        folder, stem = (ring.path, interface) if ring.path.is_dir() else (ring.path.parent, ring.path.stem)
+        self._folder, self._stem = folder, stem
+        self._begun = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self._headed = False
+        self._size = 0
+        nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)
+        bytes_, words = np.empty(0, np.uint8), np.empty(0, np.uint32)
+        pack_enhanced(bytes_, nothing, none, none, nothing, bytes_, words)  # loads the kernel now
+        try:
+            self._file = self._open()
+        except OSError as error:
+            raise InputError(
+                f"--write {ring.path}: {error.strerror}; name a file or folder that this user may write to without "
+                "further rights, as those are dropped"
+            ) from error
+
+    def write(self, block: PacketBlock) -> None:
+        """Append a block's packets, in a new file where the present one would grow too large."""
+        words = np.empty((int(block.caplen.sum()) + (FIXED + 3) * len(block) + 3) >> 2, np.uint32)
+        packed = words.view(np.uint8)
+        if packed.nbytes > self._limit - MOST_HEAD and len(block) > 1:
+            half = len(block) // 2
+            self.write(some_rows(block, slice(0, half)))
+            self.write(some_rows(block, slice(half, None)))
+            return
+        used = pack_enhanced(block.data, block.offset, block.caplen, block.length, block.time_ns, packed, words)
+        if self._headed and self._size + used > self._limit:
+            self._file.close()
+            self._file, self._headed = self._open(), False
+        if not self._headed:
+            self._append(memoryview(_head(block.interfaces[0])))
+            self._headed = True
+        self._append(packed[:used].data)
+        self.packets += len(block)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _append(self, data: memoryview) -> None:
+        """Write all of `data`, or none of it."""
+        done = 0
+        try:
+            while done < len(data):
+                done += self._file.write(data[done:])
+        except OSError:
+            with suppress(OSError):  # a pipe or a device cannot be cut back
+                self._file.truncate(self._size)
+                self._file.seek(self._size)
+            raise
+        self._size += len(data)
+
+    def _open(self) -> FileIO:
+        """Open the next file, and delete the oldest of the ring."""
+        self.files += 1
+        self._size = 0
+        if not self._ring.is_ring:
+            return FileIO(self._ring.path, "w")
+        opened = FileIO(self._folder / f"{self._stem}-{self._begun}-{self.files:06}.pcapng", "w")
+        mine = f"{escape(self._stem)}-????????T??????Z-??????.pcapng"
+        for old in sorted(self._folder.glob(mine))[: -self._ring.files]:
+            old.unlink(missing_ok=True)
+        return opened
+
+
+def _head(interface: Interface) -> bytes:
+    """Return the section header and the interface's description: its name and if_tsresol 9, nanoseconds."""
+    name = interface.name.encode()
+    options = struct.pack("=HH", 2, len(name)) + name + bytes(-len(name) % 4)
+    options += struct.pack("=HHB3xHH", 9, 1, 9, 0, 0)
+    size = 20 + len(options)
+    body = struct.pack("=IIHHI", 1, size, interface.linktype, 0, interface.snaplen)
+    return SECTION + body + options + struct.pack("=I", size)
+
+
+@kernel_entry
+def pack_enhanced(data: Any, offset: Any, caplen: Any, length: Any, time_ns: Any, out: Any, words: Any) -> int:
+    """Write packets as enhanced packet blocks to `out` (uint8; words: the same as uint32); return the bytes used."""
+    at: Any = 0
+    for row in range(len(offset)):
+        kept = np.int64(caplen[row])
+        size = FIXED + ((kept + 3) & ~3)
+        word = at >> 2
+        words[word], words[word + 1], words[word + 2] = ENHANCED, size, 0
+        words[word + 3], words[word + 4] = time_ns[row] >> 32, time_ns[row] & 0xFFFFFFFF
+        words[word + 5], words[word + 6] = kept, length[row]
+        body, start = at + 28, offset[row]
+        for byte in range(kept):
+            out[body + byte] = data[start + byte]
+        for byte in range(kept, size - FIXED):
+            out[body + byte] = 0
+        words[(at + size - 4) >> 2] = size
+        at += size
+    return int(at)

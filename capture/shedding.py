@@ -1,0 +1,99 @@
+"""Load shedding by rule: first the payload, then whole flows, one of N kept; raised and lowered by how full a queue is.
+
+Which flows stay depends on their addresses and ports alone, so a conversation stays or goes as a whole, both ways, and
+the flows kept at a larger N are among those kept at a smaller one. Counters of what stays can be scaled by N.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from capture.block import PacketBlock
+from capture.flow_sampling import keep_flows
+
+NO_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class SheddingRule:
+    """When to shed more or less, and how much.
+
+    fill: the share of the queue from which on more is shed, and below which less is; after each change at least so
+    many seconds pass before the next. payload_bytes: what stays of a packet; most: the largest N.
+    """
+
+    raise_fill: float = 0.5
+    lower_fill: float = 0.1
+    raise_s: float = 0.25
+    lower_s: float = 2.0
+    payload_bytes: int = 200
+    most: int = 64
+
+
+@dataclass(slots=True)
+class Shedding:
+    """The state of shedding: level 0 sheds nothing, 1 the payload, 2 every second flow, 3 three of four, and so on.
+
+    shed and cut count packets: those of flows that were not kept, and those kept without their payload.
+    """
+
+    rule: SheddingRule = field(default_factory=SheddingRule)
+    level: int = 0
+    highest: int = 1
+    shed: int = 0
+    cut: int = 0
+    _changed_s: float = -1e9
+
+    @property
+    def factor(self) -> int:
+        """N: one of so many flows is kept; each packet stands for N."""
+        return 1 << max(0, self.level - 1)
+
+    def update(self, fill: float, now_s: float) -> bool:
+        """Take note of how full the queue is, 0 to 1, at a time in seconds; return whether the level changed."""
+        since = now_s - self._changed_s
+        if fill >= self.rule.raise_fill and since >= self.rule.raise_s and self.factor < self.rule.most:
+            self.level += 1
+        elif fill <= self.rule.lower_fill and since >= self.rule.lower_s and self.level > 0:
+            self.level -= 1
+        else:
+            return False
+        self._changed_s = now_s
+        self.highest = max(self.highest, self.factor)
+        return True
+
+    def apply(self, block: PacketBlock) -> PacketBlock:
+        """Return what is kept of a block at the present level, over bytes of its own; count the rest."""
+        if self.level == 0 or not len(block):
+            return block
+        linktypes = np.array([interface.linktype for interface in block.interfaces], np.int64)
+        kept, rows = np.empty(int(block.caplen.sum()), np.uint8), np.empty(len(block), np.int64)
+        starts, sizes = np.empty(len(block), np.int64), np.empty(len(block), np.int32)
+        totals = np.zeros(3, np.int64)
+        keep_flows(
+            block.data, block.offset, block.caplen, block.interface, linktypes, self.factor, self.rule.payload_bytes,
+            kept, rows, starts, sizes, totals,
+        )  # fmt: skip
+        count, used, cut = totals.tolist()
+        self.shed += len(block) - count
+        self.cut += cut
+        stay = rows[:count]
+        return replace(
+            block, data=kept[:used].copy(), offset=starts[:count], caplen=sizes[:count], length=block.length[stay],
+            time_ns=block.time_ns[stay], interface=block.interface[stay], sampling=self.factor,
+        )  # fmt: skip
+
+    def warm(self) -> None:
+        """Load the kernel now: under load there is no time for it."""
+        nothing, none, totals = np.empty(0, np.int64), np.empty(0, np.int32), np.zeros(3, np.int64)
+        empty = np.empty(0, np.uint8)
+        keep_flows(empty, nothing, none, none, nothing, 1, 0, empty, nothing, nothing, none, totals)
+
+    def __str__(self) -> str:
+        """Tell the level in words."""
+        if self.level == 0:
+            return "nothing is shed"
+        payload = f"payload beyond {self.rule.payload_bytes} bytes is shed"
+        return payload if self.level == 1 else f"{payload}, and 1 of {self.factor} flows is kept"

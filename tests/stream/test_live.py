@@ -1,0 +1,109 @@
+"""The tap's own part: what is lost on the way shows in ledger, quality and scale; an idle link's lines are printed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bench.blast import frames
+from capture.block import Interface, ListSource, PacketBlock, tick
+from capture.dissector import Dissector
+from capture.intake import Intake
+from capture.shedding import Shedding, SheddingRule
+from decision.policy import Policy
+from decision.site import default_site
+from stream.live import Tap
+from stream.pipeline import Pipeline
+from stream.table import Table
+from stream.timeline import LinkTimeline
+
+BASE = 1_700_000_000_000_000_000
+INTERFACE = Interface("v1", 1)
+FLOWS = 512
+
+
+def blocks(rounds: int, drops: int = 0) -> list[PacketBlock]:
+    """One packet of each flow every 50 ms."""
+    data = frames(100, FLOWS, 1, b"\x0a\0")
+    size, n = np.full(FLOWS, 100, np.int32), FLOWS
+    return [
+        PacketBlock(
+            np.frombuffer(b"".join(data), np.uint8), np.arange(n) * 100, size, size,
+            BASE + turn * 50_000_000 + np.arange(n) * 1000, np.zeros(n, np.int32), (INTERFACE,), 1 + n * turn, drops,
+        )
+        for turn in range(rounds)
+    ]  # fmt: skip
+
+
+def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks) -> tuple[Tap, float]:  # type: ignore[no-untyped-def]
+    """Run a tap whose shedding stays at a level; return it and the load of all bins."""
+    site, seen = default_site(), []
+
+    def told(timeline: LinkTimeline) -> None:
+        seen.append(float((timeline.load_up + timeline.load_down).sum()))
+        if "sink" in hooks:
+            hooks["sink"](timeline)
+
+    link = site.links[0].name
+    pipeline = Pipeline(site, link, predictor, normaliser_state, Policy(site, link), sink=told)
+    rule = SheddingRule(raise_fill=2.0, lower_s=1e12)
+    shedding = Shedding(rule, level=level, _changed_s=0.0)
+    tap = Tap(Intake(source, shedding=shedding), Dissector("stream"), pipeline, hooks.get("tick"))
+    assert list(tap.run()) == []
+    return tap, sum(seen)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 4])
+def test_counters_are_scaled_by_what_was_sampled_away(level, predictor, normaliser_state):
+    tap, load = tapped(ListSource(blocks(10)), level, predictor, normaliser_state)
+    ledger = tap.capture_ledger()
+    assert ledger.closes()
+    assert ledger.captured == 10 * FLOWS
+    assert ledger.shed.total() == ledger.shed["flow_sampling"]
+    kept = tap.pipeline.ledger.rows
+    assert kept == ledger.decoded == 10 * FLOWS - ledger.shed.total()
+    factor = tap.intake.shedding.factor
+    assert factor == 1 << max(0, level - 1)
+    assert (kept < 10 * FLOWS) == (factor > 1)
+    _, whole = tapped(ListSource(blocks(10)), 0, predictor, normaliser_state)
+    assert load == pytest.approx(whole * factor * kept / (10 * FLOWS), rel=1e-6)
+    assert load == pytest.approx(whole, rel=4 * np.sqrt(factor / FLOWS))
+    assert tap.pipeline.quality.shed == pytest.approx(1 - kept / (10 * FLOWS), abs=0.02)
+
+
+def test_kernel_drops_show_in_ledger_and_quality(predictor, normaliser_state):
+    tap, _ = tapped(ListSource(blocks(10, drops=FLOWS)), 0, predictor, normaliser_state)
+    assert tap.capture_ledger().kernel_drops == 10 * FLOWS
+    assert tap.pipeline.quality.dropped == pytest.approx(0.5)
+
+
+def test_an_idle_links_bins_and_lines_come_by_the_clock(predictor, normaliser_state):
+    lines: list[str] = []
+    table = Table(lines.append, 100_000_000, 10_000_000, note="  1/4 of flows")
+    after: list[tuple[int, int]] = []
+    idle = [tick(INTERFACE, BASE + at * 1_000_000, 0, 0) for at in (60, 120, 250, 900, 5_000)]
+
+    seen = threading.Semaphore(0)
+
+    def clock(now_ns: int) -> None:
+        table.advance(now_ns)
+        after.append(((now_ns - BASE) // 1_000_000, len(lines)))
+        seen.release()
+
+    class Idle(ListSource):
+        """Waits after each tick until it has been dealt with, as otherwise several become one."""
+
+        def read(self) -> Iterator[PacketBlock]:
+            for block in self.blocks:
+                yield block
+                assert not block.clock_ns or seen.acquire(timeout=30)
+
+    tapped(Idle([*blocks(1), *idle]), 0, predictor, normaliser_state, sink=table.update, tick=clock)
+    assert [now for now, _ in after] == [60, 120, 250, 900, 5_000]
+    assert [count for _, count in after] == sorted(count for _, count in after)
+    assert after[2][1] >= 2
+    assert after[-1][1] == len(lines) == 1 + 7  # the heading, and 0.7 s until the silence ends the link's series
+    assert all(line.endswith("  1/4 of flows") for line in lines[1:])

@@ -1,0 +1,249 @@
+"""`offramp tap` as its operator meets it, on a veth pair in a network namespace."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.namespace import Namespace
+from decision.command import validate
+from tests.live import frame, new_namespace, send, until
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = ROOT / "samples/site.toml"
+TAP = [sys.executable, str(ROOT / "offramp.py"), "tap"]
+NO_RIGHTS = ["setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    made = new_namespace()
+    yield made
+    made.close()
+
+
+class Running:
+    """A tap that runs: `err` holds its lines as they come."""
+
+    def __init__(self, namespace: Namespace, *arguments: object, before: list[str] | None = None) -> None:
+        command = [*(before or []), *TAP, "v1", "--site", SITE, *arguments]
+        self.process = namespace.start([str(each) for each in command], cwd=ROOT)
+        self.err: list[str] = []
+        self.out: list[str] = []
+        self._threads = [
+            threading.Thread(target=lambda pipe=pipe, lines=lines: lines.extend(pipe))
+            for pipe, lines in ((self.process.stderr, self.err), (self.process.stdout, self.out))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def told(self, word: str) -> None:
+        """Wait until a line on standard error holds a word."""
+        until(lambda: any(word in line for line in self.err) or self.process.poll() is not None, 200)
+        assert any(word in line for line in self.err), self.err
+
+    def end(self, number: int | None = signal.SIGINT) -> str:
+        """Send a signal, or wait for the end; return standard error."""
+        if number is not None:
+            self.process.send_signal(number)
+        self.process.wait(60)
+        for thread in self._threads:
+            thread.join()
+        for pipe in (self.process.stderr, self.process.stdout):
+            pipe.close()  # type: ignore[union-attr]
+        return "".join(self.err)
+
+
+def no_rights(process: subprocess.Popen[str]) -> None:
+    """Hold that no thread of a process has a capability, nor a way to one."""
+    rights = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/status")]
+    assert len(rights) > 1
+    for name, value in (("CapEff", "0+"), ("CapPrm", "0+"), ("CapInh", "0+"), ("CapAmb", "0+"), ("NoNewPrivs", "1")):
+        assert all(re.search(rf"^{name}:\t{value}$", each, re.M) for each in rights), name
+
+
+def number_of(text: str, name: str) -> int:
+    found = re.search(rf"{name} +([\d,]+)", text)
+    assert found, text
+    return int(found[1].replace(",", ""))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_the_ledger(namespace: Namespace, number: int) -> None:
+    tap = Running(namespace)
+    tap.told("watching v1 as link uplink")
+    no_rights(tap.process)
+    send(namespace, [frame(each) for each in range(321)])
+    until(lambda: any("uplink" in line for line in tap.out))  # the clock closes the bins and prints the line
+    text = tap.end(number)
+    assert tap.process.returncode == 0
+    assert number_of(text, "packets captured") == number_of(text, "decoded") == 321
+    assert number_of(text, "rows binned") == 321
+    assert number_of(text, "dropped by kernel") == 0
+    assert "ledger" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("backend", ["pcapy", "scapy"])
+def test_the_other_backends_do_the_same(namespace: Namespace, backend: str) -> None:
+    tap = Running(namespace, "--backend", backend, "--count", "20", "--filter", "udp")
+    tap.told("watching v1")
+    no_rights(tap.process)
+    send(namespace, [frame(each) for each in range(30)])
+    text = tap.end(None)
+    assert (tap.process.returncode, number_of(text, "rows binned")) == (0, 20)
+
+
+def test_what_is_written_replays_to_the_same_commands(namespace: Namespace, tmp_path: Path) -> None:
+    """A flood on the lab's link: the tap decides as the replay of what it wrote."""
+    file, out = tmp_path / "flood.pcapng", tmp_path / "commands.jsonl"
+    tap = Running(namespace, "--format", "jsonl", "--write", file, "--out", out, "--filter", "udp")
+    tap.told("watching")
+    blast = "from bench.blast import Sender; "
+    blast += "Sender('v0', 1000, flows=4, segments=1, network=bytes([10, 13])).send(1500, 2.5)"
+    sender = namespace.start([sys.executable, "-c", blast], cwd=ROOT)
+    assert sender.communicate(timeout=60)[1] == ""
+    text = tap.end()
+    assert tap.process.returncode == 0, text
+    assert number_of(text, "written") == number_of(text, "packets captured") == 3750
+    live = out.read_text()
+    for line in live.splitlines():
+        validate(json.loads(line))
+    assert json.loads(live.splitlines()[0])["phase"] == "onset"
+    command = [sys.executable, ROOT / "offramp.py", "replay", file, "--site", SITE, "--format", "jsonl"]
+    replayed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert replayed.stdout == live
+
+
+def test_duration_and_count_end_it(namespace: Namespace) -> None:
+    tap = Running(namespace, "--duration", "0.5")
+    assert "ledger" in tap.end(None)
+    assert tap.process.returncode == 0
+    tap = Running(namespace, "--count", "7")
+    tap.told("watching")
+    send(namespace, [frame(each) for each in range(20)])
+    text = tap.end(None)
+    assert (tap.process.returncode, number_of(text, "packets captured")) == (0, 7)
+
+
+def test_an_interface_that_vanishes_ends_it_with_the_ledger(namespace: Namespace) -> None:
+    tap = Running(namespace)
+    tap.told("watching")
+    send(namespace, [frame(each) for each in range(9)])
+    namespace.run("ip link del v1")
+    text = tap.end(None)
+    assert tap.process.returncode == 1
+    assert number_of(text, "packets captured") == 9
+    assert text.splitlines()[-1] == "offramp: v1: the interface vanished"
+
+
+def test_a_full_disk_ends_the_writing_only(namespace: Namespace, tmp_path: Path) -> None:
+    script = f'mount -t tmpfs -o size=256k tmpfs {tmp_path} && exec "$@"'
+    probe = ["unshare", "-m", "sh", "-c", script, "-"]
+    if subprocess.run([*probe, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    tap = Running(namespace, "--write", tmp_path / "full.pcapng", before=probe)
+    tap.told("watching")
+    send(namespace, [frame(each, 1400) for each in range(500)])
+    tap.told("No space left")
+    send(namespace, [frame(each, 1400) for each in range(100)])
+    text = tap.end()
+    assert tap.process.returncode == 1
+    assert number_of(text, "packets captured") == number_of(text, "rows binned") == 600
+    assert number_of(text, "written") + number_of(text, "not written: write_failed") == 600
+    assert number_of(text, "not written: write_failed") > 400
+    assert "--write" in text.splitlines()[-1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is not here")
+def test_data_that_cannot_be_written_ends_it_with_the_ledger(namespace: Namespace) -> None:
+    tap = Running(namespace, "--out", "/dev/full", "--every", "0.1")
+    tap.told("watching")
+    send(namespace, [frame(each) for each in range(20)])
+    text = tap.end(None)
+    assert tap.process.returncode == 1
+    assert number_of(text, "packets captured") == 20
+    assert text.splitlines()[-1] == "offramp: the data cannot be written: No space left on device"
+
+
+def test_a_folder_gets_a_ring_of_files(namespace: Namespace, tmp_path: Path) -> None:
+    tap = Running(namespace, "--write", tmp_path, "--ring-files", "2", "--ring-size", "1")
+    tap.told("watching")
+    send(namespace, [frame(each, 1400) for each in range(4000)])
+    text = tap.end()
+    assert tap.process.returncode == 0, text
+    assert number_of(text, "packets captured") + number_of(text, "dropped by kernel") == 4000
+    files = sorted(tmp_path.glob("v1-*.pcapng"))
+    assert len(files) == 2
+    assert all(path.stat().st_size <= 1_000_000 for path in files)
+
+
+WRONG = {
+    ("nosuch0",): "lo, v0, v1",
+    ("v1", "--filter", "udp prot 5"): "--filter 'udp prot 5'",
+    ("v1", "--write", "/proc/nothing/here.pcapng"): "--write",
+    ("v1", "--out", "/proc/nothing/here"): "--out",
+    ("v1", "--ring-size", "5"): "--write",
+    ("v1", "--backend", "nonsense"): "nonsense",
+    ("v1", "--site", "/nonexistent.toml"): "nonexistent",
+}
+
+
+@pytest.mark.parametrize("arguments", sorted(WRONG), ids=" ".join)
+def test_wrong_usage_is_exit_code_2(namespace: Namespace, arguments: tuple[str, ...]) -> None:
+    done = namespace.start([*TAP, *arguments], cwd=ROOT)
+    _, err = done.communicate(timeout=120)
+    assert done.returncode == 2, err
+    assert WRONG[arguments] in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("backend", ["ring", "pcapy", "scapy"])
+def test_without_the_right_it_says_how_to_mend(namespace: Namespace, backend: str) -> None:
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv, which takes the rights away, is not installed")
+    before = NO_RIGHTS if os.geteuid() == 0 else []
+    done = namespace.start([*before, *TAP, "v1", "--backend", backend], cwd=ROOT)
+    _, err = done.communicate(timeout=120)
+    assert done.returncode == 2, err
+    assert err.count("\n") == 1
+    assert "sudo" in err
+    assert "setcap" in err
+
+
+def test_the_one_right_it_needs_is_enough(namespace: Namespace) -> None:
+    """With CAP_NET_RAW and nothing else it captures."""
+    if shutil.which("setpriv") is None or os.geteuid() != 0:
+        pytest.skip("setpriv as root, which leaves one right, is not at hand")
+    only = ["setpriv", "--bounding-set=-all,+net_raw"]
+    tap = Running(namespace, "--count", "3", "--filter", "udp and not vlan", before=only)
+    tap.told("watching")
+    send(namespace, [frame(each) for each in range(3)])
+    assert number_of(tap.end(None), "packets captured") == 3
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(namespace: Namespace) -> None:
+    script = f"{' '.join(TAP)} v1 --site {SITE} --every 0.1 | head -1"
+    both = namespace.start(["bash", "-o", "pipefail", "-c", script], cwd=ROOT)
+    assert both.stderr is not None
+    while "watching" not in both.stderr.readline():
+        assert both.poll() is None
+    for each in range(200):
+        if both.poll() is not None:
+            break
+        send(namespace, [frame(each)] * 5)
+        time.sleep(0.1)
+    out, err = both.communicate(timeout=60)
+    assert len(out.splitlines()) == 1
+    assert "Traceback" not in err
