@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -54,6 +57,7 @@ class Dissector:
         self._found = np.zeros(9, np.int64)
         self._bad = np.zeros(len(UNDECODABLE_NAMES), np.int64)
         self._number = 1
+        self._drops = 0
 
     def dissect(self, block: PacketBlock) -> list[pa.RecordBatch]:
         """Return the block's packets as feature batches of at most `batch_rows` rows, in order.
@@ -64,6 +68,8 @@ class Dissector:
         batches: list[pa.RecordBatch] = []
         done = 0
         row = 0
+        self._drops += block.kernel_drops
+        self.ledger.kernel_drops += block.kernel_drops
         data, scratch = _read_only(block.data), np.empty(0, np.uint8)
         self._fragments.counters[SCRATCH_USED] = 0
         while done < len(block):
@@ -83,7 +89,6 @@ class Dissector:
                 batches.append(self._end_batch(row, data))
                 row = 0
         self._number += len(block)
-        self._account(block)
         return batches
 
     def _linktypes(self, block: PacketBlock) -> NDArray[np.int64]:
@@ -98,11 +103,12 @@ class Dissector:
         return np.array(kinds or [1], np.int64)
 
     def _end_batch(self, rows: int, data: NDArray[np.uint8]) -> pa.RecordBatch:
-        """Return the table's rows as a batch and clear the table."""
+        """Return the table's rows as a batch, with the account of its packets as metadata, and clear the table."""
         batch = table_to_batch(self._table, rows, data, self.schema)
         self._table.values[:, :rows] = ABSENT
         self._table.cursor[:] = 0
-        return batch
+        told = json.dumps(self._account(rows).as_dict(), separators=(",", ":")).encode()
+        return batch.replace_schema_metadata({**self.schema.metadata, b"ledger": told})
 
     def _make_scratch(self, block: PacketBlock, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the block's bytes with room behind them for datagrams put together of fragments."""
@@ -120,22 +126,20 @@ class Dissector:
         else:
             evict_idlest(self._flows)
 
-    def _account(self, block: PacketBlock) -> None:
-        """Enter a dissected block into the ledger."""
-        undecodable = int(self._bad.sum())
-        self.ledger.captured += len(block)
-        self.ledger.decoded += len(block) - undecodable
-        self.ledger.kernel_drops += block.kernel_drops
-        for name, count in zip(UNDECODABLE_NAMES, self._bad.tolist(), strict=True):
-            if count:
-                self.ledger.undecodable[name] += count
+    def _account(self, rows: int) -> CaptureLedger:
+        """Return the account of the rows since the last one, after adding it to the ledger."""
+        bad = zip(UNDECODABLE_NAMES, self._bad.tolist(), strict=True)
+        part = CaptureLedger(rows, undecodable=Counter({name: count for name, count in bad if count}))
+        part.decoded = rows - part.undecodable.total()
         self._bad[:] = 0
         notes = self._table.notes
         notes[NOTE_EVICTED] = self._flows.counters[EVICTED]
         self._flows.counters[EVICTED] = 0
-        for reason in np.flatnonzero(notes).tolist():
-            self.ledger.notes[REASONS[reason]] += int(notes[reason])
+        part.notes.update({REASONS[reason]: int(notes[reason]) for reason in np.flatnonzero(notes).tolist()})
         notes[:] = 0
+        self.ledger.add(part)
+        part.kernel_drops, self._drops = self._drops, 0  # of blocks since; counted in the ledger when they came
+        return part
 
 
 def _read_only(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
