@@ -25,6 +25,10 @@ class KafkaAccessError(OfframpError):
     """Kafka cannot be reached, refuses us, or fails while we use it."""
 
 
+class KafkaAwayError(KafkaAccessError):
+    """No broker answers: it may be back later."""
+
+
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
     """Where the cluster is and who we are to it.
@@ -63,7 +67,7 @@ class KafkaSettings:
             "bootstrap_servers": list(self.servers),
             "security_protocol": self.protocol,
             "reconnect_backoff_max_ms": 1_000,
-            "bootstrap_timeout_ms": 15_000,
+            "bootstrap_timeout_ms": 5_000,
         }
         if self.tls:
             arguments["ssl_context"] = self.ssl_context()
@@ -151,6 +155,24 @@ def _read_password(file: str) -> str:
         raise ConfigError(f"kafka configuration: password_file {file}: cannot be read: {error}") from error
 
 
+def require_topics(settings: KafkaSettings, doing: str, *names: str) -> dict[str, int]:
+    """Return how many partitions each topic has. Raise KafkaAccessError where one is missing or no broker answers."""
+    from kafka import KafkaAdminClient
+    from kafka.errors import UnknownTopicOrPartitionError
+
+    with kafka_errors(settings, doing):
+        admin = KafkaAdminClient(**settings.client_arguments())
+        try:
+            there = set(admin.list_topics())
+            missing = [name for name in map(settings.topic, names) if name not in there]
+            if missing:
+                raise UnknownTopicOrPartitionError(missing)
+            told = admin.describe_topics([settings.topic(name) for name in names])
+        finally:
+            admin.close()
+    return {topic["name"]: len(topic["partitions"]) for topic in told}
+
+
 @contextmanager
 def kafka_errors(settings: KafkaSettings, doing: str) -> Iterator[None]:
     """Turn what a Kafka client raises in the body into one line: what was done, where, what to look at."""
@@ -161,25 +183,29 @@ def kafka_errors(settings: KafkaSettings, doing: str) -> Iterator[None]:
     try:
         yield
     except errors.KafkaError as error:
-        raise KafkaAccessError(f"{doing}: {_reason(error, settings)}") from error
+        text, away = _reason(error, settings)
+        raise (KafkaAwayError if away else KafkaAccessError)(f"{doing}: {text}") from error
     except OSError as error:
         raise KafkaAccessError(f"{doing}: Kafka at {settings.shown}: {error}") from error
 
 
-def _reason(error: Exception, settings: KafkaSettings) -> str:
-    """Return a client's error in words an operator can act on."""
+def _reason(error: Exception, settings: KafkaSettings) -> tuple[str, bool]:
+    """Return a client's error in words an operator can act on, and whether no broker answers."""
     from kafka import errors
 
     text = " ".join(str(error).split())[:200] or type(error).__name__
     at = f"Kafka at {settings.shown}"
+    user = settings.username or "(none)"
     if isinstance(error, errors.SaslAuthenticationFailedError) or "uthentication" in text:
-        return f"{at} refuses user {settings.username or '(none)'}: check username, password and mechanism"
+        return f"{at} refuses user {user}: check username, password and mechanism", False
     if isinstance(error, errors.AuthorizationError):
-        return f"{at} does not allow this to user {settings.username or '(none)'}: {text}"
+        return f"{at} does not allow this to user {user}: {text}", False
     if "CERTIFICATE" in text or "certificate" in text or "SSL" in text:
-        return f"{at}: TLS fails: {text}; check ca, certificate and key"
+        return f"{at}: TLS fails: {text}; check ca, certificate and key", False
     if isinstance(error, errors.UnknownTopicOrPartitionError):
-        return f"{at} lacks a topic: run `offramp topics create`"
-    if isinstance(error, (errors.KafkaConnectionError, errors.KafkaTimeoutError)):
-        return f"{at} does not answer ({settings.protocol}): is it running, and is the address right?"
-    return f"{at}: {type(error).__name__}: {text}"
+        return f"{at} lacks a topic: run `offramp topics create`", False
+    if isinstance(error, (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)):
+        return f"{at} takes no message that large: set max.message.bytes to {LARGEST_MESSAGE + 48_588} or more", False
+    if isinstance(error, (errors.KafkaConnectionError, errors.KafkaTimeoutError, errors.NodeNotReadyError)):
+        return f"{at} does not answer ({settings.protocol}): is it running, and is the address right?", True
+    return f"{at}: {type(error).__name__}: {text}", False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import atexit
+import random
 import shutil
 import signal
 import socket
@@ -44,6 +45,7 @@ class Broker:
         names = ["PLAINTEXT", "CONTROLLER", *(("SSL", "SASL_SSL") if secure else ())]
         self._ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.close)
         self._jars: Path | None = None
 
     @property
@@ -68,7 +70,7 @@ class Broker:
             self._format()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_dies_with_us(), *self._java("kafka.Kafka", str(self._properties))], stdout=log, stderr=log,
+                self._java("kafka.Kafka", str(self._properties)), stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, cwd=self.folder,
             )  # fmt: skip
         self._wait_ready(time.monotonic() + READY_S)
@@ -94,6 +96,7 @@ class Broker:
         """Kill the broker and remove its data."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+        atexit.unregister(self.close)
 
     def wait(self) -> int:
         """Wait until the broker ends by itself; return its exit status."""
@@ -207,15 +210,23 @@ class Broker:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different TCP ports of loopback that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Return `count` different TCP ports of loopback that nobody listens on now.
+
+    They lie below the range from which clients get theirs: a client that tries a closed port of that range again and
+    again may be given the very same port, meet itself, and so keep the broker from coming back.
+    """
+    ports: list[int] = []
+    candidates = random.SystemRandom().sample(range(15_000, 32_000), 500)
+    for port in candidates:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise BrokerError("no free ports between 15000 and 32000 on loopback")
 
 
 def _answers(address: str) -> bool:
@@ -239,11 +250,6 @@ def _answers(address: str) -> bool:
     finally:
         client.close()
     return True
-
-
-def _dies_with_us() -> list[str]:
-    """Return a prefix under which a process ends with its parent, where the machine has one."""
-    return ["setpriv", "--pdeathsig", "KILL"] if os.name == "posix" and shutil.which("setpriv") else []
 
 
 def _last_line(text: str) -> str:
