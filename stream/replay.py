@@ -6,26 +6,22 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-import pyarrow as pa
-
-from capture.block import PacketBlock, PacketSource
-from capture.dissector import Dissector
+from capture.block import PacketSource
 from capture.files import open_captures
 from capture.ledger import CaptureLedger
 from decision.command import Command
 from decision.policy import Policy
-from decision.site import Link, Site, default_site, load_site
+from decision.site import Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
 from offramp_errors import InputError, OfframpError
+from stream.by_link import LinkBatches
 from stream.console import console_bar
 from stream.ledger import StreamLedger
-from stream.pace import paced, parse_pace, select
+from stream.pace import parse_pace
 from stream.pipeline import Pipeline
 from stream.prefetch import prefetch
 from stream.table import Table
@@ -59,22 +55,22 @@ class Replay:
     predictor: Predictor
     sink: Callable[[LinkTimeline], None] | None = None
     factor: float = 0.0
-    dissectors: dict[str, Dissector] = field(default_factory=dict)
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    batches: LinkBatches = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batches = LinkBatches(self.source, self.site, "replay", self.factor)
 
     def run(self) -> Iterator[Command]:
         """Yield every command of the source's packets; the last ones come with its end."""
-        for link, batch in prefetch(self._batches()):
+        for link, batch in prefetch(self.batches.read()):
             yield from self._pipeline(link).update(batch)
         for pipeline in self.pipelines.values():
             yield from pipeline.close()
 
     def capture_ledger(self) -> CaptureLedger:
         """Return the account of the packets, over all links."""
-        total = CaptureLedger()
-        for dissector in self.dissectors.values():
-            total.add(dissector.ledger)
-        return total
+        return self.batches.ledger()
 
     def stream_ledger(self) -> StreamLedger:
         """Return the account of rows, bins, forecasts and commands, over all links."""
@@ -83,23 +79,6 @@ class Replay:
             total.add(pipeline.ledger)
         return total
 
-    def _batches(self) -> Iterator[tuple[str, pa.RecordBatch]]:
-        for block in paced(self.source.read(), self.factor):
-            for link, part in self._by_link(block):
-                if link not in self.dissectors:
-                    self.dissectors[link] = Dissector("stream", site=self.site.name, link=link, agent="replay")
-                for batch in self.dissectors[link].dissect(part):
-                    yield link, batch
-
-    def _by_link(self, block: PacketBlock) -> Iterator[tuple[str, PacketBlock]]:
-        links = [link_of(self.site, interface.name) for interface in block.interfaces]
-        if len(set(links)) == 1:
-            yield links[0], block
-            return
-        names = np.array(links)[block.interface]
-        for link in sorted(set(names.tolist())):
-            yield link, select(block, np.flatnonzero(names == link), block.first_number)
-
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
             policy = Policy(self.site, link)
@@ -107,16 +86,6 @@ class Replay:
                 self.site, link, self.predictor, self.artifact.normaliser, policy, sink=self.sink
             )
         return self.pipelines[link]
-
-
-def link_of(site: Site, interface: str) -> str:
-    """Return the name of the link that watches `interface`: by pattern, else the first link without one."""
-    patterned: list[Link] = [link for link in site.links if link.interface]
-    for link in patterned:
-        if fnmatch(interface, link.interface or ""):
-            return link.name
-    free = [link for link in site.links if not link.interface]
-    return (free or site.links)[0].name
 
 
 def run_replay(options: ReplayOptions) -> None:
