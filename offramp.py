@@ -155,6 +155,26 @@ def publish(
     run_publish(PublishOptions(tuple(files), settings, site, agent, epoch, pace, spool, spool_size << 20, strict))
 
 
+@app.command(epilog="Example: offramp worker --site site.toml --kafka 127.0.0.1:9092")
+def worker(
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
+    site: SiteFile = None,
+    model: Annotated[Path | None, typer.Option("--model", help="artifact folder; the shipped model otherwise")] = None,
+    group: Annotated[str, typer.Option("--group", help="its workers share the links; PREFIX-SITE otherwise")] = "",
+    forecasts: Annotated[bool, typer.Option("--forecasts/--no-forecasts", help="publish forecasts too")] = True,
+    checkpoint: Annotated[float, typer.Option("--checkpoint", help="seconds between checkpoints", min=0.05)] = 5.0,
+    session: Annotated[
+        float, typer.Option("--session", help="seconds of silence until others take its links", min=1)
+    ] = 10.0,
+) -> None:
+    """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
+    from offramp_kafka import kafka_settings
+    from stream.worker import WorkerOptions, run_worker
+
+    run_worker(WorkerOptions(kafka_settings(kafka, kafka_config), site, model, group, forecasts, checkpoint, session))
+
+
 class Look(StrEnum):
     """How follow writes messages."""
 

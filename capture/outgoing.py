@@ -17,17 +17,17 @@ RECORD = struct.Struct("<III")
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message of a link; value: None for the one that ends it; segment: of the spool it was read from, or None."""
+    """A message of a link; value: empty for the one that ends it; segment: of the spool it was read from, or None."""
 
     link: str
     headers: FeatureHeaders
-    value: bytes | None
+    value: bytes
     segment: int | None = None
 
     @property
     def size(self) -> int:
         """Bytes that it takes in memory and on the wire, nearly."""
-        return len(self.value or b"") + 512
+        return len(self.value) + 512
 
     def shed(self, reason: str) -> CaptureLedger:
         """Return the account of its packets when they are not sent after all."""
@@ -40,9 +40,9 @@ class Outgoing:
     def to_record(self) -> bytes:
         """Return the message as a record of the spool."""
         told = {name: getattr(self.headers, name) for name in FeatureHeaders.__dataclass_fields__}
-        about = json.dumps({"link": self.link, "headers": told, "none": self.value is None}).encode()
-        value = self.value or b""
-        return RECORD.pack(len(about), len(value), crc32(value, crc32(about))) + about + value
+        about = json.dumps({"link": self.link, "headers": told}).encode()
+        check = crc32(self.value, crc32(about))
+        return RECORD.pack(len(about), len(self.value), check) + about + self.value
 
 
 def read_record(data: Any, segment: int) -> Outgoing | None:
@@ -55,7 +55,7 @@ def read_record(data: Any, segment: int) -> Outgoing | None:
     if len(value) < size or crc32(value, crc32(about)) != check:
         return None
     told = json.loads(about)
-    return Outgoing(told["link"], FeatureHeaders(**told["headers"]), None if told["none"] else value, segment)
+    return Outgoing(told["link"], FeatureHeaders(**told["headers"]), value, segment)
 
 
 def numbered(message: Outgoing, sequence: int) -> Outgoing:

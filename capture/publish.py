@@ -99,7 +99,7 @@ class Publisher:
 
     def end(self, link: str) -> None:
         """Say that the link's packets have come to their end: its open bins are closed."""
-        self._put(Outgoing(link, self._headers(link, 0, 0, 0, CaptureLedger().as_dict(), end=True), None))
+        self._put(Outgoing(link, self._headers(link, 0, 0, 0, CaptureLedger().as_dict(), end=True), b""))
 
     def close(self, patience_s: float = FOREVER_MS / 1000) -> bool:
         """Wait until all is acknowledged; tell whether it is. With a spool, what is left after a while goes there."""
@@ -143,7 +143,7 @@ class Publisher:
             self._check()
             self.ledger.messages += 1
             self.ledger.rows += message.headers.rows
-            self.ledger.bytes += len(message.value or b"")
+            self.ledger.bytes += len(message.value)
             if self.spool is not None and (self.spool.pending or self._full(message)):
                 self._to_spool(message)
             else:

@@ -36,7 +36,13 @@ TOPICS: tuple[Topic, ...] = (
         "site/link",
         "checkpoints of links, the newest of each is kept",
         # a late write of a worker that has lost the link must not hide the newer one: see docs/kafka.md
-        {"cleanup.policy": "compact", "min.compaction.lag.ms": str(10 * 60_000), "segment.ms": str(HOUR_MS)},
+        {
+            "cleanup.policy": "compact",
+            "min.compaction.lag.ms": "60000",
+            "min.cleanable.dirty.ratio": "0.1",
+            "segment.ms": "600000",
+            "segment.bytes": str(16 << 20),
+        },
     ),
     Topic("dead-letters", "as the original", "messages that were refused, with the reason", _kept(14 * DAY_MS)),
 )

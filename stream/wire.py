@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -45,6 +45,11 @@ class FeatureMessage:
     headers: FeatureHeaders
     batch: pa.RecordBatch | None
 
+    def metadata(self) -> dict[str, str]:
+        """Return what the pipeline reads of a batch's metadata."""
+        told = self.headers
+        return {"site": told.site, "link": self.link, "agent": told.agent, "ledger": json.dumps(told.ledger)}
+
 
 def decode_message(
     key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None, *, site: str | None = None
@@ -68,8 +73,8 @@ def decode_message(
         return FeatureMessage(link, told, None)
     batch = decode_batch(value or b"", told.agent)
     _check_rows(batch, told)
-    metadata = {"site": told.site, "link": link, "agent": told.agent, "ledger": json.dumps(told.ledger)}
-    return FeatureMessage(link, told, batch.replace_schema_metadata(metadata))
+    message = FeatureMessage(link, told, batch)
+    return replace(message, batch=batch.replace_schema_metadata(message.metadata()))
 
 
 def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:

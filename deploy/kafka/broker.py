@@ -162,6 +162,7 @@ class Broker:
             "default.replication.factor": "1",
             "min.insync.replicas": "1",
             "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
             "auto.create.topics.enable": "false",
             "controlled.shutdown.enable": "false",
             "broker.session.timeout.ms": "1000",  # a restart waits for the session of the life before
