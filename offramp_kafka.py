@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -178,30 +179,63 @@ def kafka_errors(settings: KafkaSettings, doing: str) -> Iterator[None]:
     """Turn what a Kafka client raises in the body into one line: what was done, where, what to look at."""
     from kafka import errors
 
-    for name in ("kafka", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # clients log each try; what counts is raised
+    causes = _listen()
+    causes.clear()
     try:
         yield
     except errors.KafkaError as error:
-        text, away = _reason(error, settings)
+        text, away = _reason(error, causes, settings)
         raise (KafkaAwayError if away else KafkaAccessError)(f"{doing}: {text}") from error
     except OSError as error:
         raise KafkaAccessError(f"{doing}: Kafka at {settings.shown}: {error}") from error
 
 
-def _reason(error: Exception, settings: KafkaSettings) -> tuple[str, bool]:
+class _Causes(logging.Handler):
+    """What kafka-python only logs: why connections fail, as what it raises in the end is that time is up."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.refused = False
+        self.tls = ""
+
+    def clear(self) -> None:
+        """Forget what was heard."""
+        self.refused, self.tls = False, ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a refused user, and the first failure of TLS."""
+        text = record.getMessage()
+        found = re.search(r"\[SSL: (\w+)\]", text)
+        self.refused |= "SaslAuthenticationFailed" in text
+        self.tls = self.tls or (found[1].replace("_", " ").lower() if found else "")
+
+
+def _listen() -> _Causes:
+    """Return the one listener to the log of kafka-python, which goes nowhere else: it tells of each try."""
+    log = logging.getLogger("kafka")
+    for handler in log.handlers:
+        if isinstance(handler, _Causes):
+            return handler
+    causes = _Causes()
+    log.addHandler(causes)
+    log.setLevel(logging.WARNING)
+    log.propagate = False
+    return causes
+
+
+def _reason(error: Exception, causes: _Causes, settings: KafkaSettings) -> tuple[str, bool]:
     """Return a client's error in words an operator can act on, and whether no broker answers."""
     from kafka import errors
 
     text = " ".join(str(error).split())[:200] or type(error).__name__
     at = f"Kafka at {settings.shown}"
     user = settings.username or "(none)"
-    if isinstance(error, errors.SaslAuthenticationFailedError) or "uthentication" in text:
+    if isinstance(error, errors.SaslAuthenticationFailedError) or causes.refused:
         return f"{at} refuses user {user}: check username, password and mechanism", False
+    if causes.tls:
+        return f"{at}: TLS fails ({causes.tls}): check tls, ca, certificate and key", False
     if isinstance(error, errors.AuthorizationError):
         return f"{at} does not allow this to user {user}: {text}", False
-    if "CERTIFICATE" in text or "certificate" in text or "SSL" in text:
-        return f"{at}: TLS fails: {text}; check ca, certificate and key", False
     if isinstance(error, errors.UnknownTopicOrPartitionError):
         return f"{at} lacks a topic: run `offramp topics create`", False
     if isinstance(error, (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)):
