@@ -18,18 +18,19 @@ import faust
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from decision.policy import Policy
 from decision.site import Site
 from inference.artifact import Artifact
 from inference.serve import Predictor
-from offramp_kafka import KafkaSettings
+from offramp_kafka import KafkaAccessError, KafkaSettings
 from stream.cloud_events import Headers
 from stream.lane import CHECKPOINT_S, Lane, WorkerLedger
 from stream.link_run import LinkRun
 from stream.pipeline import Pipeline
-from stream.states import load_states
+from stream.states import Loaded, load_states
 from stream.timeline import LinkTimeline
 
 log = logging.getLogger("offramp.worker")
@@ -89,7 +90,12 @@ class Worker:
         """Bring each message to its partition's lane."""
         async for event in stream.events():
             message = event.message
-            await self._lane(message.partition).put(message)
+            try:
+                await self._lane(message.partition).put(message)
+            except Exception as error:
+                log.exception("partition %d", message.partition)
+                await self.app.crash(error)  # started again, the worker takes up from the checkpoint
+                return
 
     def _lane(self, partition: int) -> Lane:
         if partition not in self.lanes:
@@ -106,9 +112,16 @@ class Worker:
 
         return LinkRun(link, make)
 
-    async def _load(self, partition: int) -> dict[str, dict[str, Any]]:
+    async def _load(self, partition: int) -> Loaded:
+        """Load what a partition starts from, trying until the broker gives it."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, load_states, self.settings, partition, self.site.name)
+        arguments = self.settings, partition, self.site.name, self.app.conf.id
+        while True:
+            try:
+                return await loop.run_in_executor(self._executor, load_states, *arguments)
+            except KafkaAccessError as error:
+                log.warning("%s; trying again", error)
+                await asyncio.sleep(RETRY_S)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         """Hand the partitions over: checkpoints, then nothing of them stays in memory."""
@@ -155,6 +168,10 @@ class Worker:
             await thread.call_thread(consumer.commit, {place: OffsetAndMetadata(offset, "")})
         except (KafkaError, OSError) as error:
             log.info("committing offset %d of partition %d: %r", offset, partition, error)
+
+    async def rewind(self, partition: int, offset: int) -> None:
+        """Read a partition again from an offset on."""
+        await self.app.consumer.seek(TP(self.settings.topic("features"), partition), offset)
 
     async def stop(self) -> None:
         """End lanes and producer; the app is stopped by its own worker."""

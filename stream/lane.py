@@ -21,7 +21,9 @@ from offramp_kafka import LARGEST_MESSAGE
 from stream.checkpoint import encode_checkpoint
 from stream.cloud_events import Headers, command_message, forecast_message
 from stream.link_run import LinkRun
+from stream.states import Loaded
 from stream.timeline import LinkTimeline
+from stream.turn import Turn, Verdict
 from stream.wire import FeatureMessage, RefusedError, decode_message
 
 log = logging.getLogger("offramp.worker")
@@ -50,6 +52,7 @@ class WorkerLedger:
     commands: int = 0
     checkpoints: int = 0
     links_restored: int = 0
+    rewinds: int = 0
 
 
 class Outlet(Protocol):
@@ -63,6 +66,10 @@ class Outlet(Protocol):
         """Commit the offset of the next message to read."""
         ...
 
+    async def rewind(self, partition: int, offset: int) -> None:
+        """Read the partition again from an offset on."""
+        ...
+
 
 class Lane:
     """Takes the messages of one partition; `put` waits where the lane is full, `close` ends in order."""
@@ -73,7 +80,7 @@ class Lane:
         site: str,
         links: frozenset[str],
         make_run: Callable[[str, Callable[[LinkTimeline], None]], LinkRun],
-        load: Callable[[int], Awaitable[dict[str, dict[str, Any]]]],
+        load: Callable[[int], Awaitable[Loaded]],
         outlet: Outlet,
         executor: Executor,
         ledger: WorkerLedger,
@@ -93,7 +100,6 @@ class Lane:
         self._changed: set[str] = set()
         self._next = -1
         self._due = 0.0
-        self.failure: BaseException | None = None
         self._task = asyncio.create_task(self._work(), name=f"lane-{partition}")
 
     async def put(self, record: Record) -> None:
@@ -113,19 +119,16 @@ class Lane:
         self._queue.put_nowait(None)
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def abandon(self) -> None:
-        """End at once, without a checkpoint."""
-        self._task.cancel()
-
     async def _work(self) -> None:
-        self._states = await self._load(self.partition)
+        self._states, due = await self._load(self.partition)
+        turn = Turn(due)
         while True:
             try:
                 record = await asyncio.wait_for(self._queue.get(), self._checkpoint_s)
             except TimeoutError:
                 await self._checkpoint()
                 continue
-            if record is not None:
+            if record is not None and await self._in_turn(turn, record.offset):
                 await self._take(record)
                 if self._due == 0.0:
                     self._due = time.monotonic() + self._checkpoint_s
@@ -133,6 +136,14 @@ class Lane:
                 await self._checkpoint()
             if record is None:
                 return
+
+    async def _in_turn(self, turn: Turn, offset: int) -> bool:
+        """Tell whether to take the message; ask for the one that is due where another came."""
+        verdict = turn.judge(offset)
+        if verdict is Verdict.REWIND:
+            self.ledger.rewinds += 1
+            await self._outlet.rewind(self.partition, turn.due)
+        return verdict is Verdict.TAKE
 
     async def _take(self, record: Record) -> None:
         """Process a message; one that is refused, or fails, goes to the dead letters, and the stream goes on."""

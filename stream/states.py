@@ -12,8 +12,12 @@ from stream.checkpoint import decode_checkpoint
 log = logging.getLogger("offramp.worker")
 
 
-def load_states(settings: KafkaSettings, partition: int, site: str) -> dict[str, dict[str, Any]]:
-    """Return the state of each link of `site` that has a checkpoint in `partition`, by the link's name.
+Loaded = tuple[dict[str, dict[str, Any]], int]
+"""The state of each link that has a checkpoint, by name, and the offset of the first message to take."""
+
+
+def load_states(settings: KafkaSettings, partition: int, site: str, group: str) -> Loaded:
+    """Return what a new owner of a partition starts from: checkpoints of `site`, and the offset `group` committed.
 
     Of several the one with the greatest input offset counts: a worker that lost the partition may have written late.
     One ahead of the feature topic belongs to a topic that was made anew, and is left out.
@@ -22,19 +26,20 @@ def load_states(settings: KafkaSettings, partition: int, site: str) -> dict[str,
 
     found: dict[str, dict[str, Any]] = {}
     with kafka_errors(settings, "worker: reading checkpoints"):
-        consumer = KafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
+        consumer = KafkaConsumer(**settings.client_arguments(), group_id=group, enable_auto_commit=False)
         try:
             place = TopicPartition(settings.topic("state"), partition)
             features = TopicPartition(settings.topic("features"), partition)
             consumer.assign([place])
             consumer.seek_to_beginning(place)
             ends = consumer.end_offsets([place, features])
+            due = max(consumer.committed(features) or 0, consumer.beginning_offsets([features])[features])
             while consumer.position(place) < ends[place]:
                 for record in consumer.poll(500).get(place, ()):
                     _note(found, record, site, ends[features])
         finally:
             consumer.close()
-    return found
+    return found, due
 
 
 def _note(found: dict[str, dict[str, Any]], record: Any, site: str, end: int) -> None:

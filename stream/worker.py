@@ -82,5 +82,6 @@ def account(ledger: WorkerLedger) -> list[str]:
         *(f"      {reason:<24} {count:>8,}" for reason, count in sorted(ledger.refused.items())),
         f"  commands sent       {ledger.commands:>12,}",
         f"  checkpoints         {ledger.checkpoints:>12,}",
+        f"  rewinds             {ledger.rewinds:>12,}",
         f"  links taken over    {ledger.links_restored:>12,}",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,9 +97,13 @@ def test_what_is_wrong_is_one_line(broker, settings, tmp_path) -> None:  # type:
         "no certificate": (broker.ssl_address, settings["plain"], None, "TLS fails"),
         "no certificate file": (broker.ssl_address, ssl | {"ca": "/no/such.pem"}, None, "no file /no/such.pem"),
     }  # fmt: skip
-    for name, (address, values, password, word) in wrong.items():
-        config = config_of(tmp_path / "kafka.toml", **values)
-        code, told = offramp(address, config, "topics", "create", password=password)
+    with ThreadPoolExecutor(len(wrong)) as pool:
+        runs = {}
+        for name, (address, values, password, _) in wrong.items():
+            config = config_of(tmp_path / f"{name}.toml", **values)
+            runs[name] = pool.submit(offramp, address, config, "topics", "create", password=password)
+    for name, (_, _, _, word) in wrong.items():
+        code, told = runs[name].result()
         assert code in (1, 2), (name, told)
         assert word in told, name
         assert told.count("\n") == 1, (name, told)
