@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +13,7 @@ from decision.command import rfc3339
 from offramp_errors import ContractError
 from offramp_kafka import KafkaAccessError, KafkaSettings
 from stream.topics import run_topics_create
-from tests.integration.workers import ROOT, Decisions, demo_batches, expected, site_of
+from tests.integration.workers import Decisions, demo_batches, expected, site_of
 
 
 @pytest.fixture
@@ -101,10 +99,3 @@ def test_wrong_use_is_one_line(topics, kafka) -> None:  # type: ignore[no-untype
 def test_times_go_there_and_back() -> None:
     for time in (0, 1_700_000_000_123_456_789, 1_700_000_000_000_000_000):
         assert time_ns(rfc3339(time)) == time
-
-
-def test_it_loads_nothing_heavy() -> None:
-    heavy = ("tensorflow", "numba", "numpy", "pyarrow")
-    code = f"import sys, decision.client; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]"
