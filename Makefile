@@ -46,6 +46,9 @@ lint: setup ## ruff and mypy
 test: setup system lint ## everything that must hold: lint, types, tests
 	@TZ=UTC $(BIN)/python -m pytest
 
+soak: setup system ## the Kafka tests at length: 8 links, 1 to 4 workers, 20 kills of worker and agent, 10 broker restarts
+	@OFFRAMP_SOAK=1 TZ=UTC $(BIN)/python -m pytest tests/integration --timeout 3000
+
 demo: setup ## replay the sample capture: link state, decisions, ledger
 	@$(BIN)/offramp replay samples/demo.pcap.zst --site samples/site.toml
 
@@ -62,4 +65,4 @@ lock: ## resolve requirements.lock anew (needs uv)
 clean: ## remove the environment and caches of the checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup system lint test demo kafka bench lock clean
+.PHONY: help setup system lint test soak demo kafka bench lock clean

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from tests.integration.workers import (
     DEMO,
     ROOT,
     SITE,
+    SOAK,
     Decisions,
     WorkerProcess,
-    demo_batches,
     expected,
     site_of,
     workers,
@@ -46,9 +47,9 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_killed_agent_is_started_over_and_nothing_changes(topics: KafkaSettings, tmp_path: Path) -> None:
-    kills = int(os.environ.get("OFFRAMP_SOAK_KILLS", "2"))
+    kills = 20 if SOAK else 2
     site, path = site_of(1, tmp_path)
-    wanted = expected(site, demo_batches())
+    wanted = expected(site)
     command = command_of(topics, tmp_path, "publish", DEMO, "--site", str(path), "--pace", "12x", "--agent", "tap")
     decisions, rng = Decisions(topics), random.Random(3)
     with workers(WorkerProcess(topics, path, tmp_path / "w.log")) as running:
@@ -83,16 +84,26 @@ def test_publish_and_follow_tell_what_there_is(topics: KafkaSettings, tmp_path: 
 def test_wrong_use_is_one_line(topics: KafkaSettings, tmp_path: Path) -> None:
     away = KafkaSettings((f"127.0.0.1:{free_ports(1)[0]}",))
     elsewhere = KafkaSettings(topics.servers, prefix="nothing")
-    for settings, arguments, code, word in (
+    wrong = (
         (topics, ("publish", DEMO, "--epoch", "soon"), 2, "--epoch soon"),
         (topics, ("follow", "--topic", "nope"), 2, "--topic nope"),
         (topics, ("follow", "--from", "yesterday"), 2, "--from yesterday"),
         (elsewhere, ("publish", DEMO), 1, "offramp topics create"),
         (elsewhere, ("worker",), 1, "offramp topics create"),
         (elsewhere, ("follow",), 1, "offramp topics create"),
+        (away, ("publish", DEMO), 1, "does not answer"),
         (away, ("follow",), 1, "does not answer"),
-    ):
-        done = run(command_of(settings, tmp_path, *arguments))
+    )
+    with ThreadPoolExecutor(4) as pool:
+        folders = [tmp_path / str(number) for number in range(len(wrong))]
+        for folder in folders:
+            folder.mkdir()
+        runs = [
+            pool.submit(run, command_of(settings, folder, *arguments))
+            for folder, (settings, arguments, _, _) in zip(folders, wrong, strict=True)
+        ]
+    for (_, arguments, code, word), each in zip(wrong, runs, strict=True):
+        done = each.result()
         assert done.returncode == code, (arguments, done.stderr)
         assert done.stderr.startswith("offramp: "), done.stderr
         assert word in done.stderr

@@ -13,7 +13,7 @@ from decision.command import rfc3339
 from offramp_errors import ContractError
 from offramp_kafka import KafkaAccessError, KafkaSettings
 from stream.topics import run_topics_create
-from tests.integration.workers import Decisions, demo_batches, expected, site_of
+from tests.integration.workers import Decisions, expected, site_of
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def topics(kafka: KafkaSettings) -> KafkaSettings:
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     site, _ = site_of(1, tmp_path_factory.mktemp("site"))
-    return expected(site, demo_batches())["uplink0"]
+    return expected(site)["uplink0"]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from deploy.kafka.broker import Broker
 from offramp_kafka import KafkaSettings
 from stream.topics import run_topics_create
 from tests.integration.workers import (
+    SOAK,
     Decisions,
     WorkerProcess,
     demo_batches,
@@ -26,12 +27,12 @@ from tests.integration.workers import (
 )
 from tests.stream.test_wire import bomb, random_batch
 
-LINKS = 4
+LINKS = 8 if SOAK else 4
 
 
 @pytest.fixture
 def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 4, 1)
+    run_topics_create(kafka, LINKS, 1)
     return kafka
 
 
@@ -62,10 +63,10 @@ def publish_all(settings, site, batches, pause_s=0.0, done=None):  # type: ignor
         done.set()
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 4] if SOAK else [2])
 def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
     site, path = site_of(LINKS, tmp_path)
-    wanted = expected(site, demo_batches())
+    wanted = expected(site)
     assert all(wanted.values())
     with workers(*(WorkerProcess(topics, path, tmp_path / f"w{n}.log") for n in range(count))) as running:
         publish_all(topics, site, traffic)
@@ -80,11 +81,11 @@ def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp
 
 
 def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    kills = int(os.environ.get("OFFRAMP_SOAK_KILLS", "2"))
+    kills = 20 if SOAK else 2
     site, path = site_of(LINKS, tmp_path)
-    wanted = expected(site, demo_batches())
+    wanted = expected(site)
     rng, done = random.Random(7), threading.Event()
-    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 5.0 * (kills + 1) / len(traffic), done))
+    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 4.0 * (kills + 1) / len(traffic), done))
     with workers(WorkerProcess(topics, path, tmp_path / "w0.log")) as running:
         feeder.start()
         decisions.wait_until(2)
@@ -101,13 +102,13 @@ def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_
 
 def test_workers_that_join_and_leave_hand_over(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
     site, path = site_of(LINKS, tmp_path)
-    wanted = expected(site, demo_batches())
-    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 20.0 / len(traffic)))
+    wanted = expected(site)
+    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 16.0 / len(traffic)))
     with workers(WorkerProcess(topics, path, tmp_path / "first.log")) as running:
         feeder.start()
         decisions.wait_until(1)
         running.append(WorkerProcess(topics, path, tmp_path / "second.log"))
-        time.sleep(8)
+        time.sleep(6)
         running[0].stop()
         decisions.wait_for(wanted)
         feeder.join()
@@ -117,19 +118,20 @@ def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisio
     if os.environ.get("OFFRAMP_KAFKA"):
         pytest.skip("OFFRAMP_KAFKA names a cluster that tests may not restart")
     site, path = site_of(LINKS, tmp_path)
-    wanted = expected(site, demo_batches())
-    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 8.0 / len(traffic)))
+    wanted = expected(site)
+    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, (80.0 if SOAK else 8.0) / len(traffic)))
     with workers(WorkerProcess(topics, path, tmp_path / "w.log")):
         feeder.start()
         decisions.wait_until(1)
-        broker.restart(crash=True)
+        for number in range(10 if SOAK else 1):
+            broker.restart(crash=number % 2 == 0)
         decisions.wait_for(wanted)
         feeder.join()
 
 
 def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
     site, path = site_of(1, tmp_path)
-    wanted = expected(site, demo_batches())
+    wanted = expected(site)
     batch = random_batch(50)
     value, good = encode_batch(batch), FeatureHeaders("lab", "evil", 9, 0, 50, *times_of(batch))
     wrong = encode_batch(batch.drop_columns(["frame.len"]))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,7 +29,9 @@ from stream.pipeline import Pipeline
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / "samples/demo.pcap.zst")
 SITE = ROOT / "samples/site.toml"
-WAIT_S = 90.0
+SOAK = bool(os.environ.get("OFFRAMP_SOAK"))
+"""Asked for by `make soak`: more links, workers, kills and restarts."""
+WAIT_S = 600.0 if SOAK else 90.0
 
 
 def site_of(links: int, folder: Path) -> tuple[Site, Path]:
@@ -46,15 +49,21 @@ def demo_batches(rows: int = 8192) -> list[pa.RecordBatch]:
     return [batch for block in open_captures([DEMO]).read() for batch in dissector.dissect(block)]
 
 
-def expected(site: Site, batches: list[pa.RecordBatch]) -> dict[str, list[bytes]]:
-    """The commands of each link as replay gives them: link to bodies in order."""
+@cache
+def expected_of(site: Site) -> dict[str, tuple[bytes, ...]]:
+    """The commands of each link for the demo, as replay gives them: link to bodies in order."""
     artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
     out = {}
     for link in site.links:
         pipeline = Pipeline(site, link.name, predictor, artifact.normaliser, Policy(site, link.name))
-        commands = [command for batch in batches for command in pipeline.update(batch)] + pipeline.close()
-        out[link.name] = [command.to_json().encode() for command in commands]
+        commands = [command for batch in demo_batches() for command in pipeline.update(batch)] + pipeline.close()
+        out[link.name] = tuple(command.to_json().encode() for command in commands)
     return out
+
+
+def expected(site: Site) -> dict[str, list[bytes]]:
+    """A copy of `expected_of`."""
+    return {link: list(bodies) for link, bodies in expected_of(site).items()}
 
 
 class WorkerProcess:
