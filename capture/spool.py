@@ -30,6 +30,7 @@ class Spool:
             self._lock = (folder / "lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self._lock.close()
             raise ConfigError(f"--spool {folder}: another agent uses it; give each its own folder") from error
         except OSError as error:
             raise ConfigError(f"--spool {folder}: {error.strerror}; name a folder that can be written") from error
