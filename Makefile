@@ -5,10 +5,11 @@ SHELL := /bin/bash
 
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(if $(shell command -v python$(v)),python$(v))) python3)
 BIN := .venv/bin
-# what the tests run for real: tshark as the reference, the servers of the recorded lab
+# what the tests run for real: tshark as the reference, the servers of the recorded lab, a Kafka broker
+JRE := openjdk-17-jre-headless
 PACKAGES := tshark tcpdump iproute2 ethtool procps iputils-ping curl nginx-light mosquitto mosquitto-clients \
-	dnsmasq-base bind9-dnsutils iperf3 zstd
-PROGRAMS := tshark tcpdump ip ethtool sysctl ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd
+	dnsmasq-base bind9-dnsutils iperf3 zstd openssl $(JRE) maven
+PROGRAMS := tshark tcpdump ip ethtool sysctl ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd openssl java mvn
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -31,8 +32,9 @@ system: ## install the Debian packages that the tests run for real (needs root),
 	  echo "installing for the tests:$$missing" >&2; \
 	  printf '#!/bin/sh\nexit 101\n' > /tmp/offramp-policy-rc.d; \
 	  [ -e /usr/sbin/policy-rc.d ] || { install -m 755 /tmp/offramp-policy-rc.d /usr/sbin/policy-rc.d; policy=made; }; \
-	  apt-get update -qq; \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	  apt-get update -qq; jre=$(JRE); \
+	  apt-cache show $$jre >/dev/null 2>&1 || jre=default-jre-headless; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(filter-out $(JRE),$(PACKAGES)) $$jre >/dev/null; \
 	  if [ "$${policy:-}" = made ]; then rm -f /usr/sbin/policy-rc.d; fi; \
 	else echo "tests that need these will be skipped, each with its reason:$$missing (Debian packages: $(PACKAGES))" >&2; fi
 
@@ -44,8 +46,14 @@ lint: setup ## ruff and mypy
 test: setup system lint ## everything that must hold: lint, types, tests
 	@TZ=UTC $(BIN)/python -m pytest
 
+soak: setup system ## the Kafka tests at length: 8 links, 1 to 4 workers, 20 kills of worker and agent, 10 broker restarts
+	@OFFRAMP_SOAK=1 TZ=UTC $(BIN)/python -m pytest tests/integration --timeout 3000
+
 demo: setup ## replay the sample capture: link state, decisions, ledger
 	@$(BIN)/offramp replay samples/demo.pcap.zst --site samples/site.toml
+
+kafka: setup ## run Apache Kafka (one node, loopback, temporary data) in the foreground, until Ctrl-C
+	@$(BIN)/python -m deploy.kafka
 
 bench: setup ## speeds of every stage beside tshark, dpkt, scapy and NFStream on the same capture
 	@$(BIN)/python -m bench
@@ -61,4 +69,4 @@ lock: ## resolve requirements.lock anew (needs uv)
 clean: ## remove the environment and caches of the checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup system lint test demo bench fuzz lock clean
+.PHONY: help setup system lint test soak demo kafka bench fuzz lock clean

@@ -183,6 +183,99 @@ def train(
     run_training(tuple(files or ()), out, site, synthetic, preset.value, seed, epochs, thresholds)
 
 
+Kafka = Annotated[
+    str | None,
+    typer.Option("--kafka", metavar="HOST:PORT", envvar="OFFRAMP_KAFKA", help="brokers, comma between"),
+]
+KafkaConfig = Annotated[
+    Path | None,
+    typer.Option("--kafka-config", envvar="OFFRAMP_KAFKA_CONFIG", help="TOML: topic prefix, TLS, user (docs/kafka.md)"),
+]
+topics_app = typer.Typer(no_args_is_help=True, help="The topics on Kafka.")
+app.add_typer(topics_app, name="topics")
+
+
+@topics_app.command("create", epilog="Example: offramp topics create --kafka 127.0.0.1:9092")
+def topics_create(
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
+    partitions: Annotated[int, typer.Option("--partitions", help="of each topic: the most workers", min=1)] = 8,
+    replicas: Annotated[int, typer.Option("--replicas", help="copies of each partition", min=1)] = 1,
+) -> None:
+    """Make the topics that are missing, with their retention and compaction."""
+    from offramp_kafka import kafka_settings
+    from stream.topics import run_topics_create
+
+    run_topics_create(kafka_settings(kafka, kafka_config), partitions, replicas)
+
+
+@app.command(epilog="Example: offramp publish capture.pcap --site site.toml --kafka 127.0.0.1:9092")
+def publish(
+    files: Captures,
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
+    site: SiteFile = None,
+    agent: Annotated[str, typer.Option("--agent", help="name of this agent; the host's otherwise")] = "",
+    epoch: Annotated[
+        str, typer.Option("--epoch", help="a number, or `new`; the same files have the same otherwise")
+    ] = "",
+    pace: Annotated[str, typer.Option("--pace", help="max, realtime, or N times as fast, such as 10x")] = "max",
+    spool: Annotated[Path | None, typer.Option("--spool", help="folder to write to while the broker is away")] = None,
+    spool_size: Annotated[int, typer.Option("--spool-size", help="megabytes of the spool", min=1)] = 1024,
+    strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
+) -> None:
+    """Publish captures as feature batches to Kafka, for workers to decide on; the ledger at the end."""
+    from offramp_kafka import kafka_settings
+    from stream.agent import PublishOptions, run_publish
+
+    settings = kafka_settings(kafka, kafka_config)
+    run_publish(PublishOptions(tuple(files), settings, site, agent, epoch, pace, spool, spool_size << 20, strict))
+
+
+@app.command(epilog="Example: offramp worker --site site.toml --kafka 127.0.0.1:9092")
+def worker(
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
+    site: SiteFile = None,
+    model: Annotated[Path | None, typer.Option("--model", help="artifact folder; the shipped model otherwise")] = None,
+    group: Annotated[str, typer.Option("--group", help="its workers share the links; PREFIX-SITE otherwise")] = "",
+    forecasts: Annotated[bool, typer.Option("--forecasts/--no-forecasts", help="publish forecasts too")] = True,
+    checkpoint: Annotated[float, typer.Option("--checkpoint", help="seconds between checkpoints", min=0.05)] = 5.0,
+    session: Annotated[
+        float, typer.Option("--session", help="seconds of silence until others take its links", min=1)
+    ] = 10.0,
+) -> None:
+    """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
+    from offramp_kafka import kafka_settings
+    from stream.worker import WorkerOptions, run_worker
+
+    run_worker(WorkerOptions(kafka_settings(kafka, kafka_config), site, model, group, forecasts, checkpoint, session))
+
+
+class Look(StrEnum):
+    """How follow writes messages."""
+
+    PRETTY = "pretty"
+    JSONL = "jsonl"
+
+
+@app.command(epilog="Example: offramp follow --topic decisions --from beginning --format jsonl")
+def follow(
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
+    topic: Annotated[str, typer.Option("--topic", help="features, forecasts, acks, dead-letters")] = "decisions",
+    start: Annotated[str, typer.Option("--from", help="beginning, end, an offset, or a time")] = "end",
+    form: Annotated[Look, typer.Option("--format", help="a line to read, or JSON lines")] = Look.PRETTY,
+    count: Annotated[int, typer.Option("--count", help="end after this many messages", min=0)] = 0,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="at the end of the topic wait for more")] = True,
+) -> None:
+    """Print what goes over a topic, checked against its contract."""
+    from offramp_kafka import kafka_settings
+    from stream.follow import FollowOptions, run_follow
+
+    run_follow(FollowOptions(kafka_settings(kafka, kafka_config), topic, start, form.value, count, wait))
+
+
 @app.command()
 def doctor() -> None:
     """Check this machine: packages, compiled kernels, shipped model, tools and privileges; say how to mend."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -31,11 +33,15 @@ MAX_FLOWS = 1 << 18
 
 
 class Filled(NamedTuple):
-    """A table with the findings of `rows` packets, whose spans speak of `data`; `Dissector.build` makes it a batch."""
+    """A table with the findings of `rows` packets, whose spans speak of `data`; `Dissector.build` makes it a batch.
+
+    account: of these packets alone, with what the kernel dropped before them.
+    """
 
     table: Table
     rows: int
     data: NDArray[np.uint8]
+    account: CaptureLedger
 
 
 class Dissector:
@@ -71,6 +77,7 @@ class Dissector:
         self._notes = np.zeros(NOTE_COUNT, np.int64)
         self._bad = np.zeros(len(UNDECODABLE_NAMES), np.int64)
         self._number = 1
+        self._drops = 0
 
     def dissect(self, block: PacketBlock) -> list[pa.RecordBatch]:
         """Return the block's packets as feature batches of at most `batch_rows` rows, in order.
@@ -88,6 +95,8 @@ class Dissector:
         done = 0
         row = 0
         table: Table | None = None
+        self._drops += block.kernel_drops
+        self.ledger.kernel_drops += block.kernel_drops
         data, scratch = _read_only(block.data), np.empty(0, np.uint8)
         self._fragments.counters[SCRATCH_USED] = 0
         while done < len(block):
@@ -107,21 +116,23 @@ class Dissector:
             else:
                 self._notes += table.notes
                 table.notes[:] = 0
-                yield Filled(table, row, data)
+                yield Filled(table, row, data, self._account(row))
                 table, row = None, 0
         self._number += len(block)
-        self._account(block)
 
     def build(self, filled: Filled) -> pa.RecordBatch:
-        """Return a filled table's rows as a batch, and keep the table, cleared, for another filling."""
-        batch = table_to_batch(filled.table, filled.rows, filled.data, self.schema)
-        if filled.table.notes[NOTE_BODY_CUT]:
-            self.ledger.notes[REASONS[NOTE_BODY_CUT]] += int(filled.table.notes[NOTE_BODY_CUT])
-            filled.table.notes[:] = 0
-        filled.table.values[:, : filled.rows] = ABSENT
-        filled.table.cursor[:] = 0
-        self._spare.append(filled.table)
-        return batch
+        """Return a filled table's rows as a batch, with the account of its packets as metadata; take the table back."""
+        table, account = filled.table, filled.account
+        batch = table_to_batch(table, filled.rows, filled.data, self.schema)
+        if table.notes[NOTE_BODY_CUT]:
+            for ledger in (self.ledger, account):
+                ledger.notes[REASONS[NOTE_BODY_CUT]] += int(table.notes[NOTE_BODY_CUT])
+            table.notes[:] = 0
+        table.values[:, : filled.rows] = ABSENT
+        table.cursor[:] = 0
+        self._spare.append(table)
+        told = json.dumps(account.as_dict(), separators=(",", ":")).encode()
+        return batch.replace_schema_metadata({**self.schema.metadata, b"ledger": told})
 
     def _linktypes(self, block: PacketBlock) -> NDArray[np.int64]:
         """Return int64 [interfaces], or say which link type is unknown where all of them are."""
@@ -154,24 +165,22 @@ class Dissector:
         else:
             evict_idlest(self._flows)
 
-    def _account(self, block: PacketBlock) -> None:
-        """Enter a dissected block into the ledger."""
-        undecodable = int(self._bad.sum())
-        self.ledger.captured += len(block)
-        self.ledger.decoded += len(block) - undecodable
-        self.ledger.kernel_drops += block.kernel_drops
-        for name, count in zip(UNDECODABLE_NAMES, self._bad.tolist(), strict=True):
-            if count:
-                self.ledger.undecodable[name] += count
+    def _account(self, rows: int) -> CaptureLedger:
+        """Return the account of the rows since the last one, after adding it to the ledger."""
+        bad = zip(UNDECODABLE_NAMES, self._bad.tolist(), strict=True)
+        part = CaptureLedger(rows, undecodable=Counter({name: count for name, count in bad if count}))
+        part.decoded = rows - part.undecodable.total()
         self._bad[:] = 0
         notes = self._notes
         notes[NOTE_EVICTED] = self._flows.counters[EVICTED]
         self._flows.counters[EVICTED] = 0
         notes[NOTE_GIVEN_UP] += self._applications.counters[GIVEN_UP]
         self._applications.counters[GIVEN_UP] = 0
-        for reason in np.flatnonzero(notes).tolist():
-            self.ledger.notes[REASONS[reason]] += int(notes[reason])
+        part.notes.update({REASONS[reason]: int(notes[reason]) for reason in np.flatnonzero(notes).tolist()})
         notes[:] = 0
+        self.ledger.add(part)
+        part.kernel_drops, self._drops = self._drops, 0  # of blocks since; counted in the ledger when they came
+        return part
 
 
 def _read_only(data: NDArray[np.uint8]) -> NDArray[np.uint8]:

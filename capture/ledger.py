@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -44,3 +46,15 @@ class CaptureLedger:
             "kernel_drops": self.kernel_drops,
             "notes": dict(sorted(self.notes.items())),
         }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> CaptureLedger:
+        """Return the ledger of what `as_dict` told."""
+        return cls(
+            captured=int(told.get("captured", 0)),
+            decoded=int(told.get("decoded", 0)),
+            undecodable=Counter(told.get("undecodable", {})),
+            shed=Counter(told.get("shed", {})),
+            kernel_drops=int(told.get("kernel_drops", 0)),
+            notes=Counter(told.get("notes", {})),
+        )

@@ -27,9 +27,10 @@ from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
 from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
+from stream.by_link import link_of
 from stream.pipeline import Pipeline, Sink
 from stream.prefetch import prefetch
-from stream.replay import capture_lines, link_of
+from stream.replay import capture_lines
 from stream.table import Table
 from stream.tap import TapOptions
 from stream.windows import Windowed

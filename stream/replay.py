@@ -6,28 +6,24 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-
-from capture.block import PacketBlock, PacketSource
-from capture.dissector import Dissector
+from capture.block import PacketSource
 from capture.files import open_captures
 from capture.ledger import CaptureLedger
 from decision.command import Command
 from decision.policy import Policy
-from decision.site import Link, Site, default_site, load_site
+from decision.site import Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
 from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
+from stream.by_link import LinkBatches
 from stream.console import console_bar
-from stream.dissecting import dissected
 from stream.ledger import StreamLedger
 from stream.output import open_out
-from stream.pace import paced, parse_pace, select
+from stream.pace import parse_pace
 from stream.pipeline import Pipeline
 from stream.prefetch import prefetch
 from stream.table import Table
@@ -66,8 +62,11 @@ class Replay:
     predictor: Predictor
     sink: Callable[[LinkTimeline], None] | None = None
     factor: float = 0.0
-    dissectors: dict[str, Dissector] = field(default_factory=dict)
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    batches: LinkBatches = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batches = LinkBatches(self.source, self.site, "replay", self.factor)
 
     def run(self) -> Iterator[Command]:
         """Yield every command of the source's packets; the last ones come with its end."""
@@ -78,10 +77,7 @@ class Replay:
 
     def capture_ledger(self) -> CaptureLedger:
         """Return the account of the packets, over all links."""
-        total = CaptureLedger()
-        for dissector in self.dissectors.values():
-            total.add(dissector.ledger)
-        return total
+        return self.batches.ledger()
 
     def stream_ledger(self) -> StreamLedger:
         """Return the account of rows, bins, forecasts and commands, over all links."""
@@ -91,27 +87,9 @@ class Replay:
         return total
 
     def _windowed(self) -> Iterator[tuple[Pipeline, Windowed]]:
-        for link, batch in dissected(self._blocks(), self._dissector):
+        for link, batch in self.batches.read():
             pipeline = self._pipeline(link)
             yield pipeline, pipeline.windows.update(batch)
-
-    def _blocks(self) -> Iterator[tuple[str, PacketBlock]]:
-        for block in paced(self.source.read(), self.factor):
-            yield from self._by_link(block)
-
-    def _by_link(self, block: PacketBlock) -> Iterator[tuple[str, PacketBlock]]:
-        links = [link_of(self.site, interface.name) for interface in block.interfaces]
-        if len(set(links)) == 1:
-            yield links[0], block
-            return
-        names = np.array(links)[block.interface]
-        for link in sorted(set(names.tolist())):
-            yield link, select(block, np.flatnonzero(names == link), block.first_number)
-
-    def _dissector(self, link: str) -> Dissector:
-        if link not in self.dissectors:
-            self.dissectors[link] = Dissector("stream", site=self.site.name, link=link, agent="replay")
-        return self.dissectors[link]
 
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
@@ -120,16 +98,6 @@ class Replay:
                 self.site, link, self.predictor, self.artifact.normaliser, policy, sink=self.sink
             )
         return self.pipelines[link]
-
-
-def link_of(site: Site, interface: str) -> str:
-    """Return the name of the link that watches `interface`: by pattern, else the first link without one."""
-    patterned: list[Link] = [link for link in site.links if link.interface]
-    for link in patterned:
-        if fnmatch(interface, link.interface or ""):
-            return link.name
-    free = [link for link in site.links if not link.interface]
-    return (free or site.links)[0].name
 
 
 def run_replay(options: ReplayOptions) -> None:

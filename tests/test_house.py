@@ -44,7 +44,7 @@ def test_arrows_go_one_way(stage: str) -> None:
             )
 
 
-@pytest.mark.parametrize("module", ["inference.forecast", "offramp"])
+@pytest.mark.parametrize("module", ["inference.forecast", "decision.client", "offramp"])
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'numba', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

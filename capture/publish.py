@@ -1,0 +1,316 @@
+"""Feature batches to Kafka: in order, acknowledged by all replicas, in bounded memory, whatever the broker does.
+
+Messages wait in a queue of our own, as the client has no bound: a thread hands them to the client while the bytes under
+way are few. When the queue is full a file's reader waits, a live one's oldest batches are shed and counted, and with a
+spool both go on to disk.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pyarrow as pa
+
+from capture.ledger import CaptureLedger
+from capture.outgoing import Outgoing, numbered
+from capture.spool import Spool
+from capture.wire import FeatureHeaders, encode_parts, ledger_of, times_of
+from offramp_errors import OfframpError
+from offramp_kafka import LARGEST_MESSAGE, KafkaAwayError, KafkaSettings, kafka_errors, require_topics
+
+MESSAGE_LIMIT = LARGEST_MESSAGE - 100_000  # room for headers
+FOREVER_MS = 2**31 - 1
+BACKLOG = "publish_backlog"
+"""Why packets are shed here: the broker did not take them fast enough."""
+
+
+@dataclass(slots=True)
+class PublishLedger:
+    """rows = rows acknowledged + rows shed + what is still queued, spooled or under way."""
+
+    messages: int = 0
+    rows: int = 0
+    bytes: int = 0
+    acknowledged: int = 0
+    rows_acknowledged: int = 0
+    shed: int = 0
+    rows_shed: int = 0
+    spooled: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts as plain values."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+class Publisher:
+    """Publishes the batches of one agent; call `start`, then `publish` and `end` from one thread, then `close`.
+
+    epoch: this life of the agent, or this recording; live: shed rather than wait; queue_bytes, window_bytes: bounds of
+    what waits and of what is under way. A failure that no retry mends is raised by the next call.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        site: str,
+        agent: str,
+        epoch: int,
+        live: bool = False,
+        spool: Spool | None = None,
+        queue_bytes: int = 32 << 20,
+        window_bytes: int = 8 << 20,
+        message_limit: int = MESSAGE_LIMIT,
+    ) -> None:
+        self.settings, self.topic = settings, settings.topic("features")
+        self.site, self.agent, self.epoch, self.live, self.spool = site, agent, epoch, live, spool
+        self.ledger = PublishLedger()
+        self._bounds = queue_bytes, window_bytes
+        self._limit = message_limit
+        self._queue: deque[Outgoing] = deque()
+        self._queued = self._under_way = 0
+        self._unacknowledged: dict[int, Outgoing] = {}
+        self._sequences: dict[str, int] = {}
+        self._lost: dict[str, CaptureLedger] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._failure: OfframpError | None = None
+        self._producer: Any = None
+        self._thread = threading.Thread(target=self._pump, name="offramp-publish", daemon=True)
+
+    def start(self) -> None:
+        """Connect and begin. Raise KafkaAccessError where there is no broker, unless a spool can take its place."""
+        if self.spool is None or not _away(self._connect):
+            self._connect()
+        self._thread.start()
+
+    def publish(self, link: str, batch: pa.RecordBatch) -> None:
+        """Queue a batch of a link; wait, shed or spool where there is no room. Raises what ended the publishing."""
+        ledger = ledger_of(batch).as_dict()
+        for part, value in encode_parts(batch, self._limit):
+            first, last = times_of(part)
+            self._put(Outgoing(link, self._headers(link, part.num_rows, first, last, ledger), value))
+            ledger = CaptureLedger().as_dict()  # told once, with the first part
+
+    def end(self, link: str) -> None:
+        """Say that the link's packets have come to their end: its open bins are closed."""
+        self._put(Outgoing(link, self._headers(link, 0, 0, 0, CaptureLedger().as_dict(), end=True), b""))
+
+    def close(self, patience_s: float = FOREVER_MS / 1000) -> bool:
+        """Wait until all is acknowledged; tell whether it is. With a spool, what is left after a while goes there."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            finished = self._changed.wait_for(lambda: self._failure is not None or self._idle(), patience_s)
+            self._closing = True
+            failure, self._failure = self._failure, self._failure or OfframpError("closed")
+            self._changed.notify_all()
+        self._thread.join(1.0)
+        if self._producer is not None:
+            with suppress(Exception):  # it raises where something is left, which is told below
+                self._producer.close(timeout=5 if finished and failure is None else 0)
+        self._keep_rest()
+        if failure is not None:
+            raise failure
+        return finished
+
+    def _keep_rest(self) -> None:
+        """Put what is neither acknowledged nor on disk before all else in the spool."""
+        if self.spool is not None:
+            with self._changed:
+                under_way = [message for message in self._unacknowledged.values() if message.segment is None]
+                self.spool.prepend([*under_way, *(self._number(message) for message in self._queue)])
+                self._queue.clear()
+            self.spool.close()
+
+    def _headers(
+        self, link: str, rows: int, first_ns: int, last_ns: int, ledger: dict[str, object], *, end: bool = False
+    ) -> FeatureHeaders:
+        with self._changed:
+            lost = self._lost.pop(link, None)
+        if lost is not None:
+            lost.add(CaptureLedger.from_dict(ledger))
+            ledger = lost.as_dict()
+        return FeatureHeaders(self.site, self.agent, self.epoch, 0, rows, first_ns, last_ns, ledger, end)
+
+    def _put(self, message: Outgoing) -> None:
+        with self._changed:
+            self._check()
+            self.ledger.messages += 1
+            self.ledger.rows += message.headers.rows
+            self.ledger.bytes += len(message.value)
+            if self.spool is not None and (self.spool.pending or self._full(message)):
+                self._to_spool(message)
+            else:
+                self._to_queue(message)
+            self._changed.notify_all()
+
+    def _full(self, message: Outgoing) -> bool:
+        return bool(self._queue) and self._queued + message.size > self._bounds[0]
+
+    def _to_queue(self, message: Outgoing) -> None:
+        """Queue a message; shed the oldest (live) or wait (file) where there is no room.
+
+        A link's last message always waits, as it tells what was shed before.
+        """
+        while self.live and not message.headers.end and self._full(message):
+            oldest = self._queue.popleft()
+            self._queued -= oldest.size
+            self._shed(oldest)
+        self._changed.wait_for(lambda: self._failure is not None or not self._full(message))
+        self._check()
+        self._queue.append(message)
+        self._queued += message.size
+
+    def _to_spool(self, message: Outgoing) -> None:
+        """Write to disk: what is queued first, so that the order stays; then shed the oldest, or wait, for room."""
+        assert self.spool is not None  # noqa: S101 - asked before
+        waiting = [*self._queue, message]
+        self._queue.clear()
+        self._queued = 0
+        for each in map(self._number, waiting):
+            while self.live and not self.spool.fits(each):
+                dropped = self.spool.drop_oldest()
+                if not dropped:
+                    break
+                for oldest in dropped:
+                    self._shed(oldest)
+            if self.live and not self.spool.fits(each):
+                self._shed(each)
+                continue
+            spool = self.spool
+            self._changed.wait_for(lambda: self._failure is not None or spool.empty or spool.fits(each))  # noqa: B023
+            self._check()
+            self.spool.append(each)
+            self.ledger.spooled += 1
+
+    def _shed(self, message: Outgoing) -> None:
+        self.ledger.shed += 1
+        self.ledger.rows_shed += message.headers.rows
+        self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(BACKLOG))
+
+    def _number(self, message: Outgoing) -> Outgoing:
+        """Give a message its place in the link's order, once nothing can come between."""
+        sequence = self._sequences.get(message.link, 0)
+        self._sequences[message.link] = sequence + 1
+        return numbered(message, sequence)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _idle(self) -> bool:
+        return not self._queue and not self._under_way and (self.spool is None or self.spool.empty)
+
+    # the thread that hands messages to the client
+
+    def _pump(self) -> None:
+        try:
+            while (message := self._next()) is not None:
+                self._send(message)
+        except OfframpError as error:
+            self._fail(error)
+
+    def _next(self) -> Outgoing | None:
+        """Wait for a message and for room under way; None when all is done or has failed."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(self._may_send)
+                if self._failure is not None:
+                    return None
+                message = self._take()
+                if message is not None:
+                    self._under_way += message.size
+                    self._unacknowledged[id(message)] = message
+                    return message
+                if self._closing and self._idle():
+                    return None
+
+    def _may_send(self) -> bool:
+        if self._failure is not None or (self._closing and self._idle()):
+            return True
+        waiting = bool(self._queue) or (self.spool is not None and self.spool.pending)
+        return waiting and self._under_way < self._bounds[1]
+
+    def _take(self) -> Outgoing | None:
+        """Take the oldest message: of the queue, else of the spool (without what this recording sends anew)."""
+        if self._queue:
+            message = self._queue.popleft()
+            self._queued -= message.size
+            self._changed.notify_all()
+            return self._number(message)
+        while self.spool is not None and (spooled := self.spool.read()) is not None:
+            own = (spooled.headers.agent, spooled.headers.agent_epoch) == (self.agent, self.epoch)
+            if not own or spooled.headers.sequence < self._sequences.get(spooled.link, 0):
+                return spooled
+            self.spool.done(spooled.segment or 0)
+        self._changed.notify_all()
+        return None
+
+    def _send(self, message: Outgoing) -> None:
+        """Hand a message to the client, again and again while it has no broker to learn of partitions from."""
+        while self._failure is None:
+            if self._producer is None and _away(self._connect):
+                with self._changed:
+                    self._changed.wait_for(lambda: self._failure is not None, 1.0)
+                continue
+            from kafka.errors import KafkaTimeoutError
+
+            with kafka_errors(self.settings, "publish"):
+                try:
+                    future = self._producer.send(
+                        self.topic, message.value, message.link.encode(), message.headers.pairs()
+                    )
+                except KafkaTimeoutError:
+                    continue
+            future.add_callback(self._acknowledged, message)
+            future.add_errback(self._refused, message)
+            return
+
+    def _acknowledged(self, message: Outgoing, _where: Any) -> None:
+        with self._changed:
+            self._under_way -= message.size
+            del self._unacknowledged[id(message)]
+            self.ledger.acknowledged += 1
+            self.ledger.rows_acknowledged += message.headers.rows
+            if message.segment is not None and self.spool is not None:
+                self.spool.done(message.segment)
+            self._changed.notify_all()
+
+    def _refused(self, _message: Outgoing, error: BaseException) -> None:
+        try:
+            with kafka_errors(self.settings, "publish"):
+                raise error
+        except OfframpError as failure:
+            self._fail(failure)
+
+    def _fail(self, error: OfframpError) -> None:
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()
+
+    def _connect(self) -> None:
+        """Connect the client. Raise KafkaAccessError where no broker answers or the topic is missing."""
+        from kafka import KafkaProducer
+
+        require_topics(self.settings, "publish", "features")
+        with kafka_errors(self.settings, "publish"):
+            self._producer = KafkaProducer(
+                **self.settings.client_arguments(), acks="all", enable_idempotence=True, linger_ms=0,
+                delivery_timeout_ms=FOREVER_MS, max_block_ms=10_000, allow_auto_create_topics=False,
+                max_request_size=LARGEST_MESSAGE, request_timeout_ms=10_000,
+            )  # fmt: skip
+
+
+def _away(connect: Callable[[], None]) -> bool:
+    """Try to connect; tell whether no broker answers. Other failures are raised."""
+    try:
+        connect()
+    except KafkaAwayError:
+        return True
+    return False

@@ -1,0 +1,131 @@
+"""The agent: packets of a source to feature messages on Kafka. `offramp publish`."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from capture.block import PacketSource
+from capture.files import open_captures
+from capture.publish import MESSAGE_LIMIT, Publisher
+from capture.schema import SCHEMA_VERSION
+from capture.spool import Spool
+from decision.site import default_site, load_site
+from offramp_errors import ConfigError, OfframpError
+from offramp_kafka import KafkaSettings
+from stream.by_link import LinkBatches
+from stream.console import console_bar
+from stream.pace import parse_pace
+from stream.prefetch import prefetch
+from stream.replay import capture_lines
+
+READ = 1 << 20
+PATIENCE_S = 10.0
+"""How long an interrupted agent waits for acknowledgements."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """What `offramp publish` was asked for."""
+
+    files: tuple[str, ...]
+    settings: KafkaSettings
+    site: Path | None = None
+    agent: str = ""
+    epoch: str = ""
+    pace: str = "max"
+    spool: Path | None = None
+    spool_bytes: int = 1 << 30
+    strict: bool = False
+
+
+def run_publish(options: PublishOptions) -> None:
+    """Run `offramp publish`: the packets of files to the feature topic, the ledger to standard error."""
+    site = load_site(options.site) if options.site else default_site()
+    source = open_captures(options.files)
+    agent = options.agent or socket.gethostname()
+    epoch = _epoch(options)
+    spool = Spool(options.spool, options.spool_bytes) if options.spool else None
+    publisher = Publisher(options.settings, site=site.name, agent=agent, epoch=epoch, spool=spool)
+    batches = LinkBatches(source, site, agent, parse_pace(options.pace))
+    publisher.start()
+    print(f"agent {agent}, epoch {epoch}, to {publisher.topic} at {options.settings.shown}", file=sys.stderr)
+    try:
+        finished = publish_source(source, batches, publisher)
+    finally:
+        for damage in source.damages:
+            print(f"warning: {damage}", file=sys.stderr)
+        print("\n".join(_account(batches, publisher)), file=sys.stderr)
+    if not finished:
+        raise OfframpError("the broker is away: what is not acknowledged is in the spool; run the same command again")
+    if source.damages and options.strict:
+        raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
+
+
+def publish_source(source: PacketSource, batches: LinkBatches, publisher: Publisher) -> bool:
+    """Publish all batches of a source, then say of each link that it ends; tell whether all is acknowledged.
+
+    A recording that is interrupted does not end: published again, it goes on where it was. A live source does.
+    """
+    whole = False
+    try:
+        with console_bar(source.progress, "publishing") as bar:
+            for link, batch in prefetch(batches.read()):
+                publisher.publish(link, batch)
+                bar.update()
+        whole = True
+    finally:
+        if whole or publisher.live:
+            for link in batches.dissectors:
+                publisher.end(link)
+        patience = PATIENCE_S if not whole or publisher.spool is not None else None
+        finished = publisher.close(*([] if patience is None else [patience]))
+    return finished
+
+
+def _epoch(options: PublishOptions) -> int:
+    """Return the epoch asked for; else, of files, one that the same files always have; else the time."""
+    if options.epoch == "new" or (not options.epoch and "-" in options.files):
+        return time.time_ns()
+    if options.epoch:
+        if not options.epoch.isdecimal() or int(options.epoch) >= 1 << 63:
+            raise ConfigError(f"--epoch {options.epoch}: expected a whole number below 2^63, or `new`")
+        return int(options.epoch)
+    return recording_epoch(options.files, options.pace)
+
+
+def recording_epoch(files: Iterable[str], pace: str) -> int:
+    """Return a number that stands for a recording: its bytes, and what decides how they are cut into messages.
+
+    So an agent that is killed can start over: what was published already is known by epoch and sequence, and dropped.
+    """
+    digest = hashlib.sha256(f"{SCHEMA_VERSION}|{pace}|{MESSAGE_LIMIT}".encode())
+    for name in files:
+        path = Path(name)
+        digest.update(f"|{path.stat().st_size}|".encode())
+        with path.open("rb") as data:
+            digest.update(data.read(READ))
+            if path.stat().st_size > 2 * READ:
+                data.seek(-READ, 2)
+            digest.update(data.read(READ))
+    return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
+def _account(batches: LinkBatches, publisher: Publisher) -> list[str]:
+    """Return the ledger as lines: packets, and what became of their rows."""
+    told = publisher.ledger
+    left = told.rows - told.rows_acknowledged - told.rows_shed
+    return [
+        "ledger",
+        *capture_lines(batches.ledger()),
+        f"  rows published      {told.rows:>12,}   in {told.messages:,} messages of {told.bytes:,} bytes",
+        f"    acknowledged      {told.rows_acknowledged:>12,}",
+        f"    shed              {told.rows_shed:>12,}",
+        f"    not acknowledged  {left:>12,}",
+        f"  messages spooled    {told.spooled:>12,}",
+    ]

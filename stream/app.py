@@ -1,0 +1,202 @@
+"""The Faust worker: it brings the feature topic's messages to one lane a partition, and hands partitions over.
+
+Faust's part is the group: assignment, rebalancing, fetching. Its acknowledgements, tables and exactly-once mode are not
+used (docs/kafka.md tells why): a lane commits by itself, after its checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.types import TP
+from faust.types.auth import CredentialsT
+
+from decision.policy import Policy
+from decision.site import Site
+from inference.artifact import Artifact
+from inference.serve import Predictor
+from offramp_kafka import KafkaAccessError, KafkaSettings
+from stream.cloud_events import Headers
+from stream.lane import CHECKPOINT_S, Lane, WorkerLedger
+from stream.link_run import LinkRun
+from stream.pipeline import Pipeline
+from stream.states import Loaded, load_states
+from stream.timeline import LinkTimeline
+
+log = logging.getLogger("offramp.worker")
+SESSION_S = 10.0
+RETRY_S = 0.5
+LARGEST_REQUEST = 2 << 20
+
+
+class Worker:
+    """A Faust app over the feature topic of a site; `app` is what Faust runs, `ledger` what was done."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        site: Site,
+        artifact: Artifact,
+        predictor: Predictor,
+        *,
+        group: str = "",
+        forecasts: bool = True,
+        checkpoint_s: float = CHECKPOINT_S,
+        session_s: float = SESSION_S,
+    ) -> None:
+        self.settings, self.site, self.artifact, self.predictor = settings, site, artifact, predictor
+        self.ledger = WorkerLedger()
+        self.lanes: dict[int, Lane] = {}
+        self._options: dict[str, Any] = {"forecasts": forecasts, "checkpoint_s": checkpoint_s}
+        self._executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="offramp-model")
+        self._producer: AIOKafkaProducer | None = None
+        self.app = self._make_app(group or f"{settings.prefix}-{site.name}", session_s)
+        features = self.app.topic(
+            settings.topic("features"), key_serializer="raw", value_serializer="raw", acks=False, internal=False
+        )
+        self.app.agent(features, name="offramp.worker")(self._consume)
+        self.app.on_partitions_revoked.connect(self._revoked)
+
+    def _make_app(self, group: str, session_s: float) -> faust.App:
+        return faust.App(
+            group,
+            broker=[f"aiokafka://{server}" for server in self.settings.servers],
+            broker_credentials=credentials(self.settings),
+            broker_session_timeout=session_s,
+            broker_heartbeat_interval=session_s / 5,
+            broker_request_timeout=30.0,
+            consumer_auto_offset_reset="earliest",
+            consumer_max_fetch_size=8 << 20,
+            stream_buffer_maxsize=16,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            store="memory://",
+            datadir=tempfile.mkdtemp(prefix="offramp-worker-"),
+            web_enabled=False,
+            autodiscover=False,
+        )
+
+    async def _consume(self, stream: Any) -> None:
+        """Bring each message to its partition's lane."""
+        async for event in stream.events():
+            message = event.message
+            try:
+                await self._lane(message.partition).put(message)
+            except Exception as error:
+                log.exception("partition %d", message.partition)
+                await self.app.crash(error)  # started again, the worker takes up from the checkpoint
+                return
+
+    def _lane(self, partition: int) -> Lane:
+        if partition not in self.lanes:
+            self.lanes[partition] = Lane(
+                partition, self.site.name, frozenset(link.name for link in self.site.links), self._make_run,
+                self._load, self, self._executor, self.ledger, horizon_ms=self.predictor.horizon_ms, **self._options,
+            )  # fmt: skip
+        return self.lanes[partition]
+
+    def _make_run(self, link: str, sink: Callable[[LinkTimeline], None]) -> LinkRun:
+        def make(name: str) -> Pipeline:
+            policy = Policy(self.site, name)
+            return Pipeline(self.site, name, self.predictor, self.artifact.normaliser, policy, sink=sink)
+
+        return LinkRun(link, make)
+
+    async def _load(self, partition: int) -> Loaded:
+        """Load what a partition starts from, trying until the broker gives it."""
+        loop = asyncio.get_running_loop()
+        arguments = self.settings, partition, self.site.name, self.app.conf.id
+        while True:
+            try:
+                return await loop.run_in_executor(self._executor, load_states, *arguments)
+            except KafkaAccessError as error:
+                log.warning("%s; trying again", error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _revoked(self, *_: Any, **__: Any) -> None:
+        """Hand the partitions over: checkpoints, then nothing of them stays in memory."""
+        await self.close_lanes()
+
+    async def close_lanes(self) -> None:
+        """End all lanes with a checkpoint each."""
+        lanes, self.lanes = self.lanes, {}
+        await asyncio.gather(*(lane.close() for lane in lanes.values()))
+
+    # what lanes write to
+
+    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers, partition: int = -1) -> None:
+        """Send a message and wait for its acknowledgement, as long as it takes."""
+        place = None if partition < 0 else partition
+        while True:
+            try:
+                producer = await self._connected()
+                await producer.send_and_wait(
+                    self.settings.topic(topic), value, key=key, headers=headers, partition=place
+                )
+            except (KafkaError, OSError) as error:
+                log.warning("sending to %s: %s; trying again", topic, error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **aiokafka_arguments(self.settings), acks="all", enable_idempotence=True,
+                max_request_size=LARGEST_REQUEST, request_timeout_ms=30_000,
+            )  # fmt: skip
+            await producer.start()
+            self._producer = producer
+        return self._producer
+
+    async def commit(self, partition: int, offset: int) -> None:
+        """Commit an offset; a failure is told and left to the next checkpoint, as the group may be rebalancing."""
+        thread: Any = self.app.consumer._thread  # Faust's own commit ends the worker on a broker's restart
+        place = TopicPartition(self.settings.topic("features"), partition)
+        try:
+            consumer = thread._ensure_consumer()
+            await thread.call_thread(consumer.commit, {place: OffsetAndMetadata(offset, "")})
+        except (KafkaError, OSError) as error:
+            log.info("committing offset %d of partition %d: %r", offset, partition, error)
+
+    async def rewind(self, partition: int, offset: int) -> None:
+        """Read a partition again from an offset on."""
+        await self.app.consumer.seek(TP(self.settings.topic("features"), partition), offset)
+
+    async def stop(self) -> None:
+        """End lanes and producer; the app is stopped by its own worker."""
+        await self.close_lanes()
+        if self._producer is not None:
+            await self._producer.stop()
+        self._executor.shutdown()
+
+
+def credentials(settings: KafkaSettings) -> CredentialsT | None:
+    """Return Faust's form of TLS and SASL settings."""
+    context = settings.ssl_context() if settings.tls else None
+    if settings.username:
+        return faust.SASLCredentials(
+            username=settings.username, password=settings.password, ssl_context=context, mechanism=settings.mechanism
+        )
+    return faust.SSLCredentials(context) if context is not None else None
+
+
+def aiokafka_arguments(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the connection arguments of aiokafka's clients."""
+    arguments: dict[str, Any] = {"bootstrap_servers": list(settings.servers), "security_protocol": settings.protocol}
+    if settings.tls:
+        arguments["ssl_context"] = settings.ssl_context()
+    if settings.username:
+        arguments |= {"sasl_mechanism": settings.mechanism, "sasl_plain_username": settings.username,
+                      "sasl_plain_password": settings.password}  # fmt: skip
+    return arguments

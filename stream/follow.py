@@ -1,0 +1,159 @@
+"""Look into a topic: `offramp follow` prints its messages as they come, checked against their contract."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from offramp_errors import ConfigError, ContractError
+from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from stream.topics import TOPICS
+
+POLL_MS = 200
+NAMES = tuple(topic.name for topic in TOPICS if topic.name != "state")
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """What `offramp follow` was asked for; count: end after that many, 0: never; wait: for more at the end."""
+
+    settings: KafkaSettings
+    topic: str = "decisions"
+    start: str = "end"
+    form: str = "pretty"
+    count: int = 0
+    wait: bool = True
+
+
+def run_follow(options: FollowOptions) -> None:
+    """Run `offramp follow`: data to standard output; messages that break their contract are told on standard error."""
+    if options.topic not in NAMES:
+        raise ConfigError(f"--topic {options.topic}: expected one of {', '.join(NAMES)}")
+    start = parse_start(options.start)
+    settings = options.settings
+    partitions = require_topics(settings, "follow", options.topic)[settings.topic(options.topic)]
+    with kafka_errors(settings, "follow"):
+        from kafka import KafkaConsumer, TopicPartition
+
+        consumer = KafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
+        places = [TopicPartition(settings.topic(options.topic), number) for number in range(partitions)]
+        try:
+            consumer.assign(places)
+            _seek(consumer, places, start)
+            for shown, record in enumerate(_records(consumer, places, options.wait), start=1):
+                _show(record, options)
+                if shown == options.count:
+                    break
+        finally:
+            consumer.close()
+
+
+def parse_start(text: str) -> str | int | float:
+    """Return `beginning`, `end`, an offset as int, or a time as float ms since the epoch. Raises ConfigError."""
+    if text in ("beginning", "end"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--from {text}: expected beginning, end, an offset or a time such as 2026-01-31T08:00:00Z"
+        ) from error
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e3
+
+
+def _seek(consumer: Any, places: list[Any], start: str | int | float) -> None:
+    """Go to where reading begins, in every partition."""
+    if start == "beginning":
+        consumer.seek_to_beginning(*places)
+    elif start == "end":
+        consumer.seek_to_end(*places)
+    elif isinstance(start, int):
+        ends = consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, min(start, ends[place]))
+    else:
+        ends = consumer.end_offsets(places)
+        found = consumer.offsets_for_times(dict.fromkeys(places, int(float(start))))
+        for place in places:
+            consumer.seek(place, found[place].offset if found.get(place) else ends[place])
+
+
+def _records(consumer: Any, places: list[Any], wait: bool) -> Iterator[Any]:
+    ends = None if wait else consumer.end_offsets(places)
+    while ends is None or any(consumer.position(place) < ends[place] for place in places):
+        for records in consumer.poll(POLL_MS).values():
+            yield from records
+
+
+def _show(record: Any, options: FollowOptions) -> None:
+    """Print a message in the format asked for, or say on standard error why it cannot be."""
+    try:
+        told = READERS.get(options.topic, read_json)(record)
+    except ContractError as error:
+        print(f"warning: {record.topic}/{record.partition}/{record.offset}: {error}", file=sys.stderr)
+        return
+    if options.form == "jsonl":
+        print(json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False), flush=True)
+        return
+    when = datetime.fromtimestamp(record.timestamp / 1e3, UTC)
+    key = (record.key or b"").decode(errors="replace")
+    print(f"{when:%H:%M:%S.%f}"[:-3], f"{record.partition}/{record.offset}", key, pretty(told), flush=True)
+
+
+def read_features(record: Any) -> dict[str, Any]:
+    """Return what a feature message tells of itself; its rows are checked, not shown."""
+    from stream.wire import decode_message
+
+    message = decode_message(record.key, record.headers, record.value)
+    assert message is not None  # noqa: S101 - no site was asked for
+    told = message.headers
+    return {"link": message.link, **{name: getattr(told, name) for name in told.__dataclass_fields__},
+            "bytes": len(record.value or b"")}  # fmt: skip
+
+
+def read_command(record: Any) -> dict[str, Any]:
+    """Return a command that keeps its contract."""
+    from decision.command import validate
+
+    body = read_json(record)
+    validate(body)
+    return body
+
+
+def read_json(record: Any) -> dict[str, Any]:
+    """Return a JSON object."""
+    try:
+        body = json.loads(record.value or b"")
+    except (ValueError, RecursionError) as error:
+        raise ContractError(f"is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise ContractError("is no JSON object")
+    return body
+
+
+def read_dead_letter(record: Any) -> dict[str, Any]:
+    """Return why a message was refused, and where it was."""
+    told = {name: value.decode(errors="replace") for name, value in record.headers if name.startswith("dead_")}
+    return {**told, "bytes": len(record.value or b"")}
+
+
+READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "features": read_features,
+    "decisions": read_command,
+    "dead-letters": read_dead_letter,
+}
+
+
+def pretty(told: dict[str, Any]) -> str:
+    """Return the members of a message that a reader looks for, in one line."""
+    if "action" in told:
+        action = told["action"]
+        where = action.get("path") or action.get("to") or action.get("loop_id", "")
+        return f"{told['phase']} {told['mode']} {action['type']} {where} ({told['reason']['rule']})"
+    return " ".join(f"{name}={value}" for name, value in told.items() if not isinstance(value, dict))

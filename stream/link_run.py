@@ -1,0 +1,118 @@
+"""One link in a worker: its pipeline, and the account of the messages that fed it.
+
+What it gives depends on the messages alone, in their order: repeats of an agent are dropped by epoch and sequence, gaps
+counted, and a recording that begins before the newest time seen begins the link anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from decision.command import Command
+from stream.pipeline import Pipeline
+from stream.wire import SCHEMA, FeatureMessage
+
+LATENESS_NS = 20_000_000
+MAX_EPOCHS = 64
+"""Epochs remembered of a link, so that their repeats are known."""
+
+
+@dataclass(slots=True)
+class IntakeLedger:
+    """rows published = rows consumed + rows of duplicates + what the gaps (in messages) held."""
+
+    messages: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    duplicate_rows: int = 0
+    gaps: int = 0
+    restarts: int = 0
+
+
+class LinkRun:
+    """A link's pipeline with its place in the topic; `make` builds an empty pipeline of the link.
+
+    next_offset: the state holds every message of the link before it.
+    """
+
+    def __init__(self, link: str, make: Callable[[str], Pipeline]) -> None:
+        self.link, self._make = link, make
+        self.pipeline = make(link)
+        self.next_offset = 0
+        self.ledger = IntakeLedger()
+        self._epochs: dict[str, int] = {}
+        self._newest_ns = 0
+
+    def feed(self, message: FeatureMessage, offset: int) -> list[Command]:
+        """Take the message at an offset of the topic; return the commands it causes."""
+        if offset < self.next_offset:
+            return []  # the checkpoint has it
+        self.next_offset = offset + 1
+        if not self._is_new(message):
+            return []
+        self.ledger.messages += 1
+        self.ledger.rows += message.headers.rows
+        commands = self._begin_anew() if self._is_other_recording(message) else []
+        batch = message.batch
+        if batch is None:
+            batch = pa.RecordBatch.from_pylist([], schema=SCHEMA).replace_schema_metadata(message.metadata())
+        else:
+            self._newest_ns = max(self._newest_ns, message.headers.last_time_ns)
+        commands += self.pipeline.update(batch)
+        return commands + (self._begin_anew() if message.headers.end else [])
+
+    def _is_new(self, message: FeatureMessage) -> bool:
+        """Tell whether the message was not seen before; count repeats and gaps."""
+        told = message.headers
+        life = f"{told.agent}/{told.agent_epoch}"
+        last = self._epochs.get(life, -1)
+        if told.sequence <= last:
+            self.ledger.duplicates += 1
+            self.ledger.duplicate_rows += told.rows
+            return False
+        self.ledger.gaps += told.sequence - last - 1
+        self._epochs.pop(life, None)
+        self._epochs[life] = told.sequence  # the last in order is the last heard of
+        while len(self._epochs) > MAX_EPOCHS:
+            del self._epochs[next(iter(self._epochs))]
+        return True
+
+    def _is_other_recording(self, message: FeatureMessage) -> bool:
+        """Tell whether an epoch begins in the link's past: packets of another recording."""
+        begins = message.headers.sequence == 0 and message.batch is not None
+        return begins and message.headers.first_time_ns < self._newest_ns - LATENESS_NS
+
+    def _begin_anew(self) -> list[Command]:
+        """Close the open bins, and go on with an empty pipeline."""
+        commands = self.pipeline.close()
+        self.pipeline = self._make(self.link)
+        self._newest_ns = 0
+        self.ledger.restarts += 1
+        return commands
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next message depends on, for a checkpoint."""
+        return {
+            "next_offset": self.next_offset,
+            "epochs": dict(self._epochs),
+            "newest_ns": self._newest_ns,
+            "intake": asdict(self.ledger),
+            "model": self.pipeline.predictor.sha,
+            "policy": self.pipeline.policy.version,
+            "pipeline": self.pipeline.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> bool:
+        """Go on from a state; tell whether the pipeline's part was of the same model and policy and so was taken."""
+        self.next_offset = int(state["next_offset"])
+        self._epochs = {str(life): int(last) for life, last in state["epochs"].items()}
+        self.ledger = IntakeLedger(**state["intake"])
+        if (state["model"], state["policy"]) != (self.pipeline.predictor.sha, self.pipeline.policy.version):
+            return False
+        self._newest_ns = int(state["newest_ns"])
+        self.pipeline.restore(state["pipeline"])
+        return True

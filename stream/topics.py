@@ -1,0 +1,79 @@
+"""The topics: one table of names, keys, values, retention and compaction; `offramp topics create` makes them so."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from offramp_kafka import KafkaAccessError, KafkaSettings, kafka_errors, require_topics
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic: its name without prefix and version, key, what it carries, and its settings beside the broker's."""
+
+    name: str
+    key: str
+    about: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+def _kept(milliseconds: int) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(milliseconds)}
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic("features", "link", "feature batches, Arrow IPC with headers", _kept(DAY_MS)),
+    Topic("forecasts", "link", "forecasts, JSON", _kept(DAY_MS)),
+    Topic("decisions", "scope", "commands, JSON", _kept(7 * DAY_MS)),
+    Topic("acks", "scope", "what controllers did with commands, JSON", _kept(7 * DAY_MS)),
+    Topic(
+        "state",
+        "site/link",
+        "checkpoints of links, the newest of each is kept",
+        # a late write of a worker that has lost the link must not hide the newer one: see docs/kafka.md
+        {
+            "cleanup.policy": "compact",
+            "min.compaction.lag.ms": "60000",
+            "min.cleanable.dirty.ratio": "0.1",
+            "segment.ms": "600000",
+            "segment.bytes": str(16 << 20),
+        },
+    ),
+    Topic("dead-letters", "as the original", "messages that were refused, with the reason", _kept(14 * DAY_MS)),
+)
+
+
+def run_topics_create(settings: KafkaSettings, partitions: int, replicas: int) -> None:
+    """Run `offramp topics create`: make what is missing; say what is there and differs. Raises KafkaAccessError.
+
+    All topics get the same number of partitions, as a link's checkpoints stand in the partition of its features.
+    """
+    from kafka import KafkaAdminClient
+
+    with kafka_errors(settings, "topics create"):
+        admin = KafkaAdminClient(**settings.client_arguments())
+        try:
+            there = set(admin.list_topics())
+            wanted = {settings.topic(topic.name): topic for topic in TOPICS}
+            missing = {
+                name: {"num_partitions": partitions, "replication_factor": replicas, "configs": dict(topic.settings)}
+                for name, topic in wanted.items()
+                if name not in there
+            }
+            if missing:
+                admin.create_topics(missing, wait_for_metadata=True)
+        finally:
+            admin.close()
+    found = require_topics(settings, "topics create", *(topic.name for topic in TOPICS))
+    for name in wanted:
+        state = "created" if name in missing else "is there"
+        print(f"{name:<40} {state}, {found[name]} partitions", file=sys.stderr)
+    if found[settings.topic("features")] != found[settings.topic("state")]:
+        raise KafkaAccessError(
+            f"{settings.topic('features')} and {settings.topic('state')} need the same number of partitions"
+        )

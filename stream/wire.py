@@ -1,0 +1,193 @@
+"""Messages of `offramp.features.v1` back to feature batches: checked in full, whoever sent them, in bounded memory.
+
+The rule of the schema: unknown columns are ignored, a missing or differently typed one is refused with the agent's
+name; the version must be ours. Nothing is unpacked before its declared size has been found small enough.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from capture.batches import batch_schema
+from capture.schema import SCHEMA_VERSION
+from capture.wire import HEADER_NAMES, FeatureHeaders, times_of
+from offramp_errors import ContractError
+from stream.arrow_frame import frame_of
+
+MAX_ROWS = 65_536
+MAX_UNPACKED = 64 << 20
+"""Bytes that the columns of one message may take: eight times what a full batch does."""
+MAX_MESSAGE = 16 << 20
+MAX_LEDGER = 64 << 10
+SCHEMA = batch_schema("stream")
+NUMBER = re.compile(rb"\d{1,19}")
+
+
+class RefusedError(ContractError):
+    """A message that is not taken; `reason` is the short word for counters and dead letters."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMessage:
+    """A checked message; batch: the rows with the metadata that the pipeline reads, None where the link ends."""
+
+    link: str
+    headers: FeatureHeaders
+    batch: pa.RecordBatch | None
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the pipeline reads of a batch's metadata."""
+        told = self.headers
+        return {"site": told.site, "link": self.link, "agent": told.agent, "ledger": json.dumps(told.ledger)}
+
+
+def decode_message(
+    key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None, *, site: str | None = None
+) -> FeatureMessage | None:
+    """Return a checked message; None where it is another site's than `site`. Raises RefusedError.
+
+    Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`; the text says what was wrong and names the agent.
+    """
+    told = decode_headers(headers)
+    if site is not None and told.site != site:
+        return None
+    try:
+        link = (key or b"").decode()
+    except UnicodeDecodeError as error:
+        raise RefusedError("headers", f"agent {told.agent}: the key is no link's name: {error}") from error
+    if not link:
+        raise RefusedError("headers", f"agent {told.agent}: the message has no key; the key is the link's name")
+    if told.end or told.rows == 0:
+        if value or told.rows:
+            raise RefusedError("rows", f"agent {told.agent}: an ending message has rows")
+        return FeatureMessage(link, told, None)
+    batch = decode_batch(value or b"", told.agent)
+    _check_rows(batch, told)
+    message = FeatureMessage(link, told, batch)
+    return replace(message, batch=batch.replace_schema_metadata(message.metadata()))
+
+
+def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
+    """Return the headers, checked. Raises RefusedError."""
+    found = {name: value for name, value in pairs if name in HEADER_NAMES}
+    agent = found.get("agent", b"?").decode(errors="replace")
+    missing = [name for name in HEADER_NAMES if not isinstance(found.get(name), bytes)]
+    if missing:
+        raise RefusedError("headers", f"agent {agent}: headers missing: {', '.join(missing)}")
+    version = found["schema_version"].decode(errors="replace")
+    if version != SCHEMA_VERSION:
+        raise RefusedError(
+            "version", f"agent {agent}: schema version {version[:20]!r}, this worker reads {SCHEMA_VERSION!r}"
+        )
+    numbers = {}
+    for name in ("agent_epoch", "sequence", "rows", "first_time_ns", "last_time_ns", "end"):
+        if NUMBER.fullmatch(found[name]) is None or int(found[name]) >= 1 << 63:
+            raise RefusedError("headers", f"agent {agent}: {name}: expected a whole number, found {found[name][:40]!r}")
+        numbers[name] = int(found[name])
+    return FeatureHeaders(
+        site=found["site"].decode(errors="replace"),
+        agent=agent,
+        agent_epoch=numbers["agent_epoch"],
+        sequence=numbers["sequence"],
+        rows=numbers["rows"],
+        first_time_ns=numbers["first_time_ns"],
+        last_time_ns=numbers["last_time_ns"],
+        ledger=_ledger(found["ledger"], agent),
+        end=bool(numbers["end"]),
+    )
+
+
+def _ledger(text: bytes, agent: str) -> Mapping[str, Any]:
+    """Return the ledger's counts: whole numbers, or mappings of reasons to whole numbers."""
+    try:
+        ledger = json.loads(text) if len(text) <= MAX_LEDGER else None
+    except (ValueError, RecursionError):
+        ledger = None
+    if not isinstance(ledger, dict) or not all(
+        _is_count(value) or (isinstance(value, dict) and all(map(_is_count, value.values())))
+        for value in ledger.values()
+    ):
+        raise RefusedError("headers", f"agent {agent}: ledger: expected counts as a JSON object, found {text[:60]!r}")
+    for name, plain in (("captured", True), ("decoded", True), ("kernel_drops", True), ("shed", False)):
+        if name in ledger and _is_count(ledger[name]) is not plain:
+            raise RefusedError("headers", f"agent {agent}: ledger: {name} is of the wrong kind")
+    return ledger
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def decode_batch(value: bytes, agent: str) -> pa.RecordBatch:
+    """Return the record batch of an Arrow IPC stream: known columns only, in the schema's order."""
+    if len(value) > MAX_MESSAGE:
+        raise RefusedError("size", f"agent {agent}: {len(value)} bytes, at most {MAX_MESSAGE} are read")
+    try:
+        schema = _check_frames(value, agent)
+        places = [_place(schema, field, agent) for field in SCHEMA]
+        options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=places)
+        batch = pa.ipc.open_stream(pa.py_buffer(value), options=options).read_next_batch()
+        batch = batch.select(SCHEMA.names)
+        batch.validate(full=True)
+    except RefusedError:
+        raise
+    except (pa.ArrowException, ContractError, OSError, ValueError) as error:
+        raise RefusedError("arrow", f"agent {agent}: {' '.join(str(error).split())[:200]}") from error
+    return batch
+
+
+def _check_frames(value: bytes, agent: str) -> pa.Schema:
+    """Check that the stream is a schema and one record batch of bearable size; return the schema."""
+    reader = pa.ipc.MessageReader.open_stream(pa.py_buffer(value))
+    first = _next_message(reader, agent)
+    if first.type != "schema":
+        raise RefusedError("arrow", f"agent {agent}: the stream begins with a {first.type}, not with its schema")
+    schema = pa.ipc.read_schema(first)
+    second = _next_message(reader, agent)
+    if second.type != "record batch":
+        raise RefusedError("arrow", f"agent {agent}: a {second.type} where the rows should be")
+    frame = frame_of(second.metadata, second.body)
+    if not 0 <= frame.rows <= MAX_ROWS:
+        raise RefusedError("size", f"agent {agent}: {frame.rows} rows, at most {MAX_ROWS} are read")
+    if frame.size > MAX_UNPACKED:
+        raise RefusedError("size", f"agent {agent}: unpacks to {frame.size} bytes, at most {MAX_UNPACKED} are read")
+    return schema
+
+
+def _next_message(reader: Any, agent: str) -> Any:
+    try:
+        return reader.read_next_message()
+    except StopIteration:
+        raise RefusedError("arrow", f"agent {agent}: the message ends before its rows") from None
+
+
+def _place(schema: pa.Schema, wanted: pa.Field, agent: str) -> int:
+    """Return where a column stands. Raises RefusedError where it is missing, twice there, or of another type."""
+    places = schema.get_all_field_indices(wanted.name)
+    if len(places) != 1:
+        what = "is missing" if not places else "is there twice"
+        raise RefusedError("columns", f"agent {agent}: column {wanted.name!r} {what}; is the agent of our version?")
+    found = schema.field(places[0]).type
+    if found != wanted.type:
+        raise RefusedError("columns", f"agent {agent}: column {wanted.name!r} is {found}, expected {wanted.type}")
+    return int(places[0])
+
+
+def _check_rows(batch: pa.RecordBatch, told: FeatureHeaders) -> None:
+    """Hold the rows against the headers."""
+    if batch.num_rows != told.rows:
+        raise RefusedError("rows", f"agent {told.agent}: {batch.num_rows} rows, the headers say {told.rows}")
+    if batch.column("frame.time_epoch").null_count or batch.column("frame.len").null_count:
+        raise RefusedError("rows", f"agent {told.agent}: rows without time or length")
+    if times_of(batch) != (told.first_time_ns, told.last_time_ns) or told.first_time_ns < 0:
+        raise RefusedError("rows", f"agent {told.agent}: times of the rows are not those of the headers")

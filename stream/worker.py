@@ -1,0 +1,87 @@
+"""`offramp worker`: runs the Faust worker of a site until it is told to stop; the account at the end."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decision.site import default_site, load_site
+from inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from inference.serve import open_predictor
+from offramp_kafka import KafkaAccessError, KafkaSettings, require_topics
+from stream.lane import WorkerLedger
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What `offramp worker` was asked for."""
+
+    settings: KafkaSettings
+    site: Path | None = None
+    model: Path | None = None
+    group: str = ""
+    forecasts: bool = True
+    checkpoint_s: float = 5.0
+    session_s: float = 10.0
+
+
+def run_worker(options: WorkerOptions) -> None:
+    """Run `offramp worker` until SIGTERM or Ctrl-C. Raises KafkaAccessError where broker or topics are missing."""
+    settings = options.settings
+    site = load_site(options.site) if options.site else default_site()
+    folder = options.model or DEFAULT_ARTIFACT
+    artifact, predictor = load_artifact(folder), open_predictor(folder)
+    names = ("features", "forecasts", "decisions", "state", "dead-letters")
+    partitions = require_topics(settings, "worker", *names)
+    if partitions[settings.topic("features")] != partitions[settings.topic("state")]:
+        raise KafkaAccessError(
+            f"worker: {settings.topic('features')} and {settings.topic('state')} need the same number of partitions"
+        )
+    logging.basicConfig(level=logging.WARNING, format="offramp worker: %(message)s", stream=sys.stderr)
+    from stream.app import Worker
+
+    worker = Worker(
+        settings, site, artifact, predictor, group=options.group, forecasts=options.forecasts,
+        checkpoint_s=options.checkpoint_s, session_s=options.session_s,
+    )  # fmt: skip
+    print(f"worker of site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
+    try:
+        _run(worker)
+    finally:
+        shutil.rmtree(str(worker.app.conf.datadir), ignore_errors=True)
+        print("\n".join(account(worker.ledger)), file=sys.stderr, flush=True)
+
+
+def _run(worker: Any) -> None:
+    """Run Faust's service worker; it handles signals, and ends in order."""
+    import faust
+
+    async def before_stop(*_: object, **__: object) -> None:
+        await worker.stop()
+
+    worker.app.on_before_shutdown.connect(before_stop)
+    service = faust.Worker(worker.app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
+    try:
+        service.execute_from_commandline()
+    except SystemExit as ended:
+        if ended.code:
+            raise KafkaAccessError("worker: ended by an error told above; start it again") from ended
+
+
+def account(ledger: WorkerLedger) -> list[str]:
+    """Return the ledger as lines."""
+    return [
+        "ledger",
+        f"  messages            {ledger.messages:>12,}",
+        f"    of other sites    {ledger.other_site:>12,}",
+        f"    refused           {ledger.refused.total():>12,}",
+        *(f"      {reason:<24} {count:>8,}" for reason, count in sorted(ledger.refused.items())),
+        f"  commands sent       {ledger.commands:>12,}",
+        f"  checkpoints         {ledger.checkpoints:>12,}",
+        f"  rewinds             {ledger.rewinds:>12,}",
+        f"  links taken over    {ledger.links_restored:>12,}",
+    ]

@@ -1,0 +1,43 @@
+"""A real Kafka for the tests: OFFRAMP_KAFKA where it is set, else one started here. Under CI none is a failure."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.kafka.artifacts import BrokerError
+from deploy.kafka.broker import Broker
+from offramp_kafka import KafkaSettings
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """A broker of our own, with TLS and SCRAM listeners, that tests may restart."""
+    made = Broker(secure=True)
+    try:
+        try:
+            made.start()
+        except BrokerError as error:
+            if os.environ.get("CI"):
+                pytest.fail(f"Kafka could not be started: {error}", pytrace=False)
+            pytest.skip(f"no Kafka: {error}")
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def kafka(request: pytest.FixtureRequest) -> KafkaSettings:
+    """Settings with a topic prefix that no other test has."""
+    address = os.environ.get("OFFRAMP_KAFKA") or request.getfixturevalue("broker").address
+    return KafkaSettings(tuple(address.split(",")), prefix=f"t{uuid.uuid4().hex[:12]}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let pass what kafka-python leaves to the garbage collector: sockets of connections that failed."""
+    for item in items:
+        if "integration" in str(item.path):
+            item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))

@@ -1,0 +1,116 @@
+"""The agent as its user meets it: published, killed, published again; errors in one line."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from deploy.kafka.broker import free_ports
+from offramp_kafka import KafkaSettings
+from stream.topics import run_topics_create
+from tests.integration.workers import (
+    DEMO,
+    ROOT,
+    SITE,
+    SOAK,
+    Decisions,
+    WorkerProcess,
+    expected,
+    site_of,
+    workers,
+)
+
+
+@pytest.fixture
+def topics(kafka: KafkaSettings) -> KafkaSettings:
+    run_topics_create(kafka, 2, 1)
+    return kafka
+
+
+def command_of(settings: KafkaSettings, folder: Path, *arguments: str) -> list[str]:
+    config = folder / "agent.toml"
+    config.write_text(f'prefix = "{settings.prefix}"\n')
+    kafka = ["--kafka", settings.shown, "--kafka-config", str(config)]
+    return [sys.executable, str(ROOT / "offramp.py"), *arguments, *kafka]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("OFFRAMP_")}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=120)
+
+
+def test_a_killed_agent_is_started_over_and_nothing_changes(topics: KafkaSettings, tmp_path: Path) -> None:
+    kills = 20 if SOAK else 2
+    site, path = site_of(1, tmp_path)
+    wanted = expected(site)
+    command = command_of(topics, tmp_path, "publish", DEMO, "--site", str(path), "--pace", "12x", "--agent", "tap")
+    decisions, rng = Decisions(topics), random.Random(3)
+    with workers(WorkerProcess(topics, path, tmp_path / "w.log")) as running:
+        for _ in range(kills):
+            agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+            time.sleep(rng.uniform(1.5, 4))
+            agent.kill()
+            agent.wait()
+        last = run(command)
+        assert last.returncode == 0, last.stderr
+        decisions.wait_for(wanted)
+        told = running[0].stop()
+    decisions.close()
+    assert "refused                      0" in told
+
+
+def test_publish_and_follow_tell_what_there_is(topics: KafkaSettings, tmp_path: Path) -> None:
+    done = run(command_of(topics, tmp_path, "publish", DEMO, "--site", str(SITE), "--spool", str(tmp_path / "spool")))
+    assert done.returncode == 0, done.stderr
+    assert "not acknowledged             0" in done.stderr
+    follow = ("follow", "--topic", "features", "--from")
+    whole = run(command_of(topics, tmp_path, *follow, "beginning", "--no-wait", "--format", "jsonl"))
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stdout.count('"link":"uplink"') == 7
+    assert '"end":true' in whole.stdout.splitlines()[-1]
+    assert len(run(command_of(topics, tmp_path, *follow, "5", "--no-wait")).stdout.splitlines()) == 2
+    assert len(run(command_of(topics, tmp_path, *follow, "0", "--count", "3")).stdout.splitlines()) == 3
+    assert run(command_of(topics, tmp_path, *follow, "2100-01-01", "--no-wait")).stdout == ""
+    assert run(command_of(topics, tmp_path, *follow, "2020-01-01T00:00:00Z", "--no-wait")).stdout.count("rows=") == 7
+
+
+def test_wrong_use_is_one_line(topics: KafkaSettings, tmp_path: Path) -> None:
+    away = KafkaSettings((f"127.0.0.1:{free_ports(1)[0]}",))
+    elsewhere = KafkaSettings(topics.servers, prefix="nothing")
+    wrong = (
+        (topics, ("publish", DEMO, "--epoch", "soon"), 2, "--epoch soon"),
+        (topics, ("follow", "--topic", "nope"), 2, "--topic nope"),
+        (topics, ("follow", "--from", "yesterday"), 2, "--from yesterday"),
+        (elsewhere, ("publish", DEMO), 1, "offramp topics create"),
+        (elsewhere, ("worker",), 1, "offramp topics create"),
+        (elsewhere, ("follow",), 1, "offramp topics create"),
+        (away, ("publish", DEMO), 1, "does not answer"),
+        (away, ("follow",), 1, "does not answer"),
+    )
+    with ThreadPoolExecutor(4) as pool:
+        folders = [tmp_path / str(number) for number in range(len(wrong))]
+        for folder in folders:
+            folder.mkdir()
+        runs = [
+            pool.submit(run, command_of(settings, folder, *arguments))
+            for folder, (settings, arguments, _, _) in zip(folders, wrong, strict=True)
+        ]
+    for (_, arguments, code, word), each in zip(wrong, runs, strict=True):
+        done = each.result()
+        assert done.returncode == code, (arguments, done.stderr)
+        assert done.stderr.startswith("offramp: "), done.stderr
+        assert word in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_no_kafka_named_is_said() -> None:
+    done = run([sys.executable, str(ROOT / "offramp.py"), "follow"])
+    assert done.returncode == 2
+    assert "OFFRAMP_KAFKA" in done.stderr

@@ -1,0 +1,170 @@
+"""The service with real brokers and workers as processes: nothing missing, nothing different, whatever is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from kafka import KafkaProducer
+
+from capture.wire import FeatureHeaders, encode_batch, times_of
+from deploy.kafka.broker import Broker
+from offramp_kafka import KafkaSettings
+from stream.topics import run_topics_create
+from tests.integration.workers import (
+    SOAK,
+    Decisions,
+    WorkerProcess,
+    demo_batches,
+    expected,
+    publisher_of,
+    site_of,
+    workers,
+)
+from tests.stream.test_wire import bomb, random_batch
+
+LINKS = 8 if SOAK else 4
+
+
+@pytest.fixture
+def topics(kafka: KafkaSettings) -> KafkaSettings:
+    run_topics_create(kafka, LINKS, 1)
+    return kafka
+
+
+@pytest.fixture
+def decisions(topics: KafkaSettings) -> Iterator[Decisions]:
+    made = Decisions(topics)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def traffic():  # type: ignore[no-untyped-def]
+    """The demo in messages of 300 rows."""
+    return [batch.slice(at, 300) for batch in demo_batches(300) for at in range(0, batch.num_rows, 300)]
+
+
+def publish_all(settings, site, batches, pause_s=0.0, done=None):  # type: ignore[no-untyped-def]
+    """All links' messages, in turn, then their ends."""
+    out = publisher_of(settings)
+    for batch in batches:
+        for link in site.links:
+            out.publish(link.name, batch)
+        time.sleep(pause_s)
+    for link in site.links:
+        out.end(link.name)
+    assert out.close()
+    if done is not None:
+        done.set()
+
+
+@pytest.mark.parametrize("count", [1, 2, 4] if SOAK else [2])
+def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    site, path = site_of(LINKS, tmp_path)
+    wanted = expected(site)
+    assert all(wanted.values())
+    with workers(*(WorkerProcess(topics, path, tmp_path / f"w{n}.log") for n in range(count))) as running:
+        publish_all(topics, site, traffic)
+        decisions.wait_for(wanted)
+        told = [worker.stop() for worker in running]
+    assert all(worker.process.returncode == 0 for worker in running), told
+    taken = [int(text.split("  messages ")[1].split()[0].replace(",", "")) for text in told]
+    assert sum(taken) > LINKS * len(traffic) // 2  # the quiet end may still be on its way
+    keys = {record.key: record.headers for record in decisions.records}
+    assert {b"link:uplink0", b"link:uplink3"} <= set(keys)
+    assert dict(keys[b"link:uplink0"])["ce_specversion"] == b"1.0"
+
+
+def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    kills = 20 if SOAK else 2
+    site, path = site_of(LINKS, tmp_path)
+    wanted = expected(site)
+    rng, done = random.Random(7), threading.Event()
+    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 4.0 * (kills + 1) / len(traffic), done))
+    with workers(WorkerProcess(topics, path, tmp_path / "w0.log")) as running:
+        feeder.start()
+        decisions.wait_until(2)
+        for number in range(kills):
+            time.sleep(rng.uniform(0, 2))
+            running.append(WorkerProcess(topics, path, tmp_path / f"w{number + 1}.log"))
+            running[number].kill()
+            decisions.read()
+        decisions.wait_for(wanted)
+        feeder.join()
+        assert "links taken over               0" not in running[-1].stop()
+    assert done.is_set()
+
+
+def test_workers_that_join_and_leave_hand_over(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    site, path = site_of(LINKS, tmp_path)
+    wanted = expected(site)
+    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 16.0 / len(traffic)))
+    with workers(WorkerProcess(topics, path, tmp_path / "first.log")) as running:
+        feeder.start()
+        decisions.wait_until(1)
+        running.append(WorkerProcess(topics, path, tmp_path / "second.log"))
+        time.sleep(6)
+        running[0].stop()
+        decisions.wait_for(wanted)
+        feeder.join()
+
+
+def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    if os.environ.get("OFFRAMP_KAFKA"):
+        pytest.skip("OFFRAMP_KAFKA names a cluster that tests may not restart")
+    site, path = site_of(LINKS, tmp_path)
+    wanted = expected(site)
+    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, (80.0 if SOAK else 8.0) / len(traffic)))
+    with workers(WorkerProcess(topics, path, tmp_path / "w.log")):
+        feeder.start()
+        decisions.wait_until(1)
+        for number in range(10 if SOAK else 1):
+            broker.restart(crash=number % 2 == 0)
+        decisions.wait_for(wanted)
+        feeder.join()
+
+
+def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    site, path = site_of(1, tmp_path)
+    wanted = expected(site)
+    batch = random_batch(50)
+    value, good = encode_batch(batch), FeatureHeaders("lab", "evil", 9, 0, 50, *times_of(batch))
+    wrong = encode_batch(batch.drop_columns(["frame.len"]))
+    poison = [
+        (b"garbage", [], "headers"),
+        (b"garbage", good.pairs(), "arrow"),
+        (value[: len(value) // 2], good.pairs(), "arrow"),
+        (wrong, good.pairs(), "columns"),
+        (bomb(), good.pairs(), "size"),
+        (value, [(name, b"99" if name == "schema_version" else text) for name, text in good.pairs()], "version"),
+    ]
+    raw = KafkaProducer(**topics.client_arguments())
+    out = publisher_of(topics)
+    dead = Decisions(topics, "dead-letters")
+    with workers(WorkerProcess(topics, path, tmp_path / "w.log")) as running:
+        for number, part in enumerate(traffic):
+            out.publish("uplink0", part)
+            if number % 20 == 3:
+                each = poison[(number // 20) % len(poison)]
+                raw.send(topics.topic("features"), each[0], b"uplink0", each[1])
+        raw.send(topics.topic("features"), value, b"nowhere", good.pairs())
+        raw.send(topics.topic("features"), None, b"uplink0", good.pairs())
+        raw.flush()
+        out.end("uplink0")
+        assert out.close()
+        decisions.wait_for(wanted)
+        sent = len(range(3, len(traffic), 20))
+        dead.wait_until(sent + 2)
+        told = running[0].stop()
+    raw.close()
+    dead.close()
+    reasons = [dict(record.headers)["dead_reason"].decode() for record in dead.records]
+    assert len(reasons) == sent + 2
+    assert set(reasons) == {*(reason for _, _, reason in poison[:sent]), "link", "arrow"}
+    assert dead.records[0].value == b"garbage"
+    assert f"refused           {sent + 2:>12}" in told
