@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -139,8 +139,7 @@ def written(tap: Tap, out: TextIO, table: Table | None) -> list[str]:
                 line(out, command.to_json())
             return []
         tap.tick = table.advance
-        for command in tap.run():
-            table.command(command)
+        deque(tap.run(), maxlen=0)  # the table has the commands with their bins
         table.close()
     except OutputError as error:
         return [str(error)]

@@ -97,8 +97,9 @@ class Pipeline:
         commands: list[Command] = []
         for rows in windowed.rows:
             prediction = self._predict(rows)
-            self._tell(rows.closed, prediction)
-            commands += self._commands(rows.closed, prediction)
+            found = self._commands(rows.closed, prediction)
+            self._tell(rows.closed, prediction, found)
+            commands += found
         for command in commands:
             self._ledger.commands[str(command.action["type"])] += 1
         return commands
@@ -112,7 +113,7 @@ class Pipeline:
         self._ledger.forecasts += len(prediction.probabilities)
         return prediction
 
-    def _tell(self, rows: ClosedBins, prediction: Prediction) -> None:
+    def _tell(self, rows: ClosedBins, prediction: Prediction, commands: list[Command]) -> None:
         if self.sink is None:
             return
         link = rows.series == 0
@@ -125,6 +126,7 @@ class Pipeline:
                 rows.delay_ms[link, 0],
                 prediction.probabilities[link],
                 prediction.delay_ms[link],
+                tuple(commands),
             )
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -141,8 +142,7 @@ def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack
         return
     table = Table(line, int(options.every_s * 1e9), replay.predictor.bin_ms * 1_000_000)
     replay.sink = table.update
-    for command in replay.run():
-        table.command(command)
+    deque(replay.run(), maxlen=0)  # the table has the commands with their bins
     table.close()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from decision.command import Command
 from inference.forecast import CLASSES
 from stream.timeline import LinkTimeline
 
@@ -53,7 +52,8 @@ class Row:
 class Table:
     """Prints lines through `write`: one per link and interval, and each command after the line of its interval.
 
-    Lines are printed one `update` late, as the commands of the bins come after them. `note` ends each line of a link.
+    Lines are printed one `update` late, so that the lines of links whose bins come in turn stand together. `note` ends
+    each line of a link.
     """
 
     write: Callable[[str], None]
@@ -67,7 +67,7 @@ class Table:
     headed: bool = False
 
     def update(self, timeline: LinkTimeline) -> None:
-        """Add closed bins of one link."""
+        """Add closed bins of one link; their commands stand after the lines of their intervals."""
         if not len(timeline.time_ns):
             return
         if self.begin_ns is None:
@@ -79,17 +79,15 @@ class Table:
             key = (int(interval[start]), timeline.link)
             self.pending.setdefault(key, Row()).add(timeline, slice(start, end))
         self.complete = int(interval[-1])
+        for command in timeline.commands:
+            at = (command.not_before_ns - self.begin_ns) // self.every_ns
+            self.commands.append((at, f"{'':>9}  {describe(command.to_dict())}"))
 
     def advance(self, now_ns: int) -> None:
         """Print the intervals that are over by a live link's clock."""
         if self.begin_ns is not None:
             self.complete = max(self.complete, (now_ns - self.begin_ns) // self.every_ns)
             self._print(self.complete)
-
-    def command(self, command: Command) -> None:
-        """Add a command; it stands after the lines of its interval."""
-        interval = (command.not_before_ns - (self.begin_ns or 0)) // self.every_ns
-        self.commands.append((interval, f"{'':>9}  {describe(command.to_dict())}"))
 
     def close(self) -> None:
         """Print what is left."""

@@ -1,4 +1,4 @@
-"""The timeline of a link: what the pipeline saw and foresaw, bin by bin, for tables and pictures."""
+"""The timeline of a link: what the pipeline saw, foresaw and decided, bin by bin, for tables and pictures."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from decision.command import Command
+
 
 class LinkTimeline(NamedTuple):
     """Closed bins of one link, in order of time.
 
     time_ns: int64 [n] end of the bin; load_up, load_down: float32 [n] share of the capacity; delay_now_ms: float32 [n]
-    virtual queue's delay at the end of the bin; probabilities: float32 [n, 3]; delay_ms: float32 [n, 3] quantiles.
+    virtual queue's delay at the end of the bin; probabilities: float32 [n, 3]; delay_ms: float32 [n, 3] quantiles;
+    commands: those that these bins caused.
     """
 
     link: str
@@ -22,3 +25,4 @@ class LinkTimeline(NamedTuple):
     delay_now_ms: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     delay_ms: NDArray[np.float32]
+    commands: tuple[Command, ...] = ()

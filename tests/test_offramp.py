@@ -92,6 +92,9 @@ def test_table_tells_state_commands_and_ledger() -> None:
     assert done.returncode == 0
     assert "load up" in done.stdout
     assert "▶ onset" in done.stdout
+    lines = done.stdout.splitlines()
+    last = max(number for number, line in enumerate(lines) if "▶ abated" in line)
+    assert "50.0s" in lines[last - 3] + lines[last - 2] + lines[last - 1]  # where it was decided: just after the burst
     for word in ("ledger", "packets captured", "decoded", "dropped by kernel", "commands", "try next"):
         assert word in done.stderr
     assert "\x1b[" not in done.stdout + done.stderr
