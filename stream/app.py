@@ -60,6 +60,7 @@ class Worker:
         self._options: dict[str, Any] = {"forecasts": forecasts, "checkpoint_s": checkpoint_s}
         self._executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="offramp-model")
         self._producer: AIOKafkaProducer | None = None
+        self._connecting = asyncio.Lock()
         self.app = self._make_app(group or f"{settings.prefix}-{site.name}", session_s)
         features = self.app.topic(
             settings.topic("features"), key_serializer="raw", value_serializer="raw", acks=False, internal=False
@@ -150,14 +151,20 @@ class Worker:
                 return
 
     async def _connected(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                **aiokafka_arguments(self.settings), acks="all", enable_idempotence=True,
-                max_request_size=LARGEST_REQUEST, request_timeout_ms=30_000,
-            )  # fmt: skip
-            await producer.start()
-            self._producer = producer
-        return self._producer
+        """Return the one producer of all lanes, started by the first that asks."""
+        async with self._connecting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **aiokafka_arguments(self.settings), acks="all", enable_idempotence=True,
+                    max_request_size=LARGEST_REQUEST, request_timeout_ms=30_000,
+                )  # fmt: skip
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
 
     async def commit(self, partition: int, offset: int) -> None:
         """Commit an offset; a failure is told and left to the next checkpoint, as the group may be rebalancing."""
