@@ -36,6 +36,17 @@ class CaptureLedger:
         self.shed.update(other.shed)
         self.notes.update(other.notes)
 
+    def since(self, before: CaptureLedger) -> CaptureLedger:
+        """Return what was counted after `before`, an earlier reading of this ledger."""
+        return CaptureLedger(
+            self.captured - before.captured,
+            self.decoded - before.decoded,
+            self.undecodable - before.undecodable,
+            self.shed - before.shed,
+            self.kernel_drops - before.kernel_drops,
+            self.notes - before.notes,
+        )
+
     def as_dict(self) -> dict[str, object]:
         """Return the ledger as plain values, for JSON."""
         return {

@@ -19,7 +19,7 @@ import pyarrow as pa
 from capture.ledger import CaptureLedger
 from capture.outgoing import Outgoing, numbered
 from capture.spool import Spool
-from capture.wire import FeatureHeaders, encode_parts, ledger_of, times_of
+from capture.wire import FeatureHeaders, encode_parts, ledger_of, sampling_of, times_of
 from offramp_errors import OfframpError
 from offramp_kafka import LARGEST_MESSAGE, KafkaAwayError, KafkaSettings, kafka_errors, require_topics
 
@@ -31,7 +31,10 @@ BACKLOG = "publish_backlog"
 
 @dataclass(slots=True)
 class PublishLedger:
-    """rows = rows acknowledged + rows shed + what is still queued, spooled or under way."""
+    """rows + earlier_rows = rows acknowledged + rows shed + what is still queued or under way.
+
+    What is still in the spool is of the rows; earlier_rows: found in the spool, of an earlier life of the agent.
+    """
 
     messages: int = 0
     rows: int = 0
@@ -41,6 +44,7 @@ class PublishLedger:
     shed: int = 0
     rows_shed: int = 0
     spooled: int = 0
+    earlier_rows: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """Return the counts as plain values."""
@@ -91,15 +95,29 @@ class Publisher:
 
     def publish(self, link: str, batch: pa.RecordBatch) -> None:
         """Queue a batch of a link; wait, shed or spool where there is no room. Raises what ended the publishing."""
-        ledger = ledger_of(batch).as_dict()
+        ledger, sampling = ledger_of(batch), sampling_of(batch)
         for part, value in encode_parts(batch, self._limit):
             first, last = times_of(part)
-            self._put(Outgoing(link, self._headers(link, part.num_rows, first, last, ledger), value))
-            ledger = CaptureLedger().as_dict()  # told once, with the first part
+            told = {"rows": part.num_rows, "first_time_ns": first, "last_time_ns": last, "sampling": sampling}
+            self._put(Outgoing(link, self._headers(link, ledger, **told), value))
+            ledger = CaptureLedger()  # told once, with the first part
 
-    def end(self, link: str) -> None:
-        """Say that the link's packets have come to their end: its open bins are closed."""
-        self._put(Outgoing(link, self._headers(link, 0, 0, 0, CaptureLedger().as_dict(), end=True), b""))
+    def clock(self, link: str, now_ns: int) -> None:
+        """Say that all packets of the link before `now_ns` have been published: the bins before it may be closed."""
+        self._put(Outgoing(link, self._headers(link, CaptureLedger(), rows=0, clock_ns=now_ns), b""))
+
+    def end(self, link: str, ledger: CaptureLedger | None = None) -> None:
+        """Say that the link's packets have come to their end: its open bins are closed.
+
+        ledger: what became of packets that no batch has told of.
+        """
+        self._put(Outgoing(link, self._headers(link, ledger or CaptureLedger(), rows=0, end=True), b""))
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing waits to be handed to the client."""
+        with self._changed:
+            return not self._queue and (self.spool is None or not self.spool.pending)
 
     def close(self, patience_s: float = FOREVER_MS / 1000) -> bool:
         """Wait until all is acknowledged; tell whether it is. With a spool, what is left after a while goes there."""
@@ -128,15 +146,12 @@ class Publisher:
                 self._queue.clear()
             self.spool.close()
 
-    def _headers(
-        self, link: str, rows: int, first_ns: int, last_ns: int, ledger: dict[str, object], *, end: bool = False
-    ) -> FeatureHeaders:
+    def _headers(self, link: str, ledger: CaptureLedger, **told: Any) -> FeatureHeaders:
+        """Return the headers of a message without its place in order; its ledger tells of what was shed before, too."""
         with self._changed:
-            lost = self._lost.pop(link, None)
-        if lost is not None:
-            lost.add(CaptureLedger.from_dict(ledger))
-            ledger = lost.as_dict()
-        return FeatureHeaders(self.site, self.agent, self.epoch, 0, rows, first_ns, last_ns, ledger, end)
+            whole = self._lost.pop(link, CaptureLedger())
+        whole.add(ledger)
+        return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=whole.as_dict(), **told)
 
     def _put(self, message: Outgoing) -> None:
         with self._changed:
@@ -151,14 +166,12 @@ class Publisher:
             self._changed.notify_all()
 
     def _full(self, message: Outgoing) -> bool:
-        return bool(self._queue) and self._queued + message.size > self._bounds[0]
+        """Tell whether there is no room for a message; for a link's last one, which is small, there always is."""
+        return bool(self._queue) and not message.headers.end and self._queued + message.size > self._bounds[0]
 
     def _to_queue(self, message: Outgoing) -> None:
-        """Queue a message; shed the oldest (live) or wait (file) where there is no room.
-
-        A link's last message always waits, as it tells what was shed before.
-        """
-        while self.live and not message.headers.end and self._full(message):
+        """Queue a message; shed the oldest (live) or wait (file) where there is no room."""
+        while self.live and self._full(message):
             oldest = self._queue.popleft()
             self._queued -= oldest.size
             self._shed(oldest)
@@ -179,6 +192,7 @@ class Publisher:
                 if not dropped:
                     break
                 for oldest in dropped:
+                    self._note_earlier(oldest)
                     self._shed(oldest)
             if self.live and not self.spool.fits(each):
                 self._shed(each)
@@ -193,6 +207,14 @@ class Publisher:
         self.ledger.shed += 1
         self.ledger.rows_shed += message.headers.rows
         self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(BACKLOG))
+
+    def _is_own(self, message: Outgoing) -> bool:
+        """Tell whether a spooled message is of this life, or recording."""
+        return (message.headers.agent, message.headers.agent_epoch) == (self.agent, self.epoch)
+
+    def _note_earlier(self, message: Outgoing) -> None:
+        if not self._is_own(message):
+            self.ledger.earlier_rows += message.headers.rows
 
     def _number(self, message: Outgoing) -> Outgoing:
         """Give a message its place in the link's order, once nothing can come between."""
@@ -245,8 +267,8 @@ class Publisher:
             self._changed.notify_all()
             return self._number(message)
         while self.spool is not None and (spooled := self.spool.read()) is not None:
-            own = (spooled.headers.agent, spooled.headers.agent_epoch) == (self.agent, self.epoch)
-            if not own or spooled.headers.sequence < self._sequences.get(spooled.link, 0):
+            self._note_earlier(spooled)
+            if not self._is_own(spooled) or spooled.headers.sequence < self._sequences.get(spooled.link, 0):
                 return spooled
             self.spool.done(spooled.segment or 0)
         self._changed.notify_all()

@@ -28,7 +28,8 @@ class FeatureHeaders:
 
     agent_epoch: one life of an agent, or one recording; sequence: 0, 1, 2, ... of a link within an epoch;
     first_time_ns, last_time_ns: least and greatest time of the rows; ledger: what CaptureLedger.as_dict tells of the
-    packets since the message before; end: the link's last message of this epoch.
+    packets since the message before; end: the link's last message of this epoch; sampling: how many packets each row
+    stands for; clock_ns: of a live link without packets, else 0: all packets before this time have been published.
     """
 
     site: str
@@ -40,6 +41,8 @@ class FeatureHeaders:
     last_time_ns: int = 0
     ledger: Mapping[str, Any] = field(default_factory=dict)
     end: bool = False
+    sampling: int = 1
+    clock_ns: int = 0
     schema_version: str = SCHEMA_VERSION
 
     def pairs(self) -> list[tuple[str, bytes]]:
@@ -51,6 +54,8 @@ class FeatureHeaders:
 
 
 HEADER_NAMES = tuple(FeatureHeaders.__dataclass_fields__)
+OPTIONAL_HEADERS = {"sampling": 1, "clock_ns": 0}
+"""Headers that may be missing, with what they say then."""
 
 
 def encode_batch(batch: pa.RecordBatch) -> bytes:
@@ -84,6 +89,11 @@ def times_of(batch: pa.RecordBatch) -> tuple[int, int]:
     """Return the least and the greatest time of a batch's rows in ns, (0, 0) without rows."""
     found = pc.min_max(batch.column("frame.time_epoch"))
     return found["min"].as_py() or 0, found["max"].as_py() or 0
+
+
+def sampling_of(batch: pa.RecordBatch) -> int:
+    """Return how many packets each of a batch's rows stands for."""
+    return int((batch.schema.metadata or {}).get(b"sampling", 1))
 
 
 def ledger_of(batch: pa.RecordBatch) -> CaptureLedger:

@@ -57,12 +57,13 @@ class LinkRun:
         self.ledger.messages += 1
         self.ledger.rows += message.headers.rows
         commands = self._begin_anew() if self._is_other_recording(message) else []
-        batch = message.batch
+        batch, clock_ns = message.batch, message.headers.clock_ns
         if batch is None:
             batch = pa.RecordBatch.from_pylist([], schema=SCHEMA).replace_schema_metadata(message.metadata())
-        else:
-            self._newest_ns = max(self._newest_ns, message.headers.last_time_ns)
+        self._newest_ns = max(self._newest_ns, message.headers.last_time_ns, clock_ns)
         commands += self.pipeline.update(batch)
+        if clock_ns:
+            commands += self.pipeline.advance(clock_ns)
         return commands + (self._begin_anew() if message.headers.end else [])
 
     def _is_new(self, message: FeatureMessage) -> bool:
@@ -83,8 +84,10 @@ class LinkRun:
 
     def _is_other_recording(self, message: FeatureMessage) -> bool:
         """Tell whether an epoch begins in the link's past: packets of another recording."""
-        begins = message.headers.sequence == 0 and message.batch is not None
-        return begins and message.headers.first_time_ns < self._newest_ns - LATENESS_NS
+        told = message.headers
+        begins_ns = told.clock_ns if message.batch is None else told.first_time_ns
+        begins = told.sequence == 0 and bool(told.rows or told.clock_ns)
+        return begins and begins_ns < self._newest_ns - LATENESS_NS
 
     def _begin_anew(self) -> list[Command]:
         """Close the open bins, and go on with an empty pipeline."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from capture.batches import batch_schema
 from capture.schema import SCHEMA_VERSION
-from capture.wire import HEADER_NAMES, FeatureHeaders, times_of
+from capture.wire import HEADER_NAMES, OPTIONAL_HEADERS, FeatureHeaders, times_of
 from offramp_errors import ContractError
 from stream.arrow_frame import frame_of
 
@@ -25,6 +25,7 @@ MAX_UNPACKED = 64 << 20
 """Bytes that the columns of one message may take: eight times what a full batch does."""
 MAX_MESSAGE = 16 << 20
 MAX_LEDGER = 64 << 10
+MAX_SAMPLING = 1 << 16
 SCHEMA = batch_schema("stream")
 NUMBER = re.compile(rb"\d{1,19}")
 
@@ -39,7 +40,7 @@ class RefusedError(ContractError):
 
 @dataclass(frozen=True, slots=True)
 class FeatureMessage:
-    """A checked message; batch: the rows with the metadata that the pipeline reads, None where the link ends."""
+    """A checked message; batch: the rows with the metadata that the pipeline reads, None where there are no rows."""
 
     link: str
     headers: FeatureHeaders
@@ -48,7 +49,8 @@ class FeatureMessage:
     def metadata(self) -> dict[str, str]:
         """Return what the pipeline reads of a batch's metadata."""
         told = self.headers
-        return {"site": told.site, "link": self.link, "agent": told.agent, "ledger": json.dumps(told.ledger)}
+        return {"site": told.site, "link": self.link, "agent": told.agent, "ledger": json.dumps(told.ledger),
+                "sampling": str(told.sampling)}  # fmt: skip
 
 
 def decode_message(
@@ -69,7 +71,7 @@ def decode_message(
         raise RefusedError("headers", f"agent {told.agent}: the message has no key; the key is the link's name")
     if told.end or told.rows == 0:
         if value or told.rows:
-            raise RefusedError("rows", f"agent {told.agent}: an ending message has rows")
+            raise RefusedError("rows", f"agent {told.agent}: a message that ends, or has 0 rows, has rows")
         return FeatureMessage(link, told, None)
     batch = decode_batch(value or b"", told.agent)
     _check_rows(batch, told)
@@ -81,6 +83,7 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
     """Return the headers, checked. Raises RefusedError."""
     found = {name: value for name, value in pairs if name in HEADER_NAMES}
     agent = found.get("agent", b"?").decode(errors="replace")
+    found = {name: str(usual).encode() for name, usual in OPTIONAL_HEADERS.items()} | found
     missing = [name for name in HEADER_NAMES if not isinstance(found.get(name), bytes)]
     if missing:
         raise RefusedError("headers", f"agent {agent}: headers missing: {', '.join(missing)}")
@@ -90,10 +93,14 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
             "version", f"agent {agent}: schema version {version[:20]!r}, this worker reads {SCHEMA_VERSION!r}"
         )
     numbers = {}
-    for name in ("agent_epoch", "sequence", "rows", "first_time_ns", "last_time_ns", "end"):
+    for name in ("agent_epoch", "sequence", "rows", "first_time_ns", "last_time_ns", "end", *OPTIONAL_HEADERS):
         if NUMBER.fullmatch(found[name]) is None or int(found[name]) >= 1 << 63:
             raise RefusedError("headers", f"agent {agent}: {name}: expected a whole number, found {found[name][:40]!r}")
         numbers[name] = int(found[name])
+    if not 1 <= numbers["sampling"] <= MAX_SAMPLING:
+        raise RefusedError(
+            "headers", f"agent {agent}: sampling: expected 1 to {MAX_SAMPLING}, not {numbers['sampling']}"
+        )
     return FeatureHeaders(
         site=found["site"].decode(errors="replace"),
         agent=agent,
@@ -104,6 +111,8 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
         last_time_ns=numbers["last_time_ns"],
         ledger=_ledger(found["ledger"], agent),
         end=bool(numbers["end"]),
+        sampling=numbers["sampling"],
+        clock_ns=numbers["clock_ns"],
     )
 
 

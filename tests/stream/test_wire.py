@@ -15,10 +15,19 @@ from hypothesis import strategies as st
 from capture.batches import batch_schema
 from capture.ledger import CaptureLedger
 from capture.schema import COLUMNS, Kind
-from capture.wire import HEADER_NAMES, FeatureHeaders, encode_batch, encode_parts, ledger_of, times_of
+from capture.wire import (
+    HEADER_NAMES,
+    OPTIONAL_HEADERS,
+    FeatureHeaders,
+    encode_batch,
+    encode_parts,
+    ledger_of,
+    sampling_of,
+    times_of,
+)
 from offramp_errors import ContractError
 from stream import wire
-from stream.wire import RefusedError, decode_batch, decode_headers, decode_message
+from stream.wire import MAX_SAMPLING, RefusedError, decode_batch, decode_headers, decode_message
 from tests.stream.conftest import BASE
 
 SCHEMA = batch_schema("stream")
@@ -114,8 +123,14 @@ def test_a_full_batch_is_read_as_a_stream_batch() -> None:
 def test_a_missing_or_garbled_header_is_refused(name: str) -> None:
     batch = random_batch(2)
     value, pairs = encode_batch(batch), headers_of(batch).pairs()
-    with pytest.raises(RefusedError, match=name):
-        decode_message(b"l", [pair for pair in pairs if pair[0] != name], value)
+    missing = [pair for pair in pairs if pair[0] != name]
+    if name in OPTIONAL_HEADERS:
+        message = decode_message(b"l", missing, value)
+        assert message is not None
+        assert getattr(message.headers, name) == OPTIONAL_HEADERS[name]
+    else:
+        with pytest.raises(RefusedError, match=name):
+            decode_message(b"l", missing, value)
     if name not in ("site", "agent"):
         garbled = [(key, b"\xff{" if key == name else text) for key, text in pairs]
         with pytest.raises(RefusedError):
@@ -140,6 +155,25 @@ def test_headers_are_held_against_the_rows() -> None:
         with pytest.raises(RefusedError, match="key"):
             decode_message(key, right.pairs(), value)
     assert decode_message(b"l", right.pairs(), value, site="elsewhere") is None
+
+
+@pytest.mark.parametrize("sampling", [1, 64, 0, 1 << 17])
+def test_what_a_row_stands_for_reaches_the_pipeline_within_bounds(sampling: int) -> None:
+    batch = random_batch(3)
+    headers = headers_of(batch, sampling=sampling)
+    if not 1 <= sampling <= MAX_SAMPLING:
+        with pytest.raises(RefusedError, match="sampling"):
+            decode_message(b"l", headers.pairs(), encode_batch(batch))
+        return
+    message = decode_message(b"l", headers.pairs(), encode_batch(batch))
+    assert message is not None
+    assert sampling_of(message.batch) == sampling
+
+
+def test_a_message_without_rows_may_say_the_time() -> None:
+    message = decode_message(b"l", FeatureHeaders("lab", "tap-1", 7, 3, 0, clock_ns=5).pairs(), b"")
+    assert message is not None
+    assert (message.batch, message.headers.clock_ns, message.headers.end) == (None, 5, False)
 
 
 def test_an_end_has_no_rows() -> None:
