@@ -94,33 +94,43 @@ def replay(
     run_replay(ReplayOptions(tuple(files), site, model, form.value, out, pace, strict, every))
 
 
+Bpf = Annotated[str, typer.Option("--filter", help="capture filter, as in man pcap-filter")]
+Snaplen = Annotated[int, typer.Option("--snaplen", help="bytes kept of a packet", min=14)]
+Promisc = Annotated[bool, typer.Option("--promisc/--no-promisc", help="also packets for others")]
+Duration = Annotated[float, typer.Option("--duration", help="end after this many seconds", min=0)]
+Count = Annotated[int, typer.Option("--count", help="end after this many packets", min=0)]
+Write = Annotated[Path | None, typer.Option("--write", help="pcapng file, or folder for a ring of them")]
+RingFiles = Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1)]
+RingSize = Annotated[int, typer.Option("--ring-size", help="megabytes of a file of the ring", min=0)]
+Listening = Annotated[Backend, typer.Option("--backend", help="how to listen; auto takes the best")]
+
+
 @app.command(epilog="Example: offramp tap eth0 --site site.toml")
 def tap(
     interface: Annotated[str, typer.Argument(metavar="IFACE", help="interface to watch; any: all of them")],
-    bpf: Annotated[str, typer.Option("--filter", help="capture filter, as in man pcap-filter")] = "",
-    snaplen: Annotated[int, typer.Option("--snaplen", help="bytes kept of a packet", min=14)] = 262_144,
-    promisc: Annotated[bool, typer.Option("--promisc/--no-promisc", help="also packets for others")] = True,
-    duration: Annotated[float, typer.Option("--duration", help="end after this many seconds", min=0)] = 0,
-    count: Annotated[int, typer.Option("--count", help="end after this many packets", min=0)] = 0,
-    write: Annotated[Path | None, typer.Option("--write", help="pcapng file, or folder for a ring of them")] = None,
-    ring_files: Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1)] = 10,
-    ring_size: Annotated[int, typer.Option("--ring-size", help="megabytes of a file of the ring", min=0)] = 0,
+    bpf: Bpf = "",
+    snaplen: Snaplen = 262_144,
+    promisc: Promisc = True,
+    duration: Duration = 0,
+    count: Count = 0,
+    write: Write = None,
+    ring_files: RingFiles = 10,
+    ring_size: RingSize = 0,
     site: SiteFile = None,
     model: Annotated[Path | None, typer.Option("--model", help="artifact folder; the shipped model otherwise")] = None,
     form: Annotated[Format, typer.Option("--format", help="a table to read, or commands as JSON lines")] = Format.TABLE,
     out: Annotated[Path | None, typer.Option("--out", help="write the data here instead of standard output")] = None,
-    backend: Annotated[Backend, typer.Option("--backend", help="how to listen; auto takes the best")] = Backend.AUTO,
+    backend: Listening = Backend.AUTO,
     every: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01)] = 1,
 ) -> None:
     """Watch a live interface: link state, forecasts, decisions; the ledger at the end."""
+    from stream.listen import ListenOptions
     from stream.tap import TapOptions, run_tap
 
-    run_tap(
-        TapOptions(
-            interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, site, model, form.value,
-            out, backend.value, every,
-        )
-    )  # fmt: skip
+    listen = ListenOptions(
+        interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
+    )
+    run_tap(TapOptions(listen, site, model, form.value, out, every))
 
 
 @app.command(epilog="Example: offramp features capture.pcap -o features.csv")
@@ -209,9 +219,15 @@ def topics_create(
     run_topics_create(kafka_settings(kafka, kafka_config), partitions, replicas)
 
 
-@app.command(epilog="Example: offramp publish capture.pcap --site site.toml --kafka 127.0.0.1:9092")
+@app.command(
+    epilog="Examples: offramp publish capture.pcap --site site.toml --kafka 127.0.0.1:9092; "
+    "offramp publish --interface eth0 --site site.toml"
+)
 def publish(
-    files: Captures,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE...]", help="captures, as replay takes them")
+    ] = None,
+    interface: Annotated[str, typer.Option("--interface", "-i", metavar="IFACE", help="publish a live interface")] = "",
     kafka: Kafka = None,
     kafka_config: KafkaConfig = None,
     site: SiteFile = None,
@@ -223,13 +239,31 @@ def publish(
     spool: Annotated[Path | None, typer.Option("--spool", help="folder to write to while the broker is away")] = None,
     spool_size: Annotated[int, typer.Option("--spool-size", help="megabytes of the spool", min=1)] = 1024,
     strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
+    bpf: Bpf = "",
+    snaplen: Snaplen = 262_144,
+    promisc: Promisc = True,
+    duration: Duration = 0,
+    count: Count = 0,
+    write: Write = None,
+    ring_files: RingFiles = 10,
+    ring_size: RingSize = 0,
+    backend: Listening = Backend.AUTO,
 ) -> None:
-    """Publish captures as feature batches to Kafka, for workers to decide on; the ledger at the end."""
+    """Publish captures, or a live interface, as feature batches to Kafka for workers; the ledger at the end."""
     from offramp_kafka import kafka_settings
-    from stream.agent import PublishOptions, run_publish
+    from stream.listen import ListenOptions
+    from stream.publish import PublishOptions, run_publish
 
     settings = kafka_settings(kafka, kafka_config)
-    run_publish(PublishOptions(tuple(files), settings, site, agent, epoch, pace, spool, spool_size << 20, strict))
+    listen = ListenOptions(
+        interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
+    )
+    run_publish(
+        PublishOptions(
+            tuple(files or ()), settings, site, agent, epoch, pace, spool, spool_size << 20, strict,
+            None if listen == ListenOptions("") else listen,
+        )
+    )  # fmt: skip
 
 
 @app.command(epilog="Example: offramp worker --site site.toml --kafka 127.0.0.1:9092")

@@ -24,8 +24,8 @@ from capture.intake import Intake
 from capture.ledger import CaptureLedger
 from capture.live import LiveOptions, open_interface
 from decision.site import default_site
-from stream.live import assembled, one_packet
-from stream.tap import TapOptions
+from stream.live import assembled
+from stream.live_batches import LiveBatches, one_packet
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = (
@@ -93,21 +93,17 @@ def blast(what: str, rate: float, seconds: float, size: int, buffer_mb: int, who
 
 
 def _pipeline(intake: Intake) -> tuple[Callable[[], object], Callable[[], CaptureLedger]]:
-    tap = assembled(intake, default_site(), TapOptions("v1"), None)
-    return lambda: deque(tap.run(), maxlen=0), tap.capture_ledger
+    site = default_site()
+    batches = LiveBatches(intake, Dissector("stream"), site.links[0].name)
+    tap = assembled(batches, site, None, None)
+    return lambda: deque(tap.run(), maxlen=0), batches.ledger
 
 
 def _dissection(intake: Intake) -> tuple[Callable[[], object], Callable[[], CaptureLedger]]:
     Dissector("stream").dissect(one_packet())
     dissector = Dissector("stream")
-
-    def account() -> CaptureLedger:
-        total = CaptureLedger()
-        total.add(dissector.ledger)
-        total.add(intake.account)
-        return total
-
-    return lambda: deque((dissector.dissect(block) for block in intake.read()), maxlen=0), account
+    read = (dissector.dissect(block) for block in intake.read())
+    return lambda: deque(read, maxlen=0), LiveBatches(intake, dissector).ledger
 
 
 def _own_cpu_s() -> float:

@@ -1,4 +1,4 @@
-"""The agent: packets of a source to feature messages on Kafka. `offramp publish`."""
+"""The agent: packets of files to feature messages on Kafka. `offramp publish FILE...`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from capture.block import PacketSource
@@ -17,11 +16,11 @@ from capture.schema import SCHEMA_VERSION
 from capture.spool import Spool
 from decision.site import default_site, load_site
 from offramp_errors import ConfigError, OfframpError
-from offramp_kafka import KafkaSettings
 from stream.by_link import LinkBatches
 from stream.console import console_bar
 from stream.pace import parse_pace
 from stream.prefetch import prefetch
+from stream.publish import PublishOptions
 from stream.replay import capture_lines
 
 READ = 1 << 20
@@ -29,48 +28,41 @@ PATIENCE_S = 10.0
 """How long an interrupted agent waits for acknowledgements."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishOptions:
-    """What `offramp publish` was asked for."""
-
-    files: tuple[str, ...]
-    settings: KafkaSettings
-    site: Path | None = None
-    agent: str = ""
-    epoch: str = ""
-    pace: str = "max"
-    spool: Path | None = None
-    spool_bytes: int = 1 << 30
-    strict: bool = False
-
-
-def run_publish(options: PublishOptions) -> None:
-    """Run `offramp publish`: the packets of files to the feature topic, the ledger to standard error."""
+def publish_files(options: PublishOptions) -> None:
+    """Publish the packets of files; the ledger to standard error."""
     site = load_site(options.site) if options.site else default_site()
     source = open_captures(options.files)
-    agent = options.agent or socket.gethostname()
-    epoch = _epoch(options)
-    spool = Spool(options.spool, options.spool_bytes) if options.spool else None
-    publisher = Publisher(options.settings, site=site.name, agent=agent, epoch=epoch, spool=spool)
-    batches = LinkBatches(source, site, agent, parse_pace(options.pace))
+    publisher = open_publisher(options, site.name, _epoch(options))
+    batches = LinkBatches(source, site, publisher.agent, parse_pace(options.pace))
     publisher.start()
-    print(f"agent {agent}, epoch {epoch}, to {publisher.topic} at {options.settings.shown}", file=sys.stderr)
+    print(
+        f"agent {publisher.agent}, epoch {publisher.epoch}, to {publisher.topic} at {options.settings.shown}",
+        file=sys.stderr,
+    )
     try:
         finished = publish_source(source, batches, publisher)
     finally:
         for damage in source.damages:
             print(f"warning: {damage}", file=sys.stderr)
-        print("\n".join(_account(batches, publisher)), file=sys.stderr)
+        lines = ["ledger", *capture_lines(batches.ledger()), *published_lines(publisher)]
+        print("\n".join(lines), file=sys.stderr)
     if not finished:
         raise OfframpError("the broker is away: what is not acknowledged is in the spool; run the same command again")
     if source.damages and options.strict:
         raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
 
 
+def open_publisher(options: PublishOptions, site: str, epoch: int, *, live: bool = False) -> Publisher:
+    """Return the publisher that the options ask for, not started."""
+    agent = options.agent or socket.gethostname()
+    spool = Spool(options.spool, options.spool_bytes) if options.spool else None
+    return Publisher(options.settings, site=site, agent=agent, epoch=epoch, live=live, spool=spool)
+
+
 def publish_source(source: PacketSource, batches: LinkBatches, publisher: Publisher) -> bool:
     """Publish all batches of a source, then say of each link that it ends; tell whether all is acknowledged.
 
-    A recording that is interrupted does not end: published again, it goes on where it was. A live source does.
+    A recording that is interrupted does not end: published again, it goes on where it was.
     """
     whole = False
     try:
@@ -79,10 +71,9 @@ def publish_source(source: PacketSource, batches: LinkBatches, publisher: Publis
                 publisher.publish(link, batch)
                 bar.update()
         whole = True
+        for link in batches.dissectors:
+            publisher.end(link)
     finally:
-        if whole or publisher.live:
-            for link in batches.dissectors:
-                publisher.end(link)
         patience = PATIENCE_S if not whole or publisher.spool is not None else None
         finished = publisher.close(*([] if patience is None else [patience]))
     return finished
@@ -116,14 +107,14 @@ def recording_epoch(files: Iterable[str], pace: str) -> int:
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
-def _account(batches: LinkBatches, publisher: Publisher) -> list[str]:
-    """Return the ledger as lines: packets, and what became of their rows."""
+def published_lines(publisher: Publisher) -> list[str]:
+    """Return what became of the rows as lines of the ledger."""
     told = publisher.ledger
-    left = told.rows - told.rows_acknowledged - told.rows_shed
+    left = told.rows + told.earlier_rows - told.rows_acknowledged - told.rows_shed
+    earlier = [f"  rows of earlier runs{told.earlier_rows:>12,}   found in the spool"] if told.earlier_rows else []
     return [
-        "ledger",
-        *capture_lines(batches.ledger()),
         f"  rows published      {told.rows:>12,}   in {told.messages:,} messages of {told.bytes:,} bytes",
+        *earlier,
         f"    acknowledged      {told.rows_acknowledged:>12,}",
         f"    shed              {told.rows_shed:>12,}",
         f"    not acknowledged  {left:>12,}",

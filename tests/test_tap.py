@@ -36,8 +36,10 @@ def namespace() -> Iterator[Namespace]:
 class Running:
     """A tap that runs: `err` holds its lines as they come."""
 
+    command = (*TAP, "v1")
+
     def __init__(self, namespace: Namespace, *arguments: object, before: list[str] | None = None) -> None:
-        command = [*(before or []), *TAP, "v1", "--site", SITE, *arguments]
+        command = [*(before or []), *self.command, "--site", SITE, *arguments]
         self.process = namespace.start([str(each) for each in command], cwd=ROOT)
         self.err: list[str] = []
         self.out: list[str] = []

@@ -8,25 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.kafka.artifacts import BrokerError
 from deploy.kafka.broker import Broker
 from offramp_kafka import KafkaSettings
+from tests.integration.brokers import running
 
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
     """A broker of our own, with TLS and SCRAM listeners, that tests may restart."""
-    made = Broker(secure=True)
-    try:
-        try:
-            made.start()
-        except BrokerError as error:
-            if os.environ.get("CI"):
-                pytest.fail(f"Kafka could not be started: {error}", pytrace=False)
-            pytest.skip(f"no Kafka: {error}")
+    with running(Broker(secure=True)) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

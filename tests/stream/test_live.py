@@ -16,6 +16,7 @@ from capture.shedding import Shedding, SheddingRule
 from decision.policy import Policy
 from decision.site import default_site
 from stream.live import Tap
+from stream.live_batches import LiveBatches
 from stream.pipeline import Pipeline
 from stream.table import Table
 from stream.timeline import LinkTimeline
@@ -51,7 +52,7 @@ def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks)
     pipeline = Pipeline(site, link, predictor, normaliser_state, Policy(site, link), sink=told)
     rule = SheddingRule(raise_fill=2.0, lower_s=1e12)
     shedding = Shedding(rule, level=level, _changed_s=0.0)
-    tap = Tap(Intake(source, shedding=shedding), Dissector("stream"), pipeline, hooks.get("tick"))
+    tap = Tap(LiveBatches(Intake(source, shedding=shedding), Dissector("stream")), pipeline, hooks.get("tick"))
     assert list(tap.run()) == []
     return tap, sum(seen)
 
@@ -59,13 +60,13 @@ def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks)
 @pytest.mark.parametrize("level", [0, 1, 2, 4])
 def test_counters_are_scaled_by_what_was_sampled_away(level, predictor, normaliser_state):
     tap, load = tapped(ListSource(blocks(10)), level, predictor, normaliser_state)
-    ledger = tap.capture_ledger()
+    ledger = tap.batches.ledger()
     assert ledger.closes()
     assert ledger.captured == 10 * FLOWS
     assert ledger.shed.total() == ledger.shed["flow_sampling"]
     kept = tap.pipeline.ledger.rows
     assert kept == ledger.decoded == 10 * FLOWS - ledger.shed.total()
-    factor = tap.intake.shedding.factor
+    factor = tap.batches.intake.shedding.factor
     assert factor == 1 << max(0, level - 1)
     assert (kept < 10 * FLOWS) == (factor > 1)
     _, whole = tapped(ListSource(blocks(10)), 0, predictor, normaliser_state)
@@ -76,7 +77,7 @@ def test_counters_are_scaled_by_what_was_sampled_away(level, predictor, normalis
 
 def test_kernel_drops_show_in_ledger_and_quality(predictor, normaliser_state):
     tap, _ = tapped(ListSource(blocks(10, drops=FLOWS)), 0, predictor, normaliser_state)
-    assert tap.capture_ledger().kernel_drops == 10 * FLOWS
+    assert tap.batches.ledger().kernel_drops == 10 * FLOWS
     assert tap.pipeline.quality.dropped == pytest.approx(0.5)
 
 

@@ -1,0 +1,61 @@
+"""`offramp publish`: what it was asked for; files or a live interface to the feature topic.
+
+An interface is opened, and the rights are dropped, before anything heavy is imported; see stream.tap.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from offramp_errors import ConfigError
+from offramp_kafka import KafkaSettings
+from stream.listen import ListenOptions, open_link
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """What `offramp publish` was asked for: files, or an interface to listen on."""
+
+    files: tuple[str, ...]
+    settings: KafkaSettings
+    site: Path | None = None
+    agent: str = ""
+    epoch: str = ""
+    pace: str = "max"
+    spool: Path | None = None
+    spool_bytes: int = 1 << 30
+    strict: bool = False
+    listen: ListenOptions | None = None
+
+
+def run_publish(options: PublishOptions) -> None:
+    """Run `offramp publish`: packets to the feature topic, the ledger to standard error."""
+    check_publish(options)
+    if options.listen is None:
+        from stream.agent import publish_files
+
+        publish_files(options)
+        return
+    with closing(open_link(options.listen)) as source:
+        from stream.live_agent import publish_link
+
+        publish_link(source, options.listen, options)
+
+
+def check_publish(options: PublishOptions) -> None:
+    """Raise ConfigError where options are asked for that do not go together."""
+    listen = options.listen
+    if listen is None:
+        if not options.files:
+            raise ConfigError("nothing to publish: give capture files, or --interface IFACE")
+        return
+    if not listen.interface:
+        raise ConfigError("--filter, --snaplen, --duration, --count, --write and --backend go with --interface IFACE")
+    if options.files:
+        raise ConfigError("give capture files or --interface, not both; one agent each, with its own --agent name")
+    if options.pace != "max" or options.strict:
+        raise ConfigError("--pace and --strict go with capture files; a live link has its own pace")
+    if options.epoch not in ("", "new"):
+        raise ConfigError(f"--epoch {options.epoch}: a live agent's epoch is always new; leave the option out")
