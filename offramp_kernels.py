@@ -70,8 +70,8 @@ def kernel_lean(function: F) -> F:
 def kernel_inline(function: F) -> F:
     """Compile as `kernel_lean` does, as a part of its caller: for what one place calls, for every packet.
 
-    A call copies every array of every argument, 2 kB for the tables of a dissection, where it took 40 % of the time; and
-    what stands in a chain of calls is compiled once for every caller above it.
+    A call copies every array of every argument, 2 kB for the tables of a dissection, where it took 40 % of the time;
+    and what stands in a chain of calls is compiled once for every caller above it.
     """
     return _compile(function, LEAN | {"inline": "always"})
 
