@@ -42,7 +42,9 @@ def forecast_message(timelines: list[LinkTimeline], site: str, horizon_ms: int) 
             "delay_ms": [round(float(each), 4) for each in delays],
         }
         for timeline in timelines
-        for time, up, down, now, probabilities, delays in zip(*timeline[1:], strict=True)
+        for time, up, down, now, probabilities, delays in zip(
+            *timeline[1:7], strict=True
+        )  # all but its name and its commands
     ]
     if not bins:
         return None

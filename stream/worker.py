@@ -64,7 +64,10 @@ def _run(worker: Any) -> None:
         await worker.stop()
 
     worker.app.on_before_shutdown.connect(before_stop)
-    service = faust.Worker(worker.app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
+    service = faust.Worker(
+        worker.app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False, stdout=sys.stderr
+    )
+    service.spinner = None  # it shows the cursor again at the end, by a terminal's escape, terminal or not
     try:
         service.execute_from_commandline()
     except SystemExit as ended:

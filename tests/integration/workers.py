@@ -74,18 +74,19 @@ class WorkerProcess:
         config.write_text(f'prefix = "{settings.prefix}"\n')
         command = [sys.executable, str(ROOT / "offramp.py"), "worker", "--site", str(site), "--checkpoint", "0.3",
                    "--session", "2", "--kafka", settings.shown, "--kafka-config", str(config), *more]  # fmt: skip
-        self.log = log
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT, env={**os.environ})
+        self.log, self.data = log, log.with_suffix(".out")
+        with log.open("wb") as err, self.data.open("wb") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=err, cwd=ROOT, env={**os.environ})
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> str:
-        """End it in order; return what it told."""
+        """End it in order; return what it told. Standard output is for data, and a worker has none."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
+        assert self.data.read_bytes() == b""
         return self.log.read_text()
 
 
