@@ -2,7 +2,7 @@
 
 Numba keys its cache on the file of the outermost function only, so a change in a callee of another file would go
 unseen. Here the cache folder's name carries a hash of every kernel source of the package, so it cannot. A cold start,
-which compiles for about a minute, says so where `announce_compiling` was called; a warm one says nothing.
+which compiles for a minute or two, says so where `announce_compiling` was called; a warm one says nothing.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class CompilingNotice(event.Listener):  # type: ignore[misc]
         if self._depth == 0:
             self._begin = time.monotonic()
             if self.seconds == 0.0:
-                print("offramp: compiling kernels for this machine; once, about a minute ...", file=sys.stderr)
+                print("offramp: compiling kernels for this machine; once, one to two minutes ...", file=sys.stderr)
         self._depth += 1
 
     def on_end(self, event: Any) -> None:
