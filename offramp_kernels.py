@@ -2,7 +2,7 @@
 
 Numba keys its cache on the file of the outermost function only, so a change in a callee of another file would go
 unseen. Here the cache folder's name carries a hash of every kernel source of the package, so it cannot. A cold start,
-which compiles for about a minute, says so where `announce_compiling` was called; a warm one says nothing.
+which compiles for a minute or two, says so where `announce_compiling` was called; a warm one says nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,11 +68,12 @@ def kernel_lean(function: F) -> F:
 
 
 def kernel_inline(function: F) -> F:
-    """Compile as `kernel_lean` does, into the body of its caller: for what one place calls, for every packet.
+    """Compile as `kernel_lean` does, as a part of its caller: for what one place calls, for every packet.
 
-    A call copies every array of every argument, 2 kB for the tables of a dissection, where it took 40 % of the time.
+    A call copies every array of every argument, 2 kB for the tables of a dissection, where it took 40 % of the time;
+    and what stands in a chain of calls is compiled once for every caller above it.
     """
-    return _compile(function, LEAN | {"forceinline": True})
+    return _compile(function, LEAN | {"inline": "always"})
 
 
 class CompilingNotice(event.Listener):  # type: ignore[misc]
@@ -91,7 +92,7 @@ class CompilingNotice(event.Listener):  # type: ignore[misc]
         if self._depth == 0:
             self._begin = time.monotonic()
             if self.seconds == 0.0:
-                print("offramp: compiling kernels for this machine; once, about a minute ...", file=sys.stderr)
+                print("offramp: compiling kernels for this machine; once, one to two minutes ...", file=sys.stderr)
         self._depth += 1
 
     def on_end(self, event: Any) -> None:
@@ -115,7 +116,7 @@ def announce_compiling() -> CompilingNotice:
     return notice
 
 
-def _compile(function: F, options: dict[str, bool]) -> F:
+def _compile(function: F, options: Mapping[str, bool | str]) -> F:
     """Compile `function` with the options that all kernels share and `options`."""
     folder = Path(function.__code__.co_filename).parent
     before = config.CACHE_DIR

@@ -50,6 +50,17 @@ CHUNKED_WORD, COMPRESS, X_COMPRESS = b"chunked", b"compress", b"x-compress"
 NAME_MARKS = b"!#$%&\\:*+-.^_`|~"
 LARGEST = 0x7FFFFFFFFFFFFFFF
 
+STRIDE = 64  # bytes that are looked at in one go
+
+
+@kernel_lean
+def has_line_end(part: Any) -> bool:
+    """Tell whether a CR or LF stands in the STRIDE bytes of `part`; without a branch, it becomes vector code."""
+    found = False
+    for at in range(STRIDE):
+        found |= (part[at] == 10) | (part[at] == 13)
+    return found
+
 
 @kernel_lean
 def find_line(buf: Any, pos: int, end: int, whole: bool) -> Any:
@@ -59,6 +70,8 @@ def find_line(buf: Any, pos: int, end: int, whole: bool) -> Any:
     is all that is left.
     """
     at = pos
+    while at + STRIDE <= end and not has_line_end(buf[at : at + STRIDE]):
+        at += STRIDE
     while at < end:
         byte = buf[at]
         if byte == 10:

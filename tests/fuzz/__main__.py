@@ -24,8 +24,8 @@ from tests.fuzz.cases import PACKETS
 from tests.fuzz.mutations import read_stock
 
 ROOT = Path(__file__).resolve().parents[2]
-HANG_S = 300.0
-"""A case that takes longer is a hang; the first one of a worker compiles the kernels."""
+HANG_S, FIRST_S = 300.0, 1800.0
+"""A case that takes longer is a hang; the first one of a worker compiles the kernels, with all checks for minutes."""
 
 KINDS: dict[str, tuple[dict[str, str], int]] = {
     "checked": ({"OFFRAMP_BOUNDSCHECK": "1"}, 1),
@@ -96,7 +96,7 @@ def run(seconds: float, first: int, stock: Path) -> tuple[list[str], list[Worker
             else:
                 wrong += filter(None, [take(worker, line, known)])
             wrong += [f"{w.kind}: hangs after case {max(w.results, default=first)}" for w in workers
-                      if time.monotonic() - w.last > HANG_S]  # fmt: skip
+                      if time.monotonic() - w.last > (HANG_S if w.results else FIRST_S)]  # fmt: skip
             if time.monotonic() - shown > 10:
                 shown = time.monotonic()
                 print(told(workers, shown - begin), file=sys.stderr, flush=True)
