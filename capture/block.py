@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,8 @@ def tick(interface: Interface, clock_ns: int, first_number: int, kernel_drops: i
     )  # fmt: skip
 
 
-def some_rows(block: PacketBlock, rows: slice) -> PacketBlock:
-    """Return consecutive rows of a block, over the same bytes."""
+def some_rows(block: PacketBlock, rows: slice | NDArray[Any]) -> PacketBlock:
+    """Return rows of a block, over the same bytes."""
     return replace(
         block,
         offset=block.offset[rows],

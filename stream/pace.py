@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from capture.block import PacketBlock
+from capture.block import PacketBlock, some_rows
 from offramp_errors import ConfigError
 
 SLICE_NS = 20_000_000
@@ -55,13 +55,5 @@ def _slices(block: PacketBlock) -> Iterator[PacketBlock]:
 
 def select(block: PacketBlock, rows: slice | np.ndarray, first_number: int) -> PacketBlock:
     """Return the rows of a block, over the same bytes."""
-    return replace(
-        block,
-        offset=block.offset[rows],
-        caplen=block.caplen[rows],
-        length=block.length[rows],
-        time_ns=block.time_ns[rows],
-        interface=block.interface[rows],
-        first_number=first_number,
-        kernel_drops=block.kernel_drops if first_number == block.first_number else 0,
-    )
+    drops = block.kernel_drops if first_number == block.first_number else 0
+    return replace(some_rows(block, rows), first_number=first_number, kernel_drops=drops)
