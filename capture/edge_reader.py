@@ -24,8 +24,9 @@ from capture.edge_report import EdgeReport
 from capture.edge_rows import EdgeRows
 from capture.edge_zeros import with_zeros
 from capture.feature_files import cannot_write, parquet_array, parquet_schema
+from capture.rendering import render_text
 from capture.row_batches import Row, rows_to_batches
-from capture.schema import EDGE_COLUMNS, SCHEMA_VERSION, Column
+from capture.schema import EDGE_COLUMNS, SCHEMA_VERSION, Column, Kind
 from offramp_errors import InputError
 
 TIME_OF_DAY = "frame.time_of_day"
@@ -120,7 +121,7 @@ class EdgeReader:
         arrays = {name: table[name].combine_chunks() for name in table.schema.names}
         dates, clocks = self._times(arrays["frame.time"])
         arrays = with_zeros(arrays | {"frame.time": dates})
-        typed = [parquet_array(column, arrays[column.name]) for column in EDGE_COLUMNS]
+        typed = [_as_parquet(column, arrays[column.name]) for column in EDGE_COLUMNS]
         columns = [*typed, arrays[OCCURRENCES], clocks, *self._labels(source)]
         return pa.record_batch(columns, schema=edge_schema())
 
@@ -147,6 +148,13 @@ class EdgeReader:
             mark = hash(line)
             self.report.duplicates += mark in self._seen
             self._seen.add(mark)
+
+
+def _as_parquet(column: Column, array: pa.Array) -> pa.Array:
+    """Return a column as in a Parquet file; text was printed by tshark before, so only its line ends are escaped."""
+    if column.kind is not Kind.TEXT:
+        return parquet_array(column, array)
+    return pa.array([None if cell is None else render_text(cell) for cell in array.to_pylist()], pa.string())
 
 
 def read_header(path: Path) -> list[str]:
