@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from capture.content_coding import NOTE_BODY_CUT, decode_bodies
 from capture.emit import ABSENT, Table, copy_bytes
 from capture.rendering import render_column
-from capture.schema import COLUMNS, Column, Kind
+from capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
 from offramp_kernels import kernel_entry, kernel_lean
 
 OCCURRENCES = "occurrences"
@@ -46,6 +46,17 @@ def batch_schema(profile: str) -> pa.Schema:
     if profile == "full":
         fields.append(pa.field(OCCURRENCES, OCCURRENCE_TYPE))
     return pa.schema(fields)
+
+
+def told_schema(profile: str, *, site: str, link: str, agent: str) -> pa.Schema:
+    """Return the schema of a dissector's batches: a profile's, with what its messages tell of where they come from.
+
+    Raises ValueError for another profile than `full` and `stream`.
+    """
+    if profile not in ("full", "stream"):
+        raise ValueError(f"profile must be full or stream, not {profile!r}")
+    metadata = {"site": site, "link": link, "agent": agent, "schema_version": SCHEMA_VERSION, "profile": profile}
+    return batch_schema(profile).with_metadata(metadata)
 
 
 def table_to_batch(out: Table, rows: int, data: NDArray[np.uint8], schema: pa.Schema) -> pa.RecordBatch:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from capture.application import NOTES, grow_applications, new_applications
 from capture.application_state import GIVEN_UP
-from capture.batches import batch_schema, table_to_batch
+from capture.batches import table_to_batch, told_schema
 from capture.block import PacketBlock
 from capture.content_coding import NOTE_BODY_CUT
 from capture.emit import ABSENT, NOTE_COUNT, Table, new_table
@@ -24,7 +24,6 @@ from capture.ledger import CaptureLedger
 from capture.link import LINK_TYPE_NAMES, LINK_TYPES
 from capture.reassembly import NOTE_GIVEN_UP
 from capture.rows import NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
-from capture.schema import SCHEMA_VERSION
 from offramp_errors import InputError
 
 REASONS = NOTE_NAMES | NOTES
@@ -61,11 +60,8 @@ class Dissector:
         batch_rows: int = 8192,
         max_flows: int = MAX_FLOWS,
     ) -> None:
-        if profile not in ("full", "stream"):
-            raise ValueError(f"profile must be full or stream, not {profile!r}")
         self.ledger = CaptureLedger()
-        metadata = {"site": site, "link": link, "agent": agent, "schema_version": SCHEMA_VERSION, "profile": profile}
-        self.schema: pa.Schema = batch_schema(profile).with_metadata(metadata)
+        self.schema = told_schema(profile, site=site, link=link, agent=agent)
         self._max_flows = max(max_flows, 1024)
         self._flows = new_flow_table(1024)
         self._applications = new_applications(len(self._flows.stream))

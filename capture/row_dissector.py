@@ -6,12 +6,11 @@ from abc import ABC, abstractmethod
 
 import pyarrow as pa
 
-from capture.batches import batch_schema
+from capture.batches import told_schema
 from capture.block import PacketBlock
 from capture.ledger import CaptureLedger
 from capture.link import LINK_TYPE_NAMES, PPP_HDLC, PPP_SERIAL
 from capture.row_batches import Row, rows_to_batches
-from capture.schema import SCHEMA_VERSION
 from offramp_errors import InputError
 
 _NAMES = LINK_TYPE_NAMES | {PPP_SERIAL: "PPP", PPP_HDLC: "PPP_HDLC"}
@@ -30,11 +29,8 @@ class RowDissector(ABC):
     def __init__(
         self, profile: str, *, site: str = "", link: str = "", agent: str = "", batch_rows: int = 8192
     ) -> None:
-        if profile not in ("full", "stream"):
-            raise ValueError(f"profile must be full or stream, not {profile!r}")
         self.ledger = CaptureLedger()
-        metadata = {"site": site, "link": link, "agent": agent, "schema_version": SCHEMA_VERSION, "profile": profile}
-        self.schema: pa.Schema = batch_schema(profile).with_metadata(metadata)
+        self.schema = told_schema(profile, site=site, link=link, agent=agent)
         self._batch_rows = batch_rows
 
     def dissect(self, block: PacketBlock) -> list[pa.RecordBatch]:

@@ -13,8 +13,6 @@ import numpy as np
 from capture.block import PacketBlock
 from capture.flow_sampling import keep_flows
 
-NO_LIMIT = 1 << 30
-
 
 @dataclass(frozen=True, slots=True)
 class SheddingRule:
