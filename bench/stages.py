@@ -18,7 +18,7 @@ from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
 from stream.bin_state import SERIES, LinkShape
 from stream.bins import Bins
-from stream.carried_state import CarriedState
+from stream.carried_state import Ask, CarriedState, predict_together
 from stream.channels import CHANNELS
 from stream.normaliser import Normaliser, scaled
 from stream.packets import packets_from_batch
@@ -92,7 +92,7 @@ def predicting(packets: int, rows: list[Rows]) -> Result:
     def run() -> int:
         carried = CarriedState(SERIES, predictor.state_size)
         for row in rows:
-            carried.step(predictor, row.x, row.spectrum, row.series, row.fresh)
+            predict_together(predictor, [Ask(carried, row.x, row.spectrum, row.series, row.fresh)])
         return packets
 
     count = sum(len(row.x) for row in rows)

@@ -61,7 +61,9 @@ class Taken:
 
     def has(self, flow: FlowRate) -> bool:
         """Tell whether the flow is moved, by itself or with its device."""
-        return tuple(flow.match().items()) in self.flows or not self.devices.isdisjoint((flow.src, flow.dst))
+        if self.flows and tuple(flow.match().items()) in self.flows:
+            return True
+        return not self.devices.isdisjoint((flow.src, flow.dst))
 
     def left_of(self, device: DeviceRate, traffic: Traffic) -> DeviceRate:
         """Return the device with the rate that its moved flows leave on the link."""

@@ -26,9 +26,12 @@ from decision.site import Site
 from inference.artifact import Artifact
 from inference.serve import Predictor
 from offramp_kafka import KafkaAccessError, KafkaSettings
+from stream.bin_state import SERIES
+from stream.carried_state import StatePool
 from stream.cloud_events import Headers
 from stream.lane import CHECKPOINT_S, Lane, WorkerLedger
 from stream.link_run import LinkRun
+from stream.micro_batch import MicroBatches
 from stream.pipeline import Pipeline
 from stream.states import Loaded, load_states
 from stream.timeline import LinkTimeline
@@ -58,7 +61,10 @@ class Worker:
         self.ledger = WorkerLedger()
         self.lanes: dict[int, Lane] = {}
         self._options: dict[str, Any] = {"forecasts": forecasts, "checkpoint_s": checkpoint_s}
-        self._executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="offramp-model")
+        threads = len(os.sched_getaffinity(0))
+        self._executor = ThreadPoolExecutor(threads + 1, thread_name_prefix="offramp-model")
+        self.batches = MicroBatches(self._executor, threads)
+        self._states = StatePool(len(site.links), SERIES, predictor.state_size)
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
         self.app = self._make_app(group or f"{settings.prefix}-{site.name}", session_s)
@@ -102,14 +108,17 @@ class Worker:
         if partition not in self.lanes:
             self.lanes[partition] = Lane(
                 partition, self.site.name, frozenset(link.name for link in self.site.links), self._make_run,
-                self._load, self, self._executor, self.ledger, horizon_ms=self.predictor.horizon_ms, **self._options,
+                self._load, self, self.batches, self._executor, self.ledger, horizon_ms=self.predictor.horizon_ms,
+                **self._options,
             )  # fmt: skip
         return self.lanes[partition]
 
     def _make_run(self, link: str, sink: Callable[[LinkTimeline], None]) -> LinkRun:
+        carried = self._states.take()
+
         def make(name: str) -> Pipeline:
-            policy = Policy(self.site, name)
-            return Pipeline(self.site, name, self.predictor, self.artifact.normaliser, policy, sink=sink)
+            policy, scale = Policy(self.site, name), self.artifact.normaliser
+            return Pipeline(self.site, name, self.predictor, scale, policy, sink=sink, carried=carried)
 
         return LinkRun(link, make)
 

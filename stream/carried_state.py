@@ -1,45 +1,156 @@
-"""The carried LSTM state of all series, and the stepping of many closed bins in one call of the model."""
+"""The carried LSTM states of all series, and the stepping of many closed bins, of many links, in one call of the model.
+
+The states of many links stand in one array, so that a call's rows find theirs in one pass. A call is given only the
+states that its rows need; these change whatever else the array holds, so links may be stepped in threads of their own.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp_kernels import kernel
+
 if TYPE_CHECKING:
     from inference.serve import Prediction, Predictor
 
+CALL_ROWS = 8_192
+"""Rows of one call of the model, at most: what it needs beside stays small, and nobody waits long for it."""
+
 
 class CarriedState:
-    """state: float32 [series, state_size], zeros for a fresh series."""
+    """The states of one link's series: `state`, float32 [series, state_size], zeros for a fresh series.
 
-    def __init__(self, series: int, state_size: int) -> None:
-        self.state = np.zeros((series, state_size), np.float32)
+    They are rows `first` on of `pool`, which other links may share; without one the link has a pool of its own.
+    """
 
-    def step(
-        self,
-        predictor: Predictor,
-        x: NDArray[np.float32],
-        spectrum: NDArray[np.float32],
-        series: NDArray[np.int32],
-        fresh: NDArray[np.uint8],
-    ) -> Prediction:
-        """Predict all rows in one call and keep the newest state of each series.
+    def __init__(self, series: int, state_size: int, pool: NDArray[np.float32] | None = None, first: int = 0) -> None:
+        self.pool = np.zeros((series, state_size), np.float32) if pool is None else pool
+        self.first = first
+        self.state = self.pool[first : first + series]
 
-        A series that begins anew within the rows gets a row of zeros of its own, so that the call need not be cut.
-        """
-        begins = np.flatnonzero(fresh)
-        if not len(begins):
-            return predictor.predict(x, spectrum, series, self.state)
-        lives = series.copy()
-        for number, begin in enumerate(begins):
-            later = lives[begin:]
-            later[series[begin:] == series[begin]] = len(self.state) + number
-        grown = np.concatenate([self.state, np.zeros((len(begins), self.state.shape[1]), np.float32)])
-        prediction = predictor.predict(x, spectrum, lives, grown)
-        for number, begin in enumerate(begins):  # in order, so that the newest life of a series stays
-            self.state[series[begin]] = grown[len(self.state) + number]
-        untouched = np.setdiff1d(np.arange(len(self.state)), series[begins])
-        self.state[untouched] = grown[untouched]
-        return prediction
+
+class StatePool:
+    """Room for the carried states of many links in one array; memory is used only for the series that there are."""
+
+    def __init__(self, links: int, series: int, state_size: int) -> None:
+        self.series, self.state_size = series, state_size
+        self.pool = np.zeros((links * series, state_size), np.float32)
+        self._free = list(range(links))
+
+    def take(self) -> CarriedState:
+        """Return room for a link, zeros, until nobody holds it any more; of its own where the pool is full."""
+        if not self._free:
+            return CarriedState(self.series, self.state_size)
+        place = self._free.pop()
+        carried = CarriedState(self.series, self.state_size, self.pool, place * self.series)
+        carried.state[...] = 0.0
+        weakref.finalize(carried, self._free.append, place)
+        return carried
+
+
+class Ask(NamedTuple):
+    """Rows of one link for the model, in order of time.
+
+    x: float32 [n, F]; spectrum: float32 [n, K]; series: int32 [n]; fresh: uint8 [n], 1 where a series begins anew.
+    """
+
+    carried: CarriedState
+    x: NDArray[np.float32]
+    spectrum: NDArray[np.float32]
+    series: NDArray[np.int32]
+    fresh: NDArray[np.uint8]
+
+
+def predict_together(predictor: Predictor, asks: Sequence[Ask]) -> list[Prediction]:
+    """Predict all rows in as few calls as may be, keep the newest states, and return each ask's prediction.
+
+    Several asks of one link stand in their order. What is asked together changes no bit (inference.serve.Predictor).
+    """
+    return [prediction for part in _calls(asks) for prediction in _call(predictor, part)]
+
+
+def _calls(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
+    """Yield the asks in order, cut so that the states of a part share one pool, and its rows are at most CALL_ROWS.
+
+    An ask that is larger than that is a part of its own.
+    """
+    start, rows = 0, 0
+    for at, ask in enumerate(asks):
+        full = rows + len(ask.x) > CALL_ROWS or ask.carried.pool is not asks[start].carried.pool
+        if at > start and full:
+            yield asks[start:at]
+            start, rows = at, 0
+        rows += len(ask.x)
+    if start < len(asks):
+        yield asks[start:]
+
+
+def _call(predictor: Predictor, asks: Sequence[Ask]) -> list[Prediction]:
+    """Predict the rows of all asks in one call."""
+    pool = asks[0].carried.pool
+    if len(asks) == 1:
+        x, spectrum, fresh = asks[0].x, asks[0].spectrum, asks[0].fresh
+        home = asks[0].series + np.int64(asks[0].carried.first)
+    else:
+        x, spectrum = np.concatenate([ask.x for ask in asks]), np.concatenate([ask.spectrum for ask in asks])
+        fresh = np.concatenate([ask.fresh for ask in asks])
+        home = np.concatenate([ask.series + np.int64(ask.carried.first) for ask in asks])
+    lives, kept, state = gather(home, fresh, pool)
+    whole = predictor.predict(x, spectrum, lives, state)
+    scatter(state, kept, pool)
+    if len(asks) == 1:
+        return [whole]
+    ends = np.cumsum([len(ask.x) for ask in asks]).tolist()
+    cuts = zip([0, *ends], ends, strict=False)
+    return [type(whole)(whole.probabilities[start:end], whole.delay_ms[start:end]) for start, end in cuts]
+
+
+@kernel
+def gather(
+    home: NDArray[np.int64], fresh: NDArray[np.uint8], pool: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
+    """Return the lives of a call's rows, the place in the pool that each life's state is kept at, and their states.
+
+    home: int64 [n] row of the pool. A series that begins anew within the rows gets another life, a row of zeros, so
+    that the call need not be cut; where a place has several lives, the newest is kept, -1 stands for the others.
+    """
+    count = len(home)
+    slots = 4
+    while slots < 2 * count:
+        slots *= 2
+    table = np.full(slots, -1, np.int32)  # open addressing: the newest life of a place
+    lives = np.empty(count, np.int32)
+    kept = np.empty(count, np.int64)
+    origin = np.empty(count, np.int64)  # where a life's state comes from, -1: zeros
+    used = 0
+    for row in range(count):
+        slot = (home[row] * 40_503) & (slots - 1)
+        while table[slot] >= 0 and kept[table[slot]] != home[row]:
+            slot = (slot + 1) & (slots - 1)
+        life = table[slot]
+        if life < 0 or fresh[row]:
+            if life >= 0:
+                kept[life] = -1
+            life = np.int32(used)
+            table[slot], kept[used] = life, home[row]
+            origin[used] = -1 if fresh[row] else home[row]
+            used += 1
+        lives[row] = life
+    state = np.zeros((used, pool.shape[1]), np.float32)
+    for life in range(used):
+        if origin[life] >= 0:
+            state[life] = pool[origin[life]]
+    return lives, kept[:used], state
+
+
+@kernel
+def scatter(state: NDArray[np.float32], kept: NDArray[np.int64], pool: NDArray[np.float32]) -> None:
+    """Write the newest states back to their places."""
+    for life in range(len(kept)):
+        if kept[life] >= 0:
+            pool[kept[life]] = state[life]

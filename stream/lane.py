@@ -1,6 +1,6 @@
-"""A lane: one partition of the feature topic in a worker, one message at a time, in order.
+"""A lane: one partition of the feature topic in a worker, its messages in order, those that wait at once together.
 
-A message's commands are acknowledged before the next message is taken. A checkpoint first writes the state of every
+What messages give rise to is acknowledged before the next are taken. A checkpoint first writes the state of every
 link that changed, then commits the offset: so the committed offset is never ahead of a checkpoint, and after a crash
 the new owner's messages begin where a checkpoint can take them up. A link skips what its checkpoint already holds.
 """
@@ -8,38 +8,25 @@ the new owner's messages begin where a checkpoint can take them up. A link skips
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from decision.command import Command
-from offramp_kafka import LARGEST_MESSAGE
 from stream.checkpoint import encode_checkpoint
-from stream.cloud_events import Headers, command_message, forecast_message
+from stream.cloud_events import Headers
 from stream.link_run import LinkRun
+from stream.link_runs import LinkRuns, MakeRun
+from stream.micro_batch import BYTES, MicroBatches
+from stream.portion import Outcome, Outgoing, Portion, Record
 from stream.states import Loaded
-from stream.timeline import LinkTimeline
 from stream.turn import Turn, Verdict
-from stream.wire import FeatureMessage, RefusedError, decode_message
 
-log = logging.getLogger("offramp.worker")
 CHECKPOINT_S = 5.0
-QUEUE = 4
+QUEUE = 16
 """Messages that wait in a lane; more stay with Kafka."""
-
-
-class Record(Protocol):
-    """A message of the feature topic as Faust hands it over."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Any
 
 
 @dataclass(slots=True)
@@ -79,9 +66,10 @@ class Lane:
         partition: int,
         site: str,
         links: frozenset[str],
-        make_run: Callable[[str, Callable[[LinkTimeline], None]], LinkRun],
+        make_run: MakeRun,
         load: Callable[[int], Awaitable[Loaded]],
         outlet: Outlet,
+        batches: MicroBatches,
         executor: Executor,
         ledger: WorkerLedger,
         *,
@@ -89,53 +77,75 @@ class Lane:
         forecasts: bool = True,
         checkpoint_s: float = CHECKPOINT_S,
     ) -> None:
-        self.partition, self.site, self.links = partition, site, links
-        self._make_run, self._load, self._outlet, self._executor = make_run, load, outlet, executor
-        self.ledger, self._horizon_ms, self._forecasts = ledger, horizon_ms, forecasts
-        self._checkpoint_s = checkpoint_s
+        self.partition, self.site, self.ledger = partition, site, ledger
+        self._load, self._outlet, self._batches, self._executor = load, outlet, batches, executor
+        self._horizon_ms, self._forecasts, self._checkpoint_s = horizon_ms, forecasts, checkpoint_s
         self._queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)
-        self._states: dict[str, dict[str, Any]] = {}
-        self.runs: dict[str, LinkRun] = {}
-        self._timelines: list[LinkTimeline] = []
+        self._runs = LinkRuns(links, make_run)
         self._changed: set[str] = set()
         self._next = -1
         self._due = 0.0
         self._task = asyncio.create_task(self._work(), name=f"lane-{partition}")
 
+    @property
+    def runs(self) -> dict[str, LinkRun]:
+        """The links of the partition that had a message, by name."""
+        return self._runs.runs
+
     async def put(self, record: Record) -> None:
         """Queue a message. Raises what ended the lane."""
         while not self._task.done():
             try:
-                await asyncio.wait_for(self._queue.put(record), 0.5)
+                if self._queue.full():
+                    await asyncio.wait_for(self._queue.put(record), 0.5)
+                else:
+                    self._queue.put_nowait(record)
             except TimeoutError:
                 continue
             return
         self._task.result()
 
     async def close(self) -> None:
-        """Finish the message at hand, write a last checkpoint, forget what waits."""
+        """Finish the messages at hand, write a last checkpoint, forget what waits."""
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put_nowait(None)
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _work(self) -> None:
-        self._states, due = await self._load(self.partition)
-        turn = Turn(due)
-        while True:
+        states, due = await self._load(self.partition)
+        self._runs.states.update(states)
+        turn, ended = Turn(due), False
+        while not ended:
             try:
-                record = await asyncio.wait_for(self._queue.get(), self._checkpoint_s)
+                waiting, ended = await self._next_messages()
             except TimeoutError:
                 await self._checkpoint()
                 continue
-            if record is not None and await self._in_turn(turn, record.offset):
-                await self._take(record)
-                if self._due == 0.0:
-                    self._due = time.monotonic() + self._checkpoint_s
-            if record is None or time.monotonic() >= self._due:
+            records = [record for record in waiting if await self._in_turn(turn, record.offset)]
+            if records:
+                await self._take(records)
+                self._due = self._due or time.monotonic() + self._checkpoint_s
+            if ended or (self._due and time.monotonic() >= self._due):
                 await self._checkpoint()
+
+    async def _next_messages(self) -> tuple[list[Record], bool]:
+        """Return the messages that wait, at least one, about BYTES of them at most, and whether the lane is to end.
+
+        Raises TimeoutError where none comes for the time between checkpoints.
+        """
+        waiting: list[Record] = []
+        size = 0
+        while size < BYTES and not (waiting and self._queue.empty()):
+            if self._queue.empty():
+                record = await asyncio.wait_for(self._queue.get(), self._checkpoint_s)
+            else:
+                record = self._queue.get_nowait()
             if record is None:
-                return
+                return waiting, True
+            waiting.append(record)
+            size += len(record.value or b"")
+        return waiting, False
 
     async def _in_turn(self, turn: Turn, offset: int) -> bool:
         """Tell whether to take the message; ask for the one that is due where another came."""
@@ -145,61 +155,28 @@ class Lane:
             await self._outlet.rewind(self.partition, turn.due)
         return verdict is Verdict.TAKE
 
-    async def _take(self, record: Record) -> None:
-        """Process a message; one that is refused, or fails, goes to the dead letters, and the stream goes on."""
-        loop = asyncio.get_running_loop()
+    async def _take(self, records: list[Record]) -> None:
+        """Process messages and send what comes of them; one that is refused, or fails, goes to the dead letters."""
+        portion = Portion(records, self._runs, self.site, horizon_ms=self._horizon_ms, forecasts=self._forecasts)
+        await self._batches.work(portion)
+        for wave in waves(message for outcome in portion.outcomes for message in outcome.outgoing):
+            await asyncio.gather(*(self._outlet.send(*message) for message in wave))
+        for outcome in portion.outcomes:
+            self._note(outcome)
+        self.ledger.links_restored += self._runs.restored
+        self._runs.restored = 0
+        self._next = records[-1].offset + 1
+
+    def _note(self, outcome: Outcome) -> None:
+        """Enter what became of a message."""
         self.ledger.messages += 1
-        try:
-            link, commands = await loop.run_in_executor(self._executor, self._process, record)
-        except RefusedError as error:
-            await self._bury(record, error.reason, str(error))
-        except Exception as error:  # nothing that a message holds may end the worker
-            log.exception("message at partition %d, offset %d", record.partition, record.offset)
-            await self._bury(record, "failed", f"{type(error).__name__}: {error}")
+        self.ledger.commands += outcome.commands
+        if outcome.refused:
+            self.ledger.refused[outcome.refused] += 1
+        elif outcome.link:
+            self._changed.add(outcome.link)
         else:
-            for command in commands:
-                await self._outlet.send("decisions", *command_message(command, self.site))
-            self.ledger.commands += len(commands)
-            await self._tell()
-            if link:
-                self._changed.add(link)
-        self._next = record.offset + 1
-
-    def _process(self, record: Record) -> tuple[str, list[Command]]:
-        """Decode and run the pipeline, in a thread; return the link's name, empty where it is another site's."""
-        message = decode_message(record.key, _pairs(record.headers), record.value, site=self.site)
-        if message is None:
             self.ledger.other_site += 1
-            return "", []
-        return message.link, self._run(message).feed(message, record.offset)
-
-    def _run(self, message: FeatureMessage) -> LinkRun:
-        """Return the link's run, of its checkpoint where there is one."""
-        link = message.link
-        if link not in self.links:
-            raise RefusedError("link", f"agent {message.headers.agent}: the site has no link {link[:80]!r}")
-        if link not in self.runs:
-            run = self.runs[link] = self._make_run(link, self._timelines.append)
-            state = self._states.pop(link, None)
-            if state is not None:
-                self.ledger.links_restored += run.restore(state)
-        return self.runs[link]
-
-    async def _tell(self) -> None:
-        """Publish the forecasts of the bins that the message closed."""
-        timelines = list(self._timelines)
-        self._timelines.clear()
-        told = forecast_message(timelines, self.site, self._horizon_ms) if self._forecasts and timelines else None
-        if told is not None:
-            await self._outlet.send("forecasts", *told)
-
-    async def _bury(self, record: Record, reason: str, text: str) -> None:
-        self.ledger.refused[reason] += 1
-        value = (record.value or b"")[: LARGEST_MESSAGE - 20_000]
-        told = {"topic": "features", "partition": record.partition, "offset": record.offset, "reason": reason,
-                "error": text[:1_000], "bytes": len(record.value or b"")}  # fmt: skip
-        headers = [(f"dead_{name}", str(each).encode()) for name, each in told.items()]
-        await self._outlet.send("dead-letters", (record.key or b"")[:1_000], value, headers)
 
     async def _checkpoint(self) -> None:
         """Write the states that changed, then commit."""
@@ -219,10 +196,20 @@ class Lane:
         self.ledger.checkpoints += 1
 
 
-def _encoded(run: LinkRun) -> bytes:
-    return encode_checkpoint(run.state())
+def waves(messages: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
+    """Yield the messages in groups that are sent together: no two commands of a group have the same scope.
 
-
-def _pairs(headers: Any) -> list[tuple[str, bytes]]:
-    """Return headers as pairs, whichever way the client gives them."""
-    return list(headers.items()) if hasattr(headers, "items") else list(headers or ())
+    So a command waits for the acknowledgement of its scope's command before, and their order holds also where a
+    sending has to be repeated. Forecasts and dead letters tell their place themselves.
+    """
+    wave: list[Outgoing] = []
+    scopes: set[bytes] = set()
+    for message in messages:
+        if message.topic == "decisions":
+            if message.key in scopes:
+                yield wave
+                wave, scopes = [], set()
+            scopes.add(message.key)
+        wave.append(message)
+    if wave:
+        yield wave

@@ -6,15 +6,18 @@ counted, and a recording that begins before the newest time seen begins the link
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from decision.command import Command
-from stream.pipeline import Pipeline
+from stream.pipeline import Pipeline, Step, predictions_of
 from stream.wire import SCHEMA, FeatureMessage
+
+if TYPE_CHECKING:
+    from inference.serve import Prediction
 
 LATENESS_NS = 20_000_000
 MAX_EPOCHS = 64
@@ -49,6 +52,11 @@ class LinkRun:
 
     def feed(self, message: FeatureMessage, offset: int) -> list[Command]:
         """Take the message at an offset of the topic; return the commands it causes."""
+        steps = self.open(message, offset)
+        return conclude(steps, predictions_of(steps)) if steps else []
+
+    def open(self, message: FeatureMessage, offset: int) -> list[Step]:
+        """Take the message at an offset of the topic; return what it gives to decide, for `conclude`, in order."""
         if offset < self.next_offset:
             return []  # the checkpoint has it
         self.next_offset = offset + 1
@@ -56,15 +64,17 @@ class LinkRun:
             return []
         self.ledger.messages += 1
         self.ledger.rows += message.headers.rows
-        commands = self._begin_anew() if self._is_other_recording(message) else []
+        steps = [self._begin_anew()] if self._is_other_recording(message) else []
         batch, clock_ns = message.batch, message.headers.clock_ns
         if batch is None:
             batch = pa.RecordBatch.from_pylist([], schema=SCHEMA).replace_schema_metadata(message.metadata())
         self._newest_ns = max(self._newest_ns, message.headers.last_time_ns, clock_ns)
-        commands += self.pipeline.update(batch)
+        steps.append(Step(self.pipeline, self.pipeline.windows.update(batch)))
         if clock_ns:
-            commands += self.pipeline.advance(clock_ns)
-        return commands + (self._begin_anew() if message.headers.end else [])
+            steps.append(Step(self.pipeline, self.pipeline.windows.advance(clock_ns)))
+        if message.headers.end:
+            steps.append(self._begin_anew())
+        return steps
 
     def _is_new(self, message: FeatureMessage) -> bool:
         """Tell whether the message was not seen before; count repeats and gaps."""
@@ -89,13 +99,13 @@ class LinkRun:
         begins = told.sequence == 0 and bool(told.rows or told.clock_ns)
         return begins and begins_ns < self._newest_ns - LATENESS_NS
 
-    def _begin_anew(self) -> list[Command]:
+    def _begin_anew(self) -> Step:
         """Close the open bins, and go on with an empty pipeline."""
-        commands = self.pipeline.close()
+        step = Step(self.pipeline, self.pipeline.windows.close())
         self.pipeline = self._make(self.link)
         self._newest_ns = 0
         self.ledger.restarts += 1
-        return commands
+        return step
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next message depends on, for a checkpoint."""
@@ -119,3 +129,9 @@ class LinkRun:
         self._newest_ns = int(state["newest_ns"])
         self.pipeline.restore(state["pipeline"])
         return True
+
+
+def conclude(steps: Iterable[Step], predictions: Iterable[Sequence[Prediction]]) -> list[Command]:
+    """Return the commands of steps, in order, with the predictions for each."""
+    pairs = zip(steps, predictions, strict=True)
+    return [command for step, found in pairs for command in step.pipeline.conclude(step.windowed, found)]

@@ -7,9 +7,10 @@ on the packets alone: not on the cut into batches, not on the clock, not on how 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,12 +25,12 @@ from inference.forecast import Forecast
 from offramp_errors import ArtifactError
 from stream.bin_state import HITS, LATE, ROWS, SERIES, UNTRACKED, LinkShape
 from stream.bins import ClosedBins
-from stream.carried_state import CarriedState
+from stream.carried_state import Ask, CarriedState, predict_together
 from stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
 from stream.ledger import StreamLedger
 from stream.timeline import LinkTimeline
 from stream.traffic import address_text, traffic_of
-from stream.windows import Windowed, WindowRows, Windows
+from stream.windows import Windowed, Windows
 
 if TYPE_CHECKING:
     from inference.serve import Prediction, Predictor
@@ -54,7 +55,9 @@ class Pipeline:
         *,
         sink: Sink | None = None,
         lateness_ms: int = 20,
+        carried: CarriedState | None = None,
     ) -> None:
+        """Build the way of a link; carried: where its states stand, if together with those of other links."""
         check_predictor(predictor)
         self.link, self.policy, self.sink, self.predictor = site.link(link), policy, sink, predictor
         shape = LinkShape(
@@ -64,7 +67,7 @@ class Pipeline:
             tuple(str(network) for network in self.link.devices),
         )
         self.windows = Windows(shape, normaliser_state, lateness_ms)
-        self.carried = CarriedState(SERIES, predictor.state_size)
+        self.carried = carried or CarriedState(SERIES, predictor.state_size)
         self.quality_counts = dict.fromkeys(("captured", "decoded", "shed", "dropped"), 0)
         self._ledger = StreamLedger()
 
@@ -93,10 +96,14 @@ class Pipeline:
 
     def decide(self, windowed: Windowed) -> list[Command]:
         """Forecast the windows of one batch; return the commands that they cause."""
+        return self.conclude(windowed, predictions_of([Step(self, windowed)])[0])
+
+    def conclude(self, windowed: Windowed, predictions: Sequence[Prediction]) -> list[Command]:
+        """Return the commands that the windows of one batch cause with the predictions for them."""
         self._note_quality(windowed.told)
         commands: list[Command] = []
-        for rows in windowed.rows:
-            prediction = self._predict(rows)
+        for rows, prediction in zip(windowed.rows, predictions, strict=True):
+            self._count(rows.closed)
             found = self._commands(rows.closed, prediction)
             self._tell(rows.closed, prediction, found)
             commands += found
@@ -104,14 +111,11 @@ class Pipeline:
             self._ledger.commands[str(command.action["type"])] += 1
         return commands
 
-    def _predict(self, rows: WindowRows) -> Prediction:
-        series, fresh = rows.closed.series, rows.closed.fresh
-        prediction = self.carried.step(self.predictor, rows.x, rows.spectrum, series, fresh)
-        self._ledger.bins += int(np.count_nonzero(series == 0))
-        self._ledger.series_begun += int(np.count_nonzero(fresh))
-        self._ledger.windows += len(rows.x)
-        self._ledger.forecasts += len(prediction.probabilities)
-        return prediction
+    def _count(self, closed: ClosedBins) -> None:
+        self._ledger.bins += int(np.count_nonzero(closed.series == 0))
+        self._ledger.series_begun += int(np.count_nonzero(closed.fresh))
+        self._ledger.windows += len(closed.series)
+        self._ledger.forecasts += len(closed.series)
 
     def _tell(self, rows: ClosedBins, prediction: Prediction, commands: list[Command]) -> None:
         if self.sink is None:
@@ -135,6 +139,7 @@ class Pipeline:
         worth = (rows.series == 0) | (rows.rate_bps >= LEAST_SHARE * self.link.capacity_bps)
         asked = worth & self.policy.interesting(prediction.probabilities, prediction.delay_ms)
         commands: list[Command] = []
+        quality = self.quality
         start = 0
         while start < len(rows.series):
             row = self._next_row(rows, asked, start)
@@ -146,7 +151,7 @@ class Pipeline:
                 continue
             self._ledger.decided += 1
             commands += self.policy.decide(
-                self._forecast(rows, prediction, row, scope), partial(traffic_of, rows, row, self.link), self.quality
+                self._forecast(rows, prediction, row, scope), partial(traffic_of, rows, row, self.link), quality
             )
         return commands
 
@@ -215,6 +220,27 @@ class Pipeline:
         self.policy.restore(state["policy"])
         self.quality_counts = dict(state["quality"])
         self._ledger = StreamLedger.from_dict(state["ledger"])
+
+
+class Step(NamedTuple):
+    """What is to be decided: the windows of one batch of a link."""
+
+    pipeline: Pipeline
+    windowed: Windowed
+
+
+def predictions_of(steps: Sequence[Step]) -> list[list[Prediction]]:
+    """Return the predictions of each step, for `Pipeline.conclude`: of all links together, in as few calls as may be.
+
+    The pipelines have the same predictor; the steps of one link stand in their order.
+    """
+    asks = [
+        Ask(step.pipeline.carried, rows.x, rows.spectrum, rows.closed.series, rows.closed.fresh)
+        for step in steps
+        for rows in step.windowed.rows
+    ]
+    found = iter(predict_together(steps[0].pipeline.predictor, asks) if asks else ())
+    return [list(islice(found, len(step.windowed.rows))) for step in steps]
 
 
 def check_predictor(predictor: Predictor) -> None:

@@ -1,0 +1,129 @@
+"""Micro-batches: what several lanes have waiting is worked on together, and the model is asked for all of it at once.
+
+No clock: where a thread is free, a portion is taken at once, and alone if it is alone; what comes while all threads
+are busy is taken together by the next that is free. So a micro-batch grows with the load and delays nobody who need
+not wait; BYTES bounds it, and so the time that a lane waits for the portions of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from stream.pipeline import Step, predictions_of
+
+if TYPE_CHECKING:
+    from inference.serve import Prediction
+
+log = logging.getLogger("offramp.worker")
+BYTES = 256 << 10
+"""Bytes of the messages of a micro-batch: one of the size that files are published in, or hundreds of live ones."""
+
+
+class Portion(Protocol):
+    """What a lane hands in; see stream.portion.Portion. size: bytes of its messages."""
+
+    size: int
+
+    def open(self) -> list[Step]:
+        """Return what is to be decided."""
+        ...
+
+    def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
+        """Take the predictions of what `open` returned, or what the model raised."""
+        ...
+
+
+@dataclass(slots=True)
+class BatchLedger:
+    """How many micro-batches there were, and the portions and rows of the model in them."""
+
+    batches: int = 0
+    portions: int = 0
+    rows: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    portion: Portion
+    done: asyncio.Future[None] = field(repr=False)
+
+
+class MicroBatches:
+    """Works on portions in `threads` threads of an executor; `work` is for the event loop."""
+
+    def __init__(self, executor: Executor, threads: int) -> None:
+        self.ledger = BatchLedger()
+        self._executor, self._threads = executor, threads
+        self._lock = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._busy = 0
+
+    async def work(self, portion: Portion) -> None:
+        """Have a portion opened and concluded. One caller has one portion at a time, so its portions keep order."""
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(portion, loop.create_future())
+        with self._lock:
+            self._waiting.append(waiting)
+            start = self._busy < self._threads
+            self._busy += start
+        if start:
+            self._executor.submit(self._run, loop)
+        await asyncio.shield(waiting.done)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Work, in a thread, on what waits, until nothing does."""
+        while batch := self._take():
+            error = None
+            try:
+                self._work([each.portion for each in batch])
+            except Exception as found:
+                error = found
+            loop.call_soon_threadsafe(_settle, batch, error)
+
+    def _take(self) -> list[_Waiting]:
+        """Return what waits, up to BYTES but at least one; where nothing waits, the thread is no longer busy."""
+        batch: list[_Waiting] = []
+        size = 0
+        with self._lock:
+            while self._waiting and (not batch or size + self._waiting[0].portion.size <= BYTES):
+                batch.append(self._waiting.popleft())
+                size += batch[-1].portion.size
+            self._busy -= not batch
+        return batch
+
+    def _work(self, portions: list[Portion]) -> None:
+        """Open all portions, ask the model once, conclude all."""
+        opened = [portion.open() for portion in portions]
+        steps = [step for each in opened for step in each]
+        found: list[list[Prediction]] | Exception
+        try:
+            found = predictions_of(steps) if steps else []
+        except Exception as error:
+            found = error
+        start = 0
+        for portion, own in zip(portions, opened, strict=True):
+            portion.conclude(found if isinstance(found, Exception) else found[start : start + len(own)])
+            start += len(own)
+        rows = sum(len(rows.x) for step in steps for rows in step.windowed.rows)
+        with self._lock:
+            self.ledger.batches += 1
+            self.ledger.portions += len(portions)
+            self.ledger.rows += rows
+
+
+def _settle(batch: Sequence[_Waiting], error: Exception | None) -> None:
+    """Wake, on the event loop, those who wait for a micro-batch."""
+    for each in batch:
+        if each.done.done():
+            continue
+        if error is None:
+            each.done.set_result(None)
+        else:
+            each.done.set_exception(error)

@@ -1,0 +1,130 @@
+"""A portion: some messages of one partition, in order, from the bytes to what is to be sent for them.
+
+It is worked on in two halves, so that the model may be asked for the rows of several portions at once: `open` makes
+windows of all messages, `conclude` takes the forecasts to the policy. Both run off the event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from offramp_kafka import LARGEST_MESSAGE
+from stream.cloud_events import Headers, command_message, forecast_message
+from stream.link_run import conclude
+from stream.link_runs import LinkRuns
+from stream.pipeline import Step
+from stream.wire import RefusedError, decode_message
+
+if TYPE_CHECKING:
+    from inference.serve import Prediction
+
+log = logging.getLogger("offramp.worker")
+
+
+class Record(Protocol):
+    """A message of the feature topic as Faust hands it over."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Any
+
+
+class Outgoing(NamedTuple):
+    """A message to send: topic without prefix and version, key, value, headers."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a message: its link, empty where it is refused or another site's, and what it gives to send."""
+
+    offset: int
+    link: str = ""
+    refused: str = ""
+    commands: int = 0
+    steps: list[Step] = field(default_factory=list)
+    outgoing: list[Outgoing] = field(default_factory=list)
+
+
+class Portion:
+    """Messages of one partition that are worked on together; `outcomes` holds one for each when it is concluded."""
+
+    def __init__(
+        self, records: Sequence[Record], runs: LinkRuns, site: str, *, horizon_ms: int, forecasts: bool = True
+    ) -> None:
+        self.records, self.runs, self.site = records, runs, site
+        self.size = sum(len(record.value or b"") for record in records)
+        self.outcomes = [Outcome(record.offset) for record in records]
+        self._horizon_ms, self._forecasts = horizon_ms, forecasts
+
+    def open(self) -> list[Step]:
+        """Decode the messages and make their windows; return what is to be decided, in order."""
+        for record, outcome in zip(self.records, self.outcomes, strict=True):
+            try:
+                outcome.link, outcome.steps = self._opened(record)
+            except RefusedError as error:
+                bury(outcome, record, error.reason, str(error))
+            except Exception as error:  # nothing that a message holds may end the worker
+                fail(outcome, record, error)
+        return [step for outcome in self.outcomes for step in outcome.steps]
+
+    def _opened(self, record: Record) -> tuple[str, list[Step]]:
+        message = decode_message(record.key, _pairs(record.headers), record.value, site=self.site)
+        if message is None:
+            return "", []
+        return message.link, self.runs.of(message).open(message, record.offset)
+
+    def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
+        """Decide all steps with the predictions for each; with an error instead, all messages with steps fail."""
+        start = 0
+        for record, outcome in zip(self.records, self.outcomes, strict=True):
+            steps, outcome.steps = outcome.steps, []
+            if not steps:
+                continue
+            try:
+                if isinstance(predictions, Exception):
+                    raise predictions
+                self._decide(outcome, steps, predictions[start : start + len(steps)])
+            except Exception as error:
+                self.runs.told()
+                fail(outcome, record, error)
+            start += len(steps)
+
+    def _decide(self, outcome: Outcome, steps: Sequence[Step], predictions: Sequence[Sequence[Prediction]]) -> None:
+        commands = conclude(steps, predictions)
+        outcome.commands = len(commands)
+        outcome.outgoing = [Outgoing("decisions", *command_message(command, self.site)) for command in commands]
+        timelines = self.runs.told()
+        told = forecast_message(timelines, self.site, self._horizon_ms) if self._forecasts and timelines else None
+        if told is not None:
+            outcome.outgoing.append(Outgoing("forecasts", *told))
+
+
+def fail(outcome: Outcome, record: Record, error: Exception) -> None:
+    """Bury a message that could be read but not worked on."""
+    log.error("message at partition %d, offset %d", record.partition, record.offset, exc_info=error)
+    bury(outcome, record, "failed", f"{type(error).__name__}: {error}")
+
+
+def bury(outcome: Outcome, record: Record, reason: str, text: str) -> None:
+    """Let a message go to the dead letters, with the reason; nothing else comes of it."""
+    value = (record.value or b"")[: LARGEST_MESSAGE - 20_000]
+    told = {"topic": "features", "partition": record.partition, "offset": record.offset, "reason": reason,
+            "error": text[:1_000], "bytes": len(record.value or b"")}  # fmt: skip
+    headers = [(f"dead_{name}", str(each).encode()) for name, each in told.items()]
+    outcome.link, outcome.refused, outcome.commands, outcome.steps = "", reason, 0, []
+    outcome.outgoing = [Outgoing("dead-letters", (record.key or b"")[:1_000], value, headers)]
+
+
+def _pairs(headers: Any) -> list[tuple[str, bytes]]:
+    """Return headers as pairs, whichever way the client gives them."""
+    return list(headers.items()) if hasattr(headers, "items") else list(headers or ())
