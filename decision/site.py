@@ -99,6 +99,9 @@ class Link(Strict):
     capacity_down: Rate | None = Field(None, description="bits per second towards the devices; none: as capacity")
     buffer_bytes: int | None = Field(None, gt=0, description="bytes that the link queues before it drops; none: all")
     budget_ms: float = Field(25.0, gt=0, description="queueing delay that users accept")
+    lateness_ms: float = Field(
+        1.0, ge=0, le=140, description="how long a bin waits for packets out of order, in the packets' own time"
+    )
     devices: tuple[Network, ...] = Field((), description="networks behind the link; none: every packet counts as up")
     paths: tuple[Path, ...] = Field((), description="other paths, tables [[links.paths]]")
     nodes: tuple[Node, ...] = Field((), description="nodes to offload to, tables [[links.nodes]]")

@@ -50,7 +50,7 @@ class StreamLedger:
         """Return the ledger as lines of text for a reader."""
         lines = [
             f"  rows binned         {self.rows - self.late:>12,}",
-            f"    late, not counted {self.late:>12,}",
+            f"    late, not counted {self.late:>12,}" + ("   raise lateness_ms in site.toml" if self.late else ""),
             f"    device not tracked{self.untracked:>12,}",
             f"  bins of the link    {self.bins:>12,}",
             f"  windows forecast    {self.forecasts:>12,}",

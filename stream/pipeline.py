@@ -54,7 +54,6 @@ class Pipeline:
         policy: Policy,
         *,
         sink: Sink | None = None,
-        lateness_ms: int = 20,
         carried: CarriedState | None = None,
     ) -> None:
         """Build the way of a link; carried: where its states stand, if together with those of other links."""
@@ -66,7 +65,7 @@ class Pipeline:
             self.link.buffer_bytes,
             tuple(str(network) for network in self.link.devices),
         )
-        self.windows = Windows(shape, normaliser_state, lateness_ms)
+        self.windows = Windows(shape, normaliser_state, self.link.lateness_ms)
         self.carried = carried or CarriedState(SERIES, predictor.state_size)
         self.quality_counts = dict.fromkeys(("captured", "decoded", "shed", "dropped"), 0)
         self._ledger = StreamLedger()

@@ -42,7 +42,7 @@ class Windows:
     make of it.
     """
 
-    def __init__(self, shape: LinkShape, normaliser_state: Mapping[str, NDArray[Any]], lateness_ms: int = 20) -> None:
+    def __init__(self, shape: LinkShape, normaliser_state: Mapping[str, NDArray[Any]], lateness_ms: float = 1) -> None:
         self.bins = Bins(shape, lateness_ms)
         self.learned = Normaliser(len(CHANNELS))
         self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
