@@ -1,5 +1,7 @@
 """A bounded sender of small frames: `python -m bench.blast v0 --rate 150000 --seconds 3` prints what it sent as JSON.
 
+With several sizes it sends of each in turn, at the same rate.
+
 One sendmmsg call hands over many large UDP datagrams, each of a flow of its own, that the kernel cuts into frames of
 the size asked for (UDP segmentation offload in software); between calls it sleeps, so it takes no more of the processor
 than it must. It is meant for interfaces in network namespaces.
@@ -116,16 +118,30 @@ class Sender:
         self._socket.close()
 
 
+def in_turn(senders: list[Sender], rate: float, seconds: float, turn_s: float) -> tuple[int, float]:
+    """Send with each for `turn_s` in turn, for `seconds` in all; return as `send` does."""
+    begin, sent = time.monotonic(), 0
+    for turn in range(round(seconds / turn_s)):
+        left = begin + (turn + 1) * turn_s - time.monotonic()
+        sent += senders[turn % len(senders)].send(rate, max(left, 0.0))[0]
+    return sent, time.monotonic() - begin
+
+
 def main() -> int:
     """Parse and send."""
     parser = argparse.ArgumentParser(prog="python -m bench.blast", description="Send small frames, bounded.")
     parser.add_argument("interface")
     parser.add_argument("--rate", type=float, default=150_000, help="frames a second")
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--size", type=int, default=100, help="bytes of a frame")
+    parser.add_argument("--size", type=int, nargs="+", default=[100], help="bytes of a frame; several: in turn")
+    parser.add_argument("--turn", type=float, default=0.5, help="seconds of one size before the next")
     parser.add_argument("--flows", type=int, default=FLOWS)
     asked = parser.parse_args()
-    sent, took = Sender(asked.interface, asked.size, asked.flows).send(asked.rate, asked.seconds)
+    senders = [Sender(asked.interface, size, asked.flows) for size in asked.size]
+    if len(senders) == 1:
+        sent, took = senders[0].send(asked.rate, asked.seconds)
+    else:
+        sent, took = in_turn(senders, asked.rate, asked.seconds, asked.turn)
     print(json.dumps({"sent": sent, "seconds": took}))
     return 0
 

@@ -28,7 +28,7 @@ class PacketBlock:
     first_number is the 1-based number of the block's first packet in its source (tshark's frame.number).
     kernel_drops counts packets that the kernel dropped since the block before. sampling: each packet stands for this
     many (flows were sampled). clock_ns: of a live source only, else 0: all packets before this time have been handed
-    over, so that time goes on where no packets come.
+    over, so that time goes on where no packets come. read_ns: the clock when a live source got the block, else 0.
     """
 
     data: NDArray[np.uint8]
@@ -42,6 +42,7 @@ class PacketBlock:
     kernel_drops: int = 0
     sampling: int = 1
     clock_ns: int = 0
+    read_ns: int = 0
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -69,7 +70,7 @@ def some_rows(block: PacketBlock, rows: slice | NDArray[Any]) -> PacketBlock:
 
 
 def joined(blocks: Sequence[PacketBlock]) -> PacketBlock:
-    """Return blocks of one source and sampling as one block, over a copy of their bytes; the last one's clock holds."""
+    """Return blocks of one source and sampling as one block, over a copy of their bytes; the last one's clocks hold."""
     if len(blocks) == 1:
         return blocks[0]
     starts = np.cumsum([0, *(len(block.data) for block in blocks[:-1])])

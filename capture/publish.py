@@ -8,10 +8,11 @@ spool both go on to disk.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ import pyarrow as pa
 from capture.ledger import CaptureLedger
 from capture.outgoing import Outgoing, numbered
 from capture.spool import Spool
-from capture.wire import FeatureHeaders, encode_parts, ledger_of, sampling_of, times_of
+from capture.wire import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
 from offramp_errors import OfframpError
 from offramp_kafka import LARGEST_MESSAGE, KafkaAwayError, KafkaSettings, kafka_errors, require_topics
 
@@ -95,11 +96,11 @@ class Publisher:
 
     def publish(self, link: str, batch: pa.RecordBatch) -> None:
         """Queue a batch of a link; wait, shed or spool where there is no room. Raises what ended the publishing."""
-        ledger, sampling = ledger_of(batch), sampling_of(batch)
+        ledger, sampling, hops = ledger_of(batch), sampling_of(batch), batch_hops(batch)
         for part, value in encode_parts(batch, self._limit):
             first, last = times_of(part)
             told = {"rows": part.num_rows, "first_time_ns": first, "last_time_ns": last, "sampling": sampling}
-            self._put(Outgoing(link, self._headers(link, ledger, **told), value))
+            self._put(Outgoing(link, self._headers(link, ledger, hops=hops, **told), value))
             ledger = CaptureLedger()  # told once, with the first part
 
     def clock(self, link: str, now_ns: int) -> None:
@@ -286,7 +287,7 @@ class Publisher:
             with kafka_errors(self.settings, "publish"):
                 try:
                     future = self._producer.send(
-                        self.topic, message.value, message.link.encode(), message.headers.pairs()
+                        self.topic, message.value, message.link.encode(), _leaving(message.headers).pairs()
                     )
                 except KafkaTimeoutError:
                     continue
@@ -327,6 +328,11 @@ class Publisher:
                 delivery_timeout_ms=FOREVER_MS, max_block_ms=10_000, allow_auto_create_topics=False,
                 max_request_size=LARGEST_MESSAGE, request_timeout_ms=10_000,
             )  # fmt: skip
+
+
+def _leaving(headers: FeatureHeaders) -> FeatureHeaders:
+    """Return headers that say when the message was handed to the client."""
+    return replace(headers, hops={**headers.hops, "published": time.time_ns()})
 
 
 def _away(connect: Callable[[], None]) -> bool:

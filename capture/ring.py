@@ -71,7 +71,7 @@ class RingSource:
             now_ns = time.time_ns()
             ready = self._ready(words, place)
             if ready:
-                block = self._take(ring[place : place + ready], words[place : place + ready])
+                block = self._take(ring[place : place + ready], words[place : place + ready], now_ns)
                 words[place : place + ready, STATUS] = 0  # the kernel's again
                 place = (place + ready) % len(ring)
                 waited = False
@@ -97,7 +97,7 @@ class RingSource:
         state = words[place : place + MOST_BLOCKS, STATUS] & 1
         return len(state) if state.all() else int(np.argmin(state))
 
-    def _take(self, ring: Any, words: Any) -> PacketBlock:
+    def _take(self, ring: Any, words: Any, now_ns: int = 0) -> PacketBlock:
         """Copy the packets of some blocks out of the ring."""
         counts = words[:, COUNT].astype(np.int64)
         count = int(counts.sum())
@@ -112,7 +112,7 @@ class RingSource:
         self._packets += count
         return PacketBlock(
             data[:used], offset, caplen, length, time_ns, np.zeros(count, np.int32), (self._interface,), first,
-            self._socket.count(),
+            self._socket.count(), read_ns=now_ns,
         )  # fmt: skip
 
     def _fail(self) -> None:

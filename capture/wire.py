@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from capture.ledger import CaptureLedger
 from capture.schema import SCHEMA_VERSION
 from offramp_errors import ContractError
+from offramp_hops import HEADER, Hops, decode_hops, encode_hops
 
 COMPRESSION = "lz4"
 """Arrow's own buffer compression, so that any Arrow reader opens a message; lz4 costs a third of zstd's time."""
@@ -29,7 +30,8 @@ class FeatureHeaders:
     agent_epoch: one life of an agent, or one recording; sequence: 0, 1, 2, ... of a link within an epoch;
     first_time_ns, last_time_ns: least and greatest time of the rows; ledger: what CaptureLedger.as_dict tells of the
     packets since the message before; end: the link's last message of this epoch; sampling: how many packets each row
-    stands for; clock_ns: of a live link without packets, else 0: all packets before this time have been published.
+    stands for; clock_ns: of a live link without packets, else 0: all packets before this time have been published;
+    hops: when the agent had what the message tells of.
     """
 
     site: str
@@ -43,6 +45,7 @@ class FeatureHeaders:
     end: bool = False
     sampling: int = 1
     clock_ns: int = 0
+    hops: Hops = field(default_factory=dict)
     schema_version: str = SCHEMA_VERSION
 
     def pairs(self) -> list[tuple[str, bytes]]:
@@ -50,10 +53,10 @@ class FeatureHeaders:
         texts = {name: getattr(self, name) for name in HEADER_NAMES}
         texts["ledger"] = json.dumps(self.ledger, sort_keys=True, separators=(",", ":"))
         texts["end"] = int(self.end)
-        return [(name, str(text).encode()) for name, text in texts.items()]
+        return [*((name, str(text).encode()) for name, text in texts.items()), (HEADER, encode_hops(self.hops))]
 
 
-HEADER_NAMES = tuple(FeatureHeaders.__dataclass_fields__)
+HEADER_NAMES = tuple(name for name in FeatureHeaders.__dataclass_fields__ if name != HEADER)
 OPTIONAL_HEADERS = {"sampling": 1, "clock_ns": 0}
 """Headers that may be missing, with what they say then."""
 
@@ -94,6 +97,11 @@ def times_of(batch: pa.RecordBatch) -> tuple[int, int]:
 def sampling_of(batch: pa.RecordBatch) -> int:
     """Return how many packets each of a batch's rows stands for."""
     return int((batch.schema.metadata or {}).get(b"sampling", 1))
+
+
+def batch_hops(batch: pa.RecordBatch) -> Hops:
+    """Return when the agent had a batch's packets, as its metadata tells."""
+    return decode_hops((batch.schema.metadata or {}).get(HEADER.encode()))
 
 
 def ledger_of(batch: pa.RecordBatch) -> CaptureLedger:

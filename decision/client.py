@@ -19,6 +19,7 @@ from typing import Any
 
 from decision.command import rfc3339, validate
 from offramp_errors import ConfigError, ContractError
+from offramp_hops import NONE, Hops, hops_of
 from offramp_kafka import KafkaSettings, kafka_errors, kafka_settings, require_topics
 
 STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
@@ -35,7 +36,8 @@ class DecisionClient:
     since the epoch to hold expiry against, else the time of the stream; idle_s: end after so long without a message.
 
     A command is counted as done when the next is asked for: what was in hand when a controller dies comes again.
-    `counts` tells what was given and what was left out: repeat, superseded, expired, invalid.
+    `counts` tells what was given and what was left out: repeat, superseded, expired, invalid; `hops` when each stage
+    had the command given last (offramp_hops), and when it arrived here.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class DecisionClient:
         self._start, self._clock, self._idle_s = start, clock, idle_s
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._last: OrderedDict[str, int] = OrderedDict()
+        self.hops: Hops = NONE
         self._stream_ns = 0
         self._consumer: Any = None
         self._producer: Any = None
@@ -91,10 +94,12 @@ class DecisionClient:
         while self._consumer is not None:
             with kafka_errors(self.settings, "decisions"):
                 found = self._consumer.poll(200)
+            arrived_ns = time.time_ns()
             for place, records in found.items():
                 for record in records:
                     command = self._accepted(record)
                     if command is not None:
+                        self.hops = {**hops_of(record.headers or ()), "arrived": arrived_ns}
                         yield command
                     if self._consumer is None:
                         return

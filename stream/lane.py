@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from offramp_hops import HEADER, encode_hops
 from stream.checkpoint import encode_checkpoint
 from stream.cloud_events import Headers
 from stream.link_run import LinkRun
@@ -160,7 +161,7 @@ class Lane:
         portion = Portion(records, self._runs, self.site, horizon_ms=self._horizon_ms, forecasts=self._forecasts)
         await self._batches.work(portion)
         for wave in waves(message for outcome in portion.outcomes for message in outcome.outgoing):
-            await asyncio.gather(*(self._outlet.send(*message) for message in wave))
+            await asyncio.gather(*(self._outlet.send(*with_hops(message)) for message in wave))
         for outcome in portion.outcomes:
             self._note(outcome)
         self.ledger.links_restored += self._runs.restored
@@ -194,6 +195,12 @@ class Lane:
         await self._outlet.commit(self.partition, self._next)
         self._next = -1
         self.ledger.checkpoints += 1
+
+
+def with_hops(message: Outgoing) -> tuple[str, bytes, bytes, Headers]:
+    """Return topic, key, value and headers of a message, the hops among them, if it has some."""
+    told = encode_hops({**message.hops, "sent": time.time_ns()}) if message.hops else b""
+    return message.topic, message.key, message.value, [*message.headers, *([(HEADER, told)] if told else [])]
 
 
 def waves(messages: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:

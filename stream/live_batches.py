@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from capture.ledger import CaptureLedger
 from capture.pcapng_files import PcapngFiles, RingOfFiles
 from capture.recorder import FileRecorder
 from decision.site import Site
+from offramp_hops import HEADER, encode_hops
 from stream.by_link import link_of
 from stream.listen import ListenOptions
 from stream.replay import capture_lines
@@ -44,7 +46,7 @@ class LiveBatches:
         """
         for block in self.intake.read():
             for batch in self.dissector.dissect(block):
-                yield self._accounted(batch, block.sampling)
+                yield self._accounted(batch, block)
             if block.clock_ns:
                 yield block.clock_ns
 
@@ -61,10 +63,12 @@ class LiveBatches:
         new, self._told = now.since(self._told), now
         return new
 
-    def _accounted(self, batch: pa.RecordBatch, sampling: int) -> pa.RecordBatch:
-        """Return a batch that says how many packets each of its rows stands for, and what was lost beside it."""
+    def _accounted(self, batch: pa.RecordBatch, block: PacketBlock) -> pa.RecordBatch:
+        """Return a batch that says how many packets each row stands for, what was lost beside it, and the time."""
         told = json.dumps(self.untold().as_dict(), separators=(",", ":"))
-        metadata = {**(batch.schema.metadata or {}), b"ledger": told, b"sampling": str(sampling)}
+        hops = encode_hops({"read": block.read_ns, "dissected": time.time_ns()} if block.read_ns else {})
+        more = {b"ledger": told, b"sampling": str(block.sampling), HEADER.encode(): hops}
+        metadata = {**(batch.schema.metadata or {}), **more}
         return batch.replace_schema_metadata(metadata)
 
     def account(self) -> list[str]:

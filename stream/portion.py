@@ -7,10 +7,12 @@ windows of all messages, `conclude` takes the forecasts to the policy. Both run 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from offramp_hops import NONE, Hops
 from offramp_kafka import LARGEST_MESSAGE
 from stream.cloud_events import Headers, command_message, forecast_message
 from stream.link_run import conclude
@@ -35,12 +37,13 @@ class Record(Protocol):
 
 
 class Outgoing(NamedTuple):
-    """A message to send: topic without prefix and version, key, value, headers."""
+    """A message to send: topic without prefix and version, key, value, headers, and hops to be told in one more."""
 
     topic: str
     key: bytes
     value: bytes
     headers: Headers
+    hops: Hops = NONE
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class Outcome:
     commands: int = 0
     steps: list[Step] = field(default_factory=list)
     outgoing: list[Outgoing] = field(default_factory=list)
+    hops: Hops = field(default_factory=dict)
 
 
 class Portion:
@@ -65,23 +69,28 @@ class Portion:
         self.size = sum(len(record.value or b"") for record in records)
         self.outcomes = [Outcome(record.offset) for record in records]
         self._horizon_ms, self._forecasts = horizon_ms, forecasts
+        self._fetched_ns = time.time_ns()
 
     def open(self) -> list[Step]:
         """Decode the messages and make their windows; return what is to be decided, in order."""
+        begun_ns = time.time_ns()
         for record, outcome in zip(self.records, self.outcomes, strict=True):
             try:
-                outcome.link, outcome.steps = self._opened(record)
+                self._open(record, outcome, begun_ns)
             except RefusedError as error:
                 bury(outcome, record, error.reason, str(error))
             except Exception as error:  # nothing that a message holds may end the worker
                 fail(outcome, record, error)
         return [step for outcome in self.outcomes for step in outcome.steps]
 
-    def _opened(self, record: Record) -> tuple[str, list[Step]]:
+    def _open(self, record: Record, outcome: Outcome, begun_ns: int) -> None:
         message = decode_message(record.key, _pairs(record.headers), record.value, site=self.site)
         if message is None:
-            return "", []
-        return message.link, self.runs.of(message).open(message, record.offset)
+            return
+        own = {"fetched": self._fetched_ns, "begun": begun_ns, "decoded": time.time_ns()}
+        outcome.hops = {"packet": message.headers.last_time_ns, **message.headers.hops, **own}
+        outcome.steps = self.runs.of(message).open(message, record.offset)
+        outcome.link = message.link
 
     def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
         """Decide all steps with the predictions for each; with an error instead, all messages with steps fail."""
@@ -102,7 +111,8 @@ class Portion:
     def _decide(self, outcome: Outcome, steps: Sequence[Step], predictions: Sequence[Sequence[Prediction]]) -> None:
         commands = conclude(steps, predictions)
         outcome.commands = len(commands)
-        outcome.outgoing = [Outgoing("decisions", *command_message(command, self.site)) for command in commands]
+        hops = {**outcome.hops, "decided": time.time_ns()}
+        outcome.outgoing = [Outgoing("decisions", *command_message(command, self.site), hops) for command in commands]
         timelines = self.runs.told()
         told = forecast_message(timelines, self.site, self._horizon_ms) if self._forecasts and timelines else None
         if told is not None:

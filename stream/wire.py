@@ -18,6 +18,7 @@ from capture.batches import batch_schema
 from capture.schema import SCHEMA_VERSION
 from capture.wire import HEADER_NAMES, OPTIONAL_HEADERS, FeatureHeaders, times_of
 from offramp_errors import ContractError
+from offramp_hops import HEADER, decode_hops
 from stream.arrow_frame import frame_of
 
 MAX_ROWS = 65_536
@@ -81,7 +82,7 @@ def decode_message(
 
 def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
     """Return the headers, checked. Raises RefusedError."""
-    found = {name: value for name, value in pairs if name in HEADER_NAMES}
+    found = {name: value for name, value in pairs if name in HEADER_NAMES or name == HEADER}
     agent = found.get("agent", b"?").decode(errors="replace")
     found = {name: str(usual).encode() for name, usual in OPTIONAL_HEADERS.items()} | found
     missing = [name for name in HEADER_NAMES if not isinstance(found.get(name), bytes)]
@@ -113,6 +114,7 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
         end=bool(numbers["end"]),
         sampling=numbers["sampling"],
         clock_ns=numbers["clock_ns"],
+        hops=decode_hops(found.get(HEADER)),
     )
 
 

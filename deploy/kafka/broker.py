@@ -54,6 +54,11 @@ class Broker:
         return f"127.0.0.1:{self._ports['PLAINTEXT']}"
 
     @property
+    def pid(self) -> int:
+        """The number of its process; 0 where it does not run."""
+        return self._process.pid if self._process else 0
+
+    @property
     def ssl_address(self) -> str:
         """The host:port of the TLS listener."""
         return f"localhost:{self._ports['SSL']}"

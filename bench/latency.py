@@ -1,0 +1,242 @@
+"""`python -m bench.latency`: from a packet's capture time to the command in a controller's hands, through Kafka.
+
+In a network namespace: a broker, `offramp worker`, `offramp publish --interface` on a veth, a controller's client, each
+a process, and a bounded sender on the same processors. The load swings around the link's capacity and moves expire
+soon, so that commands keep coming. Latency counts from the last packet of the bin that a command rests on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.latency_table import Features, features_of, hops_in_ms, records_of, table
+from bench.namespace import Namespace, NotAllowedError
+from decision.site import load_site
+from deploy.kafka.broker import Broker
+from offramp_errors import OfframpError
+from offramp_kafka import KafkaSettings
+from stream.topics import TOPICS
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = Path(__file__).with_name("latency.toml")
+FLOWS = 16
+SIZES = (100, 260)
+"""Bytes of the frames that are sent in turn: 0.5 and 1.3 of the capacity of bench/latency.toml at 50,000 a second."""
+
+WARM_S = 4.0
+IDLE_S = 6.0
+READY_S = 200.0
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run gave: commands as the client tells them, what the topics hold, and the use of the processors."""
+
+    commands: list[tuple[str, int, str, Mapping[str, int]]]
+    counts: Mapping[str, int]
+    features: Features
+    told_ns: Mapping[str, int]
+    sent: int
+    seconds: float
+    busy: Mapping[str, float]
+    idle: float
+
+
+def create_topics(settings: KafkaSettings) -> None:
+    """Make the topics with the broker's own time in each message, by which it is seen when it was logged."""
+    from kafka import KafkaAdminClient
+
+    admin = KafkaAdminClient(**settings.client_arguments())
+    try:
+        own = {"message.timestamp.type": "LogAppendTime"}
+        made = {"num_partitions": 1, "replication_factor": 1}
+        wanted = {settings.topic(each.name): {**made, "configs": {**each.settings, **own}} for each in TOPICS}
+        admin.create_topics(wanted, wait_for_metadata=True)
+    finally:
+        admin.close()
+
+
+def wait_for_group(settings: KafkaSettings, group: str) -> None:
+    """Wait until a group of consumers has a member and is in rest."""
+    from kafka import KafkaAdminClient
+
+    admin = KafkaAdminClient(**settings.client_arguments())
+    deadline = time.monotonic() + READY_S
+    try:
+        while admin.describe_groups([group])[group]["group_state"] != "Stable":
+            if time.monotonic() > deadline:
+                raise OfframpError(f"the group {group} has no member after {READY_S:g} s")
+            time.sleep(0.2)
+    finally:
+        admin.close()
+
+
+class Program:
+    """A program of ours that runs; what it says goes to a file."""
+
+    def __init__(self, folder: Path, name: str, *arguments: object) -> None:
+        self.name, self.log = name, folder / f"{name}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *map(str, arguments)], stdout=log, stderr=log, cwd=ROOT, start_new_session=True
+            )
+
+    def wait_for(self, word: str) -> None:
+        """Wait until it says a word. Raises OfframpError, with the last it said, where it ends before."""
+        deadline = time.monotonic() + READY_S
+        while word not in self.log.read_text():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise OfframpError(f"{self.name} did not come up: {self.log.read_text()[-500:]}")
+            time.sleep(0.1)
+
+    def end(self) -> str:
+        """Ask it to end; return what it said."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        return self.log.read_text()
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def idle_s() -> float:
+    """Return the idle seconds of all processors since the start of the machine."""
+    return int(Path("/proc/stat").read_text().split()[4]) / TICKS
+
+
+def run(rate: float, seconds: float, sizes: tuple[int, ...], folder: Path) -> Outcome:
+    """Bring all up, send, and return what came of it. Call it in a network namespace with v0 and v1."""
+    with ExitStack() as stack:
+        broker = stack.enter_context(Broker())
+        settings = KafkaSettings((broker.address,), prefix="bench")
+        create_topics(settings)
+        config = folder / "kafka.toml"
+        config.write_text('prefix = "bench"\n')
+        kafka = ("--kafka", broker.address, "--kafka-config", config, "--site", SITE)
+
+        def start(name: str, word: str, *arguments: object) -> Program:
+            program = Program(folder, name, *arguments)
+            stack.callback(program.end)
+            program.wait_for(word)
+            return program
+
+        worker = start("worker", "worker of site", "offramp.py", "worker", *kafka)
+        agent = start("agent", "watching", "offramp.py", "publish", "--interface", "v1", *kafka)
+        client = start("client", "ready", "-m", "bench.latency_client", broker.address, "bench", IDLE_S)
+        pids = {"broker": broker.pid, "worker": worker.process.pid, "agent": agent.process.pid,
+                "client": client.process.pid}  # fmt: skip
+        wait_for_group(settings, f"{settings.prefix}-{load_site(SITE).name}")
+        used, idle, begun = {name: cpu_s(pid) for name, pid in pids.items()}, idle_s(), time.monotonic()
+        sent = _send(rate, seconds, sizes)
+        took = time.monotonic() - begun
+        busy = {name: (cpu_s(pid) - used[name]) / took for name, pid in pids.items()}
+        idle = (idle_s() - idle) / took / (os.cpu_count() or 1)
+        client.process.wait(IDLE_S + 60)
+        told = json.loads(client.log.read_text().splitlines()[-1])
+        print(agent.end(), worker.end(), file=sys.stderr)
+        features = features_of(records_of(settings, "features"))
+        logged = {_id(each): each.timestamp * 1_000_000 + 500_000 for each in records_of(settings, "decisions")}
+    return Outcome(told["commands"], told["counts"], features, logged, sent["sent"], sent["seconds"], busy, idle)
+
+
+def _id(record: Any) -> str:
+    return str(json.loads(record.value)["decision_id"])
+
+
+def _send(rate: float, seconds: float, sizes: tuple[int, ...]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.blast", "v0", f"--rate={rate}", f"--seconds={seconds}", f"--flows={FLOWS}",
+               "--size", *map(str, sizes)]  # fmt: skip
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, start_new_session=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def report(outcome: Outcome, lateness_ns: int) -> tuple[list[str], dict[str, Any]]:
+    """Return the run's lines and its figures; the first seconds, in which caches warm, are left out."""
+    begin_ns = int(outcome.features.time_ns[0] + WARM_S * 1e9)
+    commands = [each for each in outcome.commands if each[1] >= begin_ns]
+    if not commands:
+        raise OfframpError(f"no command came after the first {WARM_S:g} s; give --seconds 20 or more")
+    hops = hops_in_ms(commands, outcome.features, outcome.told_ns, lateness_ns)
+    bins = len({end for _, end, _, _ in commands})
+    late = outcome.features.late_ns
+    share = ", ".join(f"{name} {each:.0%}" for name, each in outcome.busy.items())
+    worst = f"at most {late.max() / 1e6:.3f} ms" if len(late) else "0 ms"
+    lines = [
+        f"{outcome.sent:,} packets in {outcome.seconds:.1f} s ({outcome.sent / outcome.seconds:,.0f}/s), "
+        f"{len(outcome.features.logged_ns):,} messages; {len(commands):,} commands of {bins:,} bins",
+        f"of one processor: {share}; of all, idle: {outcome.idle:.0%}",
+        f"rows out of order: {len(late):,}, by {worst}; the client: {dict(outcome.counts)}",
+        table(hops),
+    ]
+    cuts = {key: dict(zip(("p50", "p90", "p99"), np.percentile(each, (50, 90, 99)).round(3).tolist(), strict=True))
+            for key, each in hops.items()}  # fmt: skip
+    told = {"commands": len(commands), "bins": bins, "hops_ms": cuts, "busy": dict(outcome.busy), "idle": outcome.idle}
+    more = {"rate": outcome.sent / outcome.seconds, "counts": dict(outcome.counts), "rows_out_of_order": len(late)}
+    return lines, told | more
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.latency", description="Packet to decision, through Kafka.")
+    parser.add_argument("--seconds", type=float, default=25.0, help="how long packets are sent")
+    parser.add_argument("--rate", type=float, default=50_000, help="packets a second")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="bytes of a frame, in turn")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    return parser.parse_args()
+
+
+def measure(asked: argparse.Namespace, inside: Callable[..., Outcome]) -> None:
+    """Run, print, and keep the figures."""
+    with tempfile.TemporaryDirectory(prefix="offramp-latency-") as folder:
+        outcome = inside(run, asked.rate, asked.seconds, tuple(asked.sizes), Path(folder))
+    lateness_ns = int(load_site(SITE).links[0].lateness_ms * 1e6)
+    lines, told = report(outcome, lateness_ns)
+    print("\n".join(lines))
+    if asked.json:
+        asked.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    """Run the bench; errors are one line."""
+    asked = arguments()
+    print(f"load average before: {' '.join(f'{load:.2f}' for load in os.getloadavg())}", flush=True)
+    try:
+        namespace = Namespace()
+    except NotAllowedError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    try:
+        measure(asked, namespace.call)
+    except OfframpError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        namespace.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""The client of the latency's bench: `python -m bench.latency_client HOST:PORT PREFIX IDLE_S` takes what comes.
+
+A process of its own, as a controller's would be; expiry is held against the time of the stream, so that commands of a
+site that lets them expire within a few bins are told however late they are. It says `ready` when it has connected, and
+at its end prints one JSON object: `commands`, a list of [decision id, window end in ns, phase, hops] each, and `counts`
+of the client.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+
+from decision.client import DecisionClient, time_ns
+from offramp_kafka import KafkaSettings
+
+
+def taken(client: DecisionClient) -> Iterator[tuple[str, int, str, dict[str, int]]]:
+    """Yield what is told of each command; `given` is when the loop over the client had it."""
+    for command in client:
+        hops = {**client.hops, "given": time.time_ns()}
+        yield command["decision_id"], time_ns(command["reason"]["window_end"]), command["phase"], hops
+
+
+def main() -> int:
+    """Connect, take, print."""
+    settings, idle_s = KafkaSettings((sys.argv[1],), prefix=sys.argv[2]), float(sys.argv[3])
+    with DecisionClient(settings, controller="bench", start="beginning", idle_s=idle_s) as client:
+        print("ready", flush=True)
+        found = list(taken(client))
+    print(json.dumps({"commands": found, "counts": client.counts}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
