@@ -175,9 +175,9 @@ def _send(rate: float, seconds: float, sizes: tuple[int, ...]) -> dict[str, Any]
 
 
 def report(outcome: Outcome, lateness_ns: int) -> tuple[list[str], dict[str, Any]]:
-    """Return the run's lines and its figures; the first seconds, in which caches warm, are left out."""
-    begin_ns = int(outcome.features.time_ns[0] + WARM_S * 1e9)
-    commands = [each for each in outcome.commands if each[1] >= begin_ns]
+    """Return the run's lines and its figures, without the first seconds, in which caches warm, and the link's end."""
+    begin_ns, end_ns = outcome.features.time_ns[0] + int(WARM_S * 1e9), outcome.features.newest_ns[-1] - lateness_ns
+    commands = [each for each in outcome.commands if begin_ns <= each[1] < end_ns]
     if not commands:
         raise OfframpError(f"no command came after the first {WARM_S:g} s; give --seconds 20 or more")
     hops = hops_in_ms(commands, outcome.features, outcome.told_ns, lateness_ns)

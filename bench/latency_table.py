@@ -85,12 +85,12 @@ def hops_in_ms(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the length in ms of each hop of each command, and `total`, `from_bin` (since the window's end).
 
-    told_ns: when the broker logged each command, by decision id.
+    commands: of bins that a packet closed; told_ns: when the broker logged each command, by decision id.
     """
     in_order = np.sort(features.time_ns)
     ends = np.array([end for _, end, _, _ in commands])
     last = in_order[np.searchsorted(in_order, ends) - 1]
-    closing = np.minimum(np.searchsorted(features.newest_ns, ends + lateness_ns), len(in_order) - 1)
+    closing = np.searchsorted(features.newest_ns, ends + lateness_ns)
     times = {name: np.array([hops.get(name, 0) for *_, hops in commands], np.int64) for _, name, _ in TOLD}
     times["closing"] = features.newest_ns[closing]
     times["logged"] = features.logged_ns[features.message[closing]]

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,6 +26,7 @@ from decision.policy import Policy
 from decision.site import Site
 from inference.artifact import Artifact
 from inference.serve import Predictor
+from offramp_hops import HEADER, encode_hops
 from offramp_kafka import KafkaAccessError, KafkaSettings
 from stream.bin_state import SERIES
 from stream.carried_state import StatePool
@@ -32,14 +34,29 @@ from stream.cloud_events import Headers
 from stream.lane import CHECKPOINT_S, Lane, WorkerLedger
 from stream.link_run import LinkRun
 from stream.micro_batch import MicroBatches
+from stream.outbox import RETRY_S
 from stream.pipeline import Pipeline
+from stream.portion import Outgoing
 from stream.states import Loaded, load_states
 from stream.timeline import LinkTimeline
 
 log = logging.getLogger("offramp.worker")
 SESSION_S = 10.0
-RETRY_S = 0.5
 LARGEST_REQUEST = 2 << 20
+
+
+class UnpausedApp(faust.App):
+    """A Faust app whose streams never pause a partition; what is too much waits in a full queue, and then in Kafka.
+
+    Faust pauses a partition when a stream's queue is nearly full, and its consumer sleeps a second when all partitions
+    are paused: a worker that had once fallen behind by a dozen messages stayed a second behind.
+    """
+
+    def FlowControlQueue(self, *arguments: Any, **named: Any) -> Any:  # noqa: N802 - Faust's own name
+        """Return a queue that is full before it is under pressure."""
+        queue = super().FlowControlQueue(*arguments, **named)
+        queue.pressure_high_ratio = 0.5  # pressure begins at maxsize over this
+        return queue
 
 
 class Worker:
@@ -75,7 +92,7 @@ class Worker:
         self.app.on_partitions_revoked.connect(self._revoked)
 
     def _make_app(self, group: str, session_s: float) -> faust.App:
-        return faust.App(
+        return UnpausedApp(
             group,
             broker=[f"aiokafka://{server}" for server in self.settings.servers],
             broker_credentials=credentials(self.settings),
@@ -144,20 +161,20 @@ class Worker:
 
     # what lanes write to
 
-    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers, partition: int = -1) -> None:
-        """Send a message and wait for its acknowledgement, as long as it takes."""
-        place = None if partition < 0 else partition
+    async def post(self, message: Outgoing) -> asyncio.Future[Any]:
+        """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged."""
+        topic, place = self.settings.topic(message.topic), None if message.partition < 0 else message.partition
         while True:
             try:
                 producer = await self._connected()
-                await producer.send_and_wait(
-                    self.settings.topic(topic), value, key=key, headers=headers, partition=place
+                future: asyncio.Future[Any] = await producer.send(
+                    topic, message.value, key=message.key, headers=_told(message), partition=place
                 )
             except (KafkaError, OSError) as error:
-                log.warning("sending to %s: %s; trying again", topic, error)
+                log.warning("sending to %s: %s; trying again", message.topic, error)
                 await asyncio.sleep(RETRY_S)
             else:
-                return
+                return future
 
     async def _connected(self) -> AIOKafkaProducer:
         """Return the one producer of all lanes, started by the first that asks."""
@@ -195,6 +212,13 @@ class Worker:
         if self._producer is not None:
             await self._producer.stop()
         self._executor.shutdown()
+
+
+def _told(message: Outgoing) -> Headers:
+    """Return the headers of a message that is about to leave, with its hops where it has some."""
+    if not message.hops:
+        return message.headers
+    return [*message.headers, (HEADER, encode_hops({**message.hops, "sent": time.time_ns()}))]
 
 
 def credentials(settings: KafkaSettings) -> CredentialsT | None:

@@ -1,8 +1,9 @@
 """A lane: one partition of the feature topic in a worker, its messages in order, those that wait at once together.
 
-What messages give rise to is acknowledged before the next are taken. A checkpoint first writes the state of every
-link that changed, then commits the offset: so the committed offset is never ahead of a checkpoint, and after a crash
-the new owner's messages begin where a checkpoint can take them up. A link skips what its checkpoint already holds.
+What messages give rise to is on its way before the next are taken. A checkpoint waits until it is acknowledged, writes
+the state of every link that changed, then commits the offset: so no command is missing before a checkpoint, the
+committed offset is never ahead of one, and after a crash the new owner's messages begin where a checkpoint can take
+them up. A link skips what its checkpoint already holds. States are copied between messages and written beside them.
 """
 
 from __future__ import annotations
@@ -10,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from offramp_hops import HEADER, encode_hops
 from stream.checkpoint import encode_checkpoint
-from stream.cloud_events import Headers
 from stream.link_run import LinkRun
 from stream.link_runs import LinkRuns, MakeRun
 from stream.micro_batch import BYTES, MicroBatches
+from stream.outbox import Outbox
 from stream.portion import Outcome, Outgoing, Portion, Record
 from stream.states import Loaded
 from stream.turn import Turn, Verdict
@@ -44,10 +44,10 @@ class WorkerLedger:
 
 
 class Outlet(Protocol):
-    """What a lane writes to: `send` returns when the broker has acknowledged, trying as long as it takes."""
+    """What a lane writes to."""
 
-    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers, partition: int = -1) -> None:
-        """Send a message; partition -1: by its key."""
+    async def post(self, message: Outgoing) -> asyncio.Future[Any]:
+        """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged."""
         ...
 
     async def commit(self, partition: int, offset: int) -> None:
@@ -83,6 +83,8 @@ class Lane:
         self._horizon_ms, self._forecasts, self._checkpoint_s = horizon_ms, forecasts, checkpoint_s
         self._queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)
         self._runs = LinkRuns(links, make_run)
+        self._outbox = Outbox(outlet.post)
+        self._saving: asyncio.Task[None] | None = None
         self._changed: set[str] = set()
         self._next = -1
         self._due = 0.0
@@ -128,7 +130,7 @@ class Lane:
                 await self._take(records)
                 self._due = self._due or time.monotonic() + self._checkpoint_s
             if ended or (self._due and time.monotonic() >= self._due):
-                await self._checkpoint()
+                await self._checkpoint(last=ended)
 
     async def _next_messages(self) -> tuple[list[Record], bool]:
         """Return the messages that wait, at least one, about BYTES of them at most, and whether the lane is to end.
@@ -160,8 +162,9 @@ class Lane:
         """Process messages and send what comes of them; one that is refused, or fails, goes to the dead letters."""
         portion = Portion(records, self._runs, self.site, horizon_ms=self._horizon_ms, forecasts=self._forecasts)
         await self._batches.work(portion)
-        for wave in waves(message for outcome in portion.outcomes for message in outcome.outgoing):
-            await asyncio.gather(*(self._outlet.send(*with_hops(message)) for message in wave))
+        for outcome in portion.outcomes:
+            for message in outcome.outgoing:
+                await self._outbox.put(message)
         for outcome in portion.outcomes:
             self._note(outcome)
         self.ledger.links_restored += self._runs.restored
@@ -179,44 +182,35 @@ class Lane:
         else:
             self.ledger.other_site += 1
 
-    async def _checkpoint(self) -> None:
-        """Write the states that changed, then commit."""
+    async def _checkpoint(self, *, last: bool = False) -> None:
+        """Copy the states that changed, and write them while the lane goes on; wait for it where it is the last."""
         self._due = 0.0
-        if self._next < 0:
-            return
-        loop = asyncio.get_running_loop()
-        for link in sorted(self._changed):
-            value = await loop.run_in_executor(
-                self._executor, lambda run: encode_checkpoint(run.state()), self.runs[link]
-            )
-            key = f"{self.site}/{link}".encode()
-            await self._outlet.send("state", key, value, [("schema_version", b"1")], self.partition)
+        if last and self._saving is not None:
+            await self._saving
+        if self._saving is not None and self._saving.done():
+            self._saving.result()
+            self._saving = None
+        if self._next >= 0 and self._saving is None:
+            states = await asyncio.get_running_loop().run_in_executor(self._executor, self._copies)
+            self._saving = asyncio.create_task(self._save(states, self._next), name=f"checkpoint-{self.partition}")
+            self._next = -1
+            if last:
+                await self._saving
+
+    def _copies(self) -> dict[str, dict[str, Any]]:
+        """Return the states of the links that changed since the last time."""
+        states = {link: self.runs[link].state() for link in sorted(self._changed)}
         self._changed.clear()
-        await self._outlet.commit(self.partition, self._next)
-        self._next = -1
+        return states
+
+    async def _save(self, states: Mapping[str, Mapping[str, Any]], offset: int) -> None:
+        """Write states once the commands before them are acknowledged; then commit."""
+        await self._outbox.settle()
+        loop = asyncio.get_running_loop()
+        for link, state in states.items():
+            value = await loop.run_in_executor(self._executor, encode_checkpoint, state)
+            key = f"{self.site}/{link}".encode()
+            await self._outbox.put(Outgoing("state", key, value, [("schema_version", b"1")], partition=self.partition))
+        await self._outbox.settle()
+        await self._outlet.commit(self.partition, offset)
         self.ledger.checkpoints += 1
-
-
-def with_hops(message: Outgoing) -> tuple[str, bytes, bytes, Headers]:
-    """Return topic, key, value and headers of a message, the hops among them, if it has some."""
-    told = encode_hops({**message.hops, "sent": time.time_ns()}) if message.hops else b""
-    return message.topic, message.key, message.value, [*message.headers, *([(HEADER, told)] if told else [])]
-
-
-def waves(messages: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
-    """Yield the messages in groups that are sent together: no two commands of a group have the same scope.
-
-    So a command waits for the acknowledgement of its scope's command before, and their order holds also where a
-    sending has to be repeated. Forecasts and dead letters tell their place themselves.
-    """
-    wave: list[Outgoing] = []
-    scopes: set[bytes] = set()
-    for message in messages:
-        if message.topic == "decisions":
-            if message.key in scopes:
-                yield wave
-                wave, scopes = [], set()
-            scopes.add(message.key)
-        wave.append(message)
-    if wave:
-        yield wave

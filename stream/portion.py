@@ -37,13 +37,17 @@ class Record(Protocol):
 
 
 class Outgoing(NamedTuple):
-    """A message to send: topic without prefix and version, key, value, headers, and hops to be told in one more."""
+    """A message to send: topic without prefix and version, key, value, headers, and hops to be told in one more.
+
+    partition: -1: by the key.
+    """
 
     topic: str
     key: bytes
     value: bytes
     headers: Headers
     hops: Hops = NONE
+    partition: int = -1
 
 
 @dataclass(slots=True)
