@@ -37,7 +37,7 @@ RAW_TYPES = frozenset({0xFFFE, 519, 768, 776})  # ARPHRD_NONE (tun), RAWIP, TUNN
 BLOCK_BYTES = 1 << 17
 """Small, as a block that is handed over half empty takes the room of a full one; the longest packet (64 KB) fits."""
 
-RETIRE_MS = 8
+RETIRE_MS = 2
 """The kernel hands over a block after this time, full or not. Blocks times this is the longest pause we can make."""
 
 

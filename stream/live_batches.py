@@ -21,6 +21,7 @@ from capture.pcapng_files import PcapngFiles, RingOfFiles
 from capture.recorder import FileRecorder
 from decision.site import Site
 from offramp_hops import HEADER, encode_hops
+from stream.bin_edges import until_bins_close
 from stream.by_link import link_of
 from stream.listen import ListenOptions
 from stream.replay import capture_lines
@@ -30,13 +31,15 @@ from stream.replay import capture_lines
 class LiveBatches:
     """A live link's intake and dissector; `ledger` accounts for every packet, `account` and `failures` tell the user.
 
-    link: the name of the link that the interface watches; recorder: what writes its packets to files, if asked for.
+    link: the name of the link that the interface watches; recorder: what writes its packets to files, if asked for;
+    lateness_ms: as in site.toml, by which it is known when a bin closes.
     """
 
     intake: Intake
     dissector: Dissector
     link: str = ""
     recorder: FileRecorder | None = None
+    lateness_ms: float = 1.0
     _told: CaptureLedger = field(default_factory=CaptureLedger)
 
     def read(self) -> Iterator[pa.RecordBatch | int]:
@@ -44,7 +47,7 @@ class LiveBatches:
 
         The clock comes when no packet does: all packets before it have been yielded.
         """
-        for block in self.intake.read():
+        for block in until_bins_close(self.intake.read(), self.lateness_ms):
             for batch in self.dissector.dissect(block):
                 yield self._accounted(batch, block)
             if block.clock_ns:
@@ -118,7 +121,8 @@ def listening(
         until = Until(options.duration_s, options.count)
         intake = Intake(source, until=until, recorder=recorder, begun=begun, told=told)
         Dissector("stream").dissect(one_packet())
-        yield LiveBatches(intake, Dissector("stream", site=site.name, link=link, agent=agent), link, recorder)
+        dissector = Dissector("stream", site=site.name, link=link, agent=agent)
+        yield LiveBatches(intake, dissector, link, recorder, site.link(link).lateness_ms)
 
 
 def one_packet() -> PacketBlock:
