@@ -1,0 +1,163 @@
+"""A lane: what leaves it, in which order, and what a checkpoint waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from capture.wire import FeatureHeaders, encode_batch, times_of
+from decision.policy import Policy
+from decision.site import load_site
+from inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from inference.serve import open_predictor
+from stream.lane import Lane, WorkerLedger
+from stream.link_run import LinkRun
+from stream.micro_batch import MicroBatches
+from stream.pipeline import Pipeline
+from stream.portion import Outgoing
+from tests.integration.workers import SITE, demo_batches
+
+LINK = "uplink"
+ORDER = ("packet", "read", "dissected", "published", "fetched", "begun", "decoded", "decided")
+
+
+@dataclass(frozen=True)
+class Message:
+    offset: int
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    partition: int = 0
+
+
+class Outlet:
+    """Keeps the messages; acknowledges them at once, or only when told."""
+
+    def __init__(self, at_once: bool = True) -> None:
+        self.at_once = at_once
+        self.sent: list[Outgoing] = []
+        self.futures: list[asyncio.Future[None]] = []
+        self.committed: list[int] = []
+
+    async def post(self, message: Outgoing) -> asyncio.Future[Any]:
+        future = asyncio.get_running_loop().create_future()
+        self.sent.append(message)
+        self.futures.append(future)
+        if self.at_once:
+            future.set_result(None)
+        return future
+
+    async def commit(self, partition: int, offset: int) -> None:
+        self.committed.append(offset)
+
+    async def rewind(self, partition: int, offset: int) -> None:
+        raise AssertionError("nothing was missing")
+
+    @property
+    def topics(self) -> list[str]:
+        return [message.topic for message in self.sent]
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[Message]:
+    """The demo's messages of 300 rows, as an agent of a live link sends them."""
+    out = []
+    for batch in (whole.slice(at, 300) for whole in demo_batches(300) for at in range(0, whole.num_rows, 300)):
+        first, last = times_of(batch)
+        hops = {"read": last + 1, "dissected": last + 2, "published": last + 3}
+        told = FeatureHeaders("lab", "tap", 1, len(out), batch.num_rows, first, last, hops=hops)
+        out.append(Message(len(out), LINK.encode(), encode_batch(batch), told.pairs()))
+    return out
+
+
+async def lane_of(outlet: Outlet, executor: ThreadPoolExecutor) -> Lane:
+    site, artifact, predictor = load_site(SITE), load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
+
+    def make_run(link: str, sink: Any) -> LinkRun:
+        return LinkRun(
+            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name), sink=sink)
+        )
+
+    async def load(_: int) -> tuple[dict[str, dict[str, Any]], int]:
+        return {}, 0
+
+    return Lane(
+        0, "lab", frozenset({LINK}), make_run, load, outlet, MicroBatches(executor, 1), executor, WorkerLedger(),
+        horizon_ms=500, checkpoint_s=3600,
+    )  # fmt: skip
+
+
+async def until(condition: Any) -> None:
+    for _ in range(60_000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not come to pass")
+
+
+async def reached(lane: Lane, offset: int) -> None:
+    """Wait until the lane has worked on all before an offset."""
+    await until(lambda: lane._next == offset)
+
+
+def test_commands_leave_before_the_forecasts_of_their_bins(messages: list[Message]) -> None:
+    outlet = Outlet()
+
+    async def work() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            lane = await lane_of(outlet, executor)
+            for message in messages:
+                before = len(outlet.sent)
+                await lane.put(message)
+                await reached(lane, message.offset + 1)
+                own = outlet.topics[before:]
+                assert own == sorted(own)  # decisions, then forecasts, of which there is one at most
+                assert own.count("forecasts") <= 1
+            await lane.close()
+
+    asyncio.run(work())
+    commands = [message for message in outlet.sent if message.topic == "decisions"]
+    assert commands
+    for command in commands:
+        hops = dict(sorted(command.hops.items(), key=lambda each: ORDER.index(each[0])))
+        assert tuple(hops) == ORDER
+        own = [hops[name] for name in ORDER]
+        assert own == sorted(own)
+
+
+def test_a_checkpoint_waits_for_the_commands_before_it_and_the_stream_for_no_checkpoint(
+    messages: list[Message],
+) -> None:
+    outlet = Outlet(at_once=False)
+
+    async def work() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            lane = await lane_of(outlet, executor)
+            at = 0
+            while "decisions" not in outlet.topics:
+                await lane.put(messages[at])
+                at += 1
+                await reached(lane, at)
+            await lane._checkpoint()
+            told = len(outlet.sent)
+            await lane.put(messages[at])
+            await reached(lane, at + 1)  # the broker is silent, the lane goes on
+            assert ("state" in outlet.topics, outlet.committed) == (False, [])
+            for future in outlet.futures[:told]:
+                future.set_result(None)
+            await until(lambda: "state" in outlet.topics)
+            await asyncio.sleep(0)
+            assert outlet.committed == []
+            outlet.at_once = True
+            for future in outlet.futures:
+                future.done() or future.set_result(None)
+            await until(lambda: outlet.committed == [at])
+            await lane.close()
+            assert outlet.committed == [at, at + 1]
+
+    asyncio.run(work())
+    assert outlet.topics.count("state") == 2
