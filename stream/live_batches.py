@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
@@ -121,6 +122,8 @@ def listening(
         until = Until(options.duration_s, options.count)
         intake = Intake(source, until=until, recorder=recorder, begun=begun, told=told)
         Dissector("stream").dissect(one_packet())
+        gc.collect()
+        gc.freeze()  # what is loaded stays: the collector need not halt the capture to look at it
         dissector = Dissector("stream", site=site.name, link=link, agent=agent)
         yield LiveBatches(intake, dissector, link, recorder, site.link(link).lateness_ms)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import sys
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decision.site import default_site, load_site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
+from decision.policy import Policy
+from decision.site import Site, default_site, load_site
+from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from inference.serve import Predictor, open_predictor
 from offramp_kafka import KafkaAccessError, KafkaSettings, require_topics
+from offramp_kernels import announce_compiling
 from stream.lane import WorkerLedger
 
 
@@ -41,6 +44,7 @@ def run_worker(options: WorkerOptions) -> None:
         raise KafkaAccessError(
             f"worker: {settings.topic('features')} and {settings.topic('state')} need the same number of partitions"
         )
+    announce_compiling()
     logging.basicConfig(level=logging.WARNING, format="offramp worker: %(message)s", stream=sys.stderr)
     from stream.app import Worker
 
@@ -48,12 +52,33 @@ def run_worker(options: WorkerOptions) -> None:
         settings, site, artifact, predictor, group=options.group, forecasts=options.forecasts,
         checkpoint_s=options.checkpoint_s, session_s=options.session_s,
     )  # fmt: skip
+    warm(site, artifact, predictor)
     print(f"worker of site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
     try:
         _run(worker)
     finally:
         shutil.rmtree(str(worker.app.conf.datadir), ignore_errors=True)
         print("\n".join(account(worker.ledger)), file=sys.stderr, flush=True)
+
+
+def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
+    """Load the kernels before the group gives this worker messages that would wait for them.
+
+    What is there now stays until the end: the garbage collector need not look at it again, which halted the
+    worker for up to a third of a second.
+    """
+    import pyarrow as pa
+
+    from stream.pipeline import Pipeline
+    from stream.wire import SCHEMA
+
+    link = site.links[0].name
+    pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link))
+    row = {"frame.time_epoch": 1_000_000_000, "frame.len": 60}
+    pipeline.update(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
+    pipeline.close()
+    gc.collect()
+    gc.freeze()
 
 
 def _run(worker: Any) -> None:
