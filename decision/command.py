@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+from decision.quick_check import Check, compiled
 from offramp_errors import ContractError
 
 SCHEMA_FILE = Path(__file__).with_name("command.schema.json")
@@ -62,14 +63,27 @@ def rfc3339(time_ns: int) -> str:
 
 
 @lru_cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    return schema
+
+
+@lru_cache
+def _quick() -> Check:
+    return compiled(_schema())
+
+
+@lru_cache
 def _validator() -> Any:
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    return Draft202012Validator(_schema())
 
 
 def validate(command: Mapping[str, Any]) -> None:
     """Check a command's body against the contract. Raise ContractError naming the field."""
+    if _quick()(command):
+        return
     for error in _validator().iter_errors(command):
         where = ".".join(str(part) for part in error.absolute_path) or "(body)"
         raise ContractError(f"command {command.get('decision_id', '?')}: {where}: {error.message}")
