@@ -57,6 +57,7 @@ kafka: setup ## run Apache Kafka (one node, loopback, temporary data) in the for
 
 bench: setup ## speeds of every stage beside tshark, dpkt, scapy and NFStream on the same capture
 	@$(BIN)/python -m bench
+	-@$(BIN)/python -m bench.latency
 
 FUZZ_SECONDS ?= 600
 fuzz: setup ## dissect mutated packets for FUZZ_SECONDS (600), every access checked; CAPTURES=DIR mutates those too

@@ -53,8 +53,7 @@ class Outcome:
     told_ns: Mapping[str, int]
     sent: int
     seconds: float
-    busy: Mapping[str, float]
-    idle: float
+    shares: Mapping[str, float]
 
 
 def create_topics(settings: KafkaSettings) -> None:
@@ -122,9 +121,32 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def idle_s() -> float:
-    """Return the idle seconds of all processors since the start of the machine."""
-    return int(Path("/proc/stat").read_text().split()[4]) / TICKS
+class Processors:
+    """What some processes, the finished children of this one, and all others use of one processor, from now on."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids, self._begun = pids, time.monotonic()
+        self._before, self._machine = self._own(), self._machine_s()
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of one processor that each has used; `others`, and `idle` of all processors."""
+        took = time.monotonic() - self._begun
+        used = {name: (now - self._before[name]) / took for name, now in self._own().items()}
+        whole, idle = (now - before for now, before in zip(self._machine_s(), self._machine, strict=True))
+        others = (whole - idle) / took - sum(used.values())
+        return {**used, "others": max(others, 0.0), "idle": idle / whole}
+
+    def _own(self) -> dict[str, float]:
+        times = os.times()
+        return {name: cpu_s(pid) for name, pid in self._pids.items()} | {
+            "sender": times.children_user + times.children_system
+        }
+
+    @staticmethod
+    def _machine_s() -> tuple[float, float]:
+        """Return all seconds, and the idle ones, of all processors together."""
+        fields = [int(each) / TICKS for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        return sum(fields), fields[3] + fields[4]
 
 
 def run(rate: float, seconds: float, sizes: tuple[int, ...], folder: Path) -> Outcome:
@@ -149,17 +171,15 @@ def run(rate: float, seconds: float, sizes: tuple[int, ...], folder: Path) -> Ou
         pids = {"broker": broker.pid, "worker": worker.process.pid, "agent": agent.process.pid,
                 "client": client.process.pid}  # fmt: skip
         wait_for_group(settings, f"{settings.prefix}-{load_site(SITE).name}")
-        used, idle, begun = {name: cpu_s(pid) for name, pid in pids.items()}, idle_s(), time.monotonic()
+        processors = Processors(pids)
         sent = _send(rate, seconds, sizes)
-        took = time.monotonic() - begun
-        busy = {name: (cpu_s(pid) - used[name]) / took for name, pid in pids.items()}
-        idle = (idle_s() - idle) / took / (os.cpu_count() or 1)
+        shares = processors.shares()
         client.process.wait(IDLE_S + 60)
         told = json.loads(client.log.read_text().splitlines()[-1])
         print(agent.end(), worker.end(), file=sys.stderr)
         features = features_of(records_of(settings, "features"))
         logged = {_id(each): each.timestamp * 1_000_000 + 500_000 for each in records_of(settings, "decisions")}
-    return Outcome(told["commands"], told["counts"], features, logged, sent["sent"], sent["seconds"], busy, idle)
+    return Outcome(told["commands"], told["counts"], features, logged, sent["sent"], sent["seconds"], shares)
 
 
 def _id(record: Any) -> str:
@@ -183,18 +203,18 @@ def report(outcome: Outcome, lateness_ns: int) -> tuple[list[str], dict[str, Any
     hops = hops_in_ms(commands, outcome.features, outcome.told_ns, lateness_ns)
     bins = len({end for _, end, _, _ in commands})
     late = outcome.features.late_ns
-    share = ", ".join(f"{name} {each:.0%}" for name, each in outcome.busy.items())
+    share = ", ".join(f"{name} {each:.0%}" for name, each in outcome.shares.items())
     worst = f"at most {late.max() / 1e6:.3f} ms" if len(late) else "0 ms"
     lines = [
         f"{outcome.sent:,} packets in {outcome.seconds:.1f} s ({outcome.sent / outcome.seconds:,.0f}/s), "
         f"{len(outcome.features.logged_ns):,} messages; {len(commands):,} commands of {bins:,} bins",
-        f"of one processor: {share}; of all, idle: {outcome.idle:.0%}",
+        f"shares of one processor, and what of all was idle: {share}",
         f"rows out of order: {len(late):,}, by {worst}; the client: {dict(outcome.counts)}",
         table(hops),
     ]
     cuts = {key: dict(zip(("p50", "p90", "p99"), np.percentile(each, (50, 90, 99)).round(3).tolist(), strict=True))
             for key, each in hops.items()}  # fmt: skip
-    told = {"commands": len(commands), "bins": bins, "hops_ms": cuts, "busy": dict(outcome.busy), "idle": outcome.idle}
+    told = {"commands": len(commands), "bins": bins, "hops_ms": cuts, "shares": dict(outcome.shares)}
     more = {"rate": outcome.sent / outcome.seconds, "counts": dict(outcome.counts), "rows_out_of_order": len(late)}
     return lines, told | more
 
