@@ -29,7 +29,8 @@ def conversation(rng: np.random.Generator, count: int, near: str = "10.0.0.5", f
         else:
             protocol = 6
             body = struct.pack(">HHIIBBHHH", *ports, number * 1_000, number, 0x50, 0x10, 8_192, 0, 0) + payload
-        out.append(struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), number, 0, 64, protocol, 0) + b"".join(ends) + body)
+        head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), number, 0, 64, protocol, 0)
+        out.append(head + ends[0] + ends[1] + body)
     return out
 
 
