@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,11 +157,13 @@ def draw(queues: list[Queue], out: Path) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
     beyond, memory = figure.subplots(1, 2, width_ratios=(3, 2))
     colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
     for number, queue in enumerate(queues):
-        style = {"linestyle": "--" if queue.name.startswith("switch") else "-", "color": colours[number % 20]}
+        style: dict[str, Any] = {"color": colours[number % 20]}
+        if queue.name.startswith("switch"):
+            style = {"color": str(0.15 * number), "linestyle": "--", "linewidth": 2.5, "zorder": 3}
         delay = np.sort(queue.delay_ms[~np.isnan(queue.delay_ms)])
         beyond.plot(np.maximum(delay, 0.01), 1 - np.arange(len(delay)) / len(delay), label=queue.name, **style)
         memory.plot(range(1, LAGS + 1), correlations(queue.delay_ms), **style)
@@ -171,7 +173,7 @@ def draw(queues: list[Queue], out: Path) -> None:
     for axes in (beyond, memory):
         axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=7)
-    figure.savefig(out, dpi=110)
+    figure.savefig(out, dpi=85)
 
 
 def main() -> None:

@@ -97,11 +97,14 @@ def read_capture(origin: str, path: Path) -> Arrivals:
     """Read a whole capture, as far as it goes; sizes are as on Ethernet, so that no size tells the link type."""
     dissector = Dissector("stream")
     parts, keys, made_up = [], [], []
-    for block in open_captures([str(path)]).read():
-        made_up.append(header_excess(block))
-        for batch in dissector.dissect(block):
-            parts.append(packets_from_batch(batch))
-            keys.append(packet_keys(batch))
+    try:
+        for block in open_captures([str(path)]).read():
+            made_up.append(header_excess(block))
+            for batch in dissector.dissect(block):
+                parts.append(packets_from_batch(batch))
+                keys.append(packet_keys(batch))
+    except InputError as error:
+        raise InputError(f"{origin} ({path}): {error}; or leave it out with exclude") from error
     if not parts:
         return Arrivals(origin, empty_packets(), np.empty(0, np.uint64))
     packets = Packets(*(np.concatenate(column) for column in zip(*parts, strict=True)))

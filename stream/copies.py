@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 SHINGLE = 8
 COLUMNS = (
@@ -57,21 +58,27 @@ def content(keys: NDArray[np.uint64], size: NDArray[np.int64]) -> NDArray[np.uin
     return np.unique(out)
 
 
-def shared(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
-    """Return the share of the smaller content that the other has too; 0 where one is empty."""
-    smaller = min(len(first), len(second))
-    return len(np.intersect1d(first, second, assume_unique=True)) / smaller if smaller else 0.0
-
-
 def copies(contents: Sequence[NDArray[np.uint64]], bound: float) -> dict[int, tuple[int, float]]:
     """Return for each copy the index of what it is a copy of (the largest of its like) and the share it has of it."""
+    common = shared_counts(contents)
     order = sorted(range(len(contents)), key=lambda index: (-len(contents[index]), index))
-    kept: list[int] = []
     found: dict[int, tuple[int, float]] = {}
-    for index in order:
-        best = max(((shared(contents[index], contents[other]), -other) for other in kept), default=(0.0, 0))
-        if best[0] >= bound:
-            found[index] = (-best[1], best[0])
-        else:
-            kept.append(index)
+    for place, index in enumerate(order):
+        larger = {other for other in order[:place] if other not in found}
+        shares = [(count / len(contents[index]), -other) for other, count in common[index].items() if other in larger]
+        share, other = max(shares, default=(0.0, 0))
+        if share >= bound:
+            found[index] = (-other, share)
     return found
+
+
+def shared_counts(contents: Sequence[NDArray[np.uint64]]) -> list[dict[int, int]]:
+    """Return for each content with which others it shares shingles, and how many."""
+    owner = np.repeat(np.arange(len(contents)), [len(each) for each in contents])
+    if not len(owner):
+        return [{} for _ in contents]
+    _, shingle = np.unique(np.concatenate(contents), return_inverse=True)
+    has = csr_array((np.ones(len(owner), np.int64), (owner, shingle)), shape=(len(contents), int(shingle.max()) + 1))
+    common = csr_array(has @ has.T)
+    rows = [slice(common.indptr[row], common.indptr[row + 1]) for row in range(len(contents))]
+    return [dict(zip(common.indices[at].tolist(), common.data[at].tolist(), strict=True)) for at in rows]

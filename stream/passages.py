@@ -44,7 +44,7 @@ def passages(
             else:
                 rate = offered / load if load else float(capacity.rate or 0)
                 passage = Passage("", _shape(capacity, rate, capacity.rate_down or rate, networks))
-                name = f"{load:g}" if load else f"{rate:g}bps"
+                name = f"{load:g}" if load else f"{rate / 1e6:g}Mbit"
             out.append((passage._replace(name=name), tuple(capacity.parts)))
     return out
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stream.arrivals import read_capture
-from stream.copies import copies, shared
+from stream.copies import copies
 from tests.captures import ETHERNET, RAW, SLL, conversation, random_times, write
 
 
@@ -32,12 +32,14 @@ def contents(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["renamed", "later", "cut", "cooked", "raw", "moved"])
 def test_a_copy_has_the_content_of_its_original(contents, name):
-    assert shared(contents["original"], contents[name]) > 0.99
+    ((_, (_, share)),) = copies([contents["original"], contents[name]], 0.3).items()
+    assert share > 0.99
 
 
 def test_other_traffic_has_not(contents):
-    assert shared(contents["original"], contents["other"]) == 0
-    assert shared(contents["original"], np.empty(0, np.uint64)) == 0
+    assert copies([contents["original"], contents["other"]], 0.001) == {}
+    assert copies([contents["original"], np.empty(0, np.uint64)], 0.001) == {}
+    assert copies([np.empty(0, np.uint64)] * 2, 0.3) == {}
 
 
 def test_the_largest_is_kept(contents):
