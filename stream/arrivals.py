@@ -33,13 +33,15 @@ CAPTURE_ENDINGS = (".pcap", ".pcapng", ".cap", ".pcap.gz", ".pcapng.gz", ".pcap.
 class Arrivals(NamedTuple):
     """Packets of one origin.
 
-    content: what is in them but times and addresses (stream.copies), empty where made up; shape: a synthetic link's.
+    content: what is in them but times and addresses (stream.copies), empty where made up; shape: a synthetic link's;
+    faults: what of a capture could not be read.
     """
 
     origin: str
     packets: Packets
     content: NDArray[np.uint64]
     shape: LinkShape | None = None
+    faults: tuple[str, ...] = ()
 
 
 def source_files(source: Source, here: Path, root: Path | None) -> list[tuple[str, Path]]:
@@ -47,18 +49,20 @@ def source_files(source: Source, here: Path, root: Path | None) -> list[tuple[st
 
     Raise ConfigError where --root is needed, InputError where a file that is not optional is missing.
     """
-    found: dict[str, Path] = {}
+    found: dict[Path, str] = {}
     for pattern in source.files:
         base, rest = _base(source, pattern, here, root)
         matches = _matches(base, rest)
         if not matches and not source.optional:
             raise InputError(f"source {source.name}: {base / rest}: no such file; give --root, or set optional = true")
-        found |= {f"{source.name}/{_relative(path, base)}": path for path in matches}
+        for path in matches:
+            name = _name(path, base)
+            found.setdefault(path, _name(path.resolve(), Path("/")) if name in found.values() else name)
     for pattern in source.exclude:
         base, rest = _base(source, pattern, here, root)
         left_out = set(_matches(base, rest))
-        found = {name: path for name, path in found.items() if path not in left_out}
-    return sorted(found.items())
+        found = {path: name for path, name in found.items() if path not in left_out}
+    return sorted((f"{source.name}/{name}", path) for path, name in found.items())
 
 
 def one_file(source: Source, name: str, here: Path, root: Path | None) -> Path:
@@ -81,35 +85,35 @@ def _matches(base: Path, rest: str) -> list[Path]:
         return sorted(file for file in path.rglob("*") if file.name.endswith(CAPTURE_ENDINGS))
     if path.is_file():
         return [path]
-    if path.is_absolute() and not base.parts:
-        return []
     pattern = Path(rest)
-    if pattern.is_absolute():
-        return sorted(file for file in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
-    return sorted(file for file in base.glob(rest) if file.is_file())
+    start = Path(pattern.anchor) if pattern.is_absolute() else base
+    return sorted(file for file in start.glob(str(pattern.relative_to(pattern.anchor))) if file.is_file())
 
 
-def _relative(path: Path, base: Path) -> str:
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
+def _name(path: Path, base: Path) -> str:
+    name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
+    return name.translate(str.maketrans("@#:", "___"))  # they separate the parts of a series' name
 
 
 def read_capture(origin: str, path: Path) -> Arrivals:
     """Read a whole capture, as far as it goes; sizes are as on Ethernet, so that no size tells the link type."""
-    dissector = Dissector("stream")
+    dissector, captures = Dissector("stream"), open_captures([str(path)])
     parts, keys, made_up = [], [], []
     try:
-        for block in open_captures([str(path)]).read():
+        for block in captures.read():
             made_up.append(header_excess(block))
             for batch in dissector.dissect(block):
                 parts.append(packets_from_batch(batch))
                 keys.append(packet_keys(batch))
     except InputError as error:
         raise InputError(f"{origin} ({path}): {error}; or leave it out with exclude") from error
+    faults = [f"{damage.reason} at packet {damage.packet}; read as far as it goes" for damage in captures.damages]
+    faults += [f"{count} packets: {reason}" for reason, count in sorted(dissector.ledger.undecodable.items()) if count]
     if not parts:
-        return Arrivals(origin, empty_packets(), np.empty(0, np.uint64))
+        return Arrivals(origin, empty_packets(), np.empty(0, np.uint64), faults=tuple(faults))
     packets = Packets(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     packets = packets._replace(size=packets.size - np.concatenate(made_up))
-    return Arrivals(origin, packets, content(np.concatenate(keys), packets.size))
+    return Arrivals(origin, packets, content(np.concatenate(keys), packets.size), faults=tuple(faults))
 
 
 def header_excess(block: PacketBlock) -> NDArray[np.int64]:

@@ -74,6 +74,8 @@ def build_series(spec: DatasetSpec, here: Path, root: Path | None = None) -> Bui
         series: list[LabelledSeries] = []
         facts: dict[str, dict[str, Any]] = {}
         for origin, arrivals in arrivals_of(origins, spec.seed):
+            for fault in arrivals.faults:
+                print(f"offramp: {origin.name}: {fault}", file=sys.stderr)
             made = series_of(arrivals, origin.source, whole.get(origin.name), spec, here, root)
             series += made
             facts |= {each.origin: _facts(origin, arrivals) for each in made}
@@ -179,4 +181,4 @@ def terciles_ms(series: list[LabelledSeries], horizons_ms: tuple[int, ...]) -> d
 def _facts(origin: Origin, arrivals: Arrivals) -> dict[str, Any]:
     times = arrivals.packets.time_ns
     return {"kind": origin.source.kind or origin.source.name, "packets": len(times),
-            "seconds": round(float(times.max() - times.min()) / 1e9, 3)}  # fmt: skip
+            "seconds": round(float(times.max() - times.min()) / 1e9, 3), "faults": list(arrivals.faults)}  # fmt: skip

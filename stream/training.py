@@ -150,9 +150,8 @@ def fit_normaliser(series: Iterable[LabelledSeries]) -> Normaliser:
     for each in series:
         out.update(np.ascontiguousarray(each.x))
     if not out.count.any():
-        raise InputError(
-            f"no training data: no series of {WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms) is in training"
-        )
+        shortest = f"{WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms)"
+        raise InputError(f"no training data: no series of {shortest} is in training; give longer captures")
     return out
 
 

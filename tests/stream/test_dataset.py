@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from inference.dataset import Dataset, open_dataset
 from offramp_errors import ConfigError, InputError
+from stream.arrivals import source_files
 from stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
 from stream.dataset import build_series, run_build
 from stream.dataset_spec import DatasetSpec, load_spec
@@ -226,3 +228,31 @@ def test_missing_files_and_short_captures_are_said(tmp_path: Path, capsys: pytes
     spec.write_text(head.format("t.txt", "").replace("captures", "packet_times"))
     with pytest.raises(InputError, match="packet trace"):
         build_series(load_spec(spec), tmp_path)
+
+
+def test_a_damaged_capture_is_read_as_far_as_it_goes_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "c.pcap", conversation(np.random.default_rng(5), 900), random_times(np.random.default_rng(6), 900))
+    whole = (tmp_path / "c.pcap").read_bytes()
+    (tmp_path / "c.pcap").write_bytes(whole[: len(whole) * 2 // 3])
+    assert _channels(tmp_path, "10.0.0.0/8")
+    assert "c/c.pcap: the capture ends in the middle of a packet at packet" in capsys.readouterr().err
+    (tmp_path / "c.pcap").write_bytes(b"no capture at all, but text")
+    with pytest.raises(InputError, match=r"c/c\.pcap .*leave it out with exclude"):
+        _channels(tmp_path, "10.0.0.0/8")
+
+
+def test_files_of_one_name_stay_apart_and_names_are_free_of_marks(tmp_path: Path) -> None:
+    for number, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "a@b#c.pcap", conversation(np.random.default_rng(number), 400),
+              random_times(np.random.default_rng(number), 400))  # fmt: skip
+    files = json.dumps([str(tmp_path / folder / "*.pcap") for folder in ("one", "two")])
+    (tmp_path / "s.toml").write_text(
+        f'[[sources]]\nname = "s"\ntype = "captures"\nfiles = {files}\npart = "train"\n'
+        "[[sources.capacity]]\nloads = [1]\n"
+    )
+    names = [name for name, _ in source_files(load_spec(tmp_path / "s.toml").sources[0], Path("nowhere"), None)]
+    assert len(set(names)) == 2
+    assert all(name.endswith("/a_b_c.pcap") or name == "s/a_b_c.pcap" for name in names)
