@@ -69,10 +69,14 @@ def line(queue: Queue) -> str:
 
 
 def correlations(runs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the autocorrelation at lags of 1 to LAGS seconds, all runs around their common mean: float64 [LAGS]."""
-    about = runs - np.nanmean(runs)
-    power = float(np.nanmean(about**2))
-    return np.array([np.nanmean(about[:, lag:] * about[:, :-lag]) / power for lag in range(1, LAGS + 1)])
+    """Return the autocorrelation at lags of 1 to LAGS seconds, the median of the runs that move: float64 [LAGS]."""
+    found = []
+    for row in runs:
+        about = row[~np.isnan(row)]
+        about = about - about.mean() if len(about) >= LEAST_S else np.zeros(1)
+        if about.any():
+            found.append([about[lag:] @ about[:-lag] / (about @ about) for lag in range(1, LAGS + 1)])
+    return np.median(found, axis=0) if found else np.full(LAGS, np.nan)
 
 
 def switch_queues(folder: Path) -> Iterator[Queue]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from offramp_errors import ConfigError
+from stream.dataset import origins_of, whole_parts, without_copies
 from stream.dataset_spec import Capacity, DatasetSpec, Source, Split, load_spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,3 +73,21 @@ def test_the_examples_are_valid() -> None:
     assert example is not None
     DatasetSpec.model_validate(tomllib.loads(example[1]))
     load_spec(ROOT / "samples" / "evaluation.toml")
+
+
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.mark.skipif(not (SHARED / "pcaps").is_dir(), reason="needs the public captures in ../shared")
+def test_no_two_captures_of_the_evaluation_share_a_hundredth_of_their_packets() -> None:
+    spec = load_spec(ROOT / "samples" / "evaluation.toml")
+    origins = [o for s in spec.sources if s.type == "captures" for o in origins_of(s, ROOT / "samples", SHARED)]
+    assert len(origins) > 25
+    kept, left_out = without_copies(origins, 0.01, lambda: None)
+    assert left_out == []
+    parts = whole_parts(spec, kept)
+    whole = [o for o in kept if o.source.split is None or o.source.split.by == "origin"]
+    assert set(parts) == {origin.name for origin in whole}
+    for kind in {source.kind or source.name for source in spec.sources if source.part}:
+        own = {source.part for source in spec.sources if source.kind == kind and source.part}
+        assert {"train", "test"} <= own, f"{kind} is in training and in test"
