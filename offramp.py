@@ -177,6 +177,9 @@ def train(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="[FILE...]", help="captures, or traces of `seconds bytes`")
     ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", help="folder of `offramp dataset build`, instead of files")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="artifact folder to write")] = Path("model"),
     site: SiteFile = None,
     synthetic: Annotated[int, typer.Option("--synthetic", help="made-up arrival sequences to add (seeded)", min=0)] = 0,
@@ -186,11 +189,43 @@ def train(
     thresholds: Annotated[
         str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
     ] = "5,25",
+    horizon: Annotated[int, typer.Option("--horizon", help="ms ahead that the delay is foreseen", min=10)] = 500,
 ) -> None:
-    """Train a model from captures and traces to an artifact folder that replay takes with --model."""
-    from stream.training import run_training
+    """Train a model from captures and traces, or a data set, to an artifact folder that replay takes with --model."""
+    from stream.training import TrainOptions, run_training
 
-    run_training(tuple(files or ()), out, site, synthetic, preset.value, seed, epochs, thresholds)
+    run_training(
+        TrainOptions(
+            tuple(files or ()), dataset, out, site, synthetic, preset.value, seed, epochs, thresholds, horizon
+        )
+    )  # fmt: skip
+
+
+dataset_app = typer.Typer(no_args_is_help=True, help="Labelled data sets to train and evaluate on.")
+app.add_typer(dataset_app, name="dataset")
+
+
+@dataset_app.command("build", epilog="Example: offramp dataset build samples/evaluation.toml -o data --root DIR")
+def dataset_build(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="TOML: sources, capacities, parts (docs/data.md)")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder to write")],
+    root: Annotated[Path | None, typer.Option("--root", help="what $ROOT/ stands for in the specification")] = None,
+) -> None:
+    """Build a data set: arrivals through capacities to series of bins with the delay of every horizon."""
+    from stream.dataset import run_build
+
+    run_build(spec, out, root)
+
+
+@dataset_app.command("show", epilog="Example: offramp dataset show data")
+def dataset_show(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of `offramp dataset build`")],
+    horizon: Annotated[int, typer.Option("--horizon", help="ms ahead of the table by kind", min=10)] = 500,
+) -> None:
+    """Show a data set: rows by part and kind, balance of the classes, persistence, copies left out."""
+    from inference.dataset_show import run_show
+
+    run_show(folder, horizon)
 
 
 Kafka = Annotated[

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from offramp_errors import ConfigError
 
 RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s|bps|bit)?\s*")
+PAGE = "docs/site.md"
 FACTOR = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -150,17 +151,17 @@ def load_site(path: FilePath) -> Site:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first(error)}") from error
+        raise ConfigError(f"{path}: {first_complaint(error, PAGE)}") from error
 
 
-def _first(error: ValidationError) -> str:
-    """Return the first complaint in one line: key, what was expected, what was found."""
+def first_complaint(error: ValidationError, page: str) -> str:
+    """Return the first complaint in one line: key, what was expected, what was found; `page` lists the keys."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
     if first["type"] == "extra_forbidden":
-        return f"{key}: there is no such key; docs/site.md lists the keys"
+        return f"{key}: there is no such key; {page} lists the keys"
     if first["type"] == "missing":
-        return f"{key}: is missing; docs/site.md tells what it means"
+        return f"{key}: is missing; {page} tells what it means"
     return f"{key}: {first['msg']}; found {str(first['input'])[:80]!r}"
 
 

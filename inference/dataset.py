@@ -4,7 +4,8 @@ A folder of `manifest.json` and one `.npy` file an array, all series one after t
 
     x         float32 [N, F]  channels before normalising, NaN where missing
     delay_ms  float32 [N, H]  largest queueing delay within each horizon after the bin, NaN where unknown
-    now_ms    float32 [N]     largest queueing delay of the bin itself
+    now_ms    float32 [N]     largest queueing delay of the bin itself, known at its end
+    rtt_ms    float32 [N, H]  largest round-trip time seen within each horizon, NaN where none was
 
 A row is a bin; the window that ends with it are the rows before it in its series. The manifest has the format's
 version, channels, bin, horizons, the series (source, part, first row, rows, time), and the sha256 of each array.
@@ -26,7 +27,7 @@ from offramp_errors import ContractError
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")
-ARRAYS = ("x", "delay_ms", "now_ms")
+ARRAYS = ("x", "delay_ms", "now_ms", "rtt_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class LabelledSeries:
     origin: str
     part: str
     time_ns: int
+    rtt_ms: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def save_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     digest, sums = hashlib.sha256(), {}
     for name in ARRAYS:
-        array = np.concatenate([getattr(each, name) for each in listed]).astype(np.float32, copy=False)
+        array = np.concatenate([_array(each, name) for each in listed]).astype(np.float32, copy=False)
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
         sums[name] = sha256_of(folder / f"{name}.npy")
         digest.update(sums[name].encode())
@@ -96,6 +98,11 @@ def save_dataset(
                 "bin_ms": bin_ms, "sha256": sums, "fingerprint": digest.hexdigest(), "series": rows}  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return open_dataset(folder)
+
+
+def _array(series: LabelledSeries, name: str) -> NDArray[np.float32]:
+    array: NDArray[np.float32] | None = getattr(series, name)
+    return np.full_like(series.delay_ms, np.nan) if array is None else array
 
 
 def open_dataset(folder: Path, *, verify: bool = True) -> Dataset:
@@ -118,9 +125,9 @@ def _series(arrays: Mapping[str, NDArray[np.float32]], row: Mapping[str, Any]) -
     at = slice(int(row["start"]), int(row["start"]) + int(row["bins"]))
     if row["part"] not in PARTS or at.stop > len(arrays["x"]):
         raise ValueError(f"series {row['source']!r} is of no part, or ends behind the data")
-    x, delay_ms, now_ms = (arrays[name][at] for name in ARRAYS)
+    x, delay_ms, now_ms, rtt_ms = (arrays[name][at] for name in ARRAYS)
     return LabelledSeries(
-        x, delay_ms, now_ms, str(row["source"]), str(row["origin"]), str(row["part"]), int(row["time_ns"])
+        x, delay_ms, now_ms, str(row["source"]), str(row["origin"]), str(row["part"]), int(row["time_ns"]), rtt_ms
     )
 
 

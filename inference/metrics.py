@@ -7,6 +7,22 @@ from numpy.typing import NDArray
 
 from inference.forecast import QUANTILES
 
+LEAST_MS = 0.01
+"""A queueing delay below this is none."""
+
+
+def terciles(delay_ms: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the delays that cut known delays in thirds, NaN left out: where Medium and High begin.
+
+    Where a third and more have no delay they are Normal, and the others are halved.
+    """
+    known = delay_ms[~np.isnan(delay_ms)]
+    low, high = np.quantile(known, [1 / 3, 2 / 3])
+    if low >= LEAST_MS:
+        return float(low), float(high)
+    waiting = known[known >= LEAST_MS]
+    return LEAST_MS, float(np.median(waiting)) if len(waiting) else 2 * LEAST_MS
+
 
 def classify(delay_ms: NDArray[np.float32], thresholds_ms: tuple[float, float]) -> NDArray[np.int64]:
     """Return class indices: 0 below the first threshold, 2 from the second on."""

@@ -26,11 +26,13 @@ HELD_OUT = 5
 def train(
     sequences: Sequence[TrainingSequence], normaliser: Mapping[str, NDArray[Any]], out: Path, meta: dict[str, Any],
     *, preset: str = "default", seed: int = 1, epochs: int = 40, thresholds_ms: tuple[float, float] | None = None,
+    validation: Sequence[TrainingSequence] | None = None,
 ) -> Artifact:  # fmt: skip
     """Train, write the artifact to `out`, and return it with its validation scores in the manifest.
 
     meta: name, channels, spectrum_size, bin_ms, horizon_ms, command; thresholds_ms: delays where Medium and High
-    begin, None for the terciles of the training part. Raise InputError where the data leave nothing to validate on.
+    begin, None for the terciles of the training part; validation: what to stop by and score on, otherwise held out of
+    `sequences`. Raise InputError where the data leave nothing to validate on.
     """
     import keras
     import tensorflow as tf
@@ -39,7 +41,7 @@ def train(
 
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-    fit, held = split(sequences)
+    fit, held = split(sequences) if validation is None else (list(sequences), list(validation))
     if thresholds_ms is None:
         known = np.concatenate([s.delay_ms[~np.isnan(s.delay_ms)] for s in fit])
         thresholds_ms = (float(np.quantile(known, 1 / 3)), float(np.quantile(known, 2 / 3)))

@@ -33,15 +33,16 @@ class Bar:
 
 
 @contextmanager
-def console_bar(progress: Progress, title: str) -> Iterator[Bar]:
-    """Show a bar while the body runs, where standard error is a terminal."""
+def console_bar(progress: Progress, title: str, *, unit: str = "bytes") -> Iterator[Bar]:
+    """Show a bar while the body runs, where standard error is a terminal; unit: bytes or steps."""
     if not sys.stderr.isatty():
         yield Bar(progress)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
 
-    columns = (TextColumn(title), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    done = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn(title), BarColumn(), done, TimeElapsedColumn())
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as shown:
         yield Bar(progress, shown, shown.add_task(title, total=progress.total or None))

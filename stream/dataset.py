@@ -1,187 +1,184 @@
-"""Training data: arrivals through bins and the virtual queue to normalised sequences with delay targets.
+"""Build a data set from its specification: arrivals through capacities to labelled series, in parts of their own.
 
-The same bins, normaliser and spectra as the stream's; the target of a bin is the largest virtual delay within the
-horizon after it. Captures are seen through several capacities, so that one capture teaches quiet and busy links.
+The same specification over the same files gives the same bytes. What `offramp dataset build` runs; `offramp train`
+takes its series from here too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from offramp_errors import InputError
-from stream.bins import Bins, LinkShape
-from stream.channels import BIN_MS, WINDOW_BINS
-from stream.normaliser import Normaliser, scaled
-from stream.packets import IPV4_MAPPED, UDP, Packets, part_of
-from stream.stft import Spectra
-from stream.synthetic import synthetic_packets
-from stream.virtual_queue import delay_targets
+from capture.block import Progress
+from inference.dataset import LabelledSeries, save_dataset
+from inference.metrics import terciles
+from offramp_errors import ConfigError, InputError
+from offramp_kernels import announce_compiling
+from stream.arrivals import Arrivals, read_capture, read_packet_times, source_files, synthetic_arrivals
+from stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
+from stream.console import console_bar
+from stream.copies import copies
+from stream.dataset_spec import DatasetSpec, Source, load_spec
+from stream.labelling import labelled_rows
+from stream.parts import cut, dealt, stretches
+from stream.passages import passages
 
-if TYPE_CHECKING:
-    from inference.sequences import TrainingSequence
-
-HORIZON_MS = 500
-BLOCK = 65_536
-
-
-class RawSequence(NamedTuple):
-    """One unbroken series of bins before normalising: x float32 [T, F], delay_ms float32 [T] targets, its source."""
-
-    x: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
-    source: str
+READERS: dict[str, Callable[[str, Path], Arrivals]] = {"captures": read_capture, "packet_times": read_packet_times}
 
 
-def sequences_from_packets(
-    packets: Packets, shape: LinkShape, source: str, *, horizon_ms: int = HORIZON_MS, devices: int = 2
-) -> list[RawSequence]:
-    """Return the link's series and those of its `devices` busiest devices, cut where they begin anew.
+class Origin(NamedTuple):
+    """One file or synthetic link of a source, before it is read."""
 
-    A device's target is its link's. Series shorter than a window are left out.
+    name: str
+    source: Source
+    path: Path | None
+
+
+class Built(NamedTuple):
+    """Labelled series, and what the manifest tells of where they come from."""
+
+    series: list[LabelledSeries]
+    told: dict[str, Any]
+
+
+def run_build(spec_file: Path, out: Path, root: Path | None) -> None:
+    """Run `offramp dataset build`."""
+    announce_compiling()
+    spec = load_spec(spec_file)
+    built = build_series(spec, spec_file.parent, root)
+    told = {**built.told, "name": spec.name, "command": f"offramp dataset build {spec_file.name}"}
+    found = save_dataset(out, built.series, channels=CHANNELS, horizons_ms=spec.horizons_ms, bin_ms=BIN_MS, told=told)
+    bins = sum(len(series.x) for series in found.series)
+    print(f"{out}: {len(found.series)} series, {bins:,} bins; fingerprint {found.fingerprint[:16]}", file=sys.stderr)
+
+
+def build_series(spec: DatasetSpec, here: Path, root: Path | None = None) -> Built:
+    """Return the series of a specification whose relative paths begin at `here`, $ROOT/ paths at `root`.
+
+    Raise InputError where files are missing or nothing is long enough, ConfigError where copies are in two parts.
     """
-    rows = closed_rows(packets, shape)
-    link = rows["series"] == 0
-    bins, delays = rows["bin_number"][link], rows["delay_ms"][link]
-    targets = np.full(len(bins), np.nan, np.float32)
-    starts = np.flatnonzero(rows["fresh"][link])
-    for start, end in zip(starts, [*starts[1:], len(bins)], strict=True):
-        known_end = bool(end < len(bins))
-        targets[start:end] = delay_targets(delays[start:end], horizon_ms // BIN_MS, known_end=known_end)
-    out = []
-    for series in [0, *busiest(rows, devices)]:
-        own = np.flatnonzero(rows["series"] == series)
-        begins = np.flatnonzero(rows["fresh"][own])
-        name = source if series == 0 else f"{source}#device{series}"
-        for begin, end in zip(begins, [*begins[1:], len(own)], strict=True):
-            part = own[begin:end]
-            if len(part) >= WINDOW_BINS:
-                at = np.searchsorted(bins, rows["bin_number"][part])
-                out.append(RawSequence(rows["x"][part], targets[at], name))
-    return out
+    origins = [origin for source in spec.sources for origin in origins_of(source, here, root)]
+    progress = Progress(total=2 * len(origins))
+    with console_bar(progress, "building", unit="steps") as bar:
 
+        def step() -> None:
+            progress.done += 1
+            bar.update()
 
-def closed_rows(packets: Packets, shape: LinkShape) -> dict[str, NDArray[Any]]:
-    """Return all closed bins of link and devices as arrays; delay_ms is the largest of each bin."""
-    bins = Bins(shape)
-    parts: dict[str, list[NDArray[Any]]] = {
-        name: [] for name in ("bin_number", "series", "fresh", "x", "delay_ms", "rate_bps")
-    }
-
-    def keep(closed: Iterable[object]) -> None:
-        for chunk in closed:
-            for name, column in parts.items():
-                array = getattr(chunk, name)
-                column.append(array[:, 1].copy() if name == "delay_ms" else array.copy())
-
-    for start in range(0, len(packets.time_ns), BLOCK):
-        keep(bins.update(part_of(packets, start, start + BLOCK)))
-    keep(bins.close())
-    return {name: np.concatenate(column) if column else np.empty(0) for name, column in parts.items()}
-
-
-def busiest(rows: dict[str, NDArray[Any]], devices: int) -> list[int]:
-    """Return the series numbers of the devices that carried most."""
-    if not len(rows["series"]):
-        return []
-    total = np.bincount(rows["series"].astype(np.int64), weights=rows["rate_bps"].astype(np.float64))
-    order = 1 + np.argsort(-total[1:], kind="stable")[:devices]
-    return [int(series) for series in order if total[series] > 0]
-
-
-def fit_normaliser(raw: Iterable[RawSequence]) -> Normaliser | None:
-    """Learn the scale of sequences; None where there are none."""
-    out: Normaliser | None = None
-    for sequence in raw:
-        out = out or Normaliser(sequence.x.shape[1])
-        out.update(sequence.x)
-    return out
-
-
-def training_sequences(
-    raw: Sequence[RawSequence], normaliser: Normaliser | None = None
-) -> tuple[list[TrainingSequence], dict[str, NDArray[Any]]]:
-    """Return sequences as the model takes them, and the normaliser's state (fitted to them unless given).
-
-    Raises InputError where there is nothing to learn from.
-    """
-    from inference.sequences import TrainingSequence
-
-    normaliser = normaliser or fit_normaliser(raw)
-    if normaliser is None:
+        origins, left_out = without_copies(origins, spec.copies, step)
+        whole = whole_parts(spec, origins)
+        series: list[LabelledSeries] = []
+        facts: dict[str, dict[str, Any]] = {}
+        for origin, arrivals in arrivals_of(origins, spec.seed):
+            for fault in arrivals.faults:
+                print(f"offramp: {origin.name}: {fault}", file=sys.stderr)
+            made = series_of(arrivals, origin.source, whole.get(origin.name), spec, here, root)
+            series += made
+            facts |= {each.origin: _facts(origin, arrivals) for each in made}
+            step()
+    if not series:
         raise InputError(
-            f"no training data: no series of {WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms) was found; "
-            "give longer captures"
+            f"no series of {WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms) was found in any source; give longer captures"
         )
-    mean, low, high = normaliser.limits()
-    out = []
-    for sequence in raw:
-        x = scaled(sequence.x, mean, low, high)
-        fresh = np.zeros(len(x), np.uint8)
-        spectrum = Spectra(1).update(x, np.zeros(len(x), np.int32), fresh)
-        out.append(TrainingSequence(x=x, spectrum=spectrum, delay_ms=sequence.delay_ms, source=sequence.source))
-    return out, normaliser.state()
+    told = {"spec": spec.model_dump(mode="json"), "origins": facts, "copies": left_out,
+            "terciles_ms": terciles_ms(series, spec.horizons_ms), "budget_ms": spec.budget_ms}  # fmt: skip
+    return Built(series, told)
 
 
-def synthetic_sequences(
-    seed: int, n: int, *, seconds: float = 30.0, horizon_ms: int = HORIZON_MS, devices: int = 1
-) -> list[RawSequence]:
-    """Return `n` seeded synthetic links of `seconds` each: quiet devices, bursts, bulk transfers, ramps, overloads."""
-    out = []
-    for number in range(n):
-        packets, shape = synthetic_packets(np.random.default_rng([seed, number]), seconds)
-        out += sequences_from_packets(
-            packets, shape, f"synthetic:{seed}:{number}", horizon_ms=horizon_ms, devices=devices
-        )
+def origins_of(source: Source, here: Path, root: Path | None) -> list[Origin]:
+    """Return the origins of a source by name."""
+    if source.type == "synthetic":
+        return [Origin(f"{source.name}/{number:03d}", source, None) for number in range(source.count)]
+    found = [Origin(name, source, path) for name, path in source_files(source, here, root)]
+    if not found:
+        print(f"offramp: source {source.name} is left out: none of its files is there", file=sys.stderr)
+    return found
+
+
+def without_copies(
+    origins: list[Origin], bound: float, step: Callable[[], None]
+) -> tuple[list[Origin], list[dict[str, Any]]]:
+    """Return the origins of which none is a copy of another, and an account of the copies.
+
+    Raise ConfigError where a copy was meant for another part than what it copies.
+    """
+    contents = []
+    for origin in origins:
+        read = READERS.get(origin.source.type)
+        contents.append(read(origin.name, origin.path).content if read and origin.path else np.empty(0, np.uint64))
+        step()
+    found, account = copies(contents, bound), []
+    for index, (kept, share) in sorted(found.items()):
+        copy, original = origins[index], origins[kept]
+        whole = copy.source.part is not None and copy.source.part == original.source.part
+        if copy.source is not original.source and not whole:
+            raise ConfigError(
+                f"{copy.name} and {original.name} have {share:.0%} of their packets in common and may come into "
+                f"different parts; exclude one of them, or give both sources the same part"
+            )
+        account.append({"copy": copy.name, "of": original.name, "share": round(share, 4)})
+        print(f"offramp: {copy.name} is left out: {share:.0%} of it is in {original.name} too", file=sys.stderr)
+    return [origin for index, origin in enumerate(origins) if index not in found], account
+
+
+def whole_parts(spec: DatasetSpec, origins: list[Origin]) -> dict[str, str]:
+    """Return the part of each origin that is in one part as a whole."""
+    out: dict[str, str] = {}
+    for source in spec.sources:
+        names = [origin.name for origin in origins if origin.source is source]
+        if source.part is not None:
+            out |= dict.fromkeys(names, source.part)
+        elif source.split is not None and source.split.by == "origin":
+            out |= dealt(names, source.split.shares, spec.seed)
     return out
 
 
-def packets_from_trace(path: Path) -> Packets:
-    """Read a packet-time trace, `seconds bytes` a line, as packets of one device going up.
-
-    Raises InputError where a line is something else.
-    """
-    try:
-        table = np.loadtxt(path, dtype=np.float64, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a packet trace (`seconds bytes` a line): {error}") from error
-    if table.shape[1] != 2 or not np.isfinite(table).all() or (table < 0).any():
-        raise InputError(f"{path}: a packet trace has two columns, seconds and bytes, neither negative")
-    n = len(table)
-    address = np.zeros((n, 4), np.int64)
-    address[:, 1], address[:, 3] = IPV4_MAPPED | 0x0A000001, IPV4_MAPPED | 0x0A000002
-    time_ns = (table[:, 0] * 1e9).astype(np.int64) + 1_000_000_000_000
-    ports, zeros = np.full(n, 5000 << 16 | 5000, np.int64), np.zeros(n, np.int64)
-    return Packets(
-        time_ns, table[:, 1].astype(np.int64), address, np.full(n, UDP, np.int64), ports, zeros, np.full(n, np.nan)
-    )
+def arrivals_of(origins: list[Origin], seed: int) -> Iterator[tuple[Origin, Arrivals]]:
+    """Yield each origin with its arrivals."""
+    for source in {id(origin.source): origin.source for origin in origins}.values():
+        own = [origin for origin in origins if origin.source is source]
+        read = READERS.get(source.type)
+        if read is None:
+            yield from zip(own, synthetic_arrivals(source, seed), strict=True)
+        else:
+            yield from ((origin, read(origin.name, origin.path)) for origin in own if origin.path)
 
 
-LOAD_FACTORS = (0.35, 0.7, 0.95, 1.3)
+def series_of(
+    arrivals: Arrivals, source: Source, part: str | None, spec: DatasetSpec, here: Path, root: Path | None
+) -> list[LabelledSeries]:
+    """Return the labelled series of one origin through every capacity of its source."""
+    out: list[LabelledSeries] = []
+    if not len(arrivals.packets.time_ns):
+        return out
+    places = None
+    for passage, seen_by in passages(arrivals, source, here, root):
+        found = labelled_rows(arrivals.packets, passage, spec.horizons_ms, devices=source.devices)
+        if not found:
+            continue
+        if places is None:  # the link's bins follow from the arrivals alone
+            link = np.concatenate([rows.bin_number for rows in found if rows.series == 0])
+            places = stretches(arrivals.origin, source, part, link, max(spec.horizons_ms))
+        for place in places:
+            if place.part in seen_by:
+                out += [series for rows in found for series in cut(rows, place, passage.name)]
+    return out
 
 
-def shapes_for(packets: Packets, factors: Sequence[float], networks: tuple[str, ...] = ()) -> list[LinkShape]:
-    """Return links whose capacity the capture's busy load (the 95th percentile of 100 ms) fills to each factor."""
-    slot = (packets.time_ns - packets.time_ns.min()) // 100_000_000
-    _, index = np.unique(slot, return_inverse=True)
-    busy_bps = float(np.percentile(np.bincount(index, weights=packets.size), 95)) * 80
-    return [
-        LinkShape(max(busy_bps / f, 8_000.0), max(busy_bps / f, 8_000.0), max(busy_bps / f / 40, 15_000.0), networks)
-        for f in factors
-    ]  # the buffer holds 200 ms
+def terciles_ms(series: list[LabelledSeries], horizons_ms: tuple[int, ...]) -> dict[str, list[float]]:
+    """Return the two delays that cut the training part in thirds, by horizon; none without a training part."""
+    own = [each.delay_ms for each in series if each.part == "train"]
+    if not own:
+        return {}
+    delay_ms = np.concatenate(own)
+    return {str(horizon): list(terciles(delay_ms[:, at])) for at, horizon in enumerate(horizons_ms)}
 
 
-def sequences_from_trace(
-    path: Path, *, factors: Sequence[float] = LOAD_FACTORS, horizon_ms: int = HORIZON_MS
-) -> list[RawSequence]:
-    """Return the sequences of a packet-time trace seen through several capacities."""
-    packets = packets_from_trace(path)
-    return [
-        sequence
-        for factor, shape in zip(factors, shapes_for(packets, factors), strict=True)
-        for sequence in sequences_from_packets(packets, shape, f"{path.name}@{factor}", horizon_ms=horizon_ms)
-    ]
+def _facts(origin: Origin, arrivals: Arrivals) -> dict[str, Any]:
+    times = arrivals.packets.time_ns
+    return {"kind": origin.source.kind or origin.source.name, "packets": len(times),
+            "seconds": round(float(times.max() - times.min()) / 1e9, 3), "faults": list(arrivals.faults)}  # fmt: skip

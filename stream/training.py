@@ -1,33 +1,62 @@
-"""Train a model from captures, traces and made-up arrivals: what `offramp train` runs."""
+"""Train a model on a data set, or on captures, traces and made-up arrivals: what `offramp train` runs."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from capture.dissector import Dissector
-from capture.files import open_captures
 from decision.site import Site, default_site, load_site
+from inference.dataset import LabelledSeries, open_dataset
+from inference.sequences import TrainingSequence
 from inference.train import train
 from offramp_errors import ConfigError, InputError
 from offramp_kernels import announce_compiling
-from stream.bins import LinkShape
-from stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE
-from stream.dataset import (
-    HORIZON_MS,
-    LOAD_FACTORS,
-    RawSequence,
-    sequences_from_packets,
-    sequences_from_trace,
-    shapes_for,
-    synthetic_sequences,
-    training_sequences,
-)
-from stream.packets import Packets, packets_from_batch
+from stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
+from stream.dataset import build_series
+from stream.dataset_spec import Capacity, DatasetSpec, Source, Split
+from stream.normaliser import Normaliser, scaled
+from stream.stft import Spectra
 
 TRACE_ENDINGS = {".txt", ".trace"}
+HORIZON_MS = 500
+LOADS = (0.35, 0.7, 0.95, 1.3)
+"""One capture teaches quiet and busy links: it is seen through capacities that it fills to these shares."""
+
+HELD_OUT = 5
+"""From this many files on every fifth is held out whole; of fewer, the last fifth of the time of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """Options of `offramp train`: a data set, or files and synthetic links; the rest as the command line tells it."""
+
+    files: tuple[str, ...]
+    dataset: Path | None
+    out: Path
+    site: Path | None
+    synthetic: int
+    preset: str
+    seed: int
+    epochs: int
+    thresholds: str
+    horizon_ms: int = HORIZON_MS
+
+    @property
+    def command(self) -> str:
+        """The command line that gives the same again."""
+        words = ["offramp train", *self.files]
+        words += ["--dataset", str(self.dataset)] if self.dataset else []
+        words += ["--site", str(self.site)] if self.site else []
+        words += [f"--synthetic {self.synthetic}"] if self.synthetic else []
+        words += [f"--horizon {self.horizon_ms}"] if self.horizon_ms != HORIZON_MS else []
+        words += [f"--preset {self.preset}", f"--seed {self.seed}", f"--epochs {self.epochs}"]
+        return " ".join([*words, f"--thresholds {self.thresholds}"])
 
 
 def parse_thresholds(text: str) -> tuple[float, float] | None:
@@ -43,54 +72,104 @@ def parse_thresholds(text: str) -> tuple[float, float] | None:
     return low, high
 
 
-def run_training(
-    files: tuple[str, ...], out: Path, site_file: Path | None, synthetic: int, preset: str, seed: int, epochs: int,
-    thresholds: str,
-) -> None:  # fmt: skip
+def run_training(options: TrainOptions) -> None:
     """Run `offramp train`: print what it learns from, each epoch, and the scores beside persistence."""
-    if not files and not synthetic:
-        raise InputError("nothing to train on: name captures or traces, or ask for --synthetic N arrival sequences")
-    announce_compiling()
-    limits = parse_thresholds(thresholds)
-    site = load_site(site_file) if site_file else default_site()
-    raw: list[RawSequence] = list(synthetic_sequences(seed, synthetic)) if synthetic else []
-    for name in files:
-        raw += _from_file(name, site)
-        print(f"{name}: {len(raw)} series so far", file=sys.stderr)
-    sequences, normaliser = training_sequences(raw)
-    bins = sum(len(sequence.x) for sequence in sequences)
-    print(f"training on {len(sequences)} series, {bins:,} bins of {BIN_MS} ms", file=sys.stderr)
-    words = ["offramp train", *files, *(["--site", str(site_file)] if site_file else []), f"--synthetic {synthetic}"]
-    command = f"{' '.join(words)} --preset {preset} --seed {seed}"
+    limits = parse_thresholds(options.thresholds)
+    series, at = labelled(options)
+    fit, held, normaliser = prepared(series, at)
+    for name, part in (("training", fit), ("validating", held)):
+        bins = sum(len(sequence.x) for sequence in part)
+        print(f"{name} on {len(part)} series, {bins:,} bins of {BIN_MS} ms", file=sys.stderr)
     meta = {
-        "name": f"hybrid-{preset}",
+        "name": f"hybrid-{options.preset}",
         "channels": list(CHANNELS),
         "spectrum_size": SPECTRUM_SIZE,
         "bin_ms": BIN_MS,
-        "horizon_ms": HORIZON_MS,
-        "command": f"{command} --epochs {epochs} --thresholds {thresholds}",
+        "horizon_ms": options.horizon_ms,
+        "command": options.command,
     }
-    artifact = train(sequences, normaliser, out, meta, preset=preset, seed=seed, epochs=epochs, thresholds_ms=limits)
+    artifact = train(
+        fit, normaliser, options.out, meta, preset=options.preset, seed=options.seed, epochs=options.epochs,
+        thresholds_ms=limits, validation=held,
+    )  # fmt: skip
     for name, value in artifact.manifest["metrics"].items():
         print(f"{name:<22} {value:,.4g}")
-    print(f"written to {out}; replay with --model {out}", file=sys.stderr)
+    print(f"written to {options.out}; replay with --model {options.out}", file=sys.stderr)
 
 
-def _from_file(name: str, site: Site) -> list[RawSequence]:
-    """Return the series of a trace, or of a capture seen through its link and through other capacities."""
-    if Path(name).suffix in TRACE_ENDINGS:
-        return sequences_from_trace(Path(name))
-    dissector = Dissector("stream")
-    parts = [packets_from_batch(batch) for block in open_captures([name]).read() for batch in dissector.dissect(block)]
-    if not parts:
-        return []
-    packets = Packets(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    networks = tuple(str(network) for network in site.links[0].devices)
-    link = site.links[0]
-    own = LinkShape(link.capacity_bps, link.capacity_down_bps, link.buffer_bytes, networks)
-    shapes = [own, *shapes_for(packets, LOAD_FACTORS, networks)]
-    return [
-        sequence
-        for number, shape in enumerate(shapes)
-        for sequence in sequences_from_packets(packets, shape, f"{name}@{number}")
-    ]
+def labelled(options: TrainOptions) -> tuple[Sequence[LabelledSeries], int]:
+    """Return the series to learn from, and the column of their targets."""
+    if options.dataset is None:
+        announce_compiling()
+        return build_series(spec_of(options), Path()).series, 0
+    if options.files or options.synthetic or options.site:
+        raise ConfigError("--dataset: holds what there is to learn from; leave files, --site and --synthetic away")
+    found = open_dataset(options.dataset)
+    if found.channels != CHANNELS:
+        raise ConfigError(f"{options.dataset}: has other channels than this version; build the data set again")
+    if options.horizon_ms not in found.horizons_ms:
+        raise ConfigError(f"--horizon {options.horizon_ms}: the data set has {list(found.horizons_ms)}")
+    return found.series, found.horizons_ms.index(options.horizon_ms)
+
+
+def spec_of(options: TrainOptions) -> DatasetSpec:
+    """Return the data set that files and synthetic links make: captures through their link and through other loads."""
+    if not options.files and not options.synthetic:
+        raise InputError(
+            "nothing to train on: name captures or traces, a data set with --dataset, or ask for --synthetic N links"
+        )
+    site = load_site(options.site) if options.site else default_site()
+    traces = tuple(name for name in options.files if Path(name).suffix in TRACE_ENDINGS)
+    captures = tuple(name for name in options.files if name not in traces)
+    sources = []
+    if options.synthetic:
+        split = Split(by="origin", train=1 - 1 / HELD_OUT, validation=1 / HELD_OUT, test=0)
+        sources.append(Source(name="synthetic", type="synthetic", count=options.synthetic, seconds=30, devices=1,
+                              split=split))  # fmt: skip
+    for name, files in (("captures", captures), ("packet_times", traces)):
+        if files:
+            sources.append(_source(name, files, site))
+    return DatasetSpec(name="train", seed=options.seed, horizons_ms=(options.horizon_ms,), sources=tuple(sources))
+
+
+def _source(sort: str, files: tuple[str, ...], site: Site) -> Source:
+    link, share = site.links[0], 1 / HELD_OUT
+    split = Split(by="origin" if len(files) >= HELD_OUT else "time", train=1 - share, validation=share, test=0)
+    loads = Capacity(loads=LOADS)
+    if sort == "packet_times":
+        return Source(name="trace", type="packet_times", files=files, split=split, capacity=(loads,))
+    own = Capacity(rate=link.capacity_bps, rate_down=link.capacity_down_bps, buffer_ms=None,
+                   buffer_bytes=link.buffer_bytes)  # fmt: skip
+    return Source(name="capture", type="captures", files=files, networks=link.devices, devices=2, split=split,
+                  capacity=(own, loads))  # fmt: skip
+
+
+def fit_normaliser(series: Iterable[LabelledSeries]) -> Normaliser:
+    """Learn the scale of channels from series. Raise InputError where there are none."""
+    out = Normaliser(len(CHANNELS))
+    for each in series:
+        out.update(np.ascontiguousarray(each.x))
+    if not out.count.any():
+        shortest = f"{WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms)"
+        raise InputError(f"no training data: no series of {shortest} is in training; give longer captures")
+    return out
+
+
+def prepared(
+    series: Sequence[LabelledSeries], at: int
+) -> tuple[list[TrainingSequence], list[TrainingSequence], dict[str, NDArray[Any]]]:
+    """Return training and validation as the model takes them, and the state of the normaliser learned from training.
+
+    at: column of delay_ms. Series of other parts are left alone.
+    """
+    normaliser = fit_normaliser(each for each in series if each.part == "train")
+    mean, low, high = normaliser.limits()
+    parts: dict[str, list[TrainingSequence]] = {"train": [], "validation": [], "test": []}
+    for each in series:
+        if each.part == "test":
+            continue
+        x = scaled(np.ascontiguousarray(each.x), mean, low, high)
+        spectrum = Spectra(1).update(x, np.zeros(len(x), np.int32), np.zeros(len(x), np.uint8))
+        delay = np.ascontiguousarray(each.delay_ms[:, at])
+        parts[each.part].append(TrainingSequence(x=x, spectrum=spectrum, delay_ms=delay, source=each.source))
+    return parts["train"], parts["validation"], normaliser.state()

@@ -51,7 +51,11 @@ def fixed_delays(
 
 @kernel
 def trace_delays(
-    time_ns: NDArray[np.int64], size: NDArray[np.int64], opportunity_ns: NDArray[np.int64], limit_bytes: float
+    time_ns: NDArray[np.int64],
+    size: NDArray[np.int64],
+    opportunity_ns: NDArray[np.int64],
+    opportunity_bytes: float,
+    limit_bytes: float,
 ) -> NDArray[np.float64]:
     """Return each packet's delay in ns until its last byte leaves (NaN: dropped), served by a repeated trace.
 
@@ -63,7 +67,7 @@ def trace_delays(
     period = opportunity_ns[count - 1]
     finish = np.zeros(len(time_ns), np.int64)
     start = time_ns[0] if len(time_ns) else 0
-    cycle, place, room = 0, 0, 0  # the opportunity in use and the bytes left in it
+    cycle, place, room = 0, 0, 0.0  # the opportunity in use and the bytes left in it
     at, last = -1, 0
     head, queued = 0, 0.0
     for i in range(len(time_ns)):
@@ -77,17 +81,17 @@ def trace_delays(
             finish[i] = finish[i - 1] if i else now
             continue
         if at < now:  # the opportunity in use has passed before this packet came
-            room = 0
+            room = 0.0
             cycle = (now - 1) // period if now > 0 else 0  # the period's last opportunity is its own
             place = np.searchsorted(opportunity_ns, now - cycle * period)
-        need = size[i]
+        need = float(size[i])
         while room < need:
             need -= room
             if place == count:
                 place, cycle = 0, cycle + 1
             at = cycle * period + opportunity_ns[place]
             place += 1
-            room = OPPORTUNITY_BYTES
+            room = opportunity_bytes
         room -= need
         finish[i] = at
         out[i] = at - now
@@ -101,18 +105,19 @@ def virtual_delays_ms(
     *,
     capacity_bps: float | None = None,
     trace_ns: NDArray[np.int64] | None = None,
+    opportunity_bytes: float = OPPORTUNITY_BYTES,
     buffer_bytes: float | None = None,
 ) -> NDArray[np.float64]:
     """Return the delay of each packet in ms, NaN where the buffer (if limited) drops it.
 
     time_ns: int64 [n], a packet behind its predecessor is taken as arriving with it; size: bytes on the wire.
-    Give either a capacity or the opportunities of a trace (`read_trace`). A fixed capacity gives the wait before
-    service; a trace the time until the last byte leaves.
+    Give either a capacity or the opportunities of a trace (`read_trace`), each of `opportunity_bytes`. A fixed
+    capacity gives the wait before service; a trace the time until the last byte leaves.
     """
     limit = float("inf") if buffer_bytes is None else float(buffer_bytes)
     sizes = size.astype(np.int64)
     if trace_ns is not None:
-        return trace_delays(time_ns, sizes, trace_ns, limit) / NS_PER_MS
+        return trace_delays(time_ns, sizes, trace_ns, float(opportunity_bytes), limit) / NS_PER_MS
     if capacity_bps is None or capacity_bps <= 0:
         raise ValueError(f"virtual queue: capacity_bps is {capacity_bps}; give a positive capacity or a trace")
     ns_per_byte = 8e9 / capacity_bps
@@ -133,16 +138,17 @@ def read_trace(path: Path) -> NDArray[np.int64]:
     return times * NS_PER_MS
 
 
-def delay_targets(bin_delay_ms: NDArray[np.float32], horizon_bins: int, *, known_end: bool) -> NDArray[np.float32]:
-    """Return for each bin the largest delay of the `horizon_bins` bins after it: float32 [T].
-
-    The last bins have no whole horizon: NaN, unless `known_end` (silence follows, so that no delay does).
-    """
-    pad = np.zeros(horizon_bins, np.float32) if known_end else np.full(horizon_bins, np.nan, np.float32)
-    after = np.concatenate([bin_delay_ms[1:].astype(np.float32), pad])
-    windows = np.lib.stride_tricks.sliding_window_view(after, horizon_bins)[: len(bin_delay_ms)]
-    out: NDArray[np.float32] = windows.max(axis=1) if len(windows) else np.empty(0, np.float32)
-    return out
+def largest_ahead(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return for each value the largest of the `count` values after it: float32 [T], NaN where fewer follow."""
+    largest = np.concatenate([values[1:].astype(np.float32), np.full(count, np.nan, np.float32)])
+    length = 1  # largest[i] is the largest of the next `length` values, which doubles
+    while 2 * length <= count:
+        largest[:-length] = np.maximum(largest[:-length], largest[length:])
+        length *= 2
+    if length < count:
+        rest = count - length
+        largest[:-rest] = np.maximum(largest[:-rest], largest[rest:])
+    return largest[: len(values)]
 
 
 def delay_classes(delay_ms: NDArray[np.float32], thresholds_ms: tuple[float, float]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from stream.bin_state import LinkShape
 from stream.bins import Bins
 from stream.channels import BIN_NS
 from stream.packets import Packets
-from stream.virtual_queue import delay_classes, delay_targets, read_trace, virtual_delays_ms
+from stream.virtual_queue import delay_classes, largest_ahead, read_trace, virtual_delays_ms
 
 ARRIVALS = st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(40, 9_000)), min_size=1, max_size=60)
 
@@ -39,14 +39,14 @@ def test_equals_lindley(arrivals, capacity, buffer):
     np.testing.assert_allclose(found, lindley(times.tolist(), sizes.tolist(), capacity, buffer), atol=1e-6)
 
 
-def mahimahi(times_ms, sizes, trace_ms):
-    """Every opportunity in turn, 1,500 bytes for what waits, in plain Python."""
+def mahimahi(times_ms, sizes, trace_ms, opportunity):
+    """Every opportunity in turn, its bytes for what waits, in plain Python."""
     waiting = [[time, size, index] for index, (time, size) in enumerate(zip(times_ms, sizes, strict=True))]
     delays = [0.0] * len(waiting)
     cycle = 0
     while waiting:
-        for opportunity in trace_ms:
-            now, room = cycle * trace_ms[-1] + opportunity, 1_500
+        for at in trace_ms:
+            now, room = cycle * trace_ms[-1] + at, opportunity
             while waiting and waiting[0][0] <= now and room:
                 taken = min(room, waiting[0][1])
                 room -= taken
@@ -61,15 +61,19 @@ def mahimahi(times_ms, sizes, trace_ms):
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4_000)), min_size=1, max_size=40),
     st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    st.sampled_from([1_500, 400, 6_000]),
 )
 @settings(max_examples=80, deadline=None)
-def test_trace_equals_opportunity_by_opportunity(arrivals, trace):
+def test_trace_equals_opportunity_by_opportunity(arrivals, trace, opportunity):
     times = np.cumsum([0, *[gap for gap, _ in arrivals][1:]])
     sizes = np.array([size for _, size in arrivals], np.int64)
     found = virtual_delays_ms(
-        times * 1_000_000 + 10**18, sizes, trace_ns=np.sort(np.array(trace, np.int64)) * 1_000_000
+        times * 1_000_000 + 10**18,
+        sizes,
+        trace_ns=np.sort(np.array(trace, np.int64)) * 1_000_000,
+        opportunity_bytes=opportunity,
     )
-    assert found.tolist() == mahimahi(times.tolist(), sizes.tolist(), sorted(trace))
+    assert found.tolist() == mahimahi(times.tolist(), sizes.tolist(), sorted(trace), opportunity)
 
 
 def test_bins_hold_the_largest_delay_of_their_packets():
@@ -89,13 +93,17 @@ def test_bins_hold_the_largest_delay_of_their_packets():
         assert found <= 60_000 * 8 / 12e6 * 1e3 + 1e-4
 
 
-def test_targets_and_classes():
-    delays = np.array([0, 5, 1, 0, 9, 0], np.float32)
-    targets = delay_targets(delays, 2, known_end=False)
-    assert targets[:4].tolist() == [5, 1, 9, 9]
-    assert np.isnan(targets[4:]).all()
-    assert delay_targets(delays, 2, known_end=True).tolist() == [5, 1, 9, 9, 0, 0]
-    assert delay_classes(targets[:4], (1.0, 6.0)).tolist() == [1, 1, 2, 2]
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 13))
+@settings(max_examples=60, deadline=None)
+def test_the_largest_ahead_equals_a_search(values, count):
+    found = largest_ahead(np.array(values, np.float32), count)
+    for at, value in enumerate(found):
+        after = values[at + 1 : at + 1 + count]
+        assert np.isnan(value) if len(after) < count else value == max(after)
+
+
+def test_classes():
+    assert delay_classes(np.array([5, 1, 9, 0], np.float32), (1.0, 6.0)).tolist() == [1, 1, 2, 0]
 
 
 def test_a_bad_trace_is_refused(tmp_path):

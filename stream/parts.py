@@ -1,0 +1,68 @@
+"""The parts of a data set: whole origins, or stretches of time of one origin with a gap between that no row sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.dataset import PARTS, LabelledSeries
+from stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
+from stream.dataset_spec import Source
+from stream.labelling import LabelledRows
+
+
+class Stretch(NamedTuple):
+    """Bins from `start` until before `end` of an origin, and their part; `origin` is what the part calls it."""
+
+    origin: str
+    part: str
+    start: int
+    end: int
+
+
+EVER = np.iinfo(np.int64).max
+
+
+def dealt(origins: Sequence[str], shares: tuple[float, float, float], seed: int) -> dict[str, str]:
+    """Return the part of each origin, whole, dealt by seed so that the counts come closest to the shares."""
+    order = np.random.default_rng([seed, 77]).permutation(len(origins))
+    ends = np.rint(np.cumsum(shares) * len(origins)).astype(int)
+    out = {}
+    for place, index in enumerate(order):
+        out[origins[index]] = PARTS[int(np.searchsorted(ends, place, side="right"))]
+    return out
+
+
+def stretches(origin: str, source: Source, part: str | None, bins: NDArray[np.int64], horizon_ms: int) -> list[Stretch]:
+    """Return the stretches of an origin whose link has these bins (int64, rising).
+
+    Split by time, a part begins a window and the longest horizon after the one before it has ended.
+    """
+    if part is not None or source.split is None:
+        return [Stretch(origin, part or str(source.part), 0, EVER)]
+    gap = WINDOW_BINS + horizon_ms // BIN_MS
+    out, start, total = [], 0, 0.0
+    for name, share in zip(PARTS, source.split.shares, strict=True):
+        total += share
+        at = round(total * len(bins))
+        end = int(bins[at]) if at < len(bins) else EVER
+        if share > 0:
+            out.append(Stretch(f"{origin}:{name}", name, start, end))
+            start = end + gap if end < EVER else EVER
+    return out
+
+
+def cut(rows: LabelledRows, stretch: Stretch, passage: str) -> Iterator[LabelledSeries]:
+    """Yield what of a series lies in a stretch, where it is a window long."""
+    begin, end = np.searchsorted(rows.bin_number, [stretch.start, stretch.end])
+    if end - begin < WINDOW_BINS:
+        return
+    device = f"#device{rows.series}" if rows.series else "#link"
+    at = slice(int(begin), int(end))
+    yield LabelledSeries(
+        rows.x[at], rows.delay_ms[at], rows.now_ms[at], f"{stretch.origin}@{passage}{device}", stretch.origin,
+        stretch.part, int(rows.bin_number[at.start] + 1) * BIN_NS, rows.rtt_ms[at],
+    )  # fmt: skip
