@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from decision.client import DecisionClient, time_ns
 from offramp_kafka import KafkaSettings
 
+PATIENCE_S = 60.0
+
 
 def taken(client: DecisionClient) -> Iterator[tuple[str, int, str, dict[str, int]]]:
     """Yield what is told of each command; `given` is when the loop over the client had it."""
@@ -29,7 +31,9 @@ def main() -> int:
     settings, idle_s = KafkaSettings((sys.argv[1],), prefix=sys.argv[2]), float(sys.argv[3])
     with DecisionClient(settings, controller="bench", start="beginning", idle_s=idle_s) as client:
         print("ready", flush=True)
-        found = list(taken(client))
+        begun, found = time.monotonic(), list(taken(client))
+        while not found and time.monotonic() - begun < PATIENCE_S:  # the first ones may be long in coming
+            found = list(taken(client))
     print(json.dumps({"commands": found, "counts": client.counts}))
     return 0
 
