@@ -196,8 +196,8 @@ class Worker:
                 self._producer = producer
             return self._producer
 
-    async def commit(self, partition: int, offset: int) -> None:
-        """Commit an offset; a failure is told and left to the next checkpoint, as the group may be rebalancing."""
+    async def commit(self, partition: int, offset: int) -> bool:
+        """Commit an offset; tell whether that was done: if not, the group may be rebalancing, and it is tried again."""
         thread: Any = self.app.consumer._thread  # Faust's own commit ends the worker on a broker's restart
         place = TopicPartition(self.settings.topic("features"), partition)
         try:
@@ -205,6 +205,8 @@ class Worker:
             await thread.call_thread(consumer.commit, {place: OffsetAndMetadata(offset, "")})
         except (KafkaError, OSError) as error:
             log.info("committing offset %d of partition %d: %r", offset, partition, error)
+            return False
+        return True
 
     async def rewind(self, partition: int, offset: int) -> None:
         """Read a partition again from an offset on."""

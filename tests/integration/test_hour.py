@@ -1,8 +1,8 @@
 """An hour of a link, as fast as it goes, through agent, broker and worker: neither of the two grows.
 
 Conversations of many protocols, whole and broken, come again and again with other addresses, so that devices, flows,
-streams and heavy hitters are new all the time; a second link has an agent that is started over all the time. A scan comes
-first, that fills the flow table to its bound.
+streams and heavy hitters are new all the time; a second link has an agent that is started over all the time. A scan
+comes first, that fills the flow table to its bound.
 """
 
 from __future__ import annotations
