@@ -2,7 +2,7 @@
 
 Conversations of many protocols, whole and broken, come again and again with other addresses, so that devices, flows,
 streams and heavy hitters are new all the time; a second link has an agent that is started over all the time. A scan
-comes first, that fills the flow table to its bound.
+comes first, that fills the tables of flows and of messages begun to their bounds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from random import Random
 import numpy as np
 import pytest
 from kafka import KafkaConsumer, TopicPartition
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP
 
 from bench.capture_file import FILE_HEADER, HEADER, SAMPLES, Stock, load_stock, shifted
 from capture.dissector import MAX_FLOWS
@@ -66,17 +66,20 @@ def stock_of(folder: Path) -> Stock:
 
 
 def scan(base_ns: int) -> bytes:
-    """Records of SCANNED packets, a flow each, within a second."""
-    frame = np.frombuffer(bytes(IP(dst="10.0.0.1") / UDP(sport=1, dport=53) / bytes(20)), np.uint8)
-    records = np.zeros((SCANNED, HEADER.itemsize + 14 + len(frame)), np.uint8)
+    """Records of SCANNED packets within a second, each a flow of its own: probes, and requests that are never ended."""
+    request = b"GET / HTTP/1.1\r\nHost: "
+    probe = IP(dst="10.0.0.1") / UDP(dport=53) / bytes(len(request) + 12)
+    frames = [np.frombuffer(bytes(each), np.uint8) for each in (probe, IP(dst="10.0.0.1") / TCP(flags="PA") / request)]
+    records = np.zeros((SCANNED, HEADER.itemsize + 14 + len(frames[0])), np.uint8)
     header = np.zeros(SCANNED, HEADER)
     numbers = np.arange(SCANNED)
     header["s"], header["fraction"] = np.divmod(base_ns + numbers * (10**9 // SCANNED), 10**9)
-    header["caplen"] = header["length"] = 14 + len(frame)
+    header["caplen"] = header["length"] = 14 + len(frames[0])
     records[:, : HEADER.itemsize] = header.view(np.uint8).reshape(SCANNED, -1)
     packet = records[:, HEADER.itemsize :]
     packet[:, 12:14] = (8, 0)
-    packet[:, 14:] = frame
+    for kind, frame in enumerate(frames):
+        packet[kind::2, 14:] = frame
     packet[:, 26:30] = (10 << 24 | 200 << 16 | numbers >> 8).astype(">u4").view(np.uint8).reshape(-1, 4)
     packet[:, 34:36] = (1_024 + numbers % 50_000).astype(">u2").view(np.uint8).reshape(-1, 2)
     return records.tobytes()

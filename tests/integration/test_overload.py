@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, TopicPartition
 from capture.ledger import CaptureLedger
 from capture.publish import Publisher
 from offramp_kafka import KafkaSettings
-from stream.backlog import MAX_AGE_S, PATIENCE_S, REASON
+from stream.backlog import MAX_AGE_S, PATIENCE_S
 from stream.states import load_states
 from stream.topics import run_topics_create
 from tests.integration.throttle import Watch, memory_of, throttled
@@ -109,7 +109,7 @@ def sustainable(feeder: Feeder, forecasts: Forecasts, done: Callable[[], int]) -
 def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None:  # type: ignore[no-untyped-def]
     """The rate it can take is measured here, as it is another on every machine."""
     site, path = site_of(1, tmp_path)
-    forecasts, decisions = Forecasts(topics), Decisions(topics)
+    forecasts = Forecasts(topics)
     consumer = KafkaConsumer(**topics.client_arguments(), group_id=f"{topics.prefix}-{site.name}")
     place = TopicPartition(topics.topic("features"), 0)
 
@@ -126,21 +126,21 @@ def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None: 
             feeder.run(0.2, 20, forecasts)
         with throttled(worker.process.pid, SHARE):
             rate = sustainable(feeder, forecasts, done)
-            before, own = memory_of(worker.process.pid), memory_of(worker.process.pid)
+            before = memory_of(worker.process.pid)
             begin = time.time()
             with Watch(worker.process.pid) as watch:
                 feeder.run(OVERLOAD_S, 2 * rate, forecasts)
                 end = time.time()
-                feeder.run(RECOVERY_S + 3, rate / 4, forecasts)
+                feeder.run(RECOVERY_S + 2, rate / 4, forecasts)
         assert out.close()
         until = time.monotonic() + WAIT_S
         while done() < feeder.messages and time.monotonic() < until:
             time.sleep(0.1)
         told = worker.stop()
-    print(f"sustainable {rate:.0f} messages/s, resident {before >> 20} MB before, {watch.most >> 20} MB at most, {own}")
+    print(f"sustainable {rate:.0f} messages/s, resident {before >> 20} MB before, {watch.most >> 20} MB at most")
     print([(round(at - begin, 1), round(age, 2)) for at, age in forecasts.ages[:: max(1, len(forecasts.ages) // 60)]])
     print(told)
-    assert max(forecasts.between(begin, end)) < MAX_AGE_S + PATIENCE_S + 1.0
+    assert max(forecasts.between(begin, end)) < MAX_AGE_S + PATIENCE_S + 2.0
     after = forecasts.between(end + RECOVERY_S, time.time())
     assert after
     assert max(after) < MAX_AGE_S
@@ -156,7 +156,5 @@ def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None: 
     }  # fmt: skip
     assert "the oldest are shed" in told
     assert f"shed, too old     {intake['shed']:>12,}   with {intake['shed_rows']:,} rows" in told
-    decisions.read()
-    assert REASON
-    for each in (forecasts, decisions, consumer):
+    for each in (forecasts, consumer):
         each.close()
