@@ -46,8 +46,8 @@ lint: setup ## ruff and mypy
 test: setup system lint ## everything that must hold: lint, types, tests
 	@TZ=UTC $(BIN)/python -m pytest
 
-soak: setup system ## the Kafka tests at length: 8 links, 1 to 4 workers, 20 kills of worker and agent, 10 broker restarts
-	@OFFRAMP_SOAK=1 TZ=UTC $(BIN)/python -m pytest tests/integration --timeout 3000
+soak: setup system ## the Kafka tests at length (half an hour): kills, restarts, overload, bombs, an hour of traffic
+	@OFFRAMP_SOAK=1 TZ=UTC $(BIN)/python -m pytest tests/integration --timeout 3000 -v --durations 15
 
 demo: setup ## replay the sample capture: link state, decisions, ledger
 	@$(BIN)/offramp replay samples/demo.pcap.zst --site samples/site.toml

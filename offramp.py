@@ -313,12 +313,16 @@ def worker(
     session: Annotated[
         float, typer.Option("--session", help="seconds of silence until others take its links", min=1)
     ] = 10.0,
+    max_age: Annotated[
+        float, typer.Option("--max-age", help="seconds; older live messages are shed under overload; 0: never", min=0)
+    ] = 1.0,
 ) -> None:
     """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
     from offramp_kafka import kafka_settings
     from stream.worker import WorkerOptions, run_worker
 
-    run_worker(WorkerOptions(kafka_settings(kafka, kafka_config), site, model, group, forecasts, checkpoint, session))
+    settings = kafka_settings(kafka, kafka_config)
+    run_worker(WorkerOptions(settings, site, model, group, forecasts, checkpoint, session, max_age))
 
 
 class Look(StrEnum):

@@ -96,13 +96,13 @@ def write_repeated(stock: Stock, packets: int, target: Path) -> None:
         file.write(FILE_HEADER)
         for repetition in range(-(-packets // len(stock.start))):
             count = min(len(stock.start), packets - repetition * len(stock.start))
-            body = _shifted(stock, repetition, 1_700_000_000_000_000_000 + repetition * span)
+            body = shifted(stock, repetition, 1_700_000_000_000_000_000 + repetition * span)
             end = int(stock.start[count]) if count < len(stock.start) else len(body)
             file.write(body[:end].tobytes())
     part.rename(target)
 
 
-def _shifted(stock: Stock, repetition: int, base_ns: int) -> NDArray[np.uint8]:
+def shifted(stock: Stock, repetition: int, base_ns: int) -> NDArray[np.uint8]:
     """Return the records with times from base_ns on and the second byte of IPv4 addresses changed."""
     header = stock.header.copy()
     header["s"], header["fraction"] = np.divmod(stock.time_ns + base_ns, 1_000_000_000)

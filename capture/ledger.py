@@ -36,6 +36,11 @@ class CaptureLedger:
         self.shed.update(other.shed)
         self.notes.update(other.notes)
 
+    def all_shed(self, reason: str) -> CaptureLedger:
+        """Return the account of the same packets when none of them goes further."""
+        shed = self.shed + Counter({reason: self.captured - self.shed.total()})
+        return CaptureLedger(self.captured, 0, Counter(), shed, self.kernel_drops, Counter(self.notes))
+
     def since(self, before: CaptureLedger) -> CaptureLedger:
         """Return what was counted after `before`, an earlier reading of this ledger."""
         return CaptureLedger(

@@ -31,15 +31,11 @@ class Outgoing:
 
     def shed(self, reason: str) -> CaptureLedger:
         """Return the account of its packets when they are not sent after all."""
-        ledger = CaptureLedger.from_dict(self.headers.ledger)
-        ledger.shed[reason] += ledger.captured - ledger.shed.total()
-        ledger.decoded = 0
-        ledger.undecodable.clear()
-        return ledger
+        return CaptureLedger.from_dict(self.headers.ledger).all_shed(reason)
 
     def to_record(self) -> bytes:
-        """Return the message as a record of the spool."""
-        told = {name: getattr(self.headers, name) for name in FeatureHeaders.__dataclass_fields__}
+        """Return the message as a record of the spool: what is kept is not to be shed later, as being late."""
+        told = {name: getattr(self.headers, name) for name in FeatureHeaders.__dataclass_fields__} | {"live": False}
         about = json.dumps({"link": self.link, "headers": told}).encode()
         check = crc32(self.value, crc32(about))
         return RECORD.pack(len(about), len(self.value), check) + about + self.value

@@ -152,7 +152,7 @@ class Publisher:
         with self._changed:
             whole = self._lost.pop(link, CaptureLedger())
         whole.add(ledger)
-        return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=whole.as_dict(), **told)
+        return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=whole.as_dict(), live=self.live, **told)
 
     def _put(self, message: Outgoing) -> None:
         with self._changed:

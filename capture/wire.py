@@ -31,7 +31,8 @@ class FeatureHeaders:
     first_time_ns, last_time_ns: least and greatest time of the rows; ledger: what CaptureLedger.as_dict tells of the
     packets since the message before; end: the link's last message of this epoch; sampling: how many packets each row
     stands for; clock_ns: of a live link without packets, else 0: all packets before this time have been published;
-    hops: when the agent had what the message tells of.
+    hops: when the agent had what the message tells of;
+    live: the packets came just now, so that an overloaded worker may shed the message rather than be late.
     """
 
     site: str
@@ -46,18 +47,19 @@ class FeatureHeaders:
     sampling: int = 1
     clock_ns: int = 0
     hops: Hops = field(default_factory=dict)
+    live: bool = False
     schema_version: str = SCHEMA_VERSION
 
     def pairs(self) -> list[tuple[str, bytes]]:
         """Return the headers as Kafka takes them."""
         texts = {name: getattr(self, name) for name in HEADER_NAMES}
         texts["ledger"] = json.dumps(self.ledger, sort_keys=True, separators=(",", ":"))
-        texts["end"] = int(self.end)
+        texts["end"], texts["live"] = int(self.end), int(self.live)
         return [*((name, str(text).encode()) for name, text in texts.items()), (HEADER, encode_hops(self.hops))]
 
 
 HEADER_NAMES = tuple(name for name in FeatureHeaders.__dataclass_fields__ if name != HEADER)
-OPTIONAL_HEADERS = {"sampling": 1, "clock_ns": 0}
+OPTIONAL_HEADERS = {"sampling": 1, "clock_ns": 0, "live": 0}
 """Headers that may be missing, with what they say then."""
 
 

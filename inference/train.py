@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from inference.artifact import Artifact, save_artifact
 from inference.metrics import classify, score
+from inference.quiet import without_notices
 from inference.sequences import TrainingSequence
 from inference.serve import open_predictor
 from inference.shape import PRESETS
@@ -34,8 +35,9 @@ def train(
     begin, None for the terciles of the training part; validation: what to stop by and score on, otherwise held out of
     `sequences`. Raise InputError where the data leave nothing to validate on.
     """
-    import keras
-    import tensorflow as tf
+    with without_notices():
+        import keras
+        import tensorflow as tf
 
     from inference.model import build, pinball, weights_of
 

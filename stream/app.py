@@ -28,6 +28,7 @@ from inference.artifact import Artifact
 from inference.serve import Predictor
 from offramp_hops import HEADER, encode_hops
 from offramp_kafka import KafkaAccessError, KafkaSettings
+from stream.backlog import MAX_AGE_S
 from stream.bin_state import SERIES
 from stream.carried_state import StatePool
 from stream.cloud_events import Headers
@@ -73,11 +74,14 @@ class Worker:
         forecasts: bool = True,
         checkpoint_s: float = CHECKPOINT_S,
         session_s: float = SESSION_S,
+        max_age_s: float = MAX_AGE_S,
     ) -> None:
         self.settings, self.site, self.artifact, self.predictor = settings, site, artifact, predictor
         self.ledger = WorkerLedger()
         self.lanes: dict[int, Lane] = {}
-        self._options: dict[str, Any] = {"forecasts": forecasts, "checkpoint_s": checkpoint_s}
+        self._options: dict[str, Any] = {
+            "forecasts": forecasts, "checkpoint_s": checkpoint_s, "max_age_s": max_age_s,
+        }  # fmt: skip
         threads = len(os.sched_getaffinity(0))
         self._executor = ThreadPoolExecutor(threads + 1, thread_name_prefix="offramp-model")
         self.batches = MicroBatches(self._executor, threads)
@@ -192,8 +196,8 @@ class Worker:
                 self._producer = producer
             return self._producer
 
-    async def commit(self, partition: int, offset: int) -> None:
-        """Commit an offset; a failure is told and left to the next checkpoint, as the group may be rebalancing."""
+    async def commit(self, partition: int, offset: int) -> bool:
+        """Commit an offset; tell whether that was done: if not, the group may be rebalancing, and it is tried again."""
         thread: Any = self.app.consumer._thread  # Faust's own commit ends the worker on a broker's restart
         place = TopicPartition(self.settings.topic("features"), partition)
         try:
@@ -201,10 +205,22 @@ class Worker:
             await thread.call_thread(consumer.commit, {place: OffsetAndMetadata(offset, "")})
         except (KafkaError, OSError) as error:
             log.info("committing offset %d of partition %d: %r", offset, partition, error)
+            return False
+        return True
 
     async def rewind(self, partition: int, offset: int) -> None:
         """Read a partition again from an offset on."""
         await self.app.consumer.seek(TP(self.settings.topic("features"), partition), offset)
+
+    def waiting(self, partition: int, offset: int) -> bool:
+        """Tell whether newer messages than the one at an offset had come when the broker was last asked."""
+        thread: Any = self.app.consumer._thread
+        place = TopicPartition(self.settings.topic("features"), partition)
+        consumer = thread._consumer
+        try:
+            return int(consumer.highwater(place) or 0) > offset + 1
+        except (AssertionError, AttributeError):
+            return False  # handed over just now: aiokafka says so by an assertion
 
     async def stop(self) -> None:
         """End lanes and producer; the app is stopped by its own worker."""

@@ -115,6 +115,16 @@ def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
     return state, new_heavy_hitters()
 
 
+def forget_bins(state: BinState) -> None:
+    """Make the bins empty again, as what comes next does not follow on; the counts of rows and devices stay."""
+    kept = [LATE, ROWS, UNTRACKED, HITS]
+    counts = state.clock[kept]
+    for name, array in state._asdict().items():
+        if name != "shape":
+            array[...] = -1 if name in ("last", "bin_wait") else 0
+    state.clock[kept] = counts
+
+
 def new_bin_out() -> BinOut:
     """Return room for OUT_ROWS closed bins."""
     return BinOut(

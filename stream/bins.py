@@ -41,7 +41,6 @@ from stream.packets import IPV4_MAPPED, Packets
 from stream.virtual_queue import drained
 
 FIRST_MARK_AT = 4
-MARK_COUNT = 12
 """As in stream.channels; a kernel wants plain numbers, and a test holds them equal."""
 
 RTT_SUM, RTT_COUNT, GAP = 16, 17, 18

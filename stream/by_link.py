@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatch
 
 import numpy as np
@@ -51,6 +52,7 @@ class LinkBatches:
         names = np.array(links)[block.interface]
         for link in sorted(set(names.tolist())):
             yield link, select(block, np.flatnonzero(names == link), block.first_number)
+            block = replace(block, kernel_drops=0)  # whose they were is not known: the first has them, once
 
 
 def link_of(site: Site, interface: str) -> str:

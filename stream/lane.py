@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from stream.backlog import MAX_AGE_S, Backlogs
 from stream.checkpoint import encode_checkpoint
 from stream.link_run import LinkRun
 from stream.link_runs import LinkRuns, MakeRun
 from stream.micro_batch import BYTES, MicroBatches
 from stream.outbox import Outbox
-from stream.portion import Outcome, Outgoing, Portion, Record
+from stream.portion import Outcome, Outgoing, Portion, Record, pairs_of
 from stream.states import Loaded
 from stream.turn import Turn, Verdict
 
@@ -41,6 +42,8 @@ class WorkerLedger:
     checkpoints: int = 0
     links_restored: int = 0
     rewinds: int = 0
+    shed: int = 0
+    shed_rows: int = 0
 
 
 class Outlet(Protocol):
@@ -50,12 +53,16 @@ class Outlet(Protocol):
         """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged."""
         ...
 
-    async def commit(self, partition: int, offset: int) -> None:
-        """Commit the offset of the next message to read."""
+    async def commit(self, partition: int, offset: int) -> bool:
+        """Commit the offset of the next message to read; tell whether the group took it."""
         ...
 
     async def rewind(self, partition: int, offset: int) -> None:
         """Read the partition again from an offset on."""
+        ...
+
+    def waiting(self, partition: int, offset: int) -> bool:
+        """Tell whether the broker has newer messages of the partition than the one at an offset."""
         ...
 
 
@@ -77,17 +84,19 @@ class Lane:
         horizon_ms: int,
         forecasts: bool = True,
         checkpoint_s: float = CHECKPOINT_S,
+        max_age_s: float = MAX_AGE_S,
     ) -> None:
         self.partition, self.site, self.ledger = partition, site, ledger
         self._load, self._outlet, self._batches, self._executor = load, outlet, batches, executor
         self._horizon_ms, self._forecasts, self._checkpoint_s = horizon_ms, forecasts, checkpoint_s
         self._queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)
         self._runs = LinkRuns(links, make_run)
+        self._backlogs = Backlogs(site, links, max_age_s, grace_s=checkpoint_s)
         self._outbox = Outbox(outlet.post)
         self._saving: asyncio.Task[None] | None = None
         self._changed: set[str] = set()
-        self._next = -1
-        self._due = 0.0
+        self._next = self._committed = -1
+        self._due = self._sure_until = 0.0
         self._task = asyncio.create_task(self._work(), name=f"lane-{partition}")
 
     @property
@@ -119,6 +128,7 @@ class Lane:
         states, due = await self._load(self.partition)
         self._runs.states.update(states)
         turn, ended = Turn(due), False
+        self._is_sure(due)
         while not ended:
             try:
                 waiting, ended = await self._next_messages()
@@ -127,10 +137,10 @@ class Lane:
                 continue
             records = [record for record in waiting if await self._in_turn(turn, record.offset)]
             if records:
-                await self._take(records)
+                await self._take_or_shed(records)
                 self._due = self._due or time.monotonic() + self._checkpoint_s
             if ended or (self._due and time.monotonic() >= self._due):
-                await self._checkpoint(last=ended)
+                await self._checkpoint(wait=ended)
 
     async def _next_messages(self) -> tuple[list[Record], bool]:
         """Return the messages that wait, at least one, about BYTES of them at most, and whether the lane is to end.
@@ -158,9 +168,32 @@ class Lane:
             await self._outlet.rewind(self.partition, turn.due)
         return verdict is Verdict.TAKE
 
-    async def _take(self, records: list[Record]) -> None:
+    async def _take_or_shed(self, records: list[Record]) -> None:
+        """Take messages, some of live links only to be shed.
+
+        What is decided once that ends rests on what was shed, by the clock: a checkpoint before it keeps that.
+        """
+        shed: set[int] = set()
+        taken: list[Record] = []
+        for at, record in enumerate(records):
+            waiting = at + 1 < len(records) or self._outlet.waiting(self.partition, record.offset)
+            turned = self._backlogs.judge(record.key, pairs_of(record.headers), waiting=waiting)
+            if self._backlogs.sheds(record.key):
+                shed.add(record.offset)
+            elif turned:
+                await self._take(taken, shed)
+                taken = []
+                await self._checkpoint(wait=True)
+            taken.append(record)
+        await self._take(taken, shed)
+
+    async def _take(self, records: list[Record], shed: Collection[int]) -> None:
         """Process messages and send what comes of them; one that is refused, or fails, goes to the dead letters."""
-        portion = Portion(records, self._runs, self.site, horizon_ms=self._horizon_ms, forecasts=self._forecasts)
+        if not records:
+            return
+        portion = Portion(
+            records, self._runs, self.site, horizon_ms=self._horizon_ms, forecasts=self._forecasts, shed=shed
+        )
         await self._batches.work(portion)
         for outcome in portion.outcomes:
             for message in outcome.outgoing:
@@ -179,13 +212,16 @@ class Lane:
             self.ledger.refused[outcome.refused] += 1
         elif outcome.link:
             self._changed.add(outcome.link)
+            if outcome.shed_rows >= 0:
+                self.ledger.shed += 1
+                self.ledger.shed_rows += outcome.shed_rows
         else:
             self.ledger.other_site += 1
 
-    async def _checkpoint(self, *, last: bool = False) -> None:
-        """Copy the states that changed, and write them while the lane goes on; wait for it where it is the last."""
+    async def _checkpoint(self, *, wait: bool = False) -> None:
+        """Copy the states that changed, and write them while the lane goes on, or wait until that is done."""
         self._due = 0.0
-        if last and self._saving is not None:
+        if wait and self._saving is not None:
             await self._saving
         if self._saving is not None and self._saving.done():
             self._saving.result()
@@ -194,7 +230,7 @@ class Lane:
             states = await asyncio.get_running_loop().run_in_executor(self._executor, self._copies)
             self._saving = asyncio.create_task(self._save(states, self._next), name=f"checkpoint-{self.partition}")
             self._next = -1
-            if last:
+            if wait:
                 await self._saving
 
     def _copies(self) -> dict[str, dict[str, Any]]:
@@ -206,11 +242,29 @@ class Lane:
     async def _save(self, states: Mapping[str, Mapping[str, Any]], offset: int) -> None:
         """Write states once the commands before them are acknowledged; then commit."""
         await self._outbox.settle()
+        if not await self._is_owner():
+            self._changed.update(states)
+            self._next = max(self._next, offset)
+            return
         loop = asyncio.get_running_loop()
         for link, state in states.items():
             value = await loop.run_in_executor(self._executor, encode_checkpoint, state)
             key = f"{self.site}/{link}".encode()
             await self._outbox.put(Outgoing("state", key, value, [("schema_version", b"1")], partition=self.partition))
         await self._outbox.settle()
-        await self._outlet.commit(self.partition, offset)
+        if await self._outlet.commit(self.partition, offset):
+            self._is_sure(offset)
+        else:
+            self._next = max(self._next, offset)
         self.ledger.checkpoints += 1
+
+    def _is_sure(self, committed: int) -> None:
+        """Note that the partition is ours for now, and what is committed."""
+        self._committed, self._sure_until = committed, time.monotonic() + 2 * self._checkpoint_s
+
+    async def _is_owner(self) -> bool:
+        """Tell whether the partition is still ours; asked of the group where its last answer is long ago.
+
+        Who stood still for so long may have lost it, and must not write checkpoints behind the new owner's.
+        """
+        return time.monotonic() < self._sure_until or await self._outlet.commit(self.partition, self._committed)

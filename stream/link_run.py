@@ -1,19 +1,24 @@
 """One link in a worker: its pipeline, and the account of the messages that fed it.
 
 What it gives depends on the messages alone, in their order: repeats of an agent are dropped by epoch and sequence, gaps
-counted, and a recording that begins before the newest time seen begins the link anew.
+counted, and a recording that begins before the newest time seen begins the link anew. Where messages were shed, bins
+and windows begin anew after them: silence is not made up.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from capture.ledger import CaptureLedger
 from decision.command import Command
+from stream.backlog import REASON
 from stream.pipeline import Pipeline, Step, predictions_of
+from stream.windows import Windowed
 from stream.wire import SCHEMA, FeatureMessage
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ MAX_EPOCHS = 64
 
 @dataclass(slots=True)
 class IntakeLedger:
-    """rows published = rows consumed + rows of duplicates + what the gaps (in messages) held."""
+    """rows published = rows consumed + rows shed + rows of duplicates + what the gaps (in messages) held."""
 
     messages: int = 0
     rows: int = 0
@@ -34,6 +39,8 @@ class IntakeLedger:
     duplicate_rows: int = 0
     gaps: int = 0
     restarts: int = 0
+    shed: int = 0
+    shed_rows: int = 0
 
 
 class LinkRun:
@@ -49,6 +56,7 @@ class LinkRun:
         self.ledger = IntakeLedger()
         self._epochs: dict[str, int] = {}
         self._newest_ns = 0
+        self._skipped = False
 
     def feed(self, message: FeatureMessage, offset: int) -> list[Command]:
         """Take the message at an offset of the topic; return the commands it causes."""
@@ -62,9 +70,14 @@ class LinkRun:
         self.next_offset = offset + 1
         if not self._is_new(message):
             return []
+        steps = [self._begin_anew()] if self._is_other_recording(message) else []
+        if message.shed:
+            return [*steps, self._shed(message)]
+        if self._skipped:
+            steps.append(Step(self.pipeline, self.pipeline.windows.skip()))
+            self._skipped = False
         self.ledger.messages += 1
         self.ledger.rows += message.headers.rows
-        steps = [self._begin_anew()] if self._is_other_recording(message) else []
         batch, clock_ns = message.batch, message.headers.clock_ns
         if batch is None:
             batch = pa.RecordBatch.from_pylist([], schema=SCHEMA).replace_schema_metadata(message.metadata())
@@ -75,6 +88,16 @@ class LinkRun:
         if message.headers.end:
             steps.append(self._begin_anew())
         return steps
+
+    def _shed(self, message: FeatureMessage) -> Step:
+        """Count a message that is shed, so that the commands to come tell it as data quality."""
+        told = message.headers
+        self.ledger.shed += 1
+        self.ledger.shed_rows += told.rows
+        self._newest_ns = max(self._newest_ns, told.last_time_ns, told.clock_ns)
+        self._skipped = True
+        account = CaptureLedger.from_dict(told.ledger).all_shed(REASON)
+        return Step(self.pipeline, Windowed([], json.dumps(account.as_dict()).encode()))
 
     def _is_new(self, message: FeatureMessage) -> bool:
         """Tell whether the message was not seen before; count repeats and gaps."""
@@ -95,7 +118,7 @@ class LinkRun:
     def _is_other_recording(self, message: FeatureMessage) -> bool:
         """Tell whether an epoch begins in the link's past: packets of another recording."""
         told = message.headers
-        begins_ns = told.clock_ns if message.batch is None else told.first_time_ns
+        begins_ns = told.first_time_ns if told.rows else told.clock_ns
         begins = told.sequence == 0 and bool(told.rows or told.clock_ns)
         return begins and begins_ns < self._newest_ns - LATENESS_NS
 
@@ -104,6 +127,7 @@ class LinkRun:
         step = Step(self.pipeline, self.pipeline.windows.close())
         self.pipeline = self._make(self.link)
         self._newest_ns = 0
+        self._skipped = False
         self.ledger.restarts += 1
         return step
 
@@ -114,6 +138,7 @@ class LinkRun:
             "epochs": dict(self._epochs),
             "newest_ns": self._newest_ns,
             "intake": asdict(self.ledger),
+            "skipped": self._skipped,
             "model": self.pipeline.predictor.sha,
             "policy": self.pipeline.policy.version,
             "pipeline": self.pipeline.state(),
@@ -124,6 +149,7 @@ class LinkRun:
         self.next_offset = int(state["next_offset"])
         self._epochs = {str(life): int(last) for life, last in state["epochs"].items()}
         self.ledger = IntakeLedger(**state["intake"])
+        self._skipped = bool(state.get("skipped", False))
         if (state["model"], state["policy"]) != (self.pipeline.predictor.sha, self.pipeline.policy.version):
             return False
         self._newest_ns = int(state["newest_ns"])

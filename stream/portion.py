@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -52,12 +52,16 @@ class Outgoing(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a message: its link, empty where it is refused or another site's, and what it gives to send."""
+    """What became of a message: its link, empty where it is refused or another site's, and what it gives to send.
+
+    shed_rows: the rows of one that was shed, else -1.
+    """
 
     offset: int
     link: str = ""
     refused: str = ""
     commands: int = 0
+    shed_rows: int = -1
     steps: list[Step] = field(default_factory=list)
     outgoing: list[Outgoing] = field(default_factory=list)
     hops: Hops = field(default_factory=dict)
@@ -67,12 +71,20 @@ class Portion:
     """Messages of one partition that are worked on together; `outcomes` holds one for each when it is concluded."""
 
     def __init__(
-        self, records: Sequence[Record], runs: LinkRuns, site: str, *, horizon_ms: int, forecasts: bool = True
+        self,
+        records: Sequence[Record],
+        runs: LinkRuns,
+        site: str,
+        *,
+        horizon_ms: int,
+        forecasts: bool = True,
+        shed: Collection[int] = (),
     ) -> None:
+        """Build it; shed: the offsets of messages that are shed."""
         self.records, self.runs, self.site = records, runs, site
         self.size = sum(len(record.value or b"") for record in records)
         self.outcomes = [Outcome(record.offset) for record in records]
-        self._horizon_ms, self._forecasts = horizon_ms, forecasts
+        self._horizon_ms, self._forecasts, self._shed = horizon_ms, forecasts, shed
         self._fetched_ns = time.time_ns()
 
     def open(self) -> list[Step]:
@@ -88,13 +100,15 @@ class Portion:
         return [step for outcome in self.outcomes for step in outcome.steps]
 
     def _open(self, record: Record, outcome: Outcome, begun_ns: int) -> None:
-        message = decode_message(record.key, _pairs(record.headers), record.value, site=self.site)
+        shed = record.offset in self._shed
+        message = decode_message(record.key, pairs_of(record.headers), record.value, site=self.site, shed=shed)
         if message is None:
             return
         own = {"fetched": self._fetched_ns, "begun": begun_ns, "decoded": time.time_ns()}
         outcome.hops = {"packet": message.headers.last_time_ns, **message.headers.hops, **own}
         outcome.steps = self.runs.of(message).open(message, record.offset)
         outcome.link = message.link
+        outcome.shed_rows = message.headers.rows if message.shed else -1
 
     def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
         """Decide all steps with the predictions for each; with an error instead, all messages with steps fail."""
@@ -139,6 +153,6 @@ def bury(outcome: Outcome, record: Record, reason: str, text: str) -> None:
     outcome.outgoing = [Outgoing("dead-letters", (record.key or b"")[:1_000], value, headers)]
 
 
-def _pairs(headers: Any) -> list[tuple[str, bytes]]:
+def pairs_of(headers: Any) -> list[tuple[str, bytes]]:
     """Return headers as pairs, whichever way the client gives them."""
     return list(headers.items()) if hasattr(headers, "items") else list(headers or ())

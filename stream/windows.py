@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream.bin_state import SERIES, LinkShape
+from stream.bin_state import SERIES, LinkShape, forget_bins
 from stream.bins import Bins, ClosedBins
 from stream.channels import CHANNELS
 from stream.normaliser import Normaliser, scaled
@@ -61,6 +61,12 @@ class Windows:
     def close(self) -> Windowed:
         """Close the open bins at the end of the input; return their rows."""
         return Windowed(self._rows(self.bins.close()), None)
+
+    def skip(self) -> Windowed:
+        """Close the open bins before a time of which nothing is known; return their rows. What follows begins anew."""
+        closed = self.close()
+        forget_bins(self.bins.state)
+        return closed
 
     def _rows(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
         """Return the rows of closed bins in arrays of their own: the bins write over theirs."""

@@ -41,11 +41,15 @@ class RefusedError(ContractError):
 
 @dataclass(frozen=True, slots=True)
 class FeatureMessage:
-    """A checked message; batch: the rows with the metadata that the pipeline reads, None where there are no rows."""
+    """A checked message; batch: the rows with the metadata that the pipeline reads, None where there are no rows.
+
+    shed: it is to be counted and no more; its rows, if any, have not been looked at.
+    """
 
     link: str
     headers: FeatureHeaders
     batch: pa.RecordBatch | None
+    shed: bool = False
 
     def metadata(self) -> dict[str, str]:
         """Return what the pipeline reads of a batch's metadata."""
@@ -55,10 +59,16 @@ class FeatureMessage:
 
 
 def decode_message(
-    key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None, *, site: str | None = None
+    key: bytes | None,
+    headers: Iterable[tuple[str, bytes]],
+    value: bytes | None,
+    *,
+    site: str | None = None,
+    shed: bool = False,
 ) -> FeatureMessage | None:
     """Return a checked message; None where it is another site's than `site`. Raises RefusedError.
 
+    shed: whether it is shed, unread, if it is a live link's; the link's end never is.
     Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`; the text says what was wrong and names the agent.
     """
     told = decode_headers(headers)
@@ -70,6 +80,10 @@ def decode_message(
         raise RefusedError("headers", f"agent {told.agent}: the key is no link's name: {error}") from error
     if not link:
         raise RefusedError("headers", f"agent {told.agent}: the message has no key; the key is the link's name")
+    if shed and told.live and not told.end:
+        if told.rows > MAX_ROWS:
+            raise RefusedError("size", f"agent {told.agent}: {told.rows} rows, at most {MAX_ROWS} are read")
+        return FeatureMessage(link, told, None, shed=True)
     if told.end or told.rows == 0:
         if value or told.rows:
             raise RefusedError("rows", f"agent {told.agent}: a message that ends, or has 0 rows, has rows")
@@ -115,6 +129,7 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
         sampling=numbers["sampling"],
         clock_ns=numbers["clock_ns"],
         hops=decode_hops(found.get(HEADER)),
+        live=bool(numbers["live"]),
     )
 
 

@@ -16,6 +16,7 @@ from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
 from offramp_kafka import KafkaAccessError, KafkaSettings, require_topics
 from offramp_kernels import announce_compiling
+from stream.backlog import MAX_AGE_S
 from stream.lane import WorkerLedger
 
 
@@ -30,6 +31,7 @@ class WorkerOptions:
     forecasts: bool = True
     checkpoint_s: float = 5.0
     session_s: float = 10.0
+    max_age_s: float = MAX_AGE_S
 
 
 def run_worker(options: WorkerOptions) -> None:
@@ -51,6 +53,7 @@ def run_worker(options: WorkerOptions) -> None:
     worker = Worker(
         settings, site, artifact, predictor, group=options.group, forecasts=options.forecasts,
         checkpoint_s=options.checkpoint_s, session_s=options.session_s,
+        max_age_s=options.max_age_s,
     )  # fmt: skip
     warm(site, artifact, predictor)
     print(f"worker of site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
@@ -108,6 +111,7 @@ def account(ledger: WorkerLedger) -> list[str]:
         f"    of other sites    {ledger.other_site:>12,}",
         f"    refused           {ledger.refused.total():>12,}",
         *(f"      {reason:<24} {count:>8,}" for reason, count in sorted(ledger.refused.items())),
+        f"    shed, too old     {ledger.shed:>12,}   with {ledger.shed_rows:,} rows",
         f"  commands sent       {ledger.commands:>12,}",
         f"  checkpoints         {ledger.checkpoints:>12,}",
         f"  rewinds             {ledger.rewinds:>12,}",

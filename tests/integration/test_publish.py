@@ -162,6 +162,9 @@ def test_an_absent_broker_is_waited_for_shed_for_or_spooled_for(
     assert on_disk > 1 << 18
     assert (spooled.ledger.shed, file.ledger.shed) == (0, 0)
     assert spooled.ledger.spooled > 30
+    kinds = {link: [message.headers.live for message in found if message.link == link] for link in ("file", "live")}
+    assert kinds == {"file": [False] * 60, "live": [True] * len(kinds["live"])}
+    assert sum(not message.headers.live for message in found if message.link == "spooled") == spooled.ledger.spooled
     assert not list(tmp_path.glob("*.spool"))
     told = [message.headers.ledger for message in found if message.link == "live"]
     assert sequences(found, "live") == list(range(len(told)))

@@ -51,11 +51,15 @@ class Outlet:
             future.set_result(None)
         return future
 
-    async def commit(self, partition: int, offset: int) -> None:
+    async def commit(self, partition: int, offset: int) -> bool:
         self.committed.append(offset)
+        return True
 
     async def rewind(self, partition: int, offset: int) -> None:
         raise AssertionError("nothing was missing")
+
+    def waiting(self, partition: int, offset: int) -> bool:
+        return False
 
     @property
     def topics(self) -> list[str]:

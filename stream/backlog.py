@@ -1,0 +1,106 @@
+"""Overload of a worker: when the messages of a live link are too old to be worth a decision, the oldest are shed.
+
+A backlog that is worked off soon is left alone, as after a hand-over: shedding begins only where messages were too old
+for a while, with newer ones waiting behind them all the time. Then everything is shed until what comes is fresh again,
+so the worker is up to date at once. (docs/kafka.md tells what a crash means for that.)
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+
+log = logging.getLogger("offramp.worker")
+
+MAX_AGE_S = 1.0
+PATIENCE_S = 3.0
+"""How long messages may stay too old until shedding begins; with MAX_AGE_S it bounds the age of a decision."""
+
+FRESH = 0.25
+"""The share of the greatest age at which shedding ends."""
+
+IDLE_S = 0.5
+"""Shedding ends too where nothing waited behind for so long: then the clocks differ, and there is no backlog."""
+
+REASON = "worker_backlog"
+
+
+class Backlog:
+    """Judges the age of a live link's messages, in order.
+
+    max_age_s: 0 sheds nothing; grace_s: how much longer the first backlog may take, which a new owner finds.
+    """
+
+    def __init__(self, max_age_s: float = 0.0, grace_s: float = 0.0) -> None:
+        self.max_age_s, self._grace_s = max_age_s, grace_s
+        self.shedding = False
+        self._due: float | None = None
+        self._idle_since: float | None = None
+
+    def judge(self, age_s: float, now_s: float, *, waiting: bool) -> bool:
+        """Judge the next message; return whether `shedding` turned, on or off, with it.
+
+        age_s: by the wall clock; now_s: by a steady one; waiting: whether newer messages wait behind this one.
+        """
+        if waiting:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now_s
+        turned = self._is_fresh(age_s, now_s) if self.shedding else self._is_over(age_s, now_s, waiting)
+        self.shedding ^= turned
+        return turned
+
+    def _is_fresh(self, age_s: float, now_s: float) -> bool:
+        idle = self._idle_since is not None and now_s - self._idle_since >= IDLE_S
+        return idle or age_s <= FRESH * self.max_age_s
+
+    def _is_over(self, age_s: float, now_s: float, waiting: bool) -> bool:
+        """Tell whether messages have been too old, without a pause, for longer than there is patience for."""
+        if not self.max_age_s or age_s <= self.max_age_s or not waiting:
+            self._due = None
+            return False
+        if self._due is None:
+            self._due = now_s + PATIENCE_S + self._grace_s
+            self._grace_s = 0.0
+        if now_s < self._due:
+            return False
+        self._due = None
+        return True
+
+
+class Backlogs:
+    """The backlogs of the live links of one partition."""
+
+    def __init__(self, site: str, links: frozenset[str], max_age_s: float, grace_s: float) -> None:
+        self._site = site.encode()
+        self._links = {link: Backlog(max_age_s, grace_s) for link in links} if max_age_s else {}
+
+    def sheds(self, key: bytes | None) -> bool:
+        """Tell whether the live messages of a link are shed now."""
+        backlog = self._of(key)
+        return backlog is not None and backlog.shedding
+
+    def judge(self, key: bytes | None, pairs: Iterable[tuple[str, bytes]], *, waiting: bool) -> bool:
+        """Judge the next message; tell whether its link begins to shed with it, or ends to."""
+        backlog, told = self._of(key), dict(pairs)
+        if backlog is None or (told.get("live"), told.get("end"), told.get("site")) != (b"1", b"0", self._site):
+            return False
+        try:
+            newest_ns = max(int(told["last_time_ns"]), int(told.get("clock_ns", 0)))
+        except (KeyError, TypeError, ValueError):
+            return False  # the dead letters are for it
+        age_s = (time.time_ns() - newest_ns) / 1e9
+        turned = backlog.judge(age_s, time.monotonic(), waiting=waiting)
+        if turned and backlog.shedding:
+            log.warning("link %s: messages wait for %.1f s: too slow, the oldest are shed", _text(key), age_s)
+        elif turned:
+            log.warning("link %s: up to date again, nothing is shed", _text(key))
+        return turned
+
+    def _of(self, key: bytes | None) -> Backlog | None:
+        return self._links.get(_text(key))
+
+
+def _text(key: bytes | None) -> str:
+    return (key or b"").decode(errors="replace")

@@ -1,0 +1,141 @@
+"""A worker that stood still, and lost its partition meanwhile, must not win with the checkpoint it writes late."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from offramp_kafka import KafkaSettings
+from stream.checkpoint import decode_checkpoint, encode_checkpoint
+from stream.states import load_states
+from stream.topics import run_topics_create
+from tests.integration.workers import (
+    SOAK,
+    WAIT_S,
+    Decisions,
+    WorkerProcess,
+    demo_batches,
+    expected,
+    publisher_of,
+    site_of,
+    workers,
+)
+
+
+@pytest.fixture
+def topics(kafka: KafkaSettings) -> KafkaSettings:
+    run_topics_create(kafka, 1, 1)
+    return kafka
+
+
+def checkpoints(settings: KafkaSettings) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the state topic holds now, in order: key and state."""
+    consumer = KafkaConsumer(**settings.client_arguments())
+    place = TopicPartition(settings.topic("state"), 0)
+    consumer.assign([place])
+    consumer.seek_to_beginning(place)
+    end = consumer.end_offsets([place])[place]
+    while consumer.position(place) < end:
+        for record in consumer.poll(500).get(place, ()):
+            yield record.key.decode(), decode_checkpoint(record.value)
+    consumer.close()
+
+
+def until(condition) -> None:  # type: ignore[no-untyped-def]
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_worker_that_stood_still_writes_nothing_behind_its_successor(topics: KafkaSettings, tmp_path: Path) -> None:
+    """It wakes with messages taken and no checkpoint of them, long after another took over and went on."""
+    site, path = site_of(1, tmp_path)
+    parts = [batch.slice(at, 300) for batch in demo_batches(300) for at in range(0, batch.num_rows, 300)]
+    half = len(parts) // 2
+    decisions, out = Decisions(topics), publisher_of(topics)
+    group, features = f"{topics.prefix}-{site.name}", TopicPartition(topics.topic("features"), 0)
+    consumer = KafkaConsumer(**topics.client_arguments(), group_id=group)
+    first = WorkerProcess(topics, path, tmp_path / "first.log", "--checkpoint", "1")
+    with workers(first) as running:
+        for part in parts[:half]:
+            out.publish("uplink0", part)
+            time.sleep(0.01)
+        until(lambda: consumer.committed(features))
+        first.process.send_signal(signal.SIGSTOP)
+        running.append(WorkerProcess(topics, path, tmp_path / "second.log"))
+        for part in parts[half:]:
+            out.publish("uplink0", part)
+        out.end("uplink0")
+        assert out.close()
+        decisions.wait_for(expected(site))
+        end = consumer.end_offsets([features])[features]
+        until(lambda: consumer.committed(features) == end)
+        before = len(list(checkpoints(topics)))
+        first.process.send_signal(signal.SIGCONT)
+        time.sleep(4)  # twice its session: what it would write it has written
+        running[1].stop()
+        found = list(checkpoints(topics))
+        first.stop()
+    decisions.close()
+    consumer.close()
+    offsets = [state["next_offset"] for _, state in found]
+    assert before > 3
+    assert offsets == sorted(offsets)
+    state = load_states(topics, 0, site.name, group)[0]["uplink0"]
+    assert (state["next_offset"], state["intake"]["rows"]) == (end, sum(part.num_rows for part in parts))
+
+
+def test_the_greatest_input_offset_counts_whatever_was_written_last(topics: KafkaSettings) -> None:
+    """Should one slip through all the same; one ahead of the feature topic is of a topic that was made anew."""
+    producer = KafkaProducer(**topics.client_arguments())
+
+    def write(link: str, offset: int) -> None:
+        value = encode_checkpoint({"next_offset": offset, "array": np.arange(offset)})
+        producer.send(topics.topic("state"), value, f"lab/{link}".encode(), partition=0).get(30)
+
+    for _ in range(100):
+        producer.send(topics.topic("features"), b"x", b"uplink", partition=0)
+    for link, offset in (("a", 60), ("a", 100), ("a", 60), ("b", 7), ("b", 101), ("c", 3)):
+        write(link, offset)
+    producer.send(topics.topic("state"), b"garbage", b"lab/a", partition=0).get(30)
+    producer.send(topics.topic("state"), None, b"lab/c", partition=0).get(30)
+    producer.close()
+    states, due = load_states(topics, 0, "lab", "nobody")
+    assert {link: state["next_offset"] for link, state in states.items()} == {"a": 100, "b": 7, "c": 3}
+    assert states["a"]["array"].tolist() == list(range(100))
+    assert due == 0
+
+
+@pytest.mark.skipif(not SOAK, reason="the broker compacts after half a minute: in `make soak` only")
+def test_compaction_keeps_what_a_new_owner_needs(topics: KafkaSettings) -> None:
+    from kafka import KafkaAdminClient
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    eager = {"min.compaction.lag.ms": "0", "segment.ms": "500", "min.cleanable.dirty.ratio": "0.01"}
+    admin = KafkaAdminClient(**topics.client_arguments())
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topics.topic("state"), eager)])
+    admin.close()
+    producer = KafkaProducer(**topics.client_arguments())
+    for _ in range(100):
+        producer.send(topics.topic("features"), b"x", b"uplink", partition=0)
+    for offset in range(100):
+        value = encode_checkpoint({"next_offset": offset})
+        producer.send(topics.topic("state"), value, f"lab/{offset % 2}".encode(), partition=0).get(30)
+
+    def compacted() -> bool:
+        time.sleep(1)
+        producer.send(topics.topic("state"), value, b"elsewhere/x", partition=0).get(30)  # rolls the segment
+        return sum(key.startswith("lab/") for key, _ in checkpoints(topics)) == 2
+
+    until(compacted)
+    producer.close()
+    states, _ = load_states(topics, 0, "lab", "nobody")
+    assert {link: state["next_offset"] for link, state in states.items()} == {"0": 98, "1": 99}
