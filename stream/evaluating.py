@@ -75,7 +75,8 @@ def world_of(dataset: Dataset, limits: tuple[float, float] | None, options: Eval
     words += [f"--horizon {options.horizon_ms}", f"--thresholds {options.thresholds}", f"--seed {options.seed}"]
     words.append("--quick" if options.quick else f"--scale {options.scale:g}")
     return World(
-        parts=prepared(dataset, transform), transform=transform, normaliser=scale.state(), channels=dataset.channels,
+        parts=prepared(dataset, transform), transform=transform, channels=dataset.channels,
+        normaliser=scale.state() | {"limits": np.stack(scale.limits())},
         horizons_ms=dataset.horizons_ms, bin_ms=int(dataset.manifest["bin_ms"]), fingerprint=dataset.fingerprint,
         kinds={name: str(one.get("kind", name)) for name, one in told.items()}, thresholds_ms=limits, seed=options.seed,
         command=" ".join(words),

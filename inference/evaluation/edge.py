@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import SymmetricalLogLocator
 from numpy.typing import NDArray
 
 ATTACK_TYPES = (
@@ -89,6 +90,8 @@ def traffic_characteristics(edge: EdgeTraffic) -> Figure | None:
                     showfliers=len(values) < MOST_FLIERS, medianprops={"color": "#D55E00"},
                 )  # fmt: skip
         axes.set_xscale("symlog")
+        axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=2.0))
+        axes.xaxis.get_major_locator().set_params(numticks=4)
         axes.set_title(column, fontsize=10)
         axes.tick_params(labelsize=8)
         axes.grid(visible=False, axis="y")

@@ -53,11 +53,9 @@ def correlations(world: World, task: Task) -> Figure:
     """Draw the correlation of the channels and of the target (figure 5)."""
     raw, delay = sample(world, task, "train")
     columns = np.column_stack([raw, np.log1p(delay)]).astype(np.float64)
-    columns = (
-        np.where(np.isnan(columns), np.nanmean(np.where(np.isfinite(columns), columns, np.nan), axis=0), columns)
-        if not np.isnan(columns).all(axis=0).any()
-        else np.nan_to_num(columns)
-    )
+    gaps = np.isnan(columns)
+    means = np.where(gaps, 0, columns).sum(axis=0) / np.maximum((~gaps).sum(axis=0), 1)
+    columns = np.where(gaps, means, columns)
     names = [*world.channels, "log1p target"]
     varied = columns.std(axis=0) > 1e-9
     columns, names = columns[:, varied], [name for name, kept in zip(names, varied, strict=True) if kept]
@@ -82,7 +80,7 @@ def traffic(world: World, task: Task) -> Figure:
     kinds = classify(delay, task.thresholds_ms)
     figure = Figure((10, 5.2))
     grid = figure.subplots(2, 4).ravel()
-    for axes, at in zip(grid, _shown(world.channels), strict=False):
+    for axes, at in zip(grid, _shown(world.channels, raw), strict=False):
         values = raw[:, at]
         fine = np.isfinite(values)
         top = float(np.quantile(values[fine], 0.995)) if fine.any() else 1.0
@@ -103,6 +101,8 @@ def traffic(world: World, task: Task) -> Figure:
     return figure
 
 
-def _shown(channels: Sequence[str]) -> list[int]:
+def _shown(channels: Sequence[str], raw: NDArray[np.float32]) -> list[int]:
+    """Return the columns to show: those of TRAFFIC, filled up by others; none that never varies."""
     first = [channels.index(name) for name in TRAFFIC if name in channels]
-    return (first + [i for i in range(len(channels)) if i not in first])[: len(TRAFFIC)]
+    order = first + [i for i in range(len(channels)) if i not in first]
+    return [i for i in order if len(np.unique(raw[np.isfinite(raw[:, i]), i])) > 1][: len(TRAFFIC)]

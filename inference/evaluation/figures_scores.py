@@ -74,7 +74,7 @@ def bars(results: Mapping[str, Any], scores: Sequence[tuple[str, str]] = BARS) -
 
 def rocs(sums: Mapping[str, Sums], results: Mapping[str, Any]) -> Figure:
     """Draw the ROC of each class for some models (figure 12)."""
-    figure = Figure((11, 4.3))
+    figure = Figure((11, 5.4))
     grid = figure.subplots(1, 3, sharey=True)
     for kind, axes in enumerate(grid):
         axes.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.8)
@@ -84,7 +84,7 @@ def rocs(sums: Mapping[str, Sums], results: Mapping[str, Any]) -> Figure:
             style = {**line(name), "marker": ""}
             axes.plot(false, true, label=f"{title(name)}: {area:.3f}", **style)
         axes.set(title=f"{CLASSES[kind]} against the rest", xlabel="false positive rate")
-        axes.legend(loc="lower right", fontsize=8, title="AUC", title_fontsize=8)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8, title="AUC", title_fontsize=8)
         axes.set_aspect("equal")
     grid[0].set_ylabel("true positive rate")
     return figure
@@ -92,7 +92,7 @@ def rocs(sums: Mapping[str, Sums], results: Mapping[str, Any]) -> Figure:
 
 def reliability(sums: Mapping[str, Sums], results: Mapping[str, Any]) -> Figure:
     """Draw how often the most probable class came true, by its probability; below, how many forecasts said so."""
-    figure = Figure((7, 5.4))
+    figure = Figure((7, 6.2))
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     top.plot([1 / 3, 1], [1 / 3, 1], color="#BBBBBB", linewidth=0.8)
     for name, part in sums.items():
@@ -108,8 +108,8 @@ def reliability(sums: Mapping[str, Sums], results: Mapping[str, Any]) -> Figure:
         )
         below.plot(confidence[good] / n[good], n[good] / n.sum(), markersize=4, **line(name))
     top.set(ylabel="share that came true", title="Reliability of the most probable class")
-    top.legend(loc="upper left", fontsize=9)
     below.set(xlabel="probability of the most probable class", ylabel="share of\nforecasts")
+    figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 

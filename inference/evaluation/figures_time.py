@@ -14,6 +14,7 @@ from inference.rivals.forecaster import Task
 from inference.serve import Prediction
 
 EXCERPT_S = 30.0
+MOST_CHANNELS = 16
 
 
 def over_time(task: Task, exam: Exam, found: Mapping[str, Prediction]) -> Figure:
@@ -34,11 +35,11 @@ def over_time(task: Task, exam: Exam, found: Mapping[str, Prediction]) -> Figure
     where = exam.series[series].source
     top.set(ylabel=f"largest delay of the\nnext {task.horizon_ms} ms, ms", title=f"Forecast and truth: {where}")
     top.set_ylim(0, 1.15 * float(exam.delay_ms[begin:end].max()) + 0.1)
-    top.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), fontsize=8, ncols=3)
     first = next(iter(found.values())).probabilities[begin:end]
     below.stackplot(time_s, first.T, colors=("#56B4E9", "#E69F00", "#8B2500"), labels=("Normal", "Medium", "High"))
     below.set(xlabel="time, s", ylabel="probability", ylim=(0, 1))
-    below.legend(loc="lower left", fontsize=8, ncols=3, frameon=True)
+    for axes in (top, below):
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     return figure
 
 
@@ -100,10 +101,13 @@ def _length(ms: int) -> str:
 
 
 def importance(results: Mapping[str, Any]) -> Figure:
-    """Draw what each channel is worth to each learner: macro F1 lost and MAE gained when it is turned."""
+    """Draw what each channel is worth to each learner: macro F1 lost and MAE gained when it is turned.
+
+    Those that matter most are shown; results.json has all.
+    """
     found = results["importance"]
     names = list(found)
-    channels = sorted(found[names[0]], key=lambda c: max(found[name][c]["f1"] for name in names))
+    channels = sorted(found[names[0]], key=lambda c: max(abs(found[name][c]["f1"]) for name in names))[-MOST_CHANNELS:]
     figure = Figure((10, 0.24 * len(channels) + 1.6))
     grid = figure.subplots(1, 2, sharey=True)
     for axes, (score, label) in zip(grid, (("f1", "macro F1 lost"), ("mae_ms", "MAE gained, ms")), strict=True):

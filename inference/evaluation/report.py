@@ -83,10 +83,10 @@ def about(results: Mapping[str, Any]) -> str:
     test, (low, high) = results["test"], results["thresholds_ms"]
     return (
         f"<p>{test['forecasts']:,} forecasts on {test['series']:,} series of {test['sources']} sources that no model "
-        f"was trained or tuned on. Target: the largest queueing delay of the next {results['horizon_ms']} ms; Medium "
-        f"from {low:.3g} ms, High from {high:.3g} ms. Intervals: 95 %, moving block bootstrap of {test['blocks']} blocks of "
-        f"{test['block_s']:g} s. Data set <code>{results['fingerprint'][:16]}</code>; made by "
-        f"<code>{escape(results['command'])}</code>.</p>"
+        f"was trained or tuned on. Target: the largest queueing delay of the next {results['horizon_ms']} ms; "
+        f"Medium from {low:.3g} ms, High from {high:.3g} ms. Intervals: 95 %, moving block bootstrap of "
+        f"{test['blocks']} blocks of {test['block_s']:g} s. Data set <code>{results['fingerprint'][:16]}</code>; "
+        f"made by <code>{escape(results['command'])}</code>.</p>"
     )
 
 
@@ -258,6 +258,6 @@ def method(results: Mapping[str, Any]) -> str:
         "forecast. Tables of features hold every k-th bin up to the budget; support vector machines see at most "
         "their share of it, through a Nystroem map. A forecast of a bin knows that bin and what came before. Intervals "
         "resample stretches of time of whole recordings, because neighbouring forecasts are alike; results.json also "
-        "has intervals that resample whole recordings. Published figures are of other data with other labels: they stand "
-        f"beside ours, not against them. Seed {results['seed']}.</p>"
+        "has intervals that resample whole recordings. Published figures are of other data with other labels: they "
+        f"stand beside ours, not against them. Seed {results['seed']}.</p>"
     )

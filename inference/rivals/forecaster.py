@@ -64,7 +64,7 @@ class Budget:
         """Return a share of it; epochs and trials shrink more slowly than the data."""
         return Budget(
             max(2_000, round(self.rows * share)), max(1_000, round(self.kernel_rows * min(1.0, 2 * share))),
-            max(4_000, round(self.bins * share)), max(2, round(self.epochs * min(1.0, share**0.5))),
+            max(4_000, round(self.bins * share)), max(2, round(self.epochs * min(1.0, (10 * share) ** 0.5))),
             max(1, round(self.trials * min(1.0, share**0.5))),
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.forecast import QUANTILES
 from inference.metrics import classify
 from inference.rivals.forecaster import HISTORY_BINS, Series, Task
 from inference.rivals.lags import Rows
@@ -68,6 +69,15 @@ def pieces(series: Sequence[Series], task: Task, most: int) -> Examples:
     return examples(x, delay, task)
 
 
+def quantile_loss(truth: Any, predicted: Any) -> Any:
+    """Return the mean pinball loss over the quantiles: truth [..., 1], predicted [..., 3], log1p of ms."""
+    from keras import ops
+
+    error = truth - predicted
+    q = ops.convert_to_tensor(QUANTILES, dtype=predicted.dtype)
+    return ops.mean(ops.maximum(q * error, (q - 1) * error), axis=-1)
+
+
 def with_heads(inputs: Any, body: Any) -> Any:
     """Return the Keras model that ends a body [..., n] with the class and the delay."""
     import keras
@@ -86,15 +96,13 @@ def fitted(build: Callable[[], Any], train: Examples, held: Examples, task: Task
     import keras
     import tensorflow as tf
 
-    from inference.model import pinball
-
     keras.utils.set_random_seed(task.seed)
     tf.config.experimental.enable_op_determinism()
     whole = build()
     model = keras.Model(whole.inputs, {name: whole.output[name] for name in ("classes", "rising")})
     model.compile(
         keras.optimizers.Adam(settings["learning_rate"], clipnorm=1.0),
-        loss={"classes": "sparse_categorical_crossentropy", "rising": pinball},
+        loss={"classes": "sparse_categorical_crossentropy", "rising": quantile_loss},
     )
     stop = keras.callbacks.EarlyStopping("val_loss", patience=4, restore_best_weights=True)
     with redirect_stdout(sys.stderr):

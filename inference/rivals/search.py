@@ -28,6 +28,9 @@ def log_loss(probabilities: NDArray[np.float32], classes: NDArray[np.int64]) -> 
 def all_classes(probabilities: NDArray[np.float64], seen: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return float32 [n, 3] of a classifier's probabilities over the classes it has seen, those sorted."""
     out = np.zeros((len(probabilities), 3), np.float32)
+    if len(seen) == 1:  # what the libraries return then differs
+        out[:, seen[0]] = 1.0
+        return out
     out[:, seen] = probabilities
     out /= out.sum(axis=1, keepdims=True)
     return out

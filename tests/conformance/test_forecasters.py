@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from inference.rivals.forecaster import Budget, Task, usable
 from inference.rivals.models import MODELS, NAMES, chosen, make
@@ -17,6 +18,12 @@ from tests.made_datasets import made_dataset
 BUDGET = Budget(rows=600, kernel_rows=400, bins=2_048, epochs=1, trials=1)
 BINS = 500
 CUT = 300
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with threadpool_limits(1):  # threads of small tables wait more than they work
+        yield
 
 
 @pytest.fixture(scope="module")
