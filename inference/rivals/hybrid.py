@@ -12,7 +12,7 @@ import numpy as np
 
 from inference.rivals.forecaster import HISTORY_BINS, Series, Task, portion
 from inference.sequences import TrainingSequence
-from inference.serve import CompiledPredictor, Prediction
+from inference.serve import Prediction, open_predictor
 from inference.train import train as train_hybrid
 
 CHUNK = 1_024
@@ -41,7 +41,7 @@ class Hybrid:
                 preset=self.preset, seed=task.seed, epochs=task.budget.epochs, thresholds_ms=task.thresholds_ms,
                 validation=self._sequences(validation, task, max(2 * CHUNK, task.budget.bins // 4)),
             )  # fmt: skip
-        self._predictor = CompiledPredictor(artifact)
+        self._predictor = open_predictor(self._folder)
         weights = sum(array.size for array in artifact.weights.values())
         self.settings = {"preset": self.preset, "parameters": weights}
 
