@@ -27,7 +27,7 @@ def offramp(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
-    dataset = made_dataset(folder / "data", links=5, seconds=8)
+    dataset = made_dataset(folder / "data", links=10, seconds=14)
     assert all(dataset.part(name) for name in PARTS)
     return folder
 

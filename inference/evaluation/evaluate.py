@@ -36,7 +36,7 @@ def evaluate(world: World, plan: Plan, folder: Path, edge: EdgeTraffic | None) -
     folder.mkdir(parents=True, exist_ok=True)
     exams = Exams(world, plan.budget)
     outcomes = run_jobs(world, plan, exams, folder / "models")
-    results = finite(results_of(world, plan, exams, outcomes))
+    results: dict[str, Any] = finite(results_of(world, plan, exams, outcomes))
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with matplotlib.rc_context(RC):
         pictures = draw(world, plan, exams, outcomes, results, edge, folder / "figures")

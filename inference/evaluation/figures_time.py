@@ -35,9 +35,10 @@ def over_time(task: Task, exam: Exam, found: Mapping[str, Prediction]) -> Figure
     where = exam.series[series].source
     top.set(ylabel=f"largest delay of the\nnext {task.horizon_ms} ms, ms", title=f"Forecast and truth: {where}")
     top.set_ylim(0, 1.15 * float(exam.delay_ms[begin:end].max()) + 0.1)
-    first = next(iter(found.values())).probabilities[begin:end]
+    name = next(iter(found))
+    first = found[name].probabilities[begin:end]
     below.stackplot(time_s, first.T, colors=("#56B4E9", "#E69F00", "#8B2500"), labels=("Normal", "Medium", "High"))
-    below.set(xlabel="time, s", ylabel="probability", ylim=(0, 1))
+    below.set(xlabel="time, s", ylabel="probability", ylim=(0, 1), title=f"Class probabilities: {title(name)}")
     for axes in (top, below):
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     return figure

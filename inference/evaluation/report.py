@@ -48,11 +48,11 @@ def page(results: Mapping[str, Any], pictures: Sequence[Picture], notes: Sequenc
         f"<h1>Evaluation {results['horizon_ms']} ms ahead</h1>", about(results), verdict(results),
         "<h2>Classes (table 2)</h2>", score_table(results, TABLE_2), *_shown(pictures, "classes"),
         "<h2>Delay (table 3)</h2>", score_table(results, TABLE_3), *_shown(pictures, "delay"),
-        "<h2>Against the hybrid, pair by pair</h2>", difference_table(results),
+        *_titled("Against the hybrid, pair by pair", difference_table(results)),
         "<h2>By kind of source</h2>", kind_table(results),
         "<h2>Calibration</h2>", score_table(results, CALIBRATION), *_shown(pictures, "calibration"),
-        "<h2>Over the horizon</h2>", horizon_table(results), *_shown(pictures, "horizons"),
-        "<h2>What the forecasts rest on</h2>", *_shown(pictures, "importance"),
+        *_titled("Over the horizon", horizon_table(results), *_shown(pictures, "horizons")),
+        *_titled("What the forecasts rest on", *_shown(pictures, "importance")),
         "<h2>What a forecast costs</h2>", cost_table(results), *_shown(pictures, "cost"),
         "<h2>The data</h2>", *_shown(pictures, "data"),
         "<h2>Edge-IIoTset</h2>", *_shown(pictures, "edge"), *(f"<p>{escape(note)}</p>" for note in notes),
@@ -64,6 +64,11 @@ def page(results: Mapping[str, Any], pictures: Sequence[Picture], notes: Sequenc
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
         f"<body>\n{body}\n</body></html>\n"
     )
+
+
+def _titled(title: str, *parts: str) -> list[str]:
+    """Return parts under a title, nothing where they are all empty."""
+    return [f"<h2>{title}</h2>", *parts] if any(parts) else []
 
 
 def _shown(pictures: Sequence[Picture], section: str) -> list[str]:
@@ -155,7 +160,9 @@ def score_table(results: Mapping[str, Any], scores: Sequence[tuple[str, str]]) -
         cells = [escape(model["title"])]
         for key, _ in scores:
             one = model["scores"][key]
-            text = f"{number(one['value'])}<br><small>{number(one['low'])}, {number(one['high'])}</small>"
+            text = number(one["value"])
+            if math.isfinite(one["low"]):
+                text += f"<br><small>{number(one['low'])}, {number(one['high'])}</small>"
             cells.append(f'<span class="best">{text}</span>' if best.get(key) == name else text)
             if shows:
                 cells.append(number(model["published"].get(PUBLISHED_NAMES.get(key, key))))
@@ -210,6 +217,8 @@ def kind_table(results: Mapping[str, Any]) -> str:
 
 def horizon_table(results: Mapping[str, Any]) -> str:
     """Return macro F1 and MAE by horizon."""
+    if len(results["horizons"]) < 2:
+        return ""
     names = list(results["horizons"][0]["models"])
     rows = []
     for row in results["horizons"]:

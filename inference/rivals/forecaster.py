@@ -122,5 +122,6 @@ def portion(series: Sequence[Series], share: float, seed: int, bin_ms: int, leng
     if share >= 1:
         return list(series)
     places = [(each, start) for each in series for start in range(0, len(each.x), length)]
+    places = [(each, start) for each, start in places if len(each.x) - start > 2 * HISTORY_BINS] or places
     order = np.random.default_rng(seed).permutation(len(places))[: max(1, round(share * len(places)))]
     return [places[i][0].cut(places[i][1], places[i][1] + length, bin_ms) for i in sorted(order.tolist())]

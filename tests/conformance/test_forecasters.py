@@ -28,7 +28,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    dataset = made_dataset(tmp_path_factory.mktemp("data"), links=5, seconds=6)
+    dataset = made_dataset(tmp_path_factory.mktemp("data"), links=10, seconds=7)
     scale = scale_of(dataset)
     parts = prepared(dataset, transform_of(scale))
     known = np.concatenate([s.delay_ms[usable(s, Task(1, 500, 10, (1, 2), ())), 1] for s in parts["train"]])
