@@ -236,8 +236,8 @@ def evaluate(
         list[str] | None, typer.Option("--models", help="one of them, again for more: hybrid, boosting, ...; all")
     ] = None,
     horizon: Annotated[int, typer.Option("--horizon", help="ms ahead of the tables, one of the data set's")] = 500,
-    horizons: Annotated[
-        bool, typer.Option("--horizons/--no-horizons", help="also the errors by horizon, 50 ms to 5 s")
+    curves: Annotated[
+        bool, typer.Option("--curves/--no-curves", help="also scores over all horizons, and learning curves")
     ] = True,
     thresholds: Annotated[
         str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
@@ -262,7 +262,7 @@ def evaluate(
             out,
             tuple(models or ()),
             horizon,
-            horizons,
+            curves,
             thresholds,
             scale,
             quick,

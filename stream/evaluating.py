@@ -40,7 +40,7 @@ class EvaluateOptions:
     out: Path
     models: tuple[str, ...]
     horizon_ms: int
-    horizons: bool
+    curves: bool
     thresholds: str
     scale: float
     quick: bool
@@ -59,8 +59,7 @@ def run_evaluate(options: EvaluateOptions) -> None:
     dataset = open_dataset(options.dataset)
     world = world_of(dataset, limits, options)
     budget = Budget().scaled(QUICK if options.quick else options.scale)
-    others = world.horizons_ms if options.horizons else ()
-    plan = Plan(chosen(options.models), options.horizon_ms, others, budget, options.watts)
+    plan = Plan(chosen(options.models), options.horizon_ms, options.curves, budget, options.watts)
     results = evaluate(world, plan, options.out, edge)
     print(main_table(results))
     print(f"{summary(results)}\nreport: {options.out / 'report.html'}", file=sys.stderr)

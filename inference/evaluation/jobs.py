@@ -49,21 +49,22 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is wanted: models, the horizon of the tables and those of the curves, budget, watts of a busy core."""
+    """What is wanted: models, the horizon of the tables, whether also curves, budget, watts of a busy core."""
 
     models: tuple[str, ...]
     horizon_ms: int
-    others_ms: tuple[int, ...]
+    curves: bool
     budget: Budget
     watts: float
 
-    def jobs(self) -> list[Job]:
+    def jobs(self, horizons_ms: tuple[int, ...]) -> list[Job]:
         """Return all jobs: the tables first, then the other horizons, then the learning curves."""
         main = [Job(name, self.horizon_ms) for name in self.models]
-        others = [
-            Job(name, h) for h in self.others_ms if h != self.horizon_ms for name in self.models if name in BY_HORIZON
-        ]
-        return main + others + [Job(n, self.horizon_ms, s) for n in self.models if n in LEARNERS for s in SHARES]
+        if not self.curves:
+            return main
+        far = [h for h in horizons_ms if h != self.horizon_ms]
+        main += [Job(name, h) for h in far for name in self.models if name in BY_HORIZON]
+        return main + [Job(name, self.horizon_ms, s) for name in self.models if name in LEARNERS for s in SHARES]
 
 
 class Outcome(NamedTuple):
@@ -91,7 +92,7 @@ class Exams:
 
 def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path) -> list[Outcome]:
     """Return the outcome of every job, done or loaded; a line of progress each, on standard error."""
-    out, jobs = [], plan.jobs()
+    out, jobs = [], plan.jobs(world.horizons_ms)
     for number, job in enumerate(jobs, 1):
         begin = time.monotonic()
         outcome = loaded(job, world, exams, folder)
