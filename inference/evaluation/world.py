@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.evaluation.bootstrap import Cells, cells_of
-from inference.metrics import classify
+from inference.metrics import classify, terciles
 from inference.rivals.forecaster import Budget, Series, Task, usable
 from inference.serve import Prediction
 from offramp_errors import InputError
 
 Transform = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-EMPTY_MS = 0.01
-"""A queueing delay up to this is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +55,6 @@ class World:
                 "build it of more or longer recordings"
             )
         return np.concatenate(known)
-
-
-def terciles(delay_ms: NDArray[np.float32]) -> tuple[float, float]:
-    """Return where Medium and High begin, so that the three classes are equally frequent.
-
-    Where more than a third of the delays are none, Normal is those, and the rest is halved.
-    """
-    low, high = (float(q) for q in np.quantile(delay_ms, [1 / 3, 2 / 3]))
-    if low > EMPTY_MS:
-        return low, max(high, np.nextafter(low, np.inf))
-    rest = delay_ms[delay_ms > EMPTY_MS]
-    return EMPTY_MS, max(float(np.median(rest)) if len(rest) else 1.0, 2 * EMPTY_MS)
 
 
 @dataclass(frozen=True, slots=True)

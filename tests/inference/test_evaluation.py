@@ -21,7 +21,6 @@ from inference.evaluation.bootstrap import (
 from inference.evaluation.evaluate import finite
 from inference.evaluation.results import differences, winners
 from inference.evaluation.scores import ece, roc, scores, sums_by_cell, weighted
-from inference.evaluation.world import EMPTY_MS, terciles
 from inference.rivals.forecaster import Budget, Series, Task, portion, usable
 from inference.rivals.lags import features, lagged, mean_of_last, peak_of_last, table
 from inference.rivals.models import MODELS
@@ -126,16 +125,6 @@ def test_the_interval_of_independent_blocks_is_the_normal_one():
     naive = 1.96 * means.std() / math.sqrt(len(means))
     assert (high - low) / 2 > 1.5 * naive  # what single windows would have claimed
     assert all(map(math.isnan, interval(np.full(3, np.nan))))
-
-
-def test_terciles_balance_and_survive_empty_queues():
-    delay = np.arange(1, 301, dtype=np.float32)
-    assert np.bincount(np.digitize(delay, terciles(delay))).tolist() == [100, 100, 100]
-    low, high = terciles(np.array([0] * 50 + [5] * 10 + [9] * 10, np.float32))
-    assert low == EMPTY_MS
-    assert high == pytest.approx(7)
-    assert terciles(np.zeros(9, np.float32))[0] < terciles(np.zeros(9, np.float32))[1]
-    assert terciles(np.full(9, 7, np.float32))[0] < terciles(np.full(9, 7, np.float32))[1]
 
 
 def some_series(bins: int = 400) -> Series:
