@@ -228,6 +228,51 @@ def dataset_show(
     run_show(folder, horizon)
 
 
+@app.command(epilog="Example: offramp evaluate bench -o report --quick; then open report/report.html")
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="folder made by offramp dataset build")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for report.html, figures and results.json")],
+    models: Annotated[
+        list[str] | None, typer.Option("--models", help="one of them, again for more: hybrid, boosting, ...; all")
+    ] = None,
+    horizon: Annotated[int, typer.Option("--horizon", help="ms ahead of the tables, one of the data set's")] = 500,
+    curves: Annotated[
+        bool, typer.Option("--curves/--no-curves", help="also scores over all horizons, and learning curves")
+    ] = True,
+    thresholds: Annotated[
+        str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
+    ] = "terciles",
+    scale: Annotated[float, typer.Option("--scale", help="share of the full budget of data, epochs and trials")] = 1.0,
+    quick: Annotated[bool, typer.Option("--quick", help="a hundredth of the budget: to see that it runs")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="same seed, same report but for times")] = 1,
+    watts: Annotated[
+        float, typer.Option("--watts", help="of a busy core, where the energy counter cannot be read", min=0)
+    ] = 15.0,
+    edge: Annotated[
+        list[str] | None,
+        typer.Option("--edge", metavar="FILE", help="a CSV file of Edge-IIoTset to show, again for more"),
+    ] = None,
+) -> None:
+    """Train every model and rival on one data set and write a report: tables, figures, intervals."""
+    from stream.evaluating import EvaluateOptions, run_evaluate
+
+    run_evaluate(
+        EvaluateOptions(
+            dataset,
+            out,
+            tuple(models or ()),
+            horizon,
+            curves,
+            thresholds,
+            scale,
+            quick,
+            seed,
+            watts,
+            tuple(edge or ()),
+        )
+    )
+
+
 Kafka = Annotated[
     str | None,
     typer.Option("--kafka", metavar="HOST:PORT", envvar="OFFRAMP_KAFKA", help="brokers, comma between"),

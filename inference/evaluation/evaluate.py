@@ -1,0 +1,150 @@
+"""The evaluation as one function: jobs, numbers, figures, page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inference.evaluation.edge import EdgeTraffic
+from inference.evaluation.jobs import Exams, Outcome, Plan, run_jobs
+from inference.evaluation.report import Picture, page
+from inference.evaluation.results import Judge, results_of
+from inference.evaluation.world import World
+from inference.rivals.models import model_of
+from offramp_errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LINED = ("hybrid", "hybrid-paper", "boosting", "ewma", "persistence")
+"""Models that are drawn as lines, and in figures that have room for few."""
+
+
+def evaluate(world: World, plan: Plan, folder: Path, edge: EdgeTraffic | None) -> dict[str, Any]:
+    """Do or load every job, write results.json, figures/*.png and report.html to `folder`; return the results."""
+    if plan.horizon_ms not in world.horizons_ms:
+        raise ConfigError(f"--horizon {plan.horizon_ms}: the data set has {', '.join(map(str, world.horizons_ms))} ms")
+    try:
+        import matplotlib
+    except ImportError:
+        raise InputError("offramp evaluate draws with matplotlib; install offramp[learn]") from None
+    from inference.evaluation.palette import RC
+
+    folder.mkdir(parents=True, exist_ok=True)
+    exams = Exams(world, plan.budget)
+    outcomes = run_jobs(world, plan, exams, folder / "models")
+    results: dict[str, Any] = finite(results_of(world, plan, exams, outcomes))
+    (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with matplotlib.rc_context(RC):
+        pictures = draw(world, plan, exams, outcomes, results, edge, folder / "figures")
+    (folder / "report.html").write_text(page(with_nan(results), pictures, edge_notes(edge)), encoding="utf-8")
+    return results
+
+
+def finite(value: Any) -> Any:
+    """Return a value for JSON: NaN and infinities, which JSON has no word for, as None."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def with_nan(value: Any) -> Any:
+    """Return a value of `finite` with NaN for None again, which arithmetic goes through."""
+    if isinstance(value, dict):
+        return {key: with_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [with_nan(one) for one in value]
+    return math.nan if value is None else value
+
+
+def edge_notes(edge: EdgeTraffic | None) -> list[str]:
+    """Return what is missing of Edge-IIoTset."""
+    if edge is None:
+        return ["No file of Edge-IIoTset was given (--edge FILE): distributions by attack type are not shown."]
+    total = f"{sum(edge.rows.values()):,} rows of {len(edge.rows)} attack types were read."
+    missing = edge.missing()
+    return [total + (f" Not among them: {', '.join(missing)}." if missing else " All 15 classes are among them.")]
+
+
+def draw(
+    world: World, plan: Plan, exams: Exams, outcomes: Sequence[Outcome], results: dict[str, Any],
+    edge: EdgeTraffic | None, folder: Path,
+) -> list[Picture]:  # fmt: skip
+    """Draw every figure to `folder` as PNG and return them in the order of the page."""
+    from inference.evaluation import edge as edges
+    from inference.evaluation import figures_data, figures_scores, figures_time
+
+    numbers = with_nan(results)
+    task, exam = exams.at(plan.horizon_ms)
+    main = {o.job.model: o for o in outcomes if o.job.horizon_ms == plan.horizon_ms and o.job.share >= 1}
+    lined = [name for name in LINED if name in main] or list(main)[:3]
+    judge = Judge(exam, world.seed)
+    sums = {name: judge.sums(main[name]) for name in lined}
+    over = {name: main[name].found for name in lined if name != "hybrid-paper" and name != "ewma"} or {
+        name: main[name].found for name in lined
+    }
+    few = [name for name in lined if name != "ewma"][:3]
+    figures: list[tuple[str, str, str, Callable[[], Figure | None]]] = [
+        ("bars", "classes", "Scores of all models with 95 % intervals (the paper's figures 10 and 11)",
+         lambda: figures_scores.bars(numbers)),
+        ("confusion", "classes", "Confusion matrices (figure 6)", lambda: figures_scores.confusions(numbers, few)),
+        ("classification", "classes", "Classification report (figure 9)",
+         lambda: figures_scores.report_bars(numbers, lined)),
+        ("roc", "classes", "ROC of each class (figure 12)", lambda: figures_scores.rocs(sums, numbers)),
+        ("over-time", "delay", "Forecasts beside the truth, where the test part moves most",
+         lambda: figures_time.over_time(task, exam, over)),
+        ("reliability", "calibration", "Reliability: a point on the line means what it says",
+         lambda: figures_scores.reliability(sums, numbers)),
+        ("class-distribution", "data", "Class distribution (figure 4)",
+         lambda: figures_data.class_distribution(world, task)),
+        ("correlation", "data", "Correlation matrix (figure 5)", lambda: figures_data.correlations(world, task)),
+        ("traffic", "data", "Channels now, by the class to come (figure 8 in our data)",
+         lambda: figures_data.traffic(world, task)),
+    ]  # fmt: skip
+    if len(results["horizons"]) > 1:
+        figures.append(("horizons", "horizons", "Scores over the horizon, with 95 % bands",
+                        lambda: figures_time.horizons(numbers)))  # fmt: skip
+    if results["learning"]:
+        figures.append(("learning", "delay", "Learning curve, with 95 % bands", lambda: figures_time.learning(numbers)))
+    if results["importance"]:
+        figures.append(("importance", "importance", "Importance of channels: what turning one of them costs",
+                        lambda: figures_time.importance(numbers)))  # fmt: skip
+    figures.append(("cost", "cost", "Cost of a forecast (log scales)", lambda: figures_time.cost(numbers)))
+    if edge is not None:
+        figures += [
+            ("edge-types", "edge", "Rows by attack type", lambda: edges.attack_types(edge)),
+            ("edge-arp", "edge", "Addresses in ARP (figure 7)", lambda: edges.arp_addresses(edge)),
+            ("edge-traffic", "edge", "Traffic by attack type (figure 8)", lambda: edges.traffic_characteristics(edge)),
+        ]
+    return saved(figures, folder)
+
+
+def saved(figures: Sequence[tuple[str, str, str, Callable[[], Figure | None]]], folder: Path) -> list[Picture]:
+    """Draw and save figures; one that has nothing to show (None) is left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out = []
+    for name, section, caption, make in figures:
+        figure = make()
+        if figure is not None:
+            path = folder / f"{name}.png"
+            figure.savefig(path, metadata={"Software": None})
+            out.append(Picture(path, section, caption))
+    return out
+
+
+def main_table(results: dict[str, Any]) -> str:
+    """Return tables 2 and 3 as text: one line a model, each score with its interval."""
+    keys = (("accuracy", "accuracy"), ("f1", "macro F1"), ("mae_ms", "MAE ms"), ("rmse_ms", "RMSE ms"))
+    lines = [f"{'model':<26}" + "".join(f"{label:>27}" for _, label in keys)]
+    for name, model in results["models"].items():
+        cells = []
+        for key, _ in keys:
+            one = model["scores"][key]
+            cells.append(f"{one['value']:9.3f} [{one['low']:.3f}, {one['high']:.3f}]")
+        lines.append(f"{model_of(name).title:<26}" + "".join(f"{cell:>27}" for cell in cells))
+    return "\n".join(lines)

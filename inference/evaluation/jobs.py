@@ -1,0 +1,164 @@
+"""The jobs of an evaluation: one a model, horizon and share of the training part; each is done once and kept.
+
+A job's folder holds `job.json` (settings, times, costs, importance), `forecasts.npz` (of the exam's rows) and what the
+forecaster keeps itself, such as an artifact. `job.json` is written last and names what the job depended on: after a
+kill the evaluation goes on behind the last whole job, and after a change of data, budget or code it is done again.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inference.evaluation.cost import cost_of
+from inference.evaluation.importance import importance_of
+from inference.evaluation.world import Exam, World, exam_of
+from inference.rivals.forecaster import Budget, Task, portion
+from inference.rivals.models import make, model_of
+from inference.serve import Prediction
+
+BY_HORIZON = ("hybrid", "boosting", "ewma", "persistence")
+"""Models that are asked at every horizon."""
+LEARNERS = ("hybrid", "boosting")
+"""Models whose learning curve and importance of channels are shown."""
+SHARES = (1 / 16, 1 / 4)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Job(NamedTuple):
+    """What is trained and asked: model, horizon, share of the training part."""
+
+    model: str
+    horizon_ms: int
+    share: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """Name of its folder."""
+        return f"{self.model}-{self.horizon_ms}ms" + (f"-{self.share:.4g}" if self.share < 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is wanted: models, the horizon of the tables, whether also curves, budget, watts of a busy core."""
+
+    models: tuple[str, ...]
+    horizon_ms: int
+    curves: bool
+    budget: Budget
+    watts: float
+
+    def jobs(self, horizons_ms: tuple[int, ...]) -> list[Job]:
+        """Return all jobs: the tables first, then the other horizons, then the learning curves."""
+        main = [Job(name, self.horizon_ms) for name in self.models]
+        if not self.curves:
+            return main
+        far = [h for h in horizons_ms if h != self.horizon_ms]
+        main += [Job(name, h) for h in far for name in self.models if name in BY_HORIZON]
+        return main + [Job(name, self.horizon_ms, s) for name in self.models if name in LEARNERS for s in SHARES]
+
+
+class Outcome(NamedTuple):
+    """What a job came to: what its job.json tells, and its forecasts of the exam's rows."""
+
+    job: Job
+    told: dict[str, Any]
+    found: Prediction
+
+
+class Exams:
+    """The task and the exam of each horizon, made when first asked for."""
+
+    def __init__(self, world: World, budget: Budget) -> None:
+        self._world, self._budget = world, budget
+        self._made: dict[int, tuple[Task, Exam]] = {}
+
+    def at(self, horizon_ms: int) -> tuple[Task, Exam]:
+        """Return what is to be forecast at a horizon, and the rows to forecast."""
+        if horizon_ms not in self._made:
+            task = self._world.task(horizon_ms, self._budget)
+            self._made[horizon_ms] = task, exam_of(self._world, task)
+        return self._made[horizon_ms]
+
+
+def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path) -> list[Outcome]:
+    """Return the outcome of every job, done or loaded; a line of progress each, on standard error."""
+    out, jobs = [], plan.jobs(world.horizons_ms)
+    for number, job in enumerate(jobs, 1):
+        begin = time.monotonic()
+        outcome = loaded(job, world, exams, folder)
+        how = "kept"
+        if outcome is None:
+            print(f"[{number}/{len(jobs)}] {job.key} ...", file=sys.stderr, flush=True)
+            outcome, how = done(job, world, plan, exams, folder), f"{time.monotonic() - begin:.0f} s"
+        print(f"[{number}/{len(jobs)}] {job.key} {how}", file=sys.stderr, flush=True)
+        out.append(outcome)
+    return out
+
+
+def stamp_of(job: Job, world: World, task: Task) -> str:
+    """Return what a kept job must have depended on: data, task, budget and the model's own source code."""
+    place = model_of(job.model).place.split(":")[0]
+    digest = hashlib.sha256(
+        json.dumps([job, world.fingerprint, task.thresholds_ms, task.seed, asdict(task.budget)]).encode()
+    )
+    for path in sorted(sources_of(ROOT / f"inference/rivals/{place}.py", set())):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def sources_of(path: Path, seen: set[Path]) -> set[Path]:
+    """Return the files of `inference` that a file imports, itself among them."""
+    seen.add(path)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("inference."):
+            next_one = ROOT / f"{str(node.module).replace('.', '/')}.py"
+            if next_one.is_file() and next_one not in seen:
+                sources_of(next_one, seen)
+    return seen
+
+
+def loaded(job: Job, world: World, exams: Exams, folder: Path) -> Outcome | None:
+    """Return a kept job; None where there is none, or one of other data, settings or code."""
+    at = folder / job.key
+    try:
+        told = json.loads((at / "job.json").read_text(encoding="utf-8"))
+        if told["stamp"] != stamp_of(job, world, exams.at(job.horizon_ms)[0]):
+            return None
+        with np.load(at / "forecasts.npz", allow_pickle=False) as kept:
+            return Outcome(job, told, Prediction(kept["probabilities"], kept["delay_ms"]))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def done(job: Job, world: World, plan: Plan, exams: Exams, folder: Path) -> Outcome:
+    """Fit, ask, measure, and keep."""
+    task, exam = exams.at(job.horizon_ms)
+    at = folder / job.key
+    shutil.rmtree(at, ignore_errors=True)
+    at.mkdir(parents=True)
+    forecaster = make(job.model, at)
+    train = portion(world.parts["train"], job.share, task.seed, task.bin_ms)
+    wall, cpu = time.monotonic(), time.process_time()
+    forecaster.fit(train, world.parts["validation"], task)
+    told: dict[str, Any] = {
+        "model": job.model, "horizon_ms": job.horizon_ms, "share": job.share, "settings": forecaster.settings,
+        "fit_s": time.monotonic() - wall, "fit_cpu_s": time.process_time() - cpu, "stamp": stamp_of(job, world, task),
+    }  # fmt: skip
+    found = exam.take([forecaster.predict(series) for series in exam.series])
+    if job.share >= 1 and job.horizon_ms == plan.horizon_ms:
+        told["cost"] = cost_of(forecaster, exam.series, task.bin_ms, plan.watts)
+        if job.model in LEARNERS:
+            told["importance"] = importance_of(forecaster, exam, world.transform, world.channels, world.bin_ms)
+    np.savez(at / "forecasts.npz", probabilities=found.probabilities, delay_ms=found.delay_ms)
+    (at / "job.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return Outcome(job, told, found)

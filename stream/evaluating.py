@@ -1,0 +1,116 @@
+"""Evaluate forecasters on a data set: what `offramp evaluate` runs.
+
+Here the stream's normaliser and STFT meet inference's evaluation, which knows neither: the scale is learned from the
+training part alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.dataset import Dataset, open_dataset
+from inference.evaluation.evaluate import evaluate, main_table
+from inference.evaluation.jobs import Plan
+from inference.evaluation.report import summary
+from inference.evaluation.world import Transform, World
+from inference.rivals.forecaster import Budget, Series
+from inference.rivals.models import chosen
+from offramp_errors import ConfigError, ContractError
+from offramp_kernels import announce_compiling
+from stream.channels import CHANNELS
+from stream.edge_traffic import edge_traffic
+from stream.normaliser import Normaliser, scaled
+from stream.stft import Spectra
+from stream.training import parse_thresholds
+
+QUICK = 0.01
+"""Share of the budget that `--quick` leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """What `offramp evaluate` was asked."""
+
+    dataset: Path
+    out: Path
+    models: tuple[str, ...]
+    horizon_ms: int
+    curves: bool
+    thresholds: str
+    scale: float
+    quick: bool
+    seed: int
+    watts: float
+    edge: tuple[str, ...]
+
+
+def run_evaluate(options: EvaluateOptions) -> None:
+    """Run `offramp evaluate`: progress on standard error, the main table on standard output."""
+    if options.scale <= 0:
+        raise ConfigError(f"--scale {options.scale:g}: expected a share of the budget above 0, such as 0.3")
+    announce_compiling()
+    limits = parse_thresholds(options.thresholds)
+    edge = edge_traffic(options.edge) if options.edge else None
+    dataset = open_dataset(options.dataset)
+    world = world_of(dataset, limits, options)
+    budget = Budget().scaled(QUICK if options.quick else options.scale)
+    plan = Plan(chosen(options.models), options.horizon_ms, options.curves, budget, options.watts)
+    results = evaluate(world, plan, options.out, edge)
+    print(main_table(results))
+    print(f"{summary(results)}\nreport: {options.out / 'report.html'}", file=sys.stderr)
+
+
+def world_of(dataset: Dataset, limits: tuple[float, float] | None, options: EvaluateOptions) -> World:
+    """Return the data set as an evaluation takes it."""
+    scale = scale_of(dataset)
+    transform = transform_of(scale)
+    told = dataset.manifest.get("origins", {})
+    words = ["offramp evaluate", options.dataset.name, *(f"--models {name}" for name in options.models)]
+    words += [f"--horizon {options.horizon_ms}", f"--thresholds {options.thresholds}", f"--seed {options.seed}"]
+    words.append("--quick" if options.quick else f"--scale {options.scale:g}")
+    return World(
+        parts=prepared(dataset, transform), transform=transform, channels=dataset.channels,
+        normaliser=scale.state() | {"limits": np.stack(scale.limits())},
+        horizons_ms=dataset.horizons_ms, bin_ms=int(dataset.manifest["bin_ms"]), fingerprint=dataset.fingerprint,
+        kinds={name: str(one.get("kind", name)) for name, one in told.items()}, thresholds_ms=limits, seed=options.seed,
+        command=" ".join(words),
+    )  # fmt: skip
+
+
+def scale_of(dataset: Dataset) -> Normaliser:
+    """Return the scale of the training part. Raise ContractError for other channels than the stream's."""
+    if dataset.channels != CHANNELS:
+        raise ContractError(
+            f"the data set has {len(dataset.channels)} channels, this version makes {len(CHANNELS)}; build it again"
+        )
+    out = Normaliser(len(CHANNELS))
+    for series in dataset.part("train"):
+        out.update(np.ascontiguousarray(series.x))
+    return out
+
+
+def transform_of(normaliser: Normaliser) -> Transform:
+    """Return what makes the model's input of one raw series [T, F]: normalised [T, F] and its spectra [T, K]."""
+    mean, low, high = normaliser.limits()
+
+    def transform(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        x = scaled(np.ascontiguousarray(raw), mean, low, high)
+        return x, Spectra(1).update(x, np.zeros(len(x), np.int32), np.zeros(len(x), np.uint8))
+
+    return transform
+
+
+def prepared(dataset: Dataset, transform: Transform) -> dict[str, list[Series]]:
+    """Return the series of each part as forecasters take them."""
+    out: dict[str, list[Series]] = {"train": [], "validation": [], "test": []}
+    for each in dataset.series:
+        x, spectrum = transform(each.x)
+        out[each.part].append(
+            Series(each.x, x, spectrum, each.now_ms, each.delay_ms, each.source, each.origin, each.time_ns)
+        )
+    return out
