@@ -21,10 +21,11 @@ WARM_UP = 0.5
 def fit(
     train: Sequence[TrainingSequence], validation: Sequence[TrainingSequence], memory: Memory | None,
     thresholds_ms: tuple[float, float], preset: Preset, *, seed: int, epochs: int, watch: Sequence[Any] = (),
+    verbose: int = 2,
 ) -> Any:  # fmt: skip
     """Return the fitted Keras model, at its best epoch by the validation loss. Same data, same seed, same weights.
 
-    memory: makes the rows of a preset that has one; watch: more Keras callbacks.
+    memory: makes the rows of a preset that has one; watch: more Keras callbacks; verbose: as Keras.
     """
     with without_notices():
         import keras
@@ -39,12 +40,12 @@ def fit(
     steps = -(-len(x["x"]) // preset.batch)
     model.compile(
         keras.optimizers.Adam(learning_rate(preset, steps, epochs), clipnorm=1.0),
-        loss={"classes": "sparse_categorical_crossentropy", "rising": pinball(preset.weight_ms)},
+        loss={"classes": "sparse_categorical_crossentropy", "rising": pinball},
     )
     stop = keras.callbacks.EarlyStopping("val_loss", patience=preset.patience, restore_best_weights=True)
     model.fit(
         x, y, sample_weight=w, validation_data=pieces(validation, thresholds_ms, preset.length, memory), epochs=epochs,
-        batch_size=preset.batch, callbacks=[stop, *watch], verbose=2,
+        batch_size=preset.batch, callbacks=[stop, *watch], verbose=verbose,
     )  # fmt: skip
     return model
 

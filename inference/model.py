@@ -7,7 +7,6 @@ Where the preset has a memory, a bin's row carries it behind the channels, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -81,21 +80,9 @@ def build(channels: int, spectrum: int, preset: Preset) -> Any:
     return keras.Model([x, frames], {"classes": classes, "rising": rising})
 
 
-def pinball(weight_ms: float) -> Callable[[Any, Any], Any]:
-    """Return the quantile loss of each step, in log1p(ms), and weighted in ms: truth ms [n, T, 1], log1p [n, T, 3]."""
-
-    def loss(truth: Any, predicted: Any) -> Any:
-        out = quantile_error(ops.log1p(truth), predicted)
-        if weight_ms:
-            out = out + weight_ms * quantile_error(truth, ops.expm1(ops.minimum(predicted, 12.0)))
-        return out
-
-    return loss
-
-
-def quantile_error(truth: Any, predicted: Any) -> Any:
-    """Return the mean pinball loss over the quantiles: truth [n, T, 1], predicted [n, T, 3]."""
-    error = truth - predicted
+def pinball(truth: Any, predicted: Any) -> Any:
+    """Return the quantile loss of each step in log1p(ms): truth ms [n, T, 1], predicted log1p [n, T, 3]."""
+    error = ops.log1p(truth) - predicted
     q = ops.convert_to_tensor(QUANTILES, dtype=predicted.dtype)
     return ops.mean(ops.maximum(q * error, (q - 1) * error), axis=-1)
 

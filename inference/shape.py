@@ -30,7 +30,7 @@ class Preset:
 
     dense, spectrum, lstm, fusion: units; memory: whether the network sees the longer memory and rests its delays on
     anchors (inference.memory); length: bins of a piece it is unrolled over; batch: pieces a step; annealed: the
-    learning rate falls to nothing along a cosine; weight_ms: weight of the delay's error in ms beside that in log1p.
+    learning rate falls to nothing along a cosine.
     """
 
     dense: int
@@ -45,7 +45,6 @@ class Preset:
     memory: bool = False
     length: int = 256
     annealed: bool = False
-    weight_ms: float = 0.0
 
     def inputs(self, channels: int) -> int:
         """Return how many numbers of a bin the first dense layer sees."""
