@@ -105,7 +105,7 @@ def inliers(
     mean = normaliser.total / n
     if outliers is Outliers.Z_SCORE:
         reach = OUTLIER_Z * np.sqrt(np.maximum(normaliser.squares / n - mean * mean, 0.0))
-        return [~(np.abs(part - mean) > reach).any(axis=1) for part in rows]
+        return [np.asarray(~(np.abs(part - mean) > reach).any(axis=1)) for part in rows]
     from sklearn.ensemble import IsolationForest
 
     whole = [np.where(np.isnan(part), mean.astype(np.float32), part) for part in rows]
