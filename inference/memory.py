@@ -22,6 +22,9 @@ SEEN = ("delay_peak", "backlog_up", "backlog_down", "load_up", "load_down", "ove
 SCALE = np.float32(8)
 """log1p(ms) over this is about 1 at three seconds; the unit of all features of delay."""
 
+HIGHEST = np.float32(14)
+"""No channel of SEEN is taken for more: e to its power stays a number, whatever a scale says."""
+
 BLOCKS = 40
 """Peaks are kept of blocks of a tenth of the horizon, four horizons of them."""
 
@@ -75,7 +78,7 @@ def remember(
         for j in range(channels):
             wide[row, j] = x[row, j]
         for j in range(len(seen)):
-            raw[j] = x[row, seen[j]] * width[seen[j]] + low[seen[j]]
+            raw[j] = min(x[row, seen[j]] * width[seen[j]] + low[seen[j]], HIGHEST)
         age = mine[BLOCKS + 2] + np.float32(1)
         mine[BLOCKS + 2] = min(age, np.float32(1e7))
         # peaks

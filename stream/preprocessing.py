@@ -65,6 +65,11 @@ class Preprocessing:
         return [f"{option} {chosen}" for option, chosen, usual in told if chosen != usual]
 
 
+def preprocessing(outliers: str, treatment: str, imputation: str) -> Preprocessing:
+    """Return the choices by their words."""
+    return Preprocessing(Outliers(outliers), Treatment(treatment), Imputation(imputation))
+
+
 def fit_scale(
     rows: Sequence[NDArray[np.float32]], choice: Preprocessing, *, seed: int = 1
 ) -> tuple[Normaliser, list[NDArray[np.bool_]]]:
