@@ -1,9 +1,10 @@
 """The longer memory: what the last few horizons of a series' queue and load looked like, kept bin by bin.
 
 The network is shown these beside a bin's channels. The first ANCHORS of them are delays that the forecast may rest on
-(`inference.model`): the limit of the buffer, recent peaks, running means, and where the backlog would stand one
-horizon on if the load of the last bins lasted. All are made by one kernel, row after row, so no batch changes a bit,
-and training sees what serving sees. Lengths are shares of the horizon; a mean begins as that of the bins there were.
+(`inference.model`): the limit of the buffer, recent peaks, running means, and where the queue would stand one horizon
+on if its trend, or the load of the last bins, lasted. All are made by one kernel, row after row, so no batch changes a
+bit, and training sees what serving sees. Lengths are shares of the horizon; a mean begins as that of the bins there
+were.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ LOADS = (0.08, 0.32, 1.0, 5.0)
 """Time constants of the running load, in horizons."""
 
 OVERFLOWS = (0.64, 5.0)
-ANCHORS = 3 + len(PEAKS) + len(MEANS) + len(LOADS)
-"""No delay, limit, newest peak, peaks, means, projections."""
+TRENDS = 3
+"""Of the running delays, the shortest: one horizon on, if the delay goes on growing from each as it does now."""
+
+ANCHORS = 3 + len(PEAKS) + len(MEANS) + TRENDS + len(LOADS)
+"""No delay, limit, newest peak, peaks, means, trends, projections."""
 
 PLAIN = ANCHORS + 3 * len(LOADS) + len(OVERFLOWS) + 1
 """Numbers a bin: anchors, the lesser projections and loads up and down, overflows, and the series' age."""
@@ -103,7 +107,11 @@ def remember(
         for j in range(len(_MEANS)):
             mine[own] += share(age, _MEANS[j] * bins) * (delay - mine[own])
             out[at] = np.log1p(mine[own]) / SCALE
+            if j < TRENDS:
+                grown = max(np.float32(0), delay + (delay - mine[own]) / _MEANS[j])
+                out[at + len(_MEANS)] = np.log1p(grown) / SCALE
             own, at = own + 1, at + 1
+        at += TRENDS
         # projections of the backlog, the greater direction an anchor
         up, down = np.expm1(raw[1]), np.expm1(raw[2])
         load_up, load_down = np.expm1(raw[3]), np.expm1(raw[4])
