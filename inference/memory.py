@@ -26,11 +26,17 @@ SCALE = np.float32(8)
 HIGHEST = np.float32(14)
 """No channel of SEEN is taken for more: e to its power stays a number, whatever a scale says."""
 
-BLOCKS = 40
-"""Peaks are kept of blocks of a tenth of the horizon, four horizons of them."""
+BLOCKS = 120
+"""Peaks are kept of blocks of a tenth of the horizon, twelve horizons of them."""
 
-PEAKS = (2, 5, 10, 20, 40)
-"""Blocks that the peaks reach back over, beside the open one."""
+PEAKS = (2, 5, 10)
+"""Blocks that the newest peaks reach back over, beside the open one."""
+
+OLDER = 10
+"""Before these, the peak of each OLDER blocks: what recurs, such as a video's key frames, is seen coming by them."""
+
+FINE = 40
+"""The newest blocks, shown one by one."""
 
 MEANS = (0.16, 0.64, 2.56, 10.24)
 """Time constants of the running delay, in horizons."""
@@ -42,11 +48,12 @@ OVERFLOWS = (0.64, 5.0)
 TRENDS = 3
 """Of the running delays, the shortest: one horizon on, if the delay goes on growing from each as it does now."""
 
-ANCHORS = 3 + len(PEAKS) + len(MEANS) + TRENDS + len(LOADS)
-"""No delay, limit, newest peak, peaks, means, trends, projections."""
+OLD_PEAKS = (BLOCKS - PEAKS[-1]) // OLDER
+ANCHORS = 3 + len(PEAKS) + OLD_PEAKS + len(MEANS) + TRENDS + len(LOADS)
+"""No delay, limit, newest peak, peaks, older peaks, means, trends, projections."""
 
-PLAIN = ANCHORS + 3 * len(LOADS) + len(OVERFLOWS) + 1
-"""Numbers a bin: anchors, the lesser projections and loads up and down, overflows, and the series' age."""
+PLAIN = ANCHORS + 3 * len(LOADS) + len(OVERFLOWS) + 2 + FINE
+"""Numbers a bin: anchors, lesser projections and loads, overflows, the series' age, that of its peak, the blocks."""
 
 SHARPNESS = (0.1, 0.5)
 """How near in log1p(ms) an anchor is to where a class begins, told on these scales, for a sharp and a soft edge."""
@@ -96,6 +103,17 @@ def remember(
                 reach += 1
             out[at] = peak / SCALE
             at += 1
+        while reach < BLOCKS:
+            peak = mine[reach]
+            for j in range(reach + 1, reach + OLDER):
+                peak = max(peak, mine[j])
+            reach += OLDER
+            out[at] = peak / SCALE
+            at += 1
+        highest = 0
+        for j in range(FINE):
+            out[PLAIN - FINE + j] = mine[j] / SCALE
+            highest = j if mine[j] > mine[highest] else highest
         if mine[BLOCKS + 1] >= block:
             for j in range(BLOCKS - 1, 0, -1):
                 mine[j] = mine[j - 1]
@@ -132,10 +150,11 @@ def remember(
             out[after] = mine[own]
             own, after = own + 1, after + 1
         out[after] = min(age / np.float32(4 * bins), np.float32(1))
+        out[after + 1] = np.float32(highest) / np.float32(FINE)
         out[0] = np.float32(0)
         out[1] = raw[6] / SCALE
         out[2] = raw[0] / SCALE
-        after += 1
+        after = PLAIN
         for j in range(1, ANCHORS):
             for k in range(len(edges)):
                 away = out[j] * SCALE - edges[k]

@@ -18,6 +18,8 @@ from inference.shape import OUTPUTS, WEIGHT_NAMES, Preset
 
 LAYERS = ("dense1", "dense2", "dense3", "spectrum", "lstm1", "lstm2", "fusion", "classes", "delay")
 
+ROOT_SHARE = 0.1
+
 
 @keras.saving.register_keras_serializable("offramp")
 class Rising(layers.Layer):  # type: ignore[misc]
@@ -81,8 +83,18 @@ def build(channels: int, spectrum: int, preset: Preset) -> Any:
 
 
 def pinball(truth: Any, predicted: Any) -> Any:
-    """Return the quantile loss of each step in log1p(ms): truth ms [n, T, 1], predicted log1p [n, T, 3]."""
-    error = ops.log1p(truth) - predicted
+    """Return the quantile loss of each step: truth ms [n, T, 1], predicted log1p(ms) [n, T, 3].
+
+    In log1p(ms), and a little in the root of 1 + ms, so that long delays are not merely right by their ratio.
+    """
+    log = ops.log1p(truth)
+    bounded = ops.minimum(predicted, 20.0)
+    return quantile_error(log, predicted) + ROOT_SHARE * quantile_error(ops.exp(log / 2), ops.exp(bounded / 2))
+
+
+def quantile_error(truth: Any, predicted: Any) -> Any:
+    """Return the mean quantile loss over the quantiles: truth [n, T, 1], predicted [n, T, 3]."""
+    error = truth - predicted
     q = ops.convert_to_tensor(QUANTILES, dtype=predicted.dtype)
     return ops.mean(ops.maximum(q * error, (q - 1) * error), axis=-1)
 

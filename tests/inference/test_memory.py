@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference.memory import ANCHORS, BLOCKS, FEATURES, MEANS, PEAKS, SCALE, SEEN, STATE, TRENDS, Memory
+from inference.memory import (
+    ANCHORS,
+    FEATURES,
+    FINE,
+    MEANS,
+    OLD_PEAKS,
+    OLDER,
+    PEAKS,
+    PLAIN,
+    SCALE,
+    SEEN,
+    STATE,
+    TRENDS,
+    Memory,
+)
 
 BINS = 50
 THRESHOLDS = (5.0, 25.0)
@@ -21,20 +35,31 @@ def rows(n: int, seed: int = 1) -> np.ndarray:
 
 
 def test_peaks_are_of_blocks_and_the_open_one() -> None:
-    x = rows(700)
+    x = rows(900)
     found = memory().of_series(x)[:, len(SEEN) :] * SCALE
     peak = x[:, 0] * 5
     block = BINS // 10
-    for t in (0, 3, 4, 49, 333, 699):
+
+    def highest(start: int, end: int) -> np.float32:
+        return np.float32(max(peak[max(0, start) : max(0, end)], default=0) / SCALE) * SCALE
+
+    for t in (0, 3, 4, 49, 333, 699, 899):
         opened = t // block * block
         for j, blocks in enumerate(PEAKS):
-            assert found[t, 3 + j] == np.float32(peak[max(0, opened - blocks * block) : t + 1].max() / SCALE) * SCALE
-    assert np.array_equal(found[:, 0], np.zeros(700))
+            assert found[t, 3 + j] == highest(opened - blocks * block, t + 1)
+        for j in range(OLD_PEAKS):
+            end = opened - (PEAKS[-1] + OLDER * j) * block
+            assert found[t, 3 + len(PEAKS) + j] == highest(end - OLDER * block, end)
+        for j in (0, 7, FINE - 1):
+            assert found[t, PLAIN - FINE + j] == highest(opened - (j + 1) * block, opened - j * block)
+        ages = [highest(opened - (j + 1) * block, opened - j * block) for j in range(FINE)]
+        assert found[t, PLAIN - FINE - 1] == np.float32(int(np.argmax(ages)) / FINE) * SCALE
+    assert np.array_equal(found[:, 0], np.zeros(900))
 
 
 def test_means_begin_as_means_and_become_exponential() -> None:
     x = rows(700)
-    at = 3 + len(PEAKS)
+    at = 3 + len(PEAKS) + OLD_PEAKS
     found = np.expm1(memory().of_series(x)[:, len(SEEN) + at : len(SEEN) + at + len(MEANS)] * SCALE)
     delay = np.expm1(x[:, 0].astype(np.float64) * 5)
     for j, share in enumerate(MEANS):
@@ -59,7 +84,7 @@ def test_a_delay_that_grows_is_taken_to_grow_on() -> None:
     x = np.zeros((2_000, len(SEEN)), np.float32)
     x[:, 0] = np.log1p(np.arange(2_000) * 0.05) / 5  # 2.5 ms more every horizon
     found = memory().of_series(x)[-1, len(SEEN) :]
-    at = 3 + len(PEAKS) + len(MEANS)
+    at = 3 + len(PEAKS) + OLD_PEAKS + len(MEANS)
     np.testing.assert_allclose(np.expm1(found[at : at + TRENDS] * SCALE), 1_999 * 0.05 + 2.5, rtol=0.02)
 
 
@@ -83,4 +108,3 @@ def test_every_horizon_has_one_and_nothing_is_out_of_bounds() -> None:
         found = memory(horizon).of_series(x)
         assert found.shape == (300, len(SEEN) + FEATURES)
         assert np.isfinite(found[:, len(SEEN) :]).all()
-    assert max(PEAKS) <= BLOCKS
