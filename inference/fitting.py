@@ -13,6 +13,7 @@ from inference.metrics import classify
 from inference.quiet import without_notices
 from inference.sequences import TrainingSequence
 from inference.shape import Preset
+from offramp_errors import InputError
 
 WARM_UP = 0.5
 """Epochs in which an annealed learning rate rises to its height."""
@@ -25,11 +26,18 @@ def fit(
 ) -> Any:  # fmt: skip
     """Return the fitted Keras model, at its best epoch by the validation loss. Same data, same seed, same weights.
 
-    memory: makes the rows of a preset that has one; watch: more Keras callbacks; verbose: as Keras.
+    memory: makes the rows of a preset that has one; watch: more Keras callbacks; verbose: as Keras. Raise InputError
+    where there is nothing to learn from or to stop by.
     """
     with without_notices():
         import keras
         import tensorflow as tf
+    if not train or not validation:
+        raise InputError(
+            "a training and a validation part are needed; the data have but one: give more, or longer, ones"
+        )
+    import keras
+    import tensorflow as tf
 
     from inference.model import build, pinball
 

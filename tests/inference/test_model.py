@@ -138,6 +138,8 @@ def test_splits_keep_a_source_whole() -> None:
         split(data[:3])
     with pytest.raises(InputError, match="at least 5"):
         train(data[:1], {}, Path("nowhere"), META)
+    with pytest.raises(InputError, match="validation part"):
+        train(data[:1], SCALE, Path("nowhere"), META, validation=[])
 
 
 def test_unknown_targets_and_padding_weigh_nothing() -> None:
