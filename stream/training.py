@@ -147,7 +147,7 @@ def _source(sort: str, files: tuple[str, ...], site: Site) -> Source:
 
 
 def prepared(
-    series: Sequence[LabelledSeries], at: int, choice: Preprocessing, *, seed: int = 1
+    series: Sequence[LabelledSeries], at: int, choice: Preprocessing | None = None, *, seed: int = 1
 ) -> tuple[list[TrainingSequence], list[TrainingSequence], dict[str, NDArray[Any]]]:
     """Return training and validation as the model takes them, and the state of the normaliser learned from training.
 
@@ -157,7 +157,7 @@ def prepared(
     if not fit:
         shortest = f"{WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms)"
         raise InputError(f"no training data: no series of {shortest} is in training; give longer captures")
-    normaliser, kept = fit_scale([each.x for each in fit], choice, seed=seed)
+    normaliser, kept = fit_scale([each.x for each in fit], choice or Preprocessing(), seed=seed)
     limits = normaliser.limits()
     return (
         [sequence_of(each, at, limits, mask) for each, mask in zip(fit, kept, strict=True)],
