@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Served:
         self.horizon_ms = int(manifest["horizon_ms"])
         self.thresholds_ms = (float(manifest["thresholds_ms"][0]), float(manifest["thresholds_ms"][1]))
         self.network_state = 4 * artifact.weights["lstm1_r"].shape[0]
-        self.memory = memory_of(artifact)
+        self.memory = memory_of(artifact.weights, manifest)
         self.state_size = self.network_state + (STATE if self.memory else 0)
 
     def rows(
@@ -71,13 +72,13 @@ class Served:
         return self.memory.update(x, series, state, self.network_state) if self.memory else x
 
 
-def memory_of(artifact: Artifact) -> Memory | None:
-    """Return the memory of an artifact that has one."""
-    if SCALE_NAMES[0] not in artifact.weights:
+def memory_of(weights: Mapping[str, NDArray[np.float32]], manifest: Mapping[str, Any]) -> Memory | None:
+    """Return the memory of a model that has one."""
+    if SCALE_NAMES[0] not in weights:
         return None
-    low, width = (artifact.weights[name] for name in SCALE_NAMES)
-    thresholds = artifact.manifest["thresholds_ms"]
-    return Memory((low, width), artifact.manifest, (float(thresholds[0]), float(thresholds[1])))
+    low, width = (weights[name] for name in SCALE_NAMES)
+    thresholds = manifest["thresholds_ms"]
+    return Memory((low, width), manifest, (float(thresholds[0]), float(thresholds[1])))
 
 
 class CompiledPredictor(Served):
