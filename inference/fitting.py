@@ -29,15 +29,13 @@ def fit(
     memory: makes the rows of a preset that has one; watch: more Keras callbacks; verbose: as Keras. Raise InputError
     where there is nothing to learn from or to stop by.
     """
+    if not train or not validation:
+        raise InputError(
+            "a training and a validation part are needed and the data have but one; give more or longer ones"
+        )
     with without_notices():
         import keras
         import tensorflow as tf
-    if not train or not validation:
-        raise InputError(
-            "a training and a validation part are needed; the data have but one: give more, or longer, ones"
-        )
-    import keras
-    import tensorflow as tf
 
     from inference.model import build, pinball
 

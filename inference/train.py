@@ -47,8 +47,6 @@ def train(
     stop by and to calibrate on, otherwise held out of `sequences`. Raise InputError where the data leave nothing to
     validate on.
     """
-    from inference.model import weights_of
-
     learn, held = split(sequences) if validation is None else (list(sequences), list(validation))
     if thresholds_ms is None:
         thresholds_ms = terciles(np.concatenate([sequence.delay_ms for sequence in learn]))
@@ -56,6 +54,9 @@ def train(
     scale = scale_of(normaliser, meta) if shape.memory else None
     memory = Memory(scale, meta, thresholds_ms) if scale else None
     model = fit(learn, held, memory, thresholds_ms, shape, seed=seed, epochs=epochs)
+
+    from inference.model import weights_of  # Keras is there now, and quietly
+
     full = {
         **meta, "preset": preset if isinstance(preset, str) else "given", "hyperparameters": asdict(shape),
         "seed": seed, "thresholds_ms": list(thresholds_ms), "metrics": {},
