@@ -62,11 +62,34 @@ class Layout(StrEnum):
     EDGE_IIOTSET = "edge-iiotset"
 
 
-class Preset(StrEnum):
-    """Which shape of the model is trained."""
+class Outliers(StrEnum):
+    """How outliers are found before training."""
 
-    DEFAULT = "default"
-    PAPER = "paper"
+    Z_SCORE = "z-score"
+    ISOLATION_FOREST = "isolation-forest"
+    NONE = "none"
+
+
+class Treatment(StrEnum):
+    """What is done with outliers."""
+
+    WINSORISE = "winsorise"
+    TRIM = "trim"
+
+
+class Imputation(StrEnum):
+    """What stands in for a missing value."""
+
+    MEAN = "mean"
+    MEDIAN = "median"
+    ZERO = "zero"
+
+
+class Search(StrEnum):
+    """How hyperparameters are searched for."""
+
+    BAYES = "bayes"
+    GRID = "grid"
 
 
 Captures = Annotated[
@@ -183,22 +206,55 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="artifact folder to write")] = Path("model"),
     site: SiteFile = None,
     synthetic: Annotated[int, typer.Option("--synthetic", help="made-up arrival sequences to add (seeded)", min=0)] = 0,
-    preset: Annotated[Preset, typer.Option("--preset", help="shape and hyperparameters")] = Preset.DEFAULT,
+    preset: Annotated[
+        str, typer.Option("--preset", help="hyperparameters: default, paper, or a file of `offramp tune`")
+    ] = "default",
     seed: Annotated[int, typer.Option("--seed", help="same seed, same model")] = 1,
     epochs: Annotated[int, typer.Option("--epochs", help="the most passes over the data", min=1)] = 40,
     thresholds: Annotated[
         str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
     ] = "5,25",
     horizon: Annotated[int, typer.Option("--horizon", help="ms ahead that the delay is foreseen", min=10)] = 500,
+    outliers: Annotated[Outliers, typer.Option("--outliers", help="how outliers are found")] = Outliers.Z_SCORE,
+    treat: Annotated[Treatment, typer.Option("--treat", help="what is done with them")] = Treatment.WINSORISE,
+    impute: Annotated[Imputation, typer.Option("--impute", help="what stands in for the missing")] = Imputation.MEAN,
 ) -> None:
     """Train a model from captures and traces, or a data set, to an artifact folder that replay takes with --model."""
+    from stream.preprocessing import preprocessing
     from stream.training import TrainOptions, run_training
 
     run_training(
         TrainOptions(
-            tuple(files or ()), dataset, out, site, synthetic, preset.value, seed, epochs, thresholds, horizon
+            tuple(files or ()), dataset, out, site, synthetic, preset, seed, epochs, thresholds, horizon,
+            preprocessing(outliers, treat, impute),
         )
     )  # fmt: skip
+
+
+@app.command(epilog="Example: offramp tune data -o best.toml --minutes 30")
+def tune(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="folder of `offramp dataset build`")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="preset to write: .toml")] = Path("preset.toml"),
+    study: Annotated[Path, typer.Option("--study", help="file of the search; one that is there is resumed")] = Path(
+        "study.sqlite"
+    ),
+    method: Annotated[Search, typer.Option("--method", help="Bayesian (TPE), or a grid")] = Search.BAYES,
+    trials: Annotated[int, typer.Option("--trials", help="the most trials, earlier runs' counted", min=1)] = 40,
+    minutes: Annotated[float, typer.Option("--minutes", help="the longest this run may take", min=0.1)] = 60.0,
+    epochs: Annotated[int, typer.Option("--epochs", help="the most passes over the data a trial", min=1)] = 8,
+    preset: Annotated[str, typer.Option("--preset", help="where the search begins")] = "default",
+    horizon: Annotated[int, typer.Option("--horizon", help="ms ahead that the delay is foreseen", min=10)] = 500,
+    thresholds: Annotated[
+        str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
+    ] = "5,25",
+    seed: Annotated[int, typer.Option("--seed", help="of the search and of every trial")] = 1,
+) -> None:
+    """Search for hyperparameters on a data set; write the best as a preset that train takes."""
+    from stream.training import TrainOptions
+    from stream.tuning import TuneOptions, run_tune
+
+    what = TrainOptions((), dataset, out, None, 0, preset, seed, epochs, thresholds, horizon)
+    run_tune(TuneOptions(what, study, method, trials, minutes))
 
 
 dataset_app = typer.Typer(no_args_is_help=True, help="Labelled data sets to train and evaluate on.")
