@@ -361,13 +361,16 @@ def worker(
     max_age: Annotated[
         float, typer.Option("--max-age", help="seconds; older live messages are shed under overload; 0: never", min=0)
     ] = 1.0,
+    stall: Annotated[
+        float, typer.Option("--stall", help="seconds that messages may wait in vain before it ends; 0: for ever", min=0)
+    ] = 30.0,
 ) -> None:
     """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
     from offramp_kafka import kafka_settings
     from stream.worker import WorkerOptions, run_worker
 
     settings = kafka_settings(kafka, kafka_config)
-    run_worker(WorkerOptions(settings, site, model, group, forecasts, checkpoint, session, max_age))
+    run_worker(WorkerOptions(settings, site, model, group, forecasts, checkpoint, session, max_age, stall))
 
 
 class Look(StrEnum):

@@ -18,6 +18,7 @@ from offramp_kafka import KafkaAccessError, KafkaSettings, require_topics
 from offramp_kernels import announce_compiling
 from stream.backlog import MAX_AGE_S
 from stream.lane import WorkerLedger
+from stream.watchdog import Watchdog, stalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class WorkerOptions:
     checkpoint_s: float = 5.0
     session_s: float = 10.0
     max_age_s: float = MAX_AGE_S
+    stall_s: float = 30.0
 
 
 def run_worker(options: WorkerOptions) -> None:
@@ -57,11 +59,17 @@ def run_worker(options: WorkerOptions) -> None:
     )  # fmt: skip
     warm(site, artifact, predictor)
     print(f"worker of site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
+    watchdog = Watchdog(worker, options.stall_s)
+    if options.stall_s:
+        watchdog.start()
     try:
         _run(worker)
     finally:
+        watchdog.close()
         shutil.rmtree(str(worker.app.conf.datadir), ignore_errors=True)
         print("\n".join(account(worker.ledger)), file=sys.stderr, flush=True)
+        if watchdog.stall:
+            raise stalled(watchdog)
 
 
 def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
