@@ -54,9 +54,10 @@ class PublishLedger:
 
 
 class Backlog(NamedTuple):
-    """Bytes that wait in the queue, are under way to the broker, and are on disk."""
+    """Bytes that wait in the queue, are under way to the broker, and are on disk; fill: of the queue, 0 to 1."""
 
     queued: int
+    fill: float
     under_way: int
     spooled: int
 
@@ -136,7 +137,8 @@ class Publisher:
     def backlog(self) -> Backlog:
         """What is not acknowledged yet, by where it is."""
         with self._changed:
-            return Backlog(self._queued, self._under_way, self.spool.size if self.spool is not None else 0)
+            spooled = self.spool.size if self.spool is not None else 0
+            return Backlog(self._queued, self._queued / self._bounds[0], self._under_way, spooled)
 
     def close(self, patience_s: float = FOREVER_MS / 1000) -> bool:
         """Wait until all is acknowledged; tell whether it is. With a spool, what is left after a while goes there."""

@@ -98,6 +98,8 @@ CONSUMER = (
     Metric("offramp_worker_message_rows", H, (), (WORKER,), "rows of a message that was taken", ROWS),
     Metric("offramp_worker_message_seconds", H, (), (WORKER,),
            "from a message's turn to the acknowledgement of all that it caused", DELAYS),
+    Metric("offramp_worker_batches_total", C, (), (WORKER,), "batches worked on together, of one or more partitions"),
+    Metric("offramp_worker_batch_portions_total", C, (), (WORKER,), "portions in them, each of one partition"),
     Metric("offramp_packet_to_decision_seconds", H, (), STREAMING,
            "from the capture of the last packet of the message (tap: batch) that caused a command to that command's "
            "acknowledgement (tap: its line)", DELAYS),
@@ -159,3 +161,7 @@ def markdown() -> str:
         commands = ", ".join(each.commands)
         lines.append(f"| `{each.name}` | {each.kind} | {labels} | {commands} | {each.about} |")
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
