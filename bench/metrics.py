@@ -33,6 +33,7 @@ from stream.metric_table import unobserved
 from stream.metrics import Metrics
 from stream.micro_batch import MicroBatches
 from stream.pipeline import Pipeline
+from stream.portion import Outgoing
 from stream.timed_predictor import TimedPredictor
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -52,14 +53,22 @@ class Message:
 class Nowhere:
     """Acknowledges everything at once."""
 
-    async def send(self, *_: Any, **__: Any) -> None:
+    async def post(self, *_: Any) -> asyncio.Future[Any]:
         """Be done with a message."""
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
 
-    async def commit(self, *_: Any) -> None:
+    async def commit(self, *_: Any) -> bool:
         """Be done with an offset."""
+        return True
 
     async def rewind(self, *_: Any) -> None:
         """Be asked for nothing."""
+
+    def waiting(self, *_: Any) -> bool:
+        """Tell that nothing waits."""
+        return False
 
 
 def messages_of(rows: int, repeats: int) -> list[Message]:
@@ -138,10 +147,15 @@ def a_note_s(times: int = 20_000) -> float:
     run = LinkRun("uplink", lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name)))
     metrics = Metrics("worker")
     meter = LaneMeter(metrics.observe)
+    command, future = (
+        Outgoing("decisions", b"", b"", [], packet_ns=1),
+        asyncio.Future[None](loop=asyncio.new_event_loop()),
+    )
+    future.set_result(None)
     begun = time.process_time()
     for _ in range(times):
         meter.worked(run, 1000, 0.0)
-        meter.decided(1)
+        meter.acknowledged(command, future)
         metrics.observe("offramp_model_seconds", 0.001)
         metrics.observe("offramp_model_rows", 100)
     return (time.process_time() - begun) / times

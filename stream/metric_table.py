@@ -121,6 +121,8 @@ CONSUMER = (
     Metric("offramp_link_rows_total", C, ("link",), (WORKER,), "rows in them"),
     Metric("offramp_link_duplicate_messages_total", C, ("link",), (WORKER,), "messages dropped as repeats of an agent"),
     Metric("offramp_link_duplicate_rows_total", C, ("link",), (WORKER,), "rows in them"),
+    Metric("offramp_link_shed_messages_total", C, ("link",), (WORKER,), "live messages shed as too old (`--max-age`)"),
+    Metric("offramp_link_shed_rows_total", C, ("link",), (WORKER,), "rows in them"),
     Metric("offramp_link_gap_messages_total", C, ("link",), (WORKER,), "messages that an agent's sequence left out"),
     Metric("offramp_link_ends_total", C, ("link",), (WORKER,), "times that an agent said that the link ends"),
     Metric("offramp_link_begun_anew_total", C, ("link",), (WORKER,),

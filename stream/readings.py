@@ -71,6 +71,8 @@ CONSUMED = {
     "rows": "offramp_link_rows_total",
     "duplicates": "offramp_link_duplicate_messages_total",
     "duplicate_rows": "offramp_link_duplicate_rows_total",
+    "shed": "offramp_link_shed_messages_total",
+    "shed_rows": "offramp_link_shed_rows_total",
     "gaps": "offramp_link_gap_messages_total",
     "ends": "offramp_link_ends_total",
     "restarts": "offramp_link_begun_anew_total",
