@@ -125,6 +125,10 @@ Count = Annotated[int, typer.Option("--count", help="end after this many packets
 Write = Annotated[Path | None, typer.Option("--write", help="pcapng file, or folder for a ring of them")]
 RingFiles = Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1)]
 RingSize = Annotated[int, typer.Option("--ring-size", help="megabytes of a file of the ring", min=0)]
+Metrics = Annotated[
+    str,
+    typer.Option("--metrics", metavar="HOST:PORT", help="serve Prometheus metrics; a port alone: on loopback"),
+]
 Listening = Annotated[Backend, typer.Option("--backend", help="how to listen; auto takes the best")]
 
 
@@ -145,6 +149,7 @@ def tap(
     out: Annotated[Path | None, typer.Option("--out", help="write the data here instead of standard output")] = None,
     backend: Listening = Backend.AUTO,
     every: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01)] = 1,
+    metrics: Metrics = "",
 ) -> None:
     """Watch a live interface: link state, forecasts, decisions; the ledger at the end."""
     from stream.listen import ListenOptions
@@ -153,7 +158,7 @@ def tap(
     listen = ListenOptions(
         interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
     )
-    run_tap(TapOptions(listen, site, model, form.value, out, every))
+    run_tap(TapOptions(listen, site, model, form.value, out, every, metrics))
 
 
 @app.command(epilog="Example: offramp features capture.pcap -o features.csv")
@@ -384,6 +389,7 @@ def publish(
     ring_files: RingFiles = 10,
     ring_size: RingSize = 0,
     backend: Listening = Backend.AUTO,
+    metrics: Metrics = "",
 ) -> None:
     """Publish captures, or a live interface, as feature batches to Kafka for workers; the ledger at the end."""
     from offramp_kafka import kafka_settings
@@ -397,7 +403,7 @@ def publish(
     run_publish(
         PublishOptions(
             tuple(files or ()), settings, site, agent, epoch, pace, spool, spool_size << 20, strict,
-            None if listen == ListenOptions("") else listen,
+            None if listen == ListenOptions("") else listen, metrics,
         )
     )  # fmt: skip
 
@@ -417,13 +423,17 @@ def worker(
     max_age: Annotated[
         float, typer.Option("--max-age", help="seconds; older live messages are shed under overload; 0: never", min=0)
     ] = 1.0,
+    stall: Annotated[
+        float, typer.Option("--stall", help="seconds that messages may wait in vain before it ends; 0: for ever", min=0)
+    ] = 30.0,
+    metrics: Metrics = "",
 ) -> None:
     """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
     from offramp_kafka import kafka_settings
     from stream.worker import WorkerOptions, run_worker
 
     settings = kafka_settings(kafka, kafka_config)
-    run_worker(WorkerOptions(settings, site, model, group, forecasts, checkpoint, session, max_age))
+    run_worker(WorkerOptions(settings, site, model, group, forecasts, checkpoint, session, max_age, stall, metrics))
 
 
 class Look(StrEnum):
