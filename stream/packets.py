@@ -126,14 +126,14 @@ def has(bits: NDArray[np.uint8], column: int, row: int) -> bool:
 
 
 @kernel_lean
-def number(values: NDArray[Any], bits: NDArray[np.uint8], column: int, row: int) -> int:
-    """Return a row's number, 0 where absent."""
+def number(values: NDArray[Any], bits: NDArray[np.uint8], column: int, row: int) -> Any:
+    """Return a row's number as int64, 0 where absent."""
     return np.int64(values[row]) if has(bits, column, row) else np.int64(0)
 
 
 @kernel_lean
-def half(values: NDArray[np.uint8], start: int) -> int:
-    """Return eight bytes, the most significant first, as a number."""
+def half(values: NDArray[np.uint8], start: int) -> Any:
+    """Return eight bytes, the most significant first, as int64."""
     out = np.uint64(0)
     for i in range(8):
         out = out << np.uint64(8) | np.uint64(values[start + i])
