@@ -63,11 +63,10 @@ def worker_processes(
     config.write_text(f'prefix = "{settings.prefix}"\n', encoding="utf-8")
     command = [sys.executable, str(ROOT / "offramp.py"), "worker", "--site", str(site), "--kafka", settings.shown,
                "--kafka-config", str(config)]  # fmt: skip
-    running = []
+    running: list[subprocess.Popen[bytes]] = []
     with (folder / f"{settings.prefix}.log").open("wb") as log:
         try:
-            for _ in range(count):
-                running.append(_started(command, log, cores))
+            running.extend(_started(command, log, cores) for _ in range(count))
             yield [process.pid for process in running]
         finally:
             for process in running:

@@ -8,12 +8,15 @@ clock runs from the first forecasts to the last, the broker on the same cores. T
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.capture_file import bench_capture
 from bench.measure import Result, cpu_seconds
@@ -86,17 +89,19 @@ class Measured:
     @property
     def results(self) -> list[Result]:
         """Rows for the JSON file."""
-        run = Result(
-            self.case.name, self.worker_packets, self.seconds, self.cpu_s["worker"] + self.cpu_s["broker, out"]
+        both = self.cpu_s["worker"] + self.cpu_s["broker, out"]
+        run = Result(self.case.name, self.worker_packets, self.seconds, both)
+        stages = (
+            Result(f"{self.case.name}: {stage}", self.packets, self.seconds, cpu) for stage, cpu in self.cpu_s.items()
         )
-        return [run, *(Result(f"{self.case.name}: {stage}", self.packets, self.seconds, cpu) for stage, cpu in
-                       self.cpu_s.items())]  # fmt: skip
+        return [run, *stages]
 
 
 def measure(broker: Broker, case: Case, number: int, capture: Path, folder: Path) -> Measured:
     """Publish, then let the workers of a case run through what is there."""
     settings = KafkaSettings((broker.address,), prefix=f"b{number}")
-    run_topics_create(settings, PARTITIONS, 1)
+    with contextlib.redirect_stderr(io.StringIO()):
+        run_topics_create(settings, PARTITIONS, 1)
     site, path = site_file(LINKS, folder)
     before, began = cpu_seconds(), process_seconds(broker.pid)
     packets, sent = publish_links(settings, site, capture, case.load.factor, case.load.rows)
@@ -129,12 +134,11 @@ def _watch(settings: KafkaSettings, pids: Sequence[int]) -> Span:
         features = [TopicPartition(settings.topic("features"), number) for number in range(PARTITIONS)]
         told = [TopicPartition(settings.topic("forecasts"), number) for number in range(PARTITIONS)]
         whole = sum(group.end_offsets(features).values())
-        marks = _marks(
-            lambda: sum(group.end_offsets(told).values()), pids, lambda: all_committed(group, features, whole)
+        (begin, first, cpu_begin), (end, last, cpu_end) = _marks(
+            lambda: sum(group.end_offsets(told).values()), pids, lambda: _committed(group, features) >= whole
         )
     finally:
         group.close()
-    (begin, first, cpu_begin), (end, last, cpu_end) = marks
     used = [b - a for a, b in zip(cpu_begin, cpu_end, strict=True)]
     return Span(end - begin, (last - first) / last, used)
 
@@ -156,9 +160,9 @@ def _marks(count: Callable[[], int], pids: Sequence[int], done: Callable[[], boo
     raise OfframpError(f"bench: the workers were not through after {WAIT_S:.0f} s")
 
 
-def all_committed(group: object, places: Sequence[object], whole: int) -> bool:
-    """Tell whether the group has committed all messages."""
-    return sum(group.committed(place) or 0 for place in places) >= whole  # type: ignore[attr-defined]
+def _committed(group: Any, places: Sequence[object]) -> int:
+    """Return how many messages the group has committed."""
+    return sum(group.committed(place) or 0 for place in places)
 
 
 def _client(settings: KafkaSettings) -> tuple[int, float]:
