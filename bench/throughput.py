@@ -1,7 +1,7 @@
 """`python -m bench.throughput`: packets per second through the service, and what each stage costs.
 
-A broker of its own, topics of 8 partitions, a capture played on 8 links and published first, workers as processes: the
-clock runs from the first forecasts to the last, the broker on the same cores. The stages' processor time comes from
+A broker of its own, topics of 8 partitions, a capture played on 64 links and published first, workers as processes:
+the clock runs from the first forecasts to the last, the broker on the same cores. The stages' processor time comes from
 /proc, the bytes from the topics' logs.
 """
 
@@ -36,8 +36,8 @@ from offramp_errors import OfframpError
 from offramp_kafka import KafkaSettings
 from stream.topics import run_topics_create
 
-LINKS = PARTITIONS = 8
-PACKETS = 250_000
+LINKS, PARTITIONS = 64, 8
+PACKETS = 2_000_000
 MILLION = 1_000_000
 WAIT_S = 120.0
 POLL_S = 0.1
@@ -69,7 +69,7 @@ class Case:
 
 NATURAL, BUSY, LIVE = Load("natural pace", 1), Load("20 x as busy", 20), Load("20 x as busy, live", 20, 300)
 CASES = (
-    Case(NATURAL, 1), Case(NATURAL, 2), Case(NATURAL, 1, (0,)), Case(BUSY, 1), Case(BUSY, 2), Case(LIVE, 1),
+    Case(NATURAL, 1), Case(BUSY, 1), Case(LIVE, 1), Case(NATURAL, 2), Case(NATURAL, 1, (0,)),
 )  # fmt: skip
 
 
@@ -103,9 +103,9 @@ def measure(broker: Broker, case: Case, number: int, capture: Path, folder: Path
     with contextlib.redirect_stderr(io.StringIO()):
         run_topics_create(settings, PARTITIONS, 1)
     site, path = site_file(LINKS, folder)
-    before, began = cpu_seconds(), process_seconds(broker.pid)
-    packets, sent = publish_links(settings, site, capture, case.load.factor, case.load.rows)
-    cpu = {"agent": cpu_seconds() - before, "broker, in": process_seconds(broker.pid) - began}
+    began = process_seconds(broker.pid)
+    sent = publish_links(settings, site, capture, case.load.factor, case.load.rows)
+    cpu = {"agent": sent.cpu_s, "broker, in": process_seconds(broker.pid) - began}
     with worker_processes(settings, path, case.workers, folder, cores=case.cores) as pids:
         span = _watch(settings, [*pids, broker.pid])
         peak = max(map(peak_megabytes, pids))
@@ -113,7 +113,8 @@ def measure(broker: Broker, case: Case, number: int, capture: Path, folder: Path
     cpu |= {"worker": sum(span.cpu_s[:-1]) / share, "broker, out": span.cpu_s[-1] / share}
     commands, cpu["client"] = _client(settings)
     sizes = {name: topic_bytes(broker, settings, name) for name in ("forecasts", "decisions", "state")}
-    return Measured(case, packets, span.seconds, int(packets * share), cpu, {"features": sent, **sizes}, commands, peak)
+    sizes["features"] = sent.bytes
+    return Measured(case, sent.packets, span.seconds, int(sent.packets * share), cpu, sizes, commands, peak)
 
 
 @dataclass(slots=True)
@@ -204,9 +205,9 @@ def costs(found: Measured) -> list[str]:
 
 def run(asked: argparse.Namespace) -> None:
     """Print the tables as they come."""
-    capture = bench_capture(asked.packets)
+    capture = bench_capture(asked.packets // LINKS)
     cases = [case for case in CASES if not asked.only or asked.only in case.name]
-    print(f"{LINKS} links, {PARTITIONS} partitions, {LINKS * asked.packets:,} packets a run\n{HEAD}", flush=True)
+    print(f"{LINKS} links, {PARTITIONS} partitions, {asked.packets:,} packets a run\n{HEAD}", flush=True)
     found = []
     with tempfile.TemporaryDirectory(prefix="offramp-bench-") as folder, Broker() as broker:
         for number, case in enumerate(cases):
@@ -227,7 +228,7 @@ def _results(found: Sequence[Measured]) -> Iterator[Result]:
 def main() -> int:
     """Run the bench; errors are one line."""
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description="Packets per second on Kafka.")
-    parser.add_argument("--packets", type=int, default=PACKETS, help="packets of a link (default %(default)s)")
+    parser.add_argument("--packets", type=int, default=PACKETS, help="packets of a run (default %(default)s)")
     parser.add_argument("--only", default="", help="run only the cases whose name has this text")
     parser.add_argument("--json", type=Path, help="write the results to this file too")
     try:
