@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,15 +42,15 @@ LINKS = 200
 PACKETS = 60_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """A message of the feature topic, as Faust hands it over."""
 
     partition: int
     offset: int
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
+    key: bytes | None
+    value: bytes | None
+    headers: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,20 @@ def _per_link(capture: Path, folder: Path) -> tuple[float, float, float]:
     return (time.thread_time() - began) / LINKS * 1e6, sum(sizes) / LINKS, memory
 
 
+def forecast_us(batch: int) -> float:
+    """Return us of a forecast where each call of the model has so many rows, each of a series of its own."""
+    predictor = open_predictor(DEFAULT_ARTIFACT)
+    x, spectrum = (np.zeros((batch, size), np.float32) for size in (len(predictor.channels), predictor.spectrum_size))
+    series, state = np.arange(batch, dtype=np.int32), np.zeros((batch, predictor.state_size), np.float32)
+    calls, best = 4_096 // batch, math.inf
+    for _ in range(5):
+        began = time.thread_time()
+        for _ in range(calls):
+            predictor.predict(x, spectrum, series, state)
+        best = min(best, time.thread_time() - began)
+    return best / calls / batch * 1e6
+
+
 def resident_kb() -> int:
     """Return the resident memory of this process."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
@@ -208,6 +223,8 @@ def main() -> int:
         f"a forecast {found.forecast_us:.2f} us, a checkpoint {found.checkpoint_us:.0f} us and "
         f"{found.checkpoint_bytes:,.0f} bytes, a link {found.link_kb:,.0f} kB of memory"
     )
+    sizes = ", ".join(f"{forecast_us(batch):.1f} us among {batch}" for batch in (1, 8, 64, 512))
+    print(f"the model alone, a forecast: {sizes}")
     load = SiteLoad(asked.links, asked.packets, asked.messages, asked.forecasts, asked.checkpoint)
     print("\n".join(need(load, found, asked.kafka_us)))
     return 0

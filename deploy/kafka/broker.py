@@ -68,11 +68,6 @@ class Broker:
         """The host:port of the TLS listener that asks for a SCRAM user."""
         return f"localhost:{self._ports['SASL_SSL']}"
 
-    @property
-    def pid(self) -> int:
-        """The process of the broker, 0 where none runs: whose processor time is measured."""
-        return self._process.pid if self._process else 0
-
     def start(self) -> Broker:
         """Start the broker and wait until it answers. Raise BrokerError, with the log's last line, if not."""
         if self._jars is None:
