@@ -97,14 +97,17 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     """
     import pyarrow as pa
 
+    from stream.cloud_events import forecast_message
     from stream.pipeline import Pipeline
+    from stream.timeline import LinkTimeline
     from stream.wire import SCHEMA
 
-    link = site.links[0].name
-    pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link))
+    link, told = site.links[0].name, list[LinkTimeline]()
+    pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link), sink=told.append)
     row = {"frame.time_epoch": 1_000_000_000, "frame.len": 60}
     pipeline.update(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
     pipeline.close()
+    forecast_message(told, site.name, predictor.horizon_ms)
     gc.collect()
     gc.freeze()
 
