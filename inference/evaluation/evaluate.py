@@ -132,7 +132,7 @@ def saved(figures: Sequence[tuple[str, str, str, Callable[[], Figure | None]]], 
         figure = make()
         if figure is not None:
             path = folder / f"{name}.png"
-            figure.savefig(path, metadata={"Software": None})
+            figure.savefig(path, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.1)
             out.append(Picture(path, section, caption))
     return out
 
