@@ -12,6 +12,7 @@ import math
 import sys
 import tempfile
 import time
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ class Links:
 
             return LinkRun(link, make)
 
-        self.runs = LinkRuns(frozenset(link.name for link in site.links), make_run)
+        self.names = [link.name for link in site.links]
+        self.runs = LinkRuns(frozenset(self.names), make_run)
 
     def work(self, messages: list[Message]) -> float:
         """Work on messages, one portion each; return the processor seconds."""
@@ -133,18 +135,20 @@ def prices(folder: Path) -> Prices:
 def _per_link(capture: Path, folder: Path) -> tuple[float, float, float]:
     """Return us and bytes of a checkpoint, and kB of a link, of LINKS links that each had messages of 20 rows."""
     site, _ = site_file(LINKS, folder)
-    batches = batches_of(capture, 20, 8_192)[:1]
+    batch = batches_of(capture, 20, 8_192)[0].slice(0, 2_000)
+    loaded = Links(site_file(1, folder)[0])  # model and kernels are there once, however many links
+    loaded.work(messages_of([batch], loaded.names[0], 20))
+    gc.collect()
+    tracemalloc.start()
     links = Links(site)
-    links.work(messages_of(batches, site.links[0].name, 20))
+    for name in links.names:
+        links.work(messages_of([batch], name, 20))
     gc.collect()
-    before = resident_kb()
-    for link in site.links[1:]:
-        links.work(messages_of([batches[0].slice(0, 2_000)], link.name, 20))
-    gc.collect()
-    memory = (resident_kb() - before) / (LINKS - 1)
+    memory = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
     began = time.thread_time()
     sizes = [len(encode_checkpoint(run.state())) for run in links.runs.runs.values()]
-    return (time.thread_time() - began) / LINKS * 1e6, sum(sizes) / LINKS, memory
+    return (time.thread_time() - began) / LINKS * 1e6, sum(sizes) / LINKS, memory / LINKS / 1e3
 
 
 def forecast_us(batch: int) -> float:
@@ -159,12 +163,6 @@ def forecast_us(batch: int) -> float:
             predictor.predict(x, spectrum, series, state)
         best = min(best, time.thread_time() - began)
     return best / calls / batch * 1e6
-
-
-def resident_kb() -> int:
-    """Return the resident memory of this process."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 @dataclass(frozen=True, slots=True)
