@@ -47,8 +47,8 @@ class Predictor(Protocol):
         ...
 
 
-class CompiledPredictor:
-    """The network as a compiled kernel."""
+class Served:
+    """What every way of serving an artifact says of it."""
 
     def __init__(self, artifact: Artifact) -> None:
         manifest = artifact.manifest
@@ -60,6 +60,13 @@ class CompiledPredictor:
         self.horizon_ms = int(manifest["horizon_ms"])
         self.thresholds_ms = (float(manifest["thresholds_ms"][0]), float(manifest["thresholds_ms"][1]))
         self.state_size = 4 * artifact.weights["lstm1_r"].shape[0]
+
+
+class CompiledPredictor(Served):
+    """The network as a compiled kernel."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(artifact)
         self._weights = tuple(np.ascontiguousarray(artifact.weights[name], np.float32) for name in WEIGHT_NAMES)
 
     def predict(
@@ -75,6 +82,14 @@ class CompiledPredictor:
         return out
 
 
-def open_predictor(folder: Path) -> Predictor:
-    """Load the artifact in `folder` and return what serves it. Raise ArtifactError as load_artifact does."""
-    return CompiledPredictor(load_artifact(folder))
+def open_predictor(folder: Path, backend: str = "compiled") -> Predictor:
+    """Load the artifact in `folder` and return what serves it: the compiled kernel, or another of inference.backends.
+
+    Raise ArtifactError as load_artifact does, and where the backend's library is not installed.
+    """
+    artifact = load_artifact(folder)
+    if backend == "compiled":
+        return CompiledPredictor(artifact)
+    from inference.backends import open_backend
+
+    return open_backend(backend, artifact)
