@@ -69,10 +69,29 @@ class Preset(StrEnum):
     PAPER = "paper"
 
 
+class ServeBy(StrEnum):
+    """What serves the model."""
+
+    COMPILED = "compiled"
+    ONNX = "onnx"
+    TENSORFLOW = "tensorflow"
+    TENSORFLOW_XLA = "tensorflow-xla"
+    LITERT = "litert"
+    JAX = "jax"
+    TORCH = "torch"
+
+
 Captures = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="pcap or pcapng, also .gz and .zst, in this order; - is stdin")
 ]
 SiteFile = Annotated[Path | None, typer.Option("--site", help="site.toml: links, capacities, paths, nodes, devices")]
+
+
+ServedBy = Annotated[ServeBy, typer.Option("--serve-by", help="what serves the model; others than compiled: extras")]
+RefineFolder = Annotated[
+    Path | None, typer.Option("--refine", metavar="DIR", help="refine the model in service; events and models go here")
+]
+RefineEvery = Annotated[int, typer.Option("--refine-every", help="seconds from one challenger to the next", min=5)]
 
 
 @app.command(epilog="Example: offramp replay samples/demo.pcap.zst --site samples/site.toml")
@@ -87,11 +106,18 @@ def replay(
     every: Annotated[
         float, typer.Option("--every", help="seconds of capture time per line of the table", min=0.01)
     ] = 1,
+    serve_by: ServedBy = ServeBy.COMPILED,
+    refine: RefineFolder = None,
+    refine_every: RefineEvery = 60,
 ) -> None:
     """Replay captures through the whole pipeline: link state, forecasts, decisions, ledger."""
     from stream.replay import ReplayOptions, run_replay
 
-    run_replay(ReplayOptions(tuple(files), site, model, form.value, out, pace, strict, every))
+    run_replay(
+        ReplayOptions(
+            tuple(files), site, model, form.value, out, pace, strict, every, serve_by.value, refine, refine_every
+        )
+    )
 
 
 Bpf = Annotated[str, typer.Option("--filter", help="capture filter, as in man pcap-filter")]
@@ -122,6 +148,8 @@ def tap(
     out: Annotated[Path | None, typer.Option("--out", help="write the data here instead of standard output")] = None,
     backend: Listening = Backend.AUTO,
     every: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01)] = 1,
+    refine: RefineFolder = None,
+    refine_every: RefineEvery = 60,
 ) -> None:
     """Watch a live interface: link state, forecasts, decisions; the ledger at the end."""
     from stream.listen import ListenOptions
@@ -130,7 +158,7 @@ def tap(
     listen = ListenOptions(
         interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
     )
-    run_tap(TapOptions(listen, site, model, form.value, out, every))
+    run_tap(TapOptions(listen, site, model, form.value, out, every, refine, refine_every))
 
 
 @app.command(epilog="Example: offramp features capture.pcap -o features.csv")
@@ -361,13 +389,14 @@ def worker(
     max_age: Annotated[
         float, typer.Option("--max-age", help="seconds; older live messages are shed under overload; 0: never", min=0)
     ] = 1.0,
+    serve_by: ServedBy = ServeBy.COMPILED,
 ) -> None:
     """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
     from offramp_kafka import kafka_settings
     from stream.worker import WorkerOptions, run_worker
 
     settings = kafka_settings(kafka, kafka_config)
-    run_worker(WorkerOptions(settings, site, model, group, forecasts, checkpoint, session, max_age))
+    run_worker(WorkerOptions(settings, site, model, group, forecasts, checkpoint, session, max_age, serve_by.value))
 
 
 class Look(StrEnum):

@@ -90,8 +90,8 @@ def compare(
     """
     blocks = len(champion)
     if blocks < FEWEST:
-        means = (float(each.mean()) if blocks else 0.0 for each in (champion, challenger))
-        return Verdict(*means, 1.0, blocks, False)
+        one, other = (float(each.mean()) if blocks else 0.0 for each in (champion, challenger))
+        return Verdict(one, other, 1.0, blocks, False)
     from scipy.stats import ttest_1samp
 
     gain = champion - challenger

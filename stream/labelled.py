@@ -50,12 +50,12 @@ class LabelledRows:
         self.rows: Rows | None = None
         self._labelled_until = 0
 
-    def add(self, rows: WindowRows, prediction: Prediction) -> None:
-        """Remember rows that were forecast."""
+    def add(self, rows: WindowRows, prediction: Prediction, peak_ms: NDArray[np.float32]) -> None:
+        """Remember rows that were forecast; peak_ms: largest delay of each bin, NaN where it is not to be relied on."""
         closed = rows.closed
         self._waiting.append(
             Rows(
-                closed.bin_number, closed.series, closed.fresh, rows.x, rows.spectrum, closed.delay_ms[:, 1],
+                closed.bin_number, closed.series, closed.fresh, rows.x, rows.spectrum, peak_ms,
                 np.full(len(rows.x), np.nan, np.float32), prediction.probabilities, prediction.delay_ms,
             )
         )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from capture.block import PacketSource
 from capture.dissector import Dissector
@@ -25,6 +25,10 @@ from stream.table import Table
 from stream.tap import TapOptions
 from stream.windows import Windowed
 
+if TYPE_CHECKING:
+    from stream.refiner import Refiner
+    from stream.refining import Refining
+
 
 class OutputError(OfframpError):
     """Where the data goes takes no more."""
@@ -37,6 +41,7 @@ class Tap:
     batches: LiveBatches
     pipeline: Pipeline
     tick: Callable[[int], None] | None = None
+    refining: Refining | None = None
 
     def run(self) -> Iterator[Command]:
         """Yield every command of the link's packets, as they are decided."""
@@ -68,10 +73,14 @@ def watch(source: PacketSource, options: TapOptions, out: TextIO) -> None:
 
     with ExitStack() as stack:
         batches = stack.enter_context(listening(source, options.listen, site, "tap", level))
-        tap = assembled(batches, site, options.model, table.update if options.form == "table" else None)
+        told = table.update if options.form == "table" else None
+        tap = assembled(batches, site, options.model, told, options.refine, options.refine_every_s)
+        if tap.refining is not None:
+            stack.callback(tap.refining.close)
         stack.enter_context(ended_by_signals(batches.intake))
         failures = written(tap, out, None if options.form == "jsonl" else table)
-    say("\n".join([*batches.account(), *tap.pipeline.ledger.lines()]))
+    refined = tap.refining.lines() if tap.refining else []
+    say("\n".join([*batches.account(), *tap.pipeline.ledger.lines(), *refined]))
     failures += batches.failures(options.listen)
     if failures:
         raise OfframpError("; ".join(failures))
@@ -92,20 +101,30 @@ def written(tap: Tap, out: TextIO, table: Table | None) -> list[str]:
     return []
 
 
-def assembled(batches: LiveBatches, site: Site, model: Path | None, sink: Sink | None) -> Tap:
+def assembled(
+    batches: LiveBatches, site: Site, model: Path | None, sink: Sink | None, refine: Path | None = None,
+    refine_every_s: int = 60,
+) -> Tap:  # fmt: skip
     """Return the tap of a link's batches, with a pipeline whose kernels are loaded and warm."""
     folder = model or DEFAULT_ARTIFACT
     artifact, predictor = load_artifact(folder), open_predictor(folder)
 
-    def pipeline(told: Sink | None) -> Pipeline:
+    def pipeline(told: Sink | None, refiner: Refiner | None = None) -> Pipeline:
         policy = Policy(site, batches.link)
-        return Pipeline(site, batches.link, predictor, artifact.normaliser, policy, sink=told)
+        return Pipeline(site, batches.link, predictor, artifact.normaliser, policy, sink=told, refiner=refiner)
 
     warm = pipeline(None)
     for batch in Dissector("stream").dissect(one_packet()):
         warm.update(batch)
     warm.close()
-    return Tap(batches, pipeline(sink))
+    if refine is None:
+        return Tap(batches, pipeline(sink))
+    from stream.refiner import RefineSettings
+    from stream.refining import Refining
+
+    settings = RefineSettings(every_s=refine_every_s)
+    refining = Refining(artifact, refine, site.name, wait=False, settings=settings)
+    return Tap(batches, pipeline(sink, refining.of(batches.link)), refining=refining)
 
 
 def line(out: TextIO, text: str) -> None:

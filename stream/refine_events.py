@@ -26,7 +26,7 @@ class RefineEvents:
         self._file = folder / "events.jsonl"
 
     def tell(self, kind: str, bin_number: int, data: Mapping[str, Any]) -> None:
-        """Write an event of `kind` (swapped, rolled_back, refused, drifted) at the beginning of a bin."""
+        """Write an event of `kind` (swapped, rolled_back, refused, drifted, mistrusted) at the beginning of a bin."""
         self.counts[kind] += 1
         time = rfc3339(bin_number * BIN_NS)
         body = json.dumps(data, sort_keys=True)

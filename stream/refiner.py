@@ -27,6 +27,7 @@ from stream.bin_state import SERIES
 from stream.bins import ClosedBins
 from stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
 from stream.labelled import LabelledRows, Rows, sequences
+from stream.normaliser import Normaliser
 from stream.reference import reference_set
 from stream.refine_events import RefineEvents
 from stream.windows import WindowRows
@@ -38,7 +39,11 @@ INPUTS = ("load_up", "load_down", "delay_peak")
 """Channels of the link that are watched for drift."""
 
 _SEEN = [CHANNELS.index(name) for name in INPUTS]
-BLENDS = (1.0, 0.7, 0.5, 0.3)
+_PEAK = CHANNELS.index("delay_peak")
+PLAUSIBLE = 1e-3
+"""How far the two ways to the same delay may be apart, on the model's scale."""
+
+BLENDS = (1.0, 0.7, 0.5)
 """How far the challenger may go from champion to refined weights, the farthest that the reference set allows."""
 
 KEPT_BACK = 12
@@ -101,6 +106,10 @@ class Refiner:
         self._tick = self._begun = self._swapped_at = self._rounds = 0
         self._due = 0
         self._running: Running | None = None
+        self._mistrusted = 0
+        limits = Normaliser.from_state(dict(artifact.normaliser)).limits()
+        self._low, self._high = float(limits.low[_PEAK]), float(limits.high[_PEAK])
+        self._width = max(self._high - self._low, 1e-9)
         self._fresh_rows: list[NDArray[np.float32]] = []
 
     def parts(self, rows: WindowRows) -> Iterator[WindowRows]:
@@ -115,9 +124,19 @@ class Refiner:
             yield WindowRows(cut, rows.x[where], rows.spectrum[where])
 
     def observe(self, rows: WindowRows, prediction: Prediction) -> None:
-        """Remember rows and what was forecast of them."""
-        self.memory.add(rows, prediction)
+        """Remember rows and what was forecast of them; a delay that is not the one the model was shown is no label."""
+        peak = np.where(self.plausible(rows), rows.closed.delay_ms[:, 1], np.float32(np.nan))
+        self._mistrusted += int(np.count_nonzero(np.isnan(peak)))
+        self.memory.add(rows, prediction, peak)
         self._fresh_rows.append(rows.x[rows.closed.series == 0][:, _SEEN])
+
+    def plausible(self, rows: WindowRows) -> NDArray[np.bool_]:
+        """Tell of each row whether the delay that labels are made from is the delay among the model's inputs.
+
+        Both come from the virtual queue, by different ways; who alters one in order to mislead training alters one.
+        """
+        told = (np.clip(np.log1p(rows.closed.delay_ms[:, 1]), self._low, self._high) - self._low) / self._width
+        return np.abs(told - rows.x[:, _PEAK]) < PLAUSIBLE
 
     def carried(self) -> NDArray[np.float32]:
         """Return the champion's state of every series, from the rows remembered: float32 [SERIES, state_size]."""
@@ -135,6 +154,9 @@ class Refiner:
     def _on_tick(self, now: int) -> None:
         """Do what is due when all bins before `now` are closed."""
         new = self.memory.label(now)
+        if self._mistrusted:
+            self.events.tell("mistrusted", now, {"rows": self._mistrusted, "model": self.artifact.sha})
+            self._mistrusted = 0
         if new is None:
             return
         if not self._begun:

@@ -25,6 +25,8 @@ class TapOptions:
     form: str = "table"
     out: Path | None = None
     every_s: float = 1.0
+    refine: Path | None = None
+    refine_every_s: int = 60
 
 
 def run_tap(options: TapOptions) -> None:

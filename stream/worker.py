@@ -32,6 +32,7 @@ class WorkerOptions:
     checkpoint_s: float = 5.0
     session_s: float = 10.0
     max_age_s: float = MAX_AGE_S
+    serve_by: str = "compiled"
 
 
 def run_worker(options: WorkerOptions) -> None:
@@ -39,7 +40,7 @@ def run_worker(options: WorkerOptions) -> None:
     settings = options.settings
     site = load_site(options.site) if options.site else default_site()
     folder = options.model or DEFAULT_ARTIFACT
-    artifact, predictor = load_artifact(folder), open_predictor(folder)
+    artifact, predictor = load_artifact(folder), open_predictor(folder, options.serve_by)
     names = ("features", "forecasts", "decisions", "state", "dead-letters")
     partitions = require_topics(settings, "worker", *names)
     if partitions[settings.topic("features")] != partitions[settings.topic("state")]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from inference.artifact import Artifact
 from inference.judge import Scored, block_losses
-from inference.serve import CompiledPredictor
+from inference.serve import CompiledPredictor, Prediction
 from stream.bin_state import SERIES, LinkShape
 from stream.carried_state import CarriedState
 from stream.dataset import sequences_from_packets, training_sequences
@@ -68,3 +68,8 @@ def clean(seeds: range, seconds: float, artifact: Artifact) -> list[Scored]:
 def loss(artifact: Artifact, scored: list[Scored]) -> float:
     """The mean loss of an artifact's forecasts."""
     return float(block_losses(CompiledPredictor(artifact), scored).mean())
+
+
+def nothing(n: int) -> Prediction:
+    """Forecasts that say nothing."""
+    return Prediction(np.full((n, 3), 1 / 3, np.float32), np.zeros((n, 3), np.float32))
