@@ -301,6 +301,22 @@ def evaluate(
     )
 
 
+@app.command(epilog="Example: offramp federate base site1/models/0123 site2/models/4567 -o federated")
+def federate(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="artifact that all sites refined")],
+    sites: Annotated[list[Path], typer.Argument(metavar="SITE...", help="what they made of it, by --refine")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="artifact folder to write")],
+    clip: Annotated[float, typer.Option("--clip", help="the longest an update may be, of the weights' length")] = 0.1,
+    noise: Annotated[
+        float, typer.Option("--noise", help="differential privacy: deviation over what one site can change", min=0)
+    ] = 0,
+) -> None:
+    """Average what sites have learned to one model; only weights travel."""
+    from inference.federated import run_federate
+
+    run_federate(base, tuple(sites), out, clip, noise)
+
+
 Kafka = Annotated[
     str | None,
     typer.Option("--kafka", metavar="HOST:PORT", envvar="OFFRAMP_KAFKA", help="brokers, comma between"),

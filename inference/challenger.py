@@ -110,14 +110,17 @@ def refined_artifact(
 ) -> tuple[Artifact, Path]:  # fmt: skip
     """Save refined weights as an artifact under `folder`, in a folder named by its sha; return both.
 
-    told: what the manifest says of the refinement beside the parent's sha and the rows it learned from.
+    told: what the manifest says of the refinement beside the parent's sha, that of the base which the first refinement
+    began with, and the rows it learned from.
     """
     meta = {key: value for key, value in parent.manifest.items() if key not in ("format", "sha256")}
     name = str(meta["name"]).removesuffix("-refined")
+    before = meta.pop("refined", None) or {"base": parent.sha}
     rows = sum(int(np.count_nonzero(~np.isnan(each.delay_ms))) for each in own)
     meta |= {
         "name": f"{name}-refined", "seed": seed, "data_fingerprint": fingerprint(own), "metrics": {},
-        "command": "refined in service", "refined": {"parent": parent.sha, "rows": rows, **told},
+        "command": "refined in service",
+        "refined": {"base": before["base"], "parent": parent.sha, "rows": rows, **told},
     }  # fmt: skip
     temporary = folder / ".new"
     artifact = save_artifact(temporary, weights, parent.normaliser, meta)
@@ -180,7 +183,7 @@ def _humble() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(10)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # TensorFlow tells of itself there; errors come back as exceptions
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
