@@ -10,8 +10,7 @@ import numpy as np
 from inference.artifact import Artifact
 from inference.sequences import TrainingSequence
 from stream.bin_state import LinkShape
-from stream.dataset import sequences_from_packets, training_sequences
-from stream.normaliser import Normaliser
+from stream.reference import sequences_of
 from stream.synthetic import (
     NETWORK,
     Flow,
@@ -44,8 +43,7 @@ class Site(NamedTuple):
         flows += name_lookups(rng, seconds, 4)
         for make in self.makes:
             flows += make(rng, seconds, shape)
-        raw = sequences_from_packets(merged(flows), shape, f"{self.name}:{seed}", devices=1)
-        return training_sequences(raw, Normaliser.from_state(dict(artifact.normaliser)))[0]
+        return sequences_of(merged(flows), shape, f"{self.name}:{seed}", artifact, devices=1)
 
 
 def pages(rng: np.random.Generator, seconds: float, shape: LinkShape) -> list[Flow]:

@@ -1,7 +1,7 @@
 """Labelled rows: the newest rows the model was shown, with what came true of them once their horizon has passed.
 
 The label needs no human: it is the largest delay of the virtual queue within the horizon after the bin, as in training
-(`stream.dataset`). Memory is bounded by bins and by rows; the oldest go first.
+(`stream.labelling`). Memory is bounded by bins and by rows; the oldest go first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ MOST_ROWS = 60_000
 class Rows(NamedTuple):
     """Rows in order of bins, the link first in each: as `stream.bins.ClosedBins`, the model's input, and its output.
 
-    peak_ms: float32 [n] largest delay of the bin; delay_ms: float32 [n] the label, NaN while unknown.
+    peak_ms, end_ms: float32 [n] largest delay of the bin, and that at its end; delay_ms: float32 [n] label, NaN while
+    unknown.
     """
 
     bin_number: NDArray[np.int64]
@@ -32,6 +33,7 @@ class Rows(NamedTuple):
     x: NDArray[np.float32]
     spectrum: NDArray[np.float32]
     peak_ms: NDArray[np.float32]
+    end_ms: NDArray[np.float32]
     delay_ms: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     quantiles_ms: NDArray[np.float32]
@@ -56,6 +58,7 @@ class LabelledRows:
         self._waiting.append(
             Rows(
                 closed.bin_number, closed.series, closed.fresh, rows.x, rows.spectrum, peak_ms,
+                np.minimum(closed.delay_ms[:, 0], peak_ms),
                 np.full(len(rows.x), np.nan, np.float32), prediction.probabilities, prediction.delay_ms,
             )
         )  # fmt: skip
@@ -80,12 +83,14 @@ class LabelledRows:
         return rows.only(new)
 
     def labels(self, rows: Rows, until: int) -> NDArray[np.float32]:
-        """Return the labels of rows: NaN where the horizon has not passed; a silent bin has no delay."""
+        """Return the labels of rows: NaN where the horizon has not passed; in a silence the queue runs dry."""
         link = rows.series == 0
         bins, peaks = rows.bin_number[link], np.append(rows.peak_ms[link], np.float32(0))
         start, end = np.arange(1, len(bins) + 1), np.searchsorted(bins, bins + self._horizon, "right")
         highest = np.maximum.reduceat(peaks, np.stack([start, end], 1).ravel())[::2]
         target = np.where(end > start, highest, np.float32(0)).astype(np.float32)
+        silent = np.append(np.diff(bins) > 1, True)
+        target[silent] = np.maximum(target, rows.end_ms[link])[silent]
         target[bins + self._horizon >= until] = np.nan
         return target[np.searchsorted(bins, rows.bin_number)]
 

@@ -9,7 +9,7 @@ from inference.drift import SCALE_FROM, DriftWatch
 from offramp_errors import ConfigError
 from stream.bin_state import LinkShape
 from stream.channels import CHANNELS
-from stream.dataset import closed_rows
+from stream.labelling import closed_rows
 from stream.synthetic import NETWORK, merged, periodic_device, web_bursts
 
 SIGNALS = ("load_up", "load_down", "delay_peak", "packets_up")

@@ -11,9 +11,8 @@ from inference.judge import Scored, block_losses
 from inference.serve import CompiledPredictor, Prediction
 from stream.bin_state import SERIES, LinkShape
 from stream.carried_state import CarriedState
-from stream.dataset import sequences_from_packets, training_sequences
-from stream.normaliser import Normaliser
 from stream.packets import Packets, part_of
+from stream.reference import sequences_of
 from stream.refiner import Refiner
 from stream.synthetic import NETWORK, Flow, bulk_transfers, merged, name_lookups, on_off, periodic_device, web_bursts
 from stream.windows import WindowRows, Windows
@@ -59,8 +58,7 @@ def clean(seeds: range, seconds: float, artifact: Artifact) -> list[Scored]:
     """Labelled series of clean traffic of the site, that no refiner has seen."""
     out: list[Scored] = []
     for seed in seeds:
-        raw = sequences_from_packets(merged(site_flows(seed, seconds)), SHAPE, f"site{seed}")
-        scaled, _ = training_sequences(raw, Normaliser.from_state(dict(artifact.normaliser)))
+        scaled = sequences_of(merged(site_flows(seed, seconds)), SHAPE, f"site{seed}", artifact, devices=2)
         out += [Scored(each, seed * 1_000_000 + np.arange(len(each.x), dtype=np.int64)) for each in scaled]
     return out
 

@@ -16,8 +16,8 @@ from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.challenger import InProcess, clipped, norm
 from inference.judge import Scored, compare
 from stream.channels import BIN_NS
-from stream.dataset import sequences_from_packets
 from stream.labelled import LabelledRows
+from stream.reference import sequences_of
 from stream.refine_events import RefineEvents
 from stream.refiner import Refiner, RefineSettings
 from stream.synthetic import START_NS, UDP, Counter, Flow, mark, merged, paced
@@ -189,9 +189,9 @@ def test_labels_are_those_that_training_uses(artifact: Artifact) -> None:
         memory.label(int(rows.closed.bin_number[-1]) + 1)
     assert memory.rows is not None
     found = memory.rows.delay_ms[memory.rows.series == 0]
-    expected = next(each for each in sequences_from_packets(merged(flows), SHAPE, "x") if "#" not in each.source)
-    assert len(found) == len(expected.delay_ms)
-    np.testing.assert_array_equal(found, expected.delay_ms)
+    expected = sequences_of(merged(flows), SHAPE, "x", artifact)[0].delay_ms
+    assert len(found) == len(expected)
+    np.testing.assert_array_equal(found, expected)
     assert np.isnan(found[-50:]).all()
     assert not np.isnan(found[:-50]).any()
 
