@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from inference.artifact import Artifact, save_artifact
 from inference.sequences import TrainingSequence
-from inference.shape import PRESETS
+from inference.shape import PRESETS, WEIGHT_NAMES
 from inference.train import fingerprint, pieces
 
 Weights = dict[str, NDArray[np.float32]]
@@ -100,8 +100,9 @@ def blended(old: Mapping[str, NDArray[np.float32]], new: Mapping[str, NDArray[np
 
 
 def norm(weights: Mapping[str, NDArray[np.float32]]) -> float:
-    """Return the Euclidean length of all weights together."""
-    return float(np.sqrt(sum(float(np.sum(np.square(array, dtype=np.float64))) for array in weights.values())))
+    """Return the Euclidean length of all weights that are trained, together."""
+    squares = (np.sum(np.square(weights[name], dtype=np.float64)) for name in WEIGHT_NAMES if name in weights)
+    return float(np.sqrt(sum(float(each) for each in squares)))
 
 
 def refined_artifact(

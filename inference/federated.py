@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from inference.artifact import Artifact, load_artifact, save_artifact
 from inference.challenger import Weights, norm
+from inference.shape import WEIGHT_NAMES
 from offramp_errors import ArtifactError, ConfigError
 
 DELTA = 1e-5
@@ -39,7 +40,7 @@ def updates_of(base: Artifact, sites: Sequence[Artifact]) -> tuple[list[Weights]
             )
         if set(site.weights) != set(base.weights) or not int(told.get("rows", 0)) > 0:
             raise ArtifactError(f"model {site.sha[:16]}: has other weights than its base, or tells no rows")
-        updates.append({name: site.weights[name] - base.weights[name] for name in base.weights})
+        updates.append({name: site.weights[name] - base.weights[name] for name in WEIGHT_NAMES})
         rows.append(int(told["rows"]))
     return updates, rows
 
@@ -90,7 +91,7 @@ def federate(
     updates, rows = updates_of(base, sites)
     clip = clip_share * norm(base.weights)
     mean = average(updates, rows, clip=clip, noise=noise, rng=np.random.default_rng(seed))
-    weights = {name: (base.weights[name] + mean[name]).astype(np.float32) for name in base.weights}
+    weights = {**base.weights, **{name: base.weights[name] + mean[name] for name in mean}}
     rounds = int(base.manifest.get("federated", {}).get("round", 0)) + 1
     told: dict[str, Any] = {
         "base": base.sha, "sites": len(sites), "rows": sum(rows), "clip_share": clip_share, "noise": noise,

@@ -223,11 +223,11 @@ def test_memory_is_bounded_in_bins_and_in_rows(artifact: Artifact) -> None:
 
 
 def test_an_update_is_clipped_and_a_gain_must_be_sure() -> None:
-    old = {"a": np.ones((3, 3), np.float32), "b": np.zeros(2, np.float32)}
-    new = {"a": np.full((3, 3), 5, np.float32), "b": np.ones(2, np.float32)}
+    old = {"dense1_w": np.ones((3, 3), np.float32), "dense1_b": np.zeros(2, np.float32)}
+    new = {"dense1_w": np.full((3, 3), 5, np.float32), "dense1_b": np.ones(2, np.float32)}
     near = clipped(old, new, 0.1)
     assert norm({name: near[name] - old[name] for name in old}) == pytest.approx(0.1 * norm(old), rel=1e-5)
-    assert clipped(old, {name: old[name] + np.float32(1e-3) for name in old}, 0.1)["b"][0] == np.float32(1e-3)
+    assert clipped(old, {name: old[name] + np.float32(1e-3) for name in old}, 0.1)["dense1_b"][0] == np.float32(1e-3)
     rng = np.random.default_rng(1)
     losses = rng.exponential(1.0, 40)
     assert compare(losses, losses * 0.9, margin=0.02).better
