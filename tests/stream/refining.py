@@ -10,7 +10,7 @@ from inference.artifact import Artifact
 from inference.judge import Scored, block_losses
 from inference.serve import CompiledPredictor, Prediction
 from stream.bin_state import SERIES, LinkShape
-from stream.carried_state import CarriedState
+from stream.carried_state import Ask, CarriedState, predict_together
 from stream.packets import Packets, part_of
 from stream.reference import sequences_of
 from stream.refiner import Refiner
@@ -49,7 +49,8 @@ def run(
             if not served or served[-1][1] != refiner.predictor.sha:
                 served.append((int(part.closed.bin_number[0]), refiner.predictor.sha))
                 carried.state[...] = refiner.carried()
-            found = carried.step(refiner.predictor, part.x, part.spectrum, part.closed.series, part.closed.fresh)
+            ask = Ask(carried, part.x, part.spectrum, part.closed.series, part.closed.fresh)
+            found = predict_together(refiner.predictor, [ask])[0]
             refiner.observe(part, found)
     return served
 
