@@ -62,11 +62,34 @@ class Layout(StrEnum):
     EDGE_IIOTSET = "edge-iiotset"
 
 
-class Preset(StrEnum):
-    """Which shape of the model is trained."""
+class Outliers(StrEnum):
+    """How outliers are found before training."""
 
-    DEFAULT = "default"
-    PAPER = "paper"
+    Z_SCORE = "z-score"
+    ISOLATION_FOREST = "isolation-forest"
+    NONE = "none"
+
+
+class Treatment(StrEnum):
+    """What is done with outliers."""
+
+    WINSORISE = "winsorise"
+    TRIM = "trim"
+
+
+class Imputation(StrEnum):
+    """What stands in for a missing value."""
+
+    MEAN = "mean"
+    MEDIAN = "median"
+    ZERO = "zero"
+
+
+class Search(StrEnum):
+    """How hyperparameters are searched for."""
+
+    BAYES = "bayes"
+    GRID = "grid"
 
 
 class ServeBy(StrEnum):
@@ -128,6 +151,10 @@ Count = Annotated[int, typer.Option("--count", help="end after this many packets
 Write = Annotated[Path | None, typer.Option("--write", help="pcapng file, or folder for a ring of them")]
 RingFiles = Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1)]
 RingSize = Annotated[int, typer.Option("--ring-size", help="megabytes of a file of the ring", min=0)]
+Metrics = Annotated[
+    str,
+    typer.Option("--metrics", metavar="HOST:PORT", help="serve Prometheus metrics; a port alone: on loopback"),
+]
 Listening = Annotated[Backend, typer.Option("--backend", help="how to listen; auto takes the best")]
 
 
@@ -148,6 +175,7 @@ def tap(
     out: Annotated[Path | None, typer.Option("--out", help="write the data here instead of standard output")] = None,
     backend: Listening = Backend.AUTO,
     every: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01)] = 1,
+    metrics: Metrics = "",
     refine: RefineFolder = None,
     refine_every: RefineEvery = 60,
 ) -> None:
@@ -158,7 +186,7 @@ def tap(
     listen = ListenOptions(
         interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
     )
-    run_tap(TapOptions(listen, site, model, form.value, out, every, refine, refine_every))
+    run_tap(TapOptions(listen, site, model, form.value, out, every, metrics, refine, refine_every))
 
 
 @app.command(epilog="Example: offramp features capture.pcap -o features.csv")
@@ -211,22 +239,55 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="artifact folder to write")] = Path("model"),
     site: SiteFile = None,
     synthetic: Annotated[int, typer.Option("--synthetic", help="made-up arrival sequences to add (seeded)", min=0)] = 0,
-    preset: Annotated[Preset, typer.Option("--preset", help="shape and hyperparameters")] = Preset.DEFAULT,
+    preset: Annotated[
+        str, typer.Option("--preset", help="hyperparameters: default, paper, or a file of `offramp tune`")
+    ] = "default",
     seed: Annotated[int, typer.Option("--seed", help="same seed, same model")] = 1,
     epochs: Annotated[int, typer.Option("--epochs", help="the most passes over the data", min=1)] = 40,
     thresholds: Annotated[
         str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
     ] = "5,25",
     horizon: Annotated[int, typer.Option("--horizon", help="ms ahead that the delay is foreseen", min=10)] = 500,
+    outliers: Annotated[Outliers, typer.Option("--outliers", help="how outliers are found")] = Outliers.Z_SCORE,
+    treat: Annotated[Treatment, typer.Option("--treat", help="what is done with them")] = Treatment.WINSORISE,
+    impute: Annotated[Imputation, typer.Option("--impute", help="what stands in for the missing")] = Imputation.MEAN,
 ) -> None:
     """Train a model from captures and traces, or a data set, to an artifact folder that replay takes with --model."""
+    from stream.preprocessing import preprocessing
     from stream.training import TrainOptions, run_training
 
     run_training(
         TrainOptions(
-            tuple(files or ()), dataset, out, site, synthetic, preset.value, seed, epochs, thresholds, horizon
+            tuple(files or ()), dataset, out, site, synthetic, preset, seed, epochs, thresholds, horizon,
+            preprocessing(outliers, treat, impute),
         )
     )  # fmt: skip
+
+
+@app.command(epilog="Example: offramp tune data -o best.toml --minutes 30")
+def tune(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="folder of `offramp dataset build`")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="preset to write: .toml")] = Path("preset.toml"),
+    study: Annotated[Path, typer.Option("--study", help="file of the search; one that is there is resumed")] = Path(
+        "study.sqlite"
+    ),
+    method: Annotated[Search, typer.Option("--method", help="Bayesian (TPE), or a grid")] = Search.BAYES,
+    trials: Annotated[int, typer.Option("--trials", help="the most trials, earlier runs' counted", min=1)] = 40,
+    minutes: Annotated[float, typer.Option("--minutes", help="the longest this run may take", min=0.1)] = 60.0,
+    epochs: Annotated[int, typer.Option("--epochs", help="the most passes over the data a trial", min=1)] = 8,
+    preset: Annotated[str, typer.Option("--preset", help="where the search begins")] = "default",
+    horizon: Annotated[int, typer.Option("--horizon", help="ms ahead that the delay is foreseen", min=10)] = 500,
+    thresholds: Annotated[
+        str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
+    ] = "5,25",
+    seed: Annotated[int, typer.Option("--seed", help="of the search and of every trial")] = 1,
+) -> None:
+    """Search for hyperparameters on a data set; write the best as a preset that train takes."""
+    from stream.training import TrainOptions
+    from stream.tuning import TuneOptions, run_tune
+
+    what = TrainOptions((), dataset, out, None, 0, preset, seed, epochs, thresholds, horizon)
+    run_tune(TuneOptions(what, study, method, trials, minutes))
 
 
 dataset_app = typer.Typer(no_args_is_help=True, help="Labelled data sets to train and evaluate on.")
@@ -372,6 +433,7 @@ def publish(
     ring_files: RingFiles = 10,
     ring_size: RingSize = 0,
     backend: Listening = Backend.AUTO,
+    metrics: Metrics = "",
 ) -> None:
     """Publish captures, or a live interface, as feature batches to Kafka for workers; the ledger at the end."""
     from offramp_kafka import kafka_settings
@@ -385,7 +447,7 @@ def publish(
     run_publish(
         PublishOptions(
             tuple(files or ()), settings, site, agent, epoch, pace, spool, spool_size << 20, strict,
-            None if listen == ListenOptions("") else listen,
+            None if listen == ListenOptions("") else listen, metrics,
         )
     )  # fmt: skip
 
@@ -405,6 +467,10 @@ def worker(
     max_age: Annotated[
         float, typer.Option("--max-age", help="seconds; older live messages are shed under overload; 0: never", min=0)
     ] = 1.0,
+    stall: Annotated[
+        float, typer.Option("--stall", help="seconds that messages may wait in vain before it ends; 0: for ever", min=0)
+    ] = 30.0,
+    metrics: Metrics = "",
     serve_by: ServedBy = ServeBy.COMPILED,
 ) -> None:
     """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
@@ -412,7 +478,8 @@ def worker(
     from stream.worker import WorkerOptions, run_worker
 
     settings = kafka_settings(kafka, kafka_config)
-    run_worker(WorkerOptions(settings, site, model, group, forecasts, checkpoint, session, max_age, serve_by.value))
+    waits = (checkpoint, session, max_age, stall)
+    run_worker(WorkerOptions(settings, site, model, group, forecasts, *waits, metrics, serve_by.value))
 
 
 class Look(StrEnum):

@@ -28,7 +28,9 @@ from stream.virtual_queue import virtual_delays_ms
 SECOND_NS = 1_000_000_000
 PHASES = 20
 LAGS = 10
-LEAST_S = 30
+LEAST_S = 15
+"""Seconds that a run must last."""
+
 DEEP = 32
 """Packets from which the switch's queue counts as deep."""
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.backends import open_backend
-from inference.backends.fixed_shapes import SHAPES, WINDOW, Backend, Floats
+from inference.backends.fixed_shapes import SHAPES, WINDOW, Backend, Floats, wide_windows
 from inference.backends.reference import reference_forecasts
 from offramp_errors import ArtifactError
 
@@ -62,7 +62,7 @@ def steps(backend: Backend, weights: Any, n: int) -> dict[str, Any]:
     rows = [(np.ascontiguousarray(x[:, t]), np.ascontiguousarray(frames[:, t])) for t in range(BINS)]
     found = [backend.predict(*row, series, state) for row in rows]
     some = np.linspace(0, n - 1, min(n, CHECKED)).astype(int)
-    expected = reference_forecasts(weights, x[some], frames[some])
+    expected = reference_forecasts(weights, wide_windows(backend, x[some]), frames[some])
     gap = max(
         difference((each.probabilities[some], each.delay_ms[some]), (expected[0][:, t], expected[1][:, t]))
         for t, each in enumerate(found)
@@ -77,7 +77,7 @@ def windows(backend: Backend, weights: Any, n: int) -> dict[str, Any]:
     x, frames = inputs(backend, n, WINDOW)
     found = backend.predict_windows(x, frames)
     some = np.linspace(0, n - 1, min(n, CHECKED)).astype(int)
-    expected = reference_forecasts(weights, x[some], frames[some])
+    expected = reference_forecasts(weights, wide_windows(backend, x[some]), frames[some])
     gap = difference((found.probabilities[some], found.delay_ms[some]), (expected[0][:, -1], expected[1][:, -1]))
     traces = backend.traces
     cpu, wall = spent(lambda: backend.predict_windows(x, frames))

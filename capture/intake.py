@@ -62,6 +62,11 @@ class Intake:
         self._thread = threading.Thread(target=self._work, name="offramp-intake", daemon=True)
 
     @property
+    def fill(self) -> float:
+        """How full the queue is, 0 to 1."""
+        return self._queue.fill
+
+    @property
     def damages(self) -> list[Damage]:
         """What was wrong with the source."""
         return self._source.damages

@@ -35,7 +35,8 @@ class Outgoing:
 
     def to_record(self) -> bytes:
         """Return the message as a record of the spool: what is kept is not to be shed later, as being late."""
-        told = {name: getattr(self.headers, name) for name in FeatureHeaders.__dataclass_fields__} | {"live": False}
+        told = {name: getattr(self.headers, name) for name in FeatureHeaders.__dataclass_fields__}
+        told |= {"live": False, "hops": dict(self.headers.hops)}
         about = json.dumps({"link": self.link, "headers": told}).encode()
         check = crc32(self.value, crc32(about))
         return RECORD.pack(len(about), len(self.value), check) + about + self.value

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -46,17 +46,28 @@ class PublishLedger:
     rows_shed: int = 0
     spooled: int = 0
     earlier_rows: int = 0
+    links_ended: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """Return the counts as plain values."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
+class Backlog(NamedTuple):
+    """Bytes that wait in the queue, are under way to the broker, and are on disk; fill: of the queue, 0 to 1."""
+
+    queued: int
+    fill: float
+    under_way: int
+    spooled: int
+
+
 class Publisher:
     """Publishes the batches of one agent; call `start`, then `publish` and `end` from one thread, then `close`.
 
     epoch: this life of the agent, or this recording; live: shed rather than wait; queue_bytes, window_bytes: bounds of
-    what waits and of what is under way. A failure that no retry mends is raised by the next call.
+    what waits and of what is under way; acknowledged: called, from a thread, with each message that is. A failure that
+    no retry mends is raised by the next call.
     """
 
     def __init__(
@@ -71,12 +82,13 @@ class Publisher:
         queue_bytes: int = 32 << 20,
         window_bytes: int = 8 << 20,
         message_limit: int = MESSAGE_LIMIT,
+        acknowledged: Callable[[Outgoing], None] = lambda _: None,
     ) -> None:
         self.settings, self.topic = settings, settings.topic("features")
         self.site, self.agent, self.epoch, self.live, self.spool = site, agent, epoch, live, spool
         self.ledger = PublishLedger()
         self._bounds = queue_bytes, window_bytes
-        self._limit = message_limit
+        self._limit, self._told = message_limit, acknowledged
         self._queue: deque[Outgoing] = deque()
         self._queued = self._under_way = 0
         self._unacknowledged: dict[int, Outgoing] = {}
@@ -113,12 +125,20 @@ class Publisher:
         ledger: what became of packets that no batch has told of.
         """
         self._put(Outgoing(link, self._headers(link, ledger or CaptureLedger(), rows=0, end=True), b""))
+        self.ledger.links_ended += 1
 
     @property
     def caught_up(self) -> bool:
         """Whether nothing waits to be handed to the client."""
         with self._changed:
             return not self._queue and (self.spool is None or not self.spool.pending)
+
+    @property
+    def backlog(self) -> Backlog:
+        """What is not acknowledged yet, by where it is."""
+        with self._changed:
+            spooled = self.spool.size if self.spool is not None else 0
+            return Backlog(self._queued, self._queued / self._bounds[0], self._under_way, spooled)
 
     def close(self, patience_s: float = FOREVER_MS / 1000) -> bool:
         """Wait until all is acknowledged; tell whether it is. With a spool, what is left after a while goes there."""
@@ -303,6 +323,7 @@ class Publisher:
             self.ledger.rows_acknowledged += message.headers.rows
             if message.segment is not None and self.spool is not None:
                 self.spool.done(message.segment)
+            self._told(message)
             self._changed.notify_all()
 
     def _refused(self, _message: Outgoing, error: BaseException) -> None:

@@ -74,6 +74,8 @@ class Taken:
 
     def seen_bps(self, traffic: Traffic) -> float:
         """Return how much of the link's traffic is of moved flows and devices: all of it in a dry run."""
+        if not self.moves:
+            return 0.0
         devices = sum(device.rate_bps for device in traffic.devices if device.address in self.devices)
         alone = (flow for flow in traffic.flows if self.devices.isdisjoint((flow.src, flow.dst)) and self.has(flow))
         return devices + sum(flow.rate_bps for flow in alone)

@@ -21,8 +21,10 @@ def movable(link: Link, limits: Limits, traffic: Traffic, taken: Taken) -> Itera
     """Yield the flows that may be moved and are not yet, heaviest first."""
     fixed = {device.address for device in link.known if device.priority < 0}
     for flow in traffic.flows:
+        if not worth(flow.rate_bps, traffic):
+            return  # so are all that follow
         free = fixed.isdisjoint((flow.src, flow.dst)) and not taken.has(flow)
-        if free and worth(flow.rate_bps, traffic) and allowed(limits, flow.src, flow.dst):
+        if free and allowed(limits, flow.src, flow.dst):
             yield flow
 
 

@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.artifact import Artifact, save_artifact
+from inference.fitting import pieces
 from inference.sequences import TrainingSequence
-from inference.shape import PRESETS, WEIGHT_NAMES
-from inference.train import fingerprint, pieces
+from inference.serve import memory_of
+from inference.shape import WEIGHT_NAMES, Preset, preset_of
+from inference.train import fingerprint
 
 Weights = dict[str, NDArray[np.float32]]
 BATCH = 16
@@ -45,13 +47,13 @@ class Job:
 
 
 @lru_cache(maxsize=2)
-def _trainable(channels: int, spectrum: int, preset: str) -> Any:
+def _trainable(channels: int, spectrum: int, preset: Preset) -> Any:
     """Return a compiled Keras model, kept between jobs, as tracing it takes longer than a job."""
     import keras
 
     from inference.model import build, pinball
 
-    model = build(channels, spectrum, replace(PRESETS[preset], dropout=0.0))
+    model = build(channels, spectrum, replace(preset, dropout=0.0))
     model.compile(
         keras.optimizers.Adam(clipnorm=1.0), loss={"classes": "sparse_categorical_crossentropy", "rising": pinball}
     )
@@ -68,12 +70,13 @@ def refine_weights(job: Job) -> Weights:
     keras.utils.set_random_seed(job.seed)
     manifest = job.manifest
     thresholds = (float(manifest["thresholds_ms"][0]), float(manifest["thresholds_ms"][1]))
-    model = _trainable(len(manifest["channels"]), int(manifest["spectrum_size"]), str(manifest["preset"]))
+    preset, memory = preset_of(manifest), memory_of(job.weights, manifest)
+    model = _trainable(len(manifest["channels"]), int(manifest["spectrum_size"]), preset)
     set_weights(model, dict(job.weights))
     for variable in model.optimizer.variables:
         variable.assign(np.zeros(variable.shape, variable.dtype))
     model.optimizer.learning_rate = job.learning_rate
-    parts = pieces([*job.own, *job.rehearsal], thresholds)
+    parts = pieces([*job.own, *job.rehearsal], thresholds, preset.length, memory)
     count = len(parts[0]["x"])
     rng = np.random.default_rng(job.seed)
     for _ in range(job.epochs):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from inference.activations import exp32, sigmoid, tanh
+from inference.memory import ANCHORS, FEATURES, SCALE
 from inference.products import add_row, add_two_rows, copy, dense
 from offramp_kernels import kernel, kernel_lean
 
@@ -63,26 +64,53 @@ def cell(gates: Any, h: Any, c: Any, out: Any) -> None:
 
 
 @kernel_lean
-def heads(logits: Any, raw: Any, probabilities: Any, delay_ms: Any) -> None:
-    """Softmax of three logits; running softplus of three numbers, back from log1p to ms."""
+def class_head(logits: Any, probabilities: Any) -> None:
+    """Softmax of three logits."""
     top = max(logits[0], max(logits[1], logits[2]))
     total = np.float32(0)
     for j in range(3):
         probabilities[j] = exp32(logits[j] - top)
         total += probabilities[j]
-    rising = np.float32(0)
     for j in range(3):
         probabilities[j] /= total
+
+
+@kernel_lean
+def rising_head(raw: Any, delay_ms: Any) -> None:
+    """Sum up the softplus of three numbers, back from log1p to ms."""
+    rising = np.float32(0)
+    for j in range(3):
         value = raw[j]
         rising += np.float32(max(value, np.float32(0)) + math.log1p(exp32(-abs(value))))
         delay_ms[j] = np.float32(math.expm1(rising))
+
+
+@kernel_lean
+def anchored_head(anchors: Any, raw: Any, delay_ms: Any) -> None:
+    """Make each quantile a weighted mean of anchors (log1p of ms over SCALE), shifted, not below the one before."""
+    highest = np.float32(0)
+    for j in range(3):
+        first = j * ANCHORS
+        top = raw[first]
+        for k in range(1, ANCHORS):
+            top = max(top, raw[first + k])
+        total, value = np.float32(0), np.float32(0)
+        for k in range(ANCHORS):
+            weight = exp32(raw[first + k] - top)
+            total += weight
+            value += weight * anchors[k]
+        highest = max(highest, value / total * SCALE + raw[3 * ANCHORS + j])
+        delay_ms[j] = np.float32(math.expm1(highest))
 
 
 @kernel
 def predict_rows(
     weights: Any, x: Any, spectrum: Any, series: Any, state: Any, probabilities: Any, delay_ms: Any
 ) -> None:
-    """Predict rows in order, carrying each series' state: float32 [m, 4 * units] as h1, c1, h2, c2."""
+    """Predict rows in order, carrying each series' state: float32 [m, 4 * units or more], h1, c1, h2, c2 first.
+
+    x: the channels, with the memory behind them where the weights of the delay's head are many.
+    """
     (w1, b1, w2, b2, w3, b3, ws, bs, wl1, rl1, bl1, wl2, rl2, bl2, wf, bf, wc, bc, wd, bd) = weights
     n_dense, n_spec, units = w3.shape[1], ws.shape[1], rl1.shape[0]
     a = np.empty((BATCH, w1.shape[1]), np.float32)
@@ -94,7 +122,8 @@ def predict_rows(
     h = np.empty((BATCH, units), np.float32)
     gates = np.empty((BATCH, 4 * units), np.float32)
     top = np.empty((BATCH, wf.shape[1]), np.float32)
-    logits, raw = np.empty((BATCH, 3), np.float32), np.empty((BATCH, 3), np.float32)
+    logits, raw = np.empty((BATCH, 3), np.float32), np.empty((BATCH, wd.shape[1]), np.float32)
+    anchored, first = wd.shape[1] > 3, x.shape[1] - FEATURES
     n = x.shape[0]
     for start in range(0, n, BATCH):
         rows = min(BATCH, n - start)
@@ -115,4 +144,8 @@ def predict_rows(
         dense(top, rows, wc, bc, logits, False)
         dense(top, rows, wd, bd, raw, False)
         for i in range(rows):
-            heads(logits[i], raw[i], probabilities[start + i], delay_ms[start + i])
+            class_head(logits[i], probabilities[start + i])
+            if anchored:
+                anchored_head(x[start + i, first : first + ANCHORS], raw[i], delay_ms[start + i])
+            else:
+                rising_head(raw[i], delay_ms[start + i])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.calibration import expected_calibration_error
 from inference.forecast import QUANTILES
 
 LEAST_MS = 0.01
@@ -56,7 +57,10 @@ def score(
         "macro_f1": macro_f1(truth, found),
         "mae_ms": float(np.mean(np.abs(error[:, 0]))),
         "pinball_ms": float(np.mean(np.maximum(q * error, (q - 1) * error))),
+        "coverage_q50": float(np.mean(delay_ms <= quantiles_ms[:, 0])),
         "coverage_q90": float(np.mean(delay_ms <= quantiles_ms[:, 1])),
+        "coverage_q99": float(np.mean(delay_ms <= quantiles_ms[:, 2])),
+        "ece": expected_calibration_error(probabilities, truth),
         "persistence_accuracy": float(np.mean(truth == same)),
         "persistence_macro_f1": macro_f1(truth, same),
         "persistence_mae_ms": float(np.mean(np.abs(delay_ms - now_ms))),

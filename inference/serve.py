@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.artifact import Artifact, load_artifact
 from inference.compiled import predict_rows
-from inference.shape import WEIGHT_NAMES
+from inference.memory import STATE, Memory
+from inference.shape import SCALE_NAMES, WEIGHT_NAMES
 
 
 class Prediction(NamedTuple):
@@ -59,7 +61,24 @@ class Served:
         self.bin_ms = int(manifest["bin_ms"])
         self.horizon_ms = int(manifest["horizon_ms"])
         self.thresholds_ms = (float(manifest["thresholds_ms"][0]), float(manifest["thresholds_ms"][1]))
-        self.state_size = 4 * artifact.weights["lstm1_r"].shape[0]
+        self.network_state = 4 * artifact.weights["lstm1_r"].shape[0]
+        self.memory = memory_of(artifact.weights, manifest)
+        self.state_size = self.network_state + (STATE if self.memory else 0)
+
+    def rows(
+        self, x: NDArray[np.float32], series: NDArray[np.int32], state: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the network's rows: x itself, or with the memory behind it, whose state is updated in place."""
+        return self.memory.update(x, series, state, self.network_state) if self.memory else x
+
+
+def memory_of(weights: Mapping[str, NDArray[np.float32]], manifest: Mapping[str, Any]) -> Memory | None:
+    """Return the memory of a model that has one."""
+    if SCALE_NAMES[0] not in weights:
+        return None
+    low, width = (weights[name] for name in SCALE_NAMES)
+    thresholds = manifest["thresholds_ms"]
+    return Memory((low, width), manifest, (float(thresholds[0]), float(thresholds[1])))
 
 
 class CompiledPredictor(Served):
@@ -78,7 +97,8 @@ class CompiledPredictor(Served):
     ) -> Prediction:
         """Predict rows; see Predictor.predict."""
         out = Prediction(np.empty((len(x), 3), np.float32), np.empty((len(x), 3), np.float32))
-        predict_rows(self._weights, x, spectrum, series, state, out.probabilities, out.delay_ms)
+        wide = self.rows(x, series, state)
+        predict_rows(self._weights, wide, spectrum, series, state, out.probabilities, out.delay_ms)
         return out
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from inference.memory import ANCHORS, FEATURES
+from offramp_errors import ConfigError
 
 OUTPUTS = 3
 """Classes, and quantiles of the delay."""
@@ -13,10 +20,18 @@ WEIGHT_NAMES = (
     "fusion_w", "fusion_b", "classes_w", "classes_b", "delay_w", "delay_b",
 )  # fmt: skip
 
+SCALE_NAMES = ("scale_low", "scale_width")
+"""Beside them where the network has a memory: float32 [F], what the normaliser took off and divided by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Sizes and hyperparameters: units of the dense, STFT, LSTM and fusion layers, and how they are trained."""
+    """Sizes and hyperparameters.
+
+    dense, spectrum, lstm, fusion: units; memory: whether the network sees the longer memory and rests its delays on
+    anchors (inference.memory); length: bins of a piece it is unrolled over; batch: pieces a step; annealed: the
+    learning rate falls to nothing along a cosine.
+    """
 
     dense: int
     spectrum: int
@@ -27,10 +42,56 @@ class Preset:
     learning_rate: float
     batch: int
     patience: int
+    memory: bool = False
+    length: int = 256
+    annealed: bool = False
+
+    def inputs(self, channels: int) -> int:
+        """Return how many numbers of a bin the first dense layer sees."""
+        return channels + (FEATURES if self.memory else 0)
+
+    @property
+    def delay_outputs(self) -> int:
+        """Numbers the delay's head makes: three steps, or for each quantile weights of the anchors and a shift."""
+        return OUTPUTS * (ANCHORS + 1) if self.memory else OUTPUTS
 
 
 PRESETS = {
-    "default": Preset(64, 32, 64, 64, 0.1, 1e-6, 2e-3, 32, 6),
+    "default": Preset(64, 32, 64, 64, 0.0, 1e-6, 2e-3, 32, 6, memory=True, annealed=True),
     "paper": Preset(128, 64, 128, 128, 0.3, 1e-4, 1e-3, 64, 10),
 }
-"""`paper`: the published hyperparameters; `default`: a quarter of the arithmetic, see docs/model.md."""
+"""`paper`: the published hyperparameters; `default`: our best, see docs/model.md."""
+
+
+def preset_of(manifest: Mapping[str, Any]) -> Preset:
+    """Return the preset of an artifact's manifest; artifacts before `hyperparameters` name one of PRESETS."""
+    told = manifest.get("hyperparameters")
+    return Preset(**told) if told else Preset(64, 32, 64, 64, 0.1, 1e-6, 2e-3, 32, 6)
+
+
+def load_preset(name: str) -> Preset:
+    """Return a preset by its name, or from a TOML file of `offramp tune`. Raise ConfigError naming file and key."""
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--preset {name}: neither {' nor '.join(PRESETS)}, nor a file that can be read ({error})"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: is no TOML: {error}") from error
+    known = {field.name: field for field in fields(Preset)}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"{name}: {key}: there is no such hyperparameter; there are {', '.join(known)}")
+        wanted = type(getattr(PRESETS["default"], key))
+        if not isinstance(value, (wanted, int) if wanted is float else wanted) or (wanted is not bool and value < 0):
+            raise ConfigError(f"{name}: {key}: expected a {wanted.__name__}, not negative; found {value!r}")
+    return Preset(**{**asdict(PRESETS["default"]), **table})
+
+
+def preset_toml(preset: Preset) -> str:
+    """Return a preset as a file that `load_preset` reads."""
+    return "".join(f"{key} = {str(value).lower()}\n" for key, value in asdict(preset).items())

@@ -4,69 +4,91 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.artifact import Artifact, save_artifact
-from inference.metrics import classify, score
-from inference.quiet import without_notices
+from inference.calibration import best_temperature, conformal_shifts, expected_calibration_error, folded
+from inference.fitting import fit
+from inference.memory import Memory
+from inference.metrics import classify, score, terciles
 from inference.sequences import TrainingSequence
 from inference.serve import open_predictor
-from inference.shape import PRESETS
+from inference.shape import SCALE_NAMES, Preset, load_preset
 from offramp_errors import InputError
 
-LENGTH = 256
-"""Bins of one piece that the network is unrolled over."""
 HELD_OUT = 5
 """Every fifth source is kept for validation, whole."""
 
 
+class Validated(NamedTuple):
+    """Forecasts of the sequences held out, and what came true; all [n] or [n, 3]. now_ms: persistence."""
+
+    delay_ms: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    quantiles_ms: NDArray[np.float32]
+    now_ms: NDArray[np.float32]
+
+
 def train(
     sequences: Sequence[TrainingSequence], normaliser: Mapping[str, NDArray[Any]], out: Path, meta: dict[str, Any],
-    *, preset: str = "default", seed: int = 1, epochs: int = 40, thresholds_ms: tuple[float, float] | None = None,
-    validation: Sequence[TrainingSequence] | None = None,
+    *, preset: str | Preset = "default", seed: int = 1, epochs: int = 40,
+    thresholds_ms: tuple[float, float] | None = None, validation: Sequence[TrainingSequence] | None = None,
 ) -> Artifact:  # fmt: skip
     """Train, write the artifact to `out`, and return it with its validation scores in the manifest.
 
-    meta: name, channels, spectrum_size, bin_ms, horizon_ms, command; thresholds_ms: delays where Medium and High
-    begin, None for the terciles of the training part; validation: what to stop by and score on, otherwise held out of
-    `sequences`. Raise InputError where the data leave nothing to validate on.
+    normaliser: what brought the channels to their scale, with `limits` float64 [3, F] of mean, low and high; meta:
+    name, channels, spectrum_size, bin_ms, horizon_ms, command; preset: a name, a file, or hyperparameters;
+    thresholds_ms: delays where Medium and High begin, None for the terciles of the training part; validation: what to
+    stop by and to calibrate on, otherwise held out of `sequences`. Raise InputError where the data leave nothing to
+    validate on.
     """
-    with without_notices():
-        import keras
-        import tensorflow as tf
-
-    from inference.model import build, pinball, weights_of
-
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    fit, held = split(sequences) if validation is None else (list(sequences), list(validation))
+    learn, held = split(sequences) if validation is None else (list(sequences), list(validation))
     if thresholds_ms is None:
-        known = np.concatenate([s.delay_ms[~np.isnan(s.delay_ms)] for s in fit])
-        thresholds_ms = (float(np.quantile(known, 1 / 3)), float(np.quantile(known, 2 / 3)))
-    shape = PRESETS[preset]
-    model = build(fit[0].x.shape[1], fit[0].spectrum.shape[1], shape)
-    model.compile(
-        keras.optimizers.Adam(shape.learning_rate, clipnorm=1.0),
-        loss={"classes": "sparse_categorical_crossentropy", "rising": pinball},
-    )
-    stop = keras.callbacks.EarlyStopping("val_loss", patience=shape.patience, restore_best_weights=True)
-    x, y, w = pieces(fit, thresholds_ms)
-    model.fit(
-        x, y, sample_weight=w, validation_data=pieces(held, thresholds_ms), epochs=epochs, batch_size=shape.batch,
-        callbacks=[stop], verbose=2,
-    )  # fmt: skip
+        thresholds_ms = terciles(np.concatenate([sequence.delay_ms for sequence in learn]))
+    shape = load_preset(preset) if isinstance(preset, str) else preset
+    scale = scale_of(normaliser, meta) if shape.memory else None
+    memory = Memory(scale, meta, thresholds_ms) if scale else None
+    model = fit(learn, held, memory, thresholds_ms, shape, seed=seed, epochs=epochs)
+
+    from inference.model import weights_of  # Keras is there now, and quietly
+
     full = {
-        **meta, "preset": preset, "seed": seed, "thresholds_ms": list(thresholds_ms), "metrics": {},
+        **meta, "preset": preset if isinstance(preset, str) else "given", "hyperparameters": asdict(shape),
+        "seed": seed, "thresholds_ms": list(thresholds_ms), "metrics": {},
         "data_fingerprint": fingerprint(sequences),
     }  # fmt: skip
-    weights = weights_of(model)
+    weights = weights_of(model) | (dict(zip(SCALE_NAMES, scale, strict=True)) if scale else {})
     save_artifact(out, weights, normaliser, full)
-    full["metrics"] = validate(out, held, thresholds_ms)
+    before = validate(out, held)
+    truth = classify(before.delay_ms, thresholds_ms)
+    temperature = best_temperature(before.probabilities, truth)
+    shifts = conformal_shifts(before.delay_ms, before.quantiles_ms)
+    weights = folded(weights, temperature, shifts)
+    save_artifact(out, weights, normaliser, full)
+    full["metrics"] = {
+        **score(*validate(out, held), thresholds_ms), "temperature": temperature,
+        "ece_uncalibrated": expected_calibration_error(before.probabilities, truth),
+    }  # fmt: skip
     return save_artifact(out, weights, normaliser, full)
+
+
+def scale_of(
+    normaliser: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what the memory needs to undo the normaliser: float32 [F] taken off, and divided by.
+
+    Raise InputError where the normaliser does not tell.
+    """
+    limits = normaliser.get("limits")
+    if limits is None or limits.shape != (3, len(meta["channels"])):
+        raise InputError("the normaliser has no limits [3, channels]: save it with this version")
+    low, high = limits[1].astype(np.float32), limits[2].astype(np.float32)
+    return low, np.maximum(high - low, 0)
 
 
 def origin(sequence: TrainingSequence) -> str:
@@ -86,27 +108,8 @@ def split(sequences: Sequence[TrainingSequence]) -> tuple[list[TrainingSequence]
     return parts
 
 
-def pieces(
-    sequences: Sequence[TrainingSequence], thresholds_ms: tuple[float, float]
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Return inputs, targets and weights in pieces of LENGTH bins; unknown targets and padding weigh nothing."""
-    xs, frames, delays = [], [], []
-    for sequence in sequences:
-        for start in range(0, len(sequence.x), LENGTH):
-            part = slice(start, start + LENGTH)
-            short = LENGTH - len(sequence.x[part])
-            xs.append(np.pad(sequence.x[part], ((0, short), (0, 0))))
-            frames.append(np.pad(sequence.spectrum[part], ((0, short), (0, 0))))
-            delays.append(np.pad(sequence.delay_ms[part], (0, short), constant_values=np.nan))
-    delay = np.stack(delays)
-    known = (~np.isnan(delay)).astype(np.float32)
-    delay = np.nan_to_num(delay)
-    targets = {"classes": classify(delay, thresholds_ms), "rising": np.log1p(delay)[..., None]}
-    return {"x": np.stack(xs), "frames": np.stack(frames)}, targets, {"classes": known, "rising": known}
-
-
-def validate(folder: Path, held: Sequence[TrainingSequence], thresholds_ms: tuple[float, float]) -> dict[str, float]:
-    """Return the scores of the written artifact, served as the stream serves it, on the sequences held out.
+def validate(folder: Path, held: Sequence[TrainingSequence]) -> Validated:
+    """Return what the written artifact, served as the stream serves it, says of the sequences held out.
 
     Persistence is the largest delay of the horizon that has just passed.
     """
@@ -121,8 +124,7 @@ def validate(folder: Path, held: Sequence[TrainingSequence], thresholds_ms: tupl
         good = ~np.isnan(sequence.delay_ms) & ~np.isnan(past)
         for part, values in zip(parts, (sequence.delay_ms, found.probabilities, found.delay_ms, past), strict=True):
             part.append(values[good])
-    delay, probabilities, quantiles, now = (np.concatenate(part) for part in parts)
-    return score(delay, probabilities, quantiles, now, thresholds_ms)
+    return Validated(*(np.concatenate(part) for part in parts))
 
 
 def fingerprint(sequences: Sequence[TrainingSequence]) -> str:

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from capture.block import PacketSource
@@ -18,9 +19,12 @@ from decision.site import default_site, load_site
 from offramp_errors import ConfigError, OfframpError
 from stream.by_link import LinkBatches
 from stream.console import console_bar
+from stream.metric_table import Observe, unobserved
+from stream.metrics import Metrics
 from stream.pace import parse_pace
 from stream.prefetch import prefetch
 from stream.publish import PublishOptions
+from stream.readings import acknowledgements, file_readings, info, publish_readings
 from stream.replay import capture_lines
 
 READ = 1 << 20
@@ -28,12 +32,16 @@ PATIENCE_S = 10.0
 """How long an interrupted agent waits for acknowledgements."""
 
 
-def publish_files(options: PublishOptions) -> None:
+def publish_files(options: PublishOptions, metrics: Metrics | None = None) -> None:
     """Publish the packets of files; the ledger to standard error."""
     site = load_site(options.site) if options.site else default_site()
     source = open_captures(options.files)
-    publisher = open_publisher(options, site.name, _epoch(options))
+    publisher = open_publisher(options, site.name, _epoch(options), observe=metrics.observe if metrics else unobserved)
     batches = LinkBatches(source, site, publisher.agent, parse_pace(options.pace))
+    if metrics is not None:
+        metrics.read_from(
+            info("publish", site.name), partial(file_readings, batches), partial(publish_readings, publisher)
+        )
     publisher.start()
     print(
         f"agent {publisher.agent}, epoch {publisher.epoch}, to {publisher.topic} at {options.settings.shown}",
@@ -52,11 +60,16 @@ def publish_files(options: PublishOptions) -> None:
         raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
 
 
-def open_publisher(options: PublishOptions, site: str, epoch: int, *, live: bool = False) -> Publisher:
+def open_publisher(
+    options: PublishOptions, site: str, epoch: int, *, live: bool = False, observe: Observe = unobserved
+) -> Publisher:
     """Return the publisher that the options ask for, not started."""
     agent = options.agent or socket.gethostname()
     spool = Spool(options.spool, options.spool_bytes) if options.spool else None
-    return Publisher(options.settings, site=site, agent=agent, epoch=epoch, live=live, spool=spool)
+    return Publisher(
+        options.settings, site=site, agent=agent, epoch=epoch, live=live, spool=spool,
+        acknowledged=acknowledgements(observe),
+    )  # fmt: skip
 
 
 def publish_source(source: PacketSource, batches: LinkBatches, publisher: Publisher) -> bool:

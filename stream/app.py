@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import faust
@@ -33,6 +34,7 @@ from stream.bin_state import SERIES
 from stream.carried_state import StatePool
 from stream.cloud_events import Headers
 from stream.lane import CHECKPOINT_S, Lane, WorkerLedger
+from stream.lane_meter import LaneMeter
 from stream.link_run import LinkRun
 from stream.micro_batch import MicroBatches
 from stream.outbox import RETRY_S
@@ -61,7 +63,10 @@ class UnpausedApp(faust.App):
 
 
 class Worker:
-    """A Faust app over the feature topic of a site; `app` is what Faust runs, `ledger` what was done."""
+    """A Faust app over the feature topic of a site; `app` is what Faust runs, `ledger` what was done.
+
+    assigned: the partitions that are ours; None before the first are, and while the group shares them out anew.
+    """
 
     def __init__(
         self,
@@ -75,12 +80,15 @@ class Worker:
         checkpoint_s: float = CHECKPOINT_S,
         session_s: float = SESSION_S,
         max_age_s: float = MAX_AGE_S,
+        meter: LaneMeter | None = None,
     ) -> None:
         self.settings, self.site, self.artifact, self.predictor = settings, site, artifact, predictor
         self.ledger = WorkerLedger()
         self.lanes: dict[int, Lane] = {}
+        self.assigned: frozenset[int] | None = None
+        self.meter = meter or LaneMeter()
         self._options: dict[str, Any] = {
-            "forecasts": forecasts, "checkpoint_s": checkpoint_s, "max_age_s": max_age_s,
+            "forecasts": forecasts, "checkpoint_s": checkpoint_s, "max_age_s": max_age_s, "meter": self.meter,
         }  # fmt: skip
         threads = len(os.sched_getaffinity(0))
         self._executor = ThreadPoolExecutor(threads + 1, thread_name_prefix="offramp-model")
@@ -94,6 +102,7 @@ class Worker:
         )
         self.app.agent(features, name="offramp.worker")(self._consume)
         self.app.on_partitions_revoked.connect(self._revoked)
+        self.app.on_partitions_assigned.connect(self._assigned)
 
     def _make_app(self, group: str, session_s: float) -> faust.App:
         return UnpausedApp(
@@ -156,7 +165,12 @@ class Worker:
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         """Hand the partitions over: checkpoints, then nothing of them stays in memory."""
+        self.assigned = None
         await self.close_lanes()
+
+    async def _assigned(self, _: Any, assigned: Any, **__: Any) -> None:
+        self.assigned = frozenset(tp.partition for tp in assigned if tp.topic == self.settings.topic("features"))
+        self.ledger.rebalances += 1
 
     async def close_lanes(self) -> None:
         """End all lanes with a checkpoint each."""
@@ -178,6 +192,7 @@ class Worker:
                 log.warning("sending to %s: %s; trying again", message.topic, error)
                 await asyncio.sleep(RETRY_S)
             else:
+                future.add_done_callback(partial(self.meter.acknowledged, message))
                 return future
 
     async def _connected(self) -> AIOKafkaProducer:

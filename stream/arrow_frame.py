@@ -16,6 +16,9 @@ from offramp_errors import ContractError
 RECORD_BATCH = 3
 """MessageHeader.RecordBatch."""
 
+PREFIX = 8
+"""Bytes of the size before a compressed buffer."""
+
 
 class Frame(NamedTuple):
     """Rows of a record batch, bytes of its buffers once unpacked, and how many buffers there are."""
@@ -82,12 +85,15 @@ def _frame(data: memoryview, body: memoryview) -> Frame:
 
 def _unpacked(body: memoryview, offset: Any, length: Any) -> list[int]:
     """Return the declared size of each compressed buffer: a prefix of eight bytes, -1 where it is as it is."""
-    sizes = []
-    for start, size in zip(offset.tolist(), length.tolist(), strict=True):
-        if size == 0:
-            continue
-        declared = struct.unpack_from("<q", body[start : start + size], 0)[0]
-        if declared < -1:
-            raise ContractError(f"damaged Arrow message: a buffer of {declared} bytes")
-        sizes.append(size - 8 if declared == -1 else declared)
+    kept = length > 0
+    offset, length = offset[kept], length[kept]
+    if not len(offset):
+        return []
+    if int(length.min()) < PREFIX:
+        raise ContractError("damaged Arrow message: a compressed buffer without its size")
+    prefix = np.frombuffer(body, np.uint8)[offset[:, None] + np.arange(PREFIX)]
+    declared = np.ascontiguousarray(prefix).view("<i8")[:, 0]
+    if int(declared.min()) < -1:
+        raise ContractError(f"damaged Arrow message: a buffer of {int(declared.min())} bytes")
+    sizes: list[int] = np.where(declared == -1, length - PREFIX, declared).tolist()
     return sizes

@@ -8,6 +8,7 @@ without a packet.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
@@ -224,36 +225,52 @@ class Bins:
         self.lateness_ns = int(lateness_ms * 1_000_000)
         self.networks = network_table(shape.networks)
         self.state, self.hitters = new_bin_state(shape)
-        self.out = new_bin_out()
         self.key = np.empty(KEY, np.int64)
 
     def update(self, packets: Packets, sampling: int = 1) -> Iterator[ClosedBins]:
-        """Count packets, each for `sampling`, and yield the bins they close; each yield is overwritten by the next."""
-        row = 0
+        """Count packets, each for `sampling`, and yield the bins they close.
+
+        Each yield is overwritten by the next, and by what other bins yield in this thread: copy what is to stay.
+        """
+        row, out = 0, room()
         while row < len(packets.time_ns):
             row = accumulate(
-                self.state, self.hitters, self.networks, self.lateness_ns, packets, row, sampling, self.out, self.key
+                self.state, self.hitters, self.networks, self.lateness_ns, packets, row, sampling, out, self.key
             )
-            yield from self._drain()
+            yield from _drain(out)
 
     def advance(self, now_ns: int) -> Iterator[ClosedBins]:
         """Yield the bins that are over by the clock of a live link, as a packet at `now_ns` would close them."""
         until = (now_ns - self.lateness_ns) // BIN_NS
         if self.state.clock[NEWEST] and until > self.state.clock[NEXT]:
-            close_until(self.state, self.hitters, until, self.out)
-            yield from self._drain()
+            out = room()
+            close_until(self.state, self.hitters, until, out)
+            yield from _drain(out)
 
     def close(self) -> Iterator[ClosedBins]:
         """Close all open bins: the end of the input."""
         if self.state.clock[NEWEST]:
-            close_until(self.state, self.hitters, int(self.state.clock[NEWEST]) // BIN_NS + 1, self.out)
-            yield from self._drain()
+            out = room()
+            close_until(self.state, self.hitters, int(self.state.clock[NEWEST]) // BIN_NS + 1, out)
+            yield from _drain(out)
 
-    def _drain(self) -> Iterator[ClosedBins]:
-        used = int(self.out.used[0])
-        self.out.used[0] = 0
-        if used:
-            yield ClosedBins(**{name: getattr(self.out, name)[:used] for name in ClosedBins._fields})
+
+_ROOM = threading.local()
+
+
+def room() -> BinOut:
+    """Return this thread's room for closed bins: 4 MB, which a worker of many links has not once a link."""
+    out: BinOut | None = getattr(_ROOM, "out", None)
+    if out is None:
+        out = _ROOM.out = new_bin_out()
+    return out
+
+
+def _drain(out: BinOut) -> Iterator[ClosedBins]:
+    used = int(out.used[0])
+    out.used[0] = 0
+    if used:
+        yield ClosedBins(**{name: getattr(out, name)[:used] for name in ClosedBins._fields})
 
 
 def network_table(networks: tuple[str, ...]) -> NDArray[np.int64]:

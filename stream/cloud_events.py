@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from decision.command import Command, rfc3339
+from stream.forecast_text import bins_text
 from stream.timeline import LinkTimeline
 
 Headers = list[tuple[str, bytes]]
@@ -33,30 +34,23 @@ def command_message(command: Command, site: str) -> tuple[bytes, bytes, Headers]
 
 def forecast_message(timelines: list[LinkTimeline], site: str, horizon_ms: int) -> tuple[bytes, bytes, Headers] | None:
     """Return key, value and headers of the forecasts of some bins of one link; None without bins."""
-    bins = [
-        {
-            "window_end": int(time),
-            "load": [round(float(up), 4), round(float(down), 4)],
-            "delay_now_ms": round(float(now), 4),
-            "probabilities": [round(float(each), 4) for each in probabilities],
-            "delay_ms": [round(float(each), 4) for each in delays],
-        }
-        for timeline in timelines
-        for time, up, down, now, probabilities, delays in zip(
-            *timeline[1:7], strict=True
-        )  # all but its name and its commands
-    ]
-    if not bins:
+    told = [timeline for timeline in timelines if len(timeline.time_ns)]
+    if not told:
         return None
-    link = timelines[0].link
-    body = {"link": link, "site": site, "horizon_ms": horizon_ms, "bins": bins}
+    link = told[0].link
+    first, last = int(told[0].time_ns[0]), int(told[-1].time_ns[-1])
+    frame = json.dumps(
+        {"bins": [], "horizon_ms": horizon_ms, "link": link, "site": site}, sort_keys=True, separators=(",", ":")
+    ).encode()
+    head = b'{"bins":'
+    body = head + bins_text(told) + frame[len(head) + 2 :]
     headers = _headers(
         {
-            "id": f"{site}/{link}/{bins[0]['window_end']}-{bins[-1]['window_end']}",
+            "id": f"{site}/{link}/{first}-{last}",
             "type": "offramp.forecast.v1",
             "source": f"/offramp/{site}",
             "subject": f"link:{link}",
-            "time": rfc3339(int(timelines[-1].time_ns[-1])),
+            "time": rfc3339(last),
         }
     )
-    return link.encode(), json.dumps(body, sort_keys=True, separators=(",", ":")).encode(), headers
+    return link.encode(), body, headers

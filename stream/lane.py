@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from stream.backlog import MAX_AGE_S, Backlogs
 from stream.checkpoint import encode_checkpoint
+from stream.lane_meter import LaneMeter
 from stream.link_run import LinkRun
 from stream.link_runs import LinkRuns, MakeRun
 from stream.micro_batch import BYTES, MicroBatches
@@ -44,6 +45,7 @@ class WorkerLedger:
     rewinds: int = 0
     shed: int = 0
     shed_rows: int = 0
+    rebalances: int = 0
 
 
 class Outlet(Protocol):
@@ -85,10 +87,14 @@ class Lane:
         forecasts: bool = True,
         checkpoint_s: float = CHECKPOINT_S,
         max_age_s: float = MAX_AGE_S,
+        meter: LaneMeter | None = None,
     ) -> None:
         self.partition, self.site, self.ledger = partition, site, ledger
         self._load, self._outlet, self._batches, self._executor = load, outlet, batches, executor
         self._horizon_ms, self._forecasts, self._checkpoint_s = horizon_ms, forecasts, checkpoint_s
+        self._meter = meter or LaneMeter()
+        self.done = -1
+        self._turn: Turn | None = None
         self._queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)
         self._runs = LinkRuns(links, make_run)
         self._backlogs = Backlogs(site, links, max_age_s, grace_s=checkpoint_s)
@@ -103,6 +109,16 @@ class Lane:
     def runs(self) -> dict[str, LinkRun]:
         """The links of the partition that had a message, by name."""
         return self._runs.runs
+
+    @property
+    def fill(self) -> float:
+        """How full the lane's queue is, 0 to 1."""
+        return self._queue.qsize() / QUEUE
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that came is done: the message at the offset `done` is waited for."""
+        return self._turn is not None and self._turn.due == self.done and self._queue.empty()
 
     async def put(self, record: Record) -> None:
         """Queue a message. Raises what ended the lane."""
@@ -128,6 +144,7 @@ class Lane:
         states, due = await self._load(self.partition)
         self._runs.states.update(states)
         turn, ended = Turn(due), False
+        self._turn, self.done = turn, due
         self._is_sure(due)
         while not ended:
             try:
@@ -191,6 +208,7 @@ class Lane:
         """Process messages and send what comes of them; one that is refused, or fails, goes to the dead letters."""
         if not records:
             return
+        begun_s = time.monotonic()
         portion = Portion(
             records, self._runs, self.site, horizon_ms=self._horizon_ms, forecasts=self._forecasts, shed=shed
         )
@@ -199,12 +217,12 @@ class Lane:
             for message in outcome.outgoing:
                 await self._outbox.put(message)
         for outcome in portion.outcomes:
-            self._note(outcome)
+            self._note(outcome, begun_s)
         self.ledger.links_restored += self._runs.restored
         self._runs.restored = 0
-        self._next = records[-1].offset + 1
+        self._next = self.done = records[-1].offset + 1
 
-    def _note(self, outcome: Outcome) -> None:
+    def _note(self, outcome: Outcome, begun_s: float) -> None:
         """Enter what became of a message."""
         self.ledger.messages += 1
         self.ledger.commands += outcome.commands
@@ -212,6 +230,7 @@ class Lane:
             self.ledger.refused[outcome.refused] += 1
         elif outcome.link:
             self._changed.add(outcome.link)
+            self._meter.worked(self.runs[outcome.link], outcome.rows, begun_s)
             if outcome.shed_rows >= 0:
                 self.ledger.shed += 1
                 self.ledger.shed_rows += outcome.shed_rows
@@ -241,6 +260,7 @@ class Lane:
 
     async def _save(self, states: Mapping[str, Mapping[str, Any]], offset: int) -> None:
         """Write states once the commands before them are acknowledged; then commit."""
+        begun_s = time.monotonic()
         await self._outbox.settle()
         if not await self._is_owner():
             self._changed.update(states)
@@ -257,6 +277,7 @@ class Lane:
         else:
             self._next = max(self._next, offset)
         self.ledger.checkpoints += 1
+        self._meter.checkpointed(begun_s)
 
     def _is_sure(self, committed: int) -> None:
         """Note that the partition is ours for now, and what is committed."""

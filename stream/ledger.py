@@ -37,6 +37,11 @@ class StreamLedger:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.commands.update(other.commands)
 
+    def since(self, before: StreamLedger) -> StreamLedger:
+        """Return what was counted after `before`, an earlier reading of this ledger."""
+        counts = {name: getattr(self, name) - getattr(before, name) for name in COUNTS}
+        return StreamLedger(**counts, commands=self.commands - before.commands)
+
     def as_dict(self) -> dict[str, object]:
         """Return the ledger as plain values, for JSON."""
         return {name: getattr(self, name) for name in COUNTS} | {"commands": dict(sorted(self.commands.items()))}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow as pa
 from capture.ledger import CaptureLedger
 from decision.command import Command
 from stream.backlog import REASON
+from stream.ledger import StreamLedger
 from stream.pipeline import Pipeline, Step, predictions_of
 from stream.windows import Windowed
 from stream.wire import SCHEMA, FeatureMessage
@@ -41,12 +42,22 @@ class IntakeLedger:
     restarts: int = 0
     shed: int = 0
     shed_rows: int = 0
+    ends: int = 0
+
+    def since(self, before: IntakeLedger) -> IntakeLedger:
+        """Return what was counted after `before`, an earlier reading of this ledger."""
+        return IntakeLedger(**{name: count - getattr(before, name) for name, count in self.as_dict().items()})
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts as plain values."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 class LinkRun:
     """A link's pipeline with its place in the topic; `make` builds an empty pipeline of the link.
 
-    next_offset: the state holds every message of the link before it.
+    next_offset: the state holds every message of the link before it; packet_ns: time of the last packet of the
+    message that was taken last, or its clock.
     """
 
     def __init__(self, link: str, make: Callable[[str], Pipeline]) -> None:
@@ -54,6 +65,10 @@ class LinkRun:
         self.pipeline = make(link)
         self.next_offset = 0
         self.ledger = IntakeLedger()
+        self.packet_ns = 0
+        self._past = StreamLedger()
+        self._ended: list[StreamLedger] = []
+        self._told = IntakeLedger(), StreamLedger()
         self._epochs: dict[str, int] = {}
         self._newest_ns = 0
         self._skipped = False
@@ -78,6 +93,8 @@ class LinkRun:
             self._skipped = False
         self.ledger.messages += 1
         self.ledger.rows += message.headers.rows
+        self.ledger.ends += message.headers.end
+        self.packet_ns = message.headers.last_time_ns or message.headers.clock_ns or self.packet_ns
         batch, clock_ns = message.batch, message.headers.clock_ns
         if batch is None:
             batch = pa.RecordBatch.from_pylist([], schema=SCHEMA).replace_schema_metadata(message.metadata())
@@ -125,11 +142,25 @@ class LinkRun:
     def _begin_anew(self) -> Step:
         """Close the open bins, and go on with an empty pipeline."""
         step = Step(self.pipeline, self.pipeline.windows.close())
+        self._ended.append(self.pipeline.ledger)  # which counts on until the step is concluded
         self.pipeline = self._make(self.link)
         self._newest_ns = 0
         self._skipped = False
         self.ledger.restarts += 1
         return step
+
+    def untold(self) -> tuple[IntakeLedger, StreamLedger]:
+        """Return what was done since the last call, or since the state that was taken up: by us, not by others.
+
+        Ask for it between messages: when all that `open` returned has been concluded.
+        """
+        while self._ended:
+            self._past.add(self._ended.pop())
+        before, stream = self._told, StreamLedger()
+        stream.add(self._past)
+        stream.add(self.pipeline.ledger)
+        self._told = replace(self.ledger), stream
+        return self.ledger.since(before[0]), stream.since(before[1])
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next message depends on, for a checkpoint."""
@@ -137,7 +168,7 @@ class LinkRun:
             "next_offset": self.next_offset,
             "epochs": dict(self._epochs),
             "newest_ns": self._newest_ns,
-            "intake": asdict(self.ledger),
+            "intake": self.ledger.as_dict(),
             "skipped": self._skipped,
             "model": self.pipeline.predictor.sha,
             "policy": self.pipeline.policy.version,
@@ -150,11 +181,12 @@ class LinkRun:
         self._epochs = {str(life): int(last) for life, last in state["epochs"].items()}
         self.ledger = IntakeLedger(**state["intake"])
         self._skipped = bool(state.get("skipped", False))
-        if (state["model"], state["policy"]) != (self.pipeline.predictor.sha, self.pipeline.policy.version):
-            return False
-        self._newest_ns = int(state["newest_ns"])
-        self.pipeline.restore(state["pipeline"])
-        return True
+        same = (state["model"], state["policy"]) == (self.pipeline.predictor.sha, self.pipeline.policy.version)
+        if same:
+            self._newest_ns = int(state["newest_ns"])
+            self.pipeline.restore(state["pipeline"])
+        self.untold()
+        return same
 
 
 def conclude(steps: Iterable[Step], predictions: Iterable[Sequence[Prediction]]) -> list[Command]:

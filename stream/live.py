@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,14 +17,19 @@ from decision.command import Command
 from decision.policy import Policy
 from decision.site import Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
+from inference.serve import Predictor, open_predictor
 from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
+from stream.bin_state import NEWEST
 from stream.live_batches import LiveBatches, ended_by_signals, listening, one_packet, say
+from stream.metric_table import Observe, unobserved
+from stream.metrics import Metrics
 from stream.pipeline import Pipeline, Sink
 from stream.prefetch import prefetch
+from stream.readings import info, live_readings, pipeline_readings
 from stream.table import Table
 from stream.tap import TapOptions
+from stream.timed_predictor import TimedPredictor
 from stream.windows import Windowed
 
 if TYPE_CHECKING:
@@ -42,23 +49,32 @@ class Tap:
     pipeline: Pipeline
     tick: Callable[[int], None] | None = None
     refining: Refining | None = None
+    observe: Observe = unobserved
 
     def run(self) -> Iterator[Command]:
         """Yield every command of the link's packets, as they are decided."""
-        for windowed, clock_ns in prefetch(self._windowed()):
-            yield from self.pipeline.decide(windowed)
+        newest_ns = 0
+        for windowed, clock_ns, newest_ns in prefetch(self._windowed()):
+            yield from self._timed(self.pipeline.decide(windowed), clock_ns or newest_ns)
             if clock_ns and self.tick is not None:
                 self.tick(clock_ns)
-        yield from self.pipeline.close()
+        yield from self._timed(self.pipeline.close(), newest_ns)
 
-    def _windowed(self) -> Iterator[tuple[Windowed, int]]:
-        """Yield what the model is shown, in a thread beside it, and the clock where it goes on without packets."""
+    def _timed(self, commands: list[Command], packet_ns: int) -> Iterator[Command]:
+        """Yield commands, and take note of when whoever takes them is done with each."""
+        for command in commands:
+            yield command
+            self.observe("offramp_packet_to_decision_seconds", time.time() - packet_ns / 1e9)
+
+    def _windowed(self) -> Iterator[tuple[Windowed, int, int]]:
+        """Yield what the model is shown, in a thread beside it; the clock where no packet comes; the newest's time."""
         windows = self.pipeline.windows
         for item in prefetch(self.batches.read()):
-            yield (windows.advance(item), item) if isinstance(item, int) else (windows.update(item), 0)
+            told = (windows.advance(item), item) if isinstance(item, int) else (windows.update(item), 0)
+            yield *told, int(windows.bins.state.clock[NEWEST])
 
 
-def watch(source: PacketSource, options: TapOptions, out: TextIO) -> None:
+def watch(source: PacketSource, options: TapOptions, out: TextIO, metrics: Metrics | None = None) -> None:
     """Run an opened interface through the pipeline until it is told to end; raise OfframpError where it failed."""
     announce_compiling()
     site = load_site(options.site) if options.site else default_site()
@@ -73,10 +89,17 @@ def watch(source: PacketSource, options: TapOptions, out: TextIO) -> None:
 
     with ExitStack() as stack:
         batches = stack.enter_context(listening(source, options.listen, site, "tap", level))
+        observe = metrics.observe if metrics else unobserved
         told = table.update if options.form == "table" else None
-        tap = assembled(batches, site, options.model, told, options.refine, options.refine_every_s)
+        tap = assembled(
+            batches, site, options.model, told, observe, refine=options.refine, refine_every_s=options.refine_every_s
+        )
         if tap.refining is not None:
             stack.callback(tap.refining.close)
+        if metrics is not None:
+            metrics.read_from(
+                info("tap", site.name), partial(live_readings, batches), partial(pipeline_readings, tap.pipeline)
+            )
         stack.enter_context(ended_by_signals(batches.intake))
         failures = written(tap, out, None if options.form == "jsonl" else table)
     refined = tap.refining.lines() if tap.refining else []
@@ -102,29 +125,30 @@ def written(tap: Tap, out: TextIO, table: Table | None) -> list[str]:
 
 
 def assembled(
-    batches: LiveBatches, site: Site, model: Path | None, sink: Sink | None, refine: Path | None = None,
-    refine_every_s: int = 60,
+    batches: LiveBatches, site: Site, model: Path | None, sink: Sink | None, observe: Observe = unobserved, *,
+    refine: Path | None = None, refine_every_s: int = 60,
 ) -> Tap:  # fmt: skip
     """Return the tap of a link's batches, with a pipeline whose kernels are loaded and warm."""
     folder = model or DEFAULT_ARTIFACT
     artifact, predictor = load_artifact(folder), open_predictor(folder)
 
-    def pipeline(told: Sink | None, refiner: Refiner | None = None) -> Pipeline:
+    def pipeline(told: Sink | None, predictor: Predictor, refiner: Refiner | None = None) -> Pipeline:
         policy = Policy(site, batches.link)
         return Pipeline(site, batches.link, predictor, artifact.normaliser, policy, sink=told, refiner=refiner)
 
-    warm = pipeline(None)
+    warm = pipeline(None, predictor)
     for batch in Dissector("stream").dissect(one_packet()):
         warm.update(batch)
     warm.close()
+    timed = predictor if observe is unobserved else TimedPredictor(predictor, observe)
     if refine is None:
-        return Tap(batches, pipeline(sink))
+        return Tap(batches, pipeline(sink, timed), observe=observe)
     from stream.refiner import RefineSettings
     from stream.refining import Refining
 
     settings = RefineSettings(every_s=refine_every_s)
     refining = Refining(artifact, refine, site.name, wait=False, settings=settings)
-    return Tap(batches, pipeline(sink, refining.of(batches.link)), refining=refining)
+    return Tap(batches, pipeline(sink, timed, refining.of(batches.link)), refining=refining, observe=observe)
 
 
 def line(out: TextIO, text: str) -> None:

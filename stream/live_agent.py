@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, closing
+from functools import partial
 
 import pyarrow as pa
 
@@ -20,20 +21,30 @@ from stream.agent import PATIENCE_S, open_publisher, published_lines
 from stream.channels import BIN_NS, WINDOW_BINS
 from stream.listen import ListenOptions
 from stream.live_batches import LiveBatches, ended_by_signals, listening, say
+from stream.metric_table import unobserved
+from stream.metrics import Metrics
 from stream.prefetch import prefetch
 from stream.publish import PublishOptions
+from stream.readings import info, live_readings, publish_readings
 
 SILENCE_NS = 2 * WINDOW_BINS * BIN_NS
 """Once a link was silent for longer it has no open bin and no series: the clock changes nothing, and is not told."""
 
 
-def publish_link(source: PacketSource, listen: ListenOptions, options: PublishOptions) -> None:
+def publish_link(
+    source: PacketSource, listen: ListenOptions, options: PublishOptions, metrics: Metrics | None = None
+) -> None:
     """Publish an opened interface until it is told to end; raise OfframpError where it failed."""
     announce_compiling()
     site = load_site(options.site) if options.site else default_site()
-    publisher = open_publisher(options, site.name, time.time_ns(), live=True)
+    observe = metrics.observe if metrics else unobserved
+    publisher = open_publisher(options, site.name, time.time_ns(), live=True, observe=observe)
     with ExitStack() as stack:
         batches = stack.enter_context(listening(source, listen, site, publisher.agent))
+        if metrics is not None:
+            metrics.read_from(
+                info("publish", site.name), partial(live_readings, batches), partial(publish_readings, publisher)
+            )
         publisher.start()
         say(f"agent {publisher.agent}, epoch {publisher.epoch}, to {publisher.topic} at {options.settings.shown}")
         try:

@@ -73,15 +73,18 @@ class Normaliser:
         self.least = np.full(channels, np.inf)
         self.greatest = np.full(channels, -np.inf)
         self.histogram = np.zeros((channels, BUCKETS), np.int64)
+        self.chosen: Limits | None = None
 
     def update(self, x: NDArray[np.float32]) -> None:
-        """Learn from rows: float32 [n, F], NaN where missing."""
+        """Learn from rows: float32 [n, F], NaN where missing. A chosen scale is given up."""
+        self.chosen = None
         learn(
             x, self.count, self.missing, self.total, self.squares, self.least, self.greatest, self.histogram
         )  # fmt: skip
 
     def merge(self, other: Normaliser) -> None:
-        """Add what another has learned."""
+        """Add what another has learned. A chosen scale is given up."""
+        self.chosen = None
         self.count += other.count
         self.missing += other.missing
         self.total += other.total
@@ -99,7 +102,9 @@ class Normaliser:
         return np.minimum(edge, np.where(self.count > 0, self.greatest, 0.0))
 
     def limits(self) -> Limits:
-        """Return the scale: values outside mean ± OUTLIER_Z deviations are drawn in to the quantiles."""
+        """Return the scale as chosen; else what is outside mean ± OUTLIER_Z deviations is drawn in to the quantiles."""
+        if self.chosen is not None:
+            return self.chosen
         n = np.maximum(self.count, 1)
         mean = self.total / n
         deviation = np.sqrt(np.maximum(self.squares / n - mean * mean, 0.0))
@@ -115,12 +120,15 @@ class Normaliser:
         return scaled(x, mean, low, high)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what was learned as arrays."""
-        return {key: np.array(getattr(self, key)) for key in STATE_KEYS}
+        """Return what was learned as arrays, and the scale from it: `limits` float64 [3, F], mean, low and high."""
+        return {key: np.array(getattr(self, key)) for key in STATE_KEYS} | {"limits": np.stack(self.limits())}
 
     @classmethod
     def from_state(cls, state: dict[str, NDArray[Any]]) -> Normaliser:
-        """Restore from `state()`. Raises ArtifactError where arrays are missing or of another shape."""
+        """Restore from `state()`; the scale stays as it was until more is learned.
+
+        Raises ArtifactError where arrays are missing or of another shape.
+        """
         missing = [key for key in STATE_KEYS if key not in state]
         if missing:
             raise ArtifactError(f"normaliser: {', '.join(missing)} missing; train the model again with this version")
@@ -132,6 +140,13 @@ class Normaliser:
                     f"normaliser: {key} has shape {state[key].shape}, expected {mine.shape}; train the model again"
                 )
             mine[...] = state[key]
+        if "limits" in state:
+            if state["limits"].shape != (3, len(out.count)):
+                raise ArtifactError(
+                    f"normaliser: limits have shape {state['limits'].shape}, expected (3, {len(out.count)}); train the "
+                    "model again"
+                )
+            out.chosen = Limits(*state["limits"].astype(np.float64))
         return out
 
 

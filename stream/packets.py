@@ -1,16 +1,16 @@
-"""A feature batch as the arrays that the bin kernel takes: one pass of conversions, no object per packet."""
+"""A feature batch as the arrays that the bin kernel takes: one compiled pass over the columns, no object per packet."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from offramp_errors import ContractError
-from stream.channels import FIRST_MARK, Counter
+from offramp_kernels import kernel_entry, kernel_lean
+from stream.channels import MARKS
 
 IPV4_MAPPED = 0xFFFF << 32
 """IPv4 addresses stand as IPv4-mapped IPv6 addresses: the high half 0, the low half ::ffff:a.b.c.d."""
@@ -35,6 +35,30 @@ class Packets(NamedTuple):
     rtt_ms: NDArray[np.float64]
 
 
+NUMBERS = (
+    "frame.time_epoch", "frame.len", "ip.proto", "ip.src_host", "ip.dst_host", "tcp.srcport", "tcp.dstport",
+    "tcp.flags", "tcp.len", "udp.srcport", "udp.dstport", "udp.time_delta", "dns.retransmission", "offramp.rtt",
+)  # fmt: skip
+"""Columns whose numbers are read; 0 where absent."""
+
+WIDE = ("ipv6.src", "ipv6.dst")
+"""Columns of 16 bytes."""
+
+PRESENT = (
+    "dns.qry.type", "dns.retransmit_request", "arp.opcode", "http.request.method", "http.response", "mqtt.msgtype",
+    "mbtcp.len",
+)  # fmt: skip
+"""Columns of which it counts only whether they are there."""
+
+(TIME, LEN, PROTO, SRC, DST, TCP_SRC, TCP_DST, FLAGS, TCP_LEN, UDP_SRC, UDP_DST, UDP_DELTA, DNS_REPEATED, RTT,
+ SRC6, DST6, QUESTION, REPEATS, ARP, METHOD, RESPONSE, MQTT, MODBUS) = range(23)  # fmt: skip
+"""Rows of `Cells.bits`: NUMBERS, then WIDE, then PRESENT."""
+
+(SYN, FIN_RST, PURE_ACK, UDP_MARK, ICMP_MARK, ARP_MARK, DNS_QUERY, DNS_RETRANSMISSION, HTTP, MQTT_MARK, MODBUS_MARK,
+ NEW_FLOW) = (1 << mark for mark in range(MARKS))  # fmt: skip
+"""The marks of a packet, in the order of `stream.channels.Counter` from FIRST_MARK on."""
+
+
 def part_of(packets: Packets, start: int, end: int) -> Packets:
     """Return rows `start` to `end` of packets, without copying."""
     return Packets(**{name: getattr(packets, name)[start:end] for name in Packets._fields})
@@ -42,105 +66,138 @@ def part_of(packets: Packets, start: int, end: int) -> Packets:
 
 def packets_from_batch(batch: pa.RecordBatch) -> Packets:
     """Convert a feature batch of either profile. Raises ContractError where a needed column is missing."""
-    columns = Columns(batch)
-    protocol = columns.numbers("ip.proto")
-    tcp, udp = columns.present("tcp.flags"), columns.present("udp.srcport")
-    ports = columns.numbers("tcp.srcport") << 16 | columns.numbers("tcp.dstport")
-    ports += columns.numbers("udp.srcport") << 16 | columns.numbers("udp.dstport")
-    rtt = np.where(columns.present("offramp.rtt"), columns.numbers("offramp.rtt") / 1e6, np.nan)
-    return Packets(
-        columns.numbers("frame.time_epoch"),
-        columns.numbers("frame.len"),
-        addresses(columns),
-        protocol,
-        ports,
-        marks_of(columns, protocol, tcp, udp),
-        rtt,
-    )
-
-
-class Columns:
-    """Access to a batch's columns by name as NumPy arrays."""
-
-    def __init__(self, batch: pa.RecordBatch) -> None:
-        self.batch = batch
-        self.names = {name: index for index, name in enumerate(batch.schema.names)}
-
-    def column(self, name: str) -> pa.Array:
-        """Return a column, or say that the batch lacks it."""
-        if name not in self.names:
+    n = batch.num_rows
+    names = {name: index for index, name in enumerate(batch.schema.names)}
+    bits = np.zeros((len(NUMBERS) + len(WIDE) + len(PRESENT), (n + 7) // 8), np.uint8)
+    cells = []
+    for row, name in enumerate((*NUMBERS, *WIDE, *PRESENT)):
+        if name not in names:
             raise ContractError(
-                f"feature batch: column {name!r} is missing (it has {len(self.names)} columns); "
+                f"feature batch: column {name!r} is missing (it has {len(names)} columns); "
                 "send batches of the profile 'stream' or 'full'"
             )
-        return self.batch.column(self.names[name])
-
-    def numbers(self, name: str) -> NDArray[np.int64]:
-        """Return a whole-number column as int64, 0 where absent."""
-        column = self.column(name)
-        if column.null_count == len(column):
-            return np.zeros(len(column), np.int64)
-        if column.null_count:
-            column = pc.fill_null(column, 0)
-        out: NDArray[np.int64] = column.to_numpy(zero_copy_only=False).astype(np.int64)
-        return out
-
-    def present(self, name: str) -> NDArray[np.bool_]:
-        """Return where the column has a value."""
-        column = self.column(name)
-        if column.null_count == len(column):
-            return np.zeros(len(column), np.bool_)
-        if column.null_count == 0:
-            return np.ones(len(column), np.bool_)
-        out: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
-        return out
-
-    def wide(self, name: str) -> NDArray[np.int64] | None:
-        """Return a column of 16-byte addresses as int64 [n, 2] (high, low), 0 where absent; None if all are."""
-        column = self.column(name)
-        if column.null_count == len(column):
-            return None
-        raw = pc.fill_null(column, b"\0" * 16) if column.null_count else column
-        data = np.frombuffer(raw.buffers()[1], np.uint8, len(raw) * 16, raw.offset * 16)
-        return data.view(">i8").astype(np.int64).reshape(-1, 2)
-
-
-def addresses(columns: Columns) -> NDArray[np.int64]:
-    """Return int64 [n, 4]: source and destination of IPv4 (mapped) or IPv6, 0 for packets without IP."""
-    out = np.zeros((columns.batch.num_rows, 4), np.int64)
-    for at, four, six in ((0, "ip.src_host", "ipv6.src"), (2, "ip.dst_host", "ipv6.dst")):
-        out[:, at + 1] = np.where(columns.present(four), columns.numbers(four) | IPV4_MAPPED, 0)
-        wide = columns.wide(six)
-        if wide is not None:
-            rows = columns.present(six) & ~columns.present(four)
-            out[rows, at : at + 2] = wide[rows]
+        column = batch.column(names[name])
+        _note_present(column, bits[row])
+        if row < len(NUMBERS) + len(WIDE):
+            cells.append(_cells(column))
+    out = Packets(
+        np.empty(n, np.int64), np.empty(n, np.int64), np.empty((n, 4), np.int64), np.empty(n, np.int64),
+        np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n),
+    )  # fmt: skip
+    convert(tuple(cells[: len(NUMBERS)]), cells[-2], cells[-1], bits, out)
     return out
 
 
+def _note_present(column: pa.Array, bits: NDArray[np.uint8]) -> None:
+    """Write where a column has values: a bit a row, the first in the lowest bit."""
+    absent = column.null_count
+    if absent == 0:
+        bits[:] = 0xFF
+    elif absent < len(column):
+        found = np.frombuffer(column.buffers()[0], np.uint8)
+        start, shift = divmod(column.offset, 8)
+        if shift:
+            whole = np.unpackbits(found[start:], bitorder="little")[shift : shift + len(column)]
+            bits[:] = np.packbits(whole, bitorder="little")
+        else:
+            bits[:] = found[start : start + len(bits)]
+
+
+def _cells(column: pa.Array) -> NDArray[Any]:
+    """Return a column's numbers, or the bytes of one of 16 bytes; what stands in absent cells is no matter.
+
+    Never to be written: so the kernel is compiled for one kind of array, whoever made the batch.
+    """
+    wide = pa.types.is_fixed_size_binary(column.type)
+    kind, size = (np.uint8, 16) if wide else (column.type.to_pandas_dtype(), 1)
+    if column.null_count == len(column):
+        out = np.empty(0, kind)
+    else:
+        start = column.offset * size * np.dtype(kind).itemsize
+        out = np.frombuffer(column.buffers()[1], kind, len(column) * size, start)
+    out.flags.writeable = False
+    return out
+
+
+@kernel_lean
+def has(bits: NDArray[np.uint8], column: int, row: int) -> bool:
+    """Tell whether a row has a value in a column."""
+    return bool(bits[column, row >> 3] >> (row & 7) & 1)
+
+
+@kernel_lean
+def number(values: NDArray[Any], bits: NDArray[np.uint8], column: int, row: int) -> Any:
+    """Return a row's number as int64, 0 where absent."""
+    return np.int64(values[row]) if has(bits, column, row) else np.int64(0)
+
+
+@kernel_lean
+def half(values: NDArray[np.uint8], start: int) -> Any:
+    """Return eight bytes, the most significant first, as int64."""
+    out = np.uint64(0)
+    for i in range(8):
+        out = out << np.uint64(8) | np.uint64(values[start + i])
+    return np.int64(out)
+
+
+@kernel_lean
+def address(
+    four: NDArray[Any], six: NDArray[np.uint8], bits: NDArray[np.uint8], columns: tuple[int, int], row: int, out: Any
+) -> None:
+    """Write an address, int64 [2] high and low: IPv4 (mapped), else IPv6, else 0."""
+    out[0], out[1] = 0, 0
+    if has(bits, columns[0], row):
+        out[1] = np.int64(four[row]) | IPV4_MAPPED
+    elif has(bits, columns[1], row):
+        out[0], out[1] = half(six, row * 16), half(six, row * 16 + 8)
+
+
+@kernel_lean
 def marks_of(
-    columns: Columns, protocol: NDArray[np.int64], tcp: NDArray[np.bool_], udp: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """Return the marks of each packet: which protocol counters it adds to."""
-    flags = columns.numbers("tcp.flags")
-    question = columns.present("dns.qry.type")
-    repeated = (columns.numbers("dns.retransmission") != 0) | columns.present("dns.retransmit_request")
-    first_datagram = udp & (columns.numbers("udp.time_delta") == 0)
-    syn = tcp & (flags & 0x12 == 0x02)
-    told = (
-        (Counter.SYN, syn),
-        (Counter.FIN_RST, tcp & (flags & 0x05 != 0)),
-        (Counter.PURE_ACK, tcp & (flags & 0x17 == 0x10) & (columns.numbers("tcp.len") == 0)),
-        (Counter.UDP, udp),
-        (Counter.ICMP, (protocol == ICMP) | (protocol == ICMPV6)),
-        (Counter.ARP, columns.present("arp.opcode")),
-        (Counter.DNS_QUERY, question),
-        (Counter.DNS_RETRANSMISSION, repeated),
-        (Counter.HTTP, columns.present("http.request.method") | columns.present("http.response")),
-        (Counter.MQTT, columns.present("mqtt.msgtype")),
-        (Counter.MODBUS, columns.present("mbtcp.len")),
-        (Counter.NEW_FLOW, syn | first_datagram),
-    )
-    out = np.zeros(len(protocol), np.int64)
-    for counter, rows in told:
-        out |= rows.astype(np.int64) << (int(counter) - FIRST_MARK)
-    return out
+    bits: NDArray[np.uint8], row: int, protocol: int, flags: int, length: int, first: bool, again: bool
+) -> int:
+    """Return the marks of a packet: which protocol counters it adds to.
+
+    flags, length: of TCP; first: the UDP conversation begins with it; again: tshark's dns.retransmission is set.
+    """
+    marks = 0
+    if has(bits, FLAGS, row):
+        if flags & 0x12 == 0x02:
+            marks |= SYN | NEW_FLOW
+        if flags & 0x05 != 0:
+            marks |= FIN_RST
+        if flags & 0x17 == 0x10 and length == 0:
+            marks |= PURE_ACK
+    if has(bits, UDP_SRC, row):
+        marks |= UDP_MARK | NEW_FLOW if first else UDP_MARK
+    if protocol in (ICMP, ICMPV6):
+        marks |= ICMP_MARK
+    marks |= ARP_MARK if has(bits, ARP, row) else 0
+    marks |= DNS_QUERY if has(bits, QUESTION, row) else 0
+    marks |= DNS_RETRANSMISSION if again or has(bits, REPEATS, row) else 0
+    marks |= HTTP if has(bits, METHOD, row) or has(bits, RESPONSE, row) else 0
+    marks |= MQTT_MARK if has(bits, MQTT, row) else 0
+    return marks | (MODBUS_MARK if has(bits, MODBUS, row) else 0)
+
+
+@kernel_entry
+def convert(
+    cells: Any, src6: NDArray[np.uint8], dst6: NDArray[np.uint8], bits: NDArray[np.uint8], out: Packets
+) -> None:
+    """Write the packets of a batch; cells: the arrays of NUMBERS, empty where a column has no value at all."""
+    (time, size, protocol, src, dst, tcp_src, tcp_dst, flags, tcp_len, udp_src, udp_dst, delta, repeated, rtt) = cells
+    for row in range(len(out.time_ns)):
+        out.time_ns[row] = number(time, bits, TIME, row)
+        out.size[row] = number(size, bits, LEN, row)
+        proto = number(protocol, bits, PROTO, row)
+        out.protocol[row] = proto
+        address(src, src6, bits, (SRC, SRC6), row, out.address[row, :2])
+        address(dst, dst6, bits, (DST, DST6), row, out.address[row, 2:])
+        ports = number(tcp_src, bits, TCP_SRC, row) << 16 | number(tcp_dst, bits, TCP_DST, row)
+        ports += number(udp_src, bits, UDP_SRC, row) << 16 | number(udp_dst, bits, UDP_DST, row)
+        out.ports[row] = ports
+        out.rtt_ms[row] = number(rtt, bits, RTT, row) / 1e6 if has(bits, RTT, row) else np.nan
+        out.marks[row] = marks_of(
+            bits, row, proto, number(flags, bits, FLAGS, row), number(tcp_len, bits, TCP_LEN, row),
+            number(delta, bits, UDP_DELTA, row) == 0, number(repeated, bits, DNS_REPEATED, row) != 0,
+        )  # fmt: skip

@@ -157,38 +157,40 @@ class Pipeline:
         worth = (rows.series == 0) | (rows.rate_bps >= LEAST_SHARE * self.link.capacity_bps)
         asked = worth & self.policy.interesting(prediction.probabilities, prediction.delay_ms)
         commands: list[Command] = []
+        if not (self.policy.open_scopes or asked.any()):
+            return commands
+        told = Told.of(rows, prediction)
         quality = self.quality
         start = 0
-        while start < len(rows.series):
-            row = self._next_row(rows, asked, start)
+        while start < len(asked):
+            row = self._next_row(asked, start)
             if row < 0:
                 break
             start = row + 1
-            scope = self._scope(rows, row)
+            scope = self._scope(told, row)
             if not asked[row] and scope not in self.policy.open_scopes:
                 continue
             self._ledger.decided += 1
-            commands += self.policy.decide(
-                self._forecast(rows, prediction, row, scope), partial(traffic_of, rows, row, self.link), quality
-            )
+            forecast = self._forecast(told, row, scope)
+            commands += self.policy.decide(forecast, partial(traffic_of, rows, row, self.link), quality)
         return commands
 
-    def _next_row(self, rows: ClosedBins, asked: NDArray[np.bool_], start: int) -> int:
+    def _next_row(self, asked: NDArray[np.bool_], start: int) -> int:
         """Return the next row to look at: every row while moves are open, else the next that is asked for; or -1."""
         if self.policy.open_scopes:
             return start
         ahead = int(np.argmax(asked[start:]))
         return start + ahead if asked[start + ahead] else -1
 
-    def _scope(self, rows: ClosedBins, row: int) -> str:
-        if rows.series[row] == 0:
-            return f"link:{self.link.name}"
-        return f"device:{self.link.name}/{address_text(rows.key[row, 0], rows.key[row, 1])}"
+    def _scope(self, told: Told, row: int) -> str:
+        if told.series[row] == 0:
+            return self.policy.scope
+        return f"device:{self.link.name}/{address_text(told.key[2 * row], told.key[2 * row + 1])}"
 
-    def _forecast(self, rows: ClosedBins, prediction: Prediction, row: int, scope: str) -> Forecast:
-        end_ns = (int(rows.bin_number[row]) + 1) * BIN_NS
-        normal, medium, high = prediction.probabilities[row].tolist()
-        middle, most, nearly_all = prediction.delay_ms[row].tolist()
+    def _forecast(self, told: Told, row: int, scope: str) -> Forecast:
+        end_ns = (told.bin_number[row] + 1) * BIN_NS
+        normal, medium, high = told.probabilities[3 * row : 3 * row + 3]
+        middle, most, nearly_all = told.delay_ms[3 * row : 3 * row + 3]
         return Forecast(
             scope=scope,
             window_start_ns=end_ns - WINDOW_BINS * BIN_NS,
@@ -196,7 +198,7 @@ class Pipeline:
             horizon_ms=self.predictor.horizon_ms,
             probabilities=(normal, medium, high),
             delay_ms=(middle, most, nearly_all),
-            delay_now_ms=float(rows.delay_ms[row, 0]),
+            delay_now_ms=told.delay_now_ms[row],
             model=self.predictor.name,
             model_sha=self.predictor.sha,
         )
@@ -238,6 +240,29 @@ class Pipeline:
         self.policy.restore(state["policy"])
         self.quality_counts = dict(state["quality"])
         self._ledger = StreamLedger.from_dict(state["ledger"])
+
+
+class Told(NamedTuple):
+    """What forecasts tell of closed bins, as plain numbers: an array gives one at ten times the time.
+
+    A row has two numbers of `key`, three of `probabilities` and of `delay_ms`, one of the others.
+    """
+
+    bin_number: list[int]
+    series: list[int]
+    key: list[int]
+    probabilities: list[float]
+    delay_ms: list[float]
+    delay_now_ms: list[float]
+
+    @classmethod
+    def of(cls, rows: ClosedBins, prediction: Prediction) -> Told:
+        """Return the numbers of rows and of the predictions for them."""
+        return cls(
+            rows.bin_number.tolist(), rows.series.tolist(), rows.key.ravel().tolist(),
+            prediction.probabilities.ravel().tolist(), prediction.delay_ms.ravel().tolist(),
+            rows.delay_ms[:, 0].tolist(),
+        )  # fmt: skip
 
 
 class Step(NamedTuple):

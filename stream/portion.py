@@ -39,7 +39,7 @@ class Record(Protocol):
 class Outgoing(NamedTuple):
     """A message to send: topic without prefix and version, key, value, headers, and hops to be told in one more.
 
-    partition: -1: by the key.
+    partition: -1: by the key; packet_ns: of a command, the time of the last packet of the message that it comes of.
     """
 
     topic: str
@@ -48,17 +48,20 @@ class Outgoing(NamedTuple):
     headers: Headers
     hops: Hops = NONE
     partition: int = -1
+    packet_ns: int = 0
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of a message: its link, empty where it is refused or another site's, and what it gives to send.
 
-    shed_rows: the rows of one that was shed, else -1.
+    rows: of the message; packet_ns: time of its last packet; shed_rows: the rows of one that was shed, else -1.
     """
 
     offset: int
     link: str = ""
+    rows: int = 0
+    packet_ns: int = 0
     refused: str = ""
     commands: int = 0
     shed_rows: int = -1
@@ -106,8 +109,9 @@ class Portion:
             return
         own = {"fetched": self._fetched_ns, "begun": begun_ns, "decoded": time.time_ns()}
         outcome.hops = {"packet": message.headers.last_time_ns, **message.headers.hops, **own}
-        outcome.steps = self.runs.of(message).open(message, record.offset)
-        outcome.link = message.link
+        run = self.runs.of(message)
+        outcome.steps = run.open(message, record.offset)
+        outcome.link, outcome.rows, outcome.packet_ns = message.link, message.headers.rows, run.packet_ns
         outcome.shed_rows = message.headers.rows if message.shed else -1
 
     def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
@@ -130,7 +134,10 @@ class Portion:
         commands = conclude(steps, predictions)
         outcome.commands = len(commands)
         hops = {**outcome.hops, "decided": time.time_ns()}
-        outcome.outgoing = [Outgoing("decisions", *command_message(command, self.site), hops) for command in commands]
+        outcome.outgoing = [
+            Outgoing("decisions", *command_message(command, self.site), hops, packet_ns=outcome.packet_ns)
+            for command in commands
+        ]
         timelines = self.runs.told()
         told = forecast_message(timelines, self.site, self._horizon_ms) if self._forecasts and timelines else None
         if told is not None:

@@ -28,6 +28,7 @@ class PublishOptions:
     spool_bytes: int = 1 << 30
     strict: bool = False
     listen: ListenOptions | None = None
+    metrics: str = ""
 
 
 def run_publish(options: PublishOptions) -> None:
@@ -35,13 +36,17 @@ def run_publish(options: PublishOptions) -> None:
     check_publish(options)
     if options.listen is None:
         from stream.agent import publish_files
+        from stream.metric_server import serving
 
-        publish_files(options)
+        with serving(options.metrics, "publish") as metrics:
+            publish_files(options, metrics)
         return
     with closing(open_link(options.listen)) as source:
         from stream.live_agent import publish_link
+        from stream.metric_server import serving
 
-        publish_link(source, options.listen, options)
+        with serving(options.metrics, "publish") as metrics:
+            publish_link(source, options.listen, options, metrics)
 
 
 def check_publish(options: PublishOptions) -> None:

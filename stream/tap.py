@@ -25,6 +25,7 @@ class TapOptions:
     form: str = "table"
     out: Path | None = None
     every_s: float = 1.0
+    metrics: str = ""
     refine: Path | None = None
     refine_every_s: int = 60
 
@@ -37,8 +38,9 @@ def run_tap(options: TapOptions) -> None:
         source = open_link(options.listen)
         stack.callback(source.close)
         from stream.live import watch
+        from stream.metric_server import serving
 
-        watch(source, options, out)
+        watch(source, options, out, stack.enter_context(serving(options.metrics, "tap")))
 
 
 def _close(out: TextIO) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from offramp_kernels import announce_compiling
 from stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
 from stream.dataset import build_series
 from stream.dataset_spec import Capacity, DatasetSpec, Source, Split
-from stream.normaliser import Normaliser, scaled
+from stream.normaliser import Limits, scaled
+from stream.preprocessing import Preprocessing, fit_scale
 from stream.stft import Spectra
 
 TRACE_ENDINGS = {".txt", ".trace"}
@@ -46,6 +47,7 @@ class TrainOptions:
     epochs: int
     thresholds: str
     horizon_ms: int = HORIZON_MS
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     @property
     def command(self) -> str:
@@ -56,7 +58,7 @@ class TrainOptions:
         words += [f"--synthetic {self.synthetic}"] if self.synthetic else []
         words += [f"--horizon {self.horizon_ms}"] if self.horizon_ms != HORIZON_MS else []
         words += [f"--preset {self.preset}", f"--seed {self.seed}", f"--epochs {self.epochs}"]
-        return " ".join([*words, f"--thresholds {self.thresholds}"])
+        return " ".join([*words, f"--thresholds {self.thresholds}", *self.preprocessing.words])
 
 
 def parse_thresholds(text: str) -> tuple[float, float] | None:
@@ -76,12 +78,12 @@ def run_training(options: TrainOptions) -> None:
     """Run `offramp train`: print what it learns from, each epoch, and the scores beside persistence."""
     limits = parse_thresholds(options.thresholds)
     series, at = labelled(options)
-    fit, held, normaliser = prepared(series, at)
+    fit, held, normaliser = prepared(series, at, options.preprocessing, seed=options.seed)
     for name, part in (("training", fit), ("validating", held)):
         bins = sum(len(sequence.x) for sequence in part)
         print(f"{name} on {len(part)} series, {bins:,} bins of {BIN_MS} ms", file=sys.stderr)
     meta = {
-        "name": f"hybrid-{options.preset}",
+        "name": f"hybrid-{Path(options.preset).stem}",
         "channels": list(CHANNELS),
         "spectrum_size": SPECTRUM_SIZE,
         "bin_ms": BIN_MS,
@@ -144,32 +146,33 @@ def _source(sort: str, files: tuple[str, ...], site: Site) -> Source:
                   capacity=(own, loads))  # fmt: skip
 
 
-def fit_normaliser(series: Iterable[LabelledSeries]) -> Normaliser:
-    """Learn the scale of channels from series. Raise InputError where there are none."""
-    out = Normaliser(len(CHANNELS))
-    for each in series:
-        out.update(np.ascontiguousarray(each.x))
-    if not out.count.any():
-        shortest = f"{WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms)"
-        raise InputError(f"no training data: no series of {shortest} is in training; give longer captures")
-    return out
-
-
 def prepared(
-    series: Sequence[LabelledSeries], at: int
+    series: Sequence[LabelledSeries], at: int, choice: Preprocessing | None = None, *, seed: int = 1
 ) -> tuple[list[TrainingSequence], list[TrainingSequence], dict[str, NDArray[Any]]]:
     """Return training and validation as the model takes them, and the state of the normaliser learned from training.
 
-    at: column of delay_ms. Series of other parts are left alone.
+    at: column of delay_ms. Series of other parts are left alone. Raise InputError where there is nothing in training.
     """
-    normaliser = fit_normaliser(each for each in series if each.part == "train")
-    mean, low, high = normaliser.limits()
-    parts: dict[str, list[TrainingSequence]] = {"train": [], "validation": [], "test": []}
-    for each in series:
-        if each.part == "test":
-            continue
-        x = scaled(np.ascontiguousarray(each.x), mean, low, high)
-        spectrum = Spectra(1).update(x, np.zeros(len(x), np.int32), np.zeros(len(x), np.uint8))
-        delay = np.ascontiguousarray(each.delay_ms[:, at])
-        parts[each.part].append(TrainingSequence(x=x, spectrum=spectrum, delay_ms=delay, source=each.source))
-    return parts["train"], parts["validation"], normaliser.state()
+    fit, held = ([each for each in series if each.part == part] for part in ("train", "validation"))
+    if not fit:
+        shortest = f"{WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms)"
+        raise InputError(f"no training data: no series of {shortest} is in training; give longer captures")
+    normaliser, kept = fit_scale([each.x for each in fit], choice or Preprocessing(), seed=seed)
+    limits = normaliser.limits()
+    return (
+        [sequence_of(each, at, limits, mask) for each, mask in zip(fit, kept, strict=True)],
+        [sequence_of(each, at, limits) for each in held],
+        normaliser.state(),
+    )
+
+
+def sequence_of(
+    series: LabelledSeries, at: int, limits: Limits, kept: NDArray[np.bool_] | None = None
+) -> TrainingSequence:
+    """Return a series as the model takes it; the targets of rows that are not kept are unknown, so weigh nothing."""
+    x = scaled(np.ascontiguousarray(series.x), *limits)
+    spectrum = Spectra(1).update(x, np.zeros(len(x), np.int32), np.zeros(len(x), np.uint8))
+    delay = np.array(series.delay_ms[:, at], np.float32)
+    if kept is not None:
+        delay[~kept] = np.nan
+    return TrainingSequence(x=x, spectrum=spectrum, delay_ms=delay, source=series.source)

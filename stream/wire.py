@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -160,10 +161,11 @@ def decode_batch(value: bytes, agent: str) -> pa.RecordBatch:
         raise RefusedError("size", f"agent {agent}: {len(value)} bytes, at most {MAX_MESSAGE} are read")
     try:
         schema = _check_frames(value, agent)
-        places = [_place(schema, field, agent) for field in SCHEMA]
+        places = None if schema is SCHEMA else [_place(schema, field, agent) for field in SCHEMA]
         options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=places)
         batch = pa.ipc.open_stream(pa.py_buffer(value), options=options).read_next_batch()
-        batch = batch.select(SCHEMA.names)
+        if schema is not SCHEMA:
+            batch = batch.select(SCHEMA.names)
         batch.validate(full=True)
     except RefusedError:
         raise
@@ -173,12 +175,15 @@ def decode_batch(value: bytes, agent: str) -> pa.RecordBatch:
 
 
 def _check_frames(value: bytes, agent: str) -> pa.Schema:
-    """Check that the stream is a schema and one record batch of bearable size; return the schema."""
+    """Check that the stream is a schema and one record batch of bearable size; return the schema.
+
+    It is SCHEMA itself where it says the same columns in the same order, as that of every agent of our version.
+    """
     reader = pa.ipc.MessageReader.open_stream(pa.py_buffer(value))
     first = _next_message(reader, agent)
     if first.type != "schema":
         raise RefusedError("arrow", f"agent {agent}: the stream begins with a {first.type}, not with its schema")
-    schema = pa.ipc.read_schema(first)
+    schema = SCHEMA if _is_ours(first.metadata.to_pybytes()) else pa.ipc.read_schema(first)
     second = _next_message(reader, agent)
     if second.type != "record batch":
         raise RefusedError("arrow", f"agent {agent}: a {second.type} where the rows should be")
@@ -188,6 +193,17 @@ def _check_frames(value: bytes, agent: str) -> pa.Schema:
     if frame.size > MAX_UNPACKED:
         raise RefusedError("size", f"agent {agent}: unpacks to {frame.size} bytes, at most {MAX_UNPACKED} are read")
     return schema
+
+
+@lru_cache
+def _our_schema() -> bytes:
+    """Return SCHEMA as the first message of a stream says it."""
+    return bytes(pa.ipc.read_message(SCHEMA.serialize()).metadata.to_pybytes())
+
+
+def _is_ours(schema: bytes) -> bool:
+    """Tell whether a schema message is, byte for byte, that of SCHEMA: then nothing of it need be read."""
+    return schema == _our_schema()
 
 
 def _next_message(reader: Any, agent: str) -> Any:

@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from offramp_kafka import KafkaAccessError, KafkaSettings, require_topics
 from offramp_kernels import announce_compiling
 from stream.backlog import MAX_AGE_S
 from stream.lane import WorkerLedger
+from stream.lane_meter import LaneMeter
+from stream.metric_server import serving
+from stream.metric_table import unobserved
+from stream.metrics import Metrics
+from stream.readings import info, worker_readings
+from stream.timed_predictor import TimedPredictor
+from stream.watchdog import Watchdog, stalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +40,19 @@ class WorkerOptions:
     checkpoint_s: float = 5.0
     session_s: float = 10.0
     max_age_s: float = MAX_AGE_S
+    stall_s: float = 30.0
+    metrics: str = ""
     serve_by: str = "compiled"
 
 
 def run_worker(options: WorkerOptions) -> None:
     """Run `offramp worker` until SIGTERM or Ctrl-C. Raises KafkaAccessError where broker or topics are missing."""
+    with serving(options.metrics, "worker") as metrics:
+        _work(options, metrics)
+
+
+def _work(options: WorkerOptions, metrics: Metrics | None) -> None:
+    """Set a worker up, and run it beside its watchdog."""
     settings = options.settings
     site = load_site(options.site) if options.site else default_site()
     folder = options.model or DEFAULT_ARTIFACT
@@ -51,18 +67,27 @@ def run_worker(options: WorkerOptions) -> None:
     logging.basicConfig(level=logging.WARNING, format="offramp worker: %(message)s", stream=sys.stderr)
     from stream.app import Worker
 
+    observe = metrics.observe if metrics else unobserved
     worker = Worker(
-        settings, site, artifact, predictor, group=options.group, forecasts=options.forecasts,
-        checkpoint_s=options.checkpoint_s, session_s=options.session_s,
-        max_age_s=options.max_age_s,
+        settings, site, artifact, TimedPredictor(predictor, observe) if metrics else predictor, group=options.group,
+        forecasts=options.forecasts, checkpoint_s=options.checkpoint_s, session_s=options.session_s,
+        max_age_s=options.max_age_s, meter=LaneMeter(observe),
     )  # fmt: skip
     warm(site, artifact, predictor)
+    watchdog = Watchdog(worker, options.stall_s)
+    if metrics is not None:
+        metrics.read_from(info("worker", site.name), partial(worker_readings, worker, watchdog))
     print(f"worker of site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
+    if metrics is not None or options.stall_s:
+        watchdog.start()
     try:
         _run(worker)
     finally:
+        watchdog.close()
         shutil.rmtree(str(worker.app.conf.datadir), ignore_errors=True)
         print("\n".join(account(worker.ledger)), file=sys.stderr, flush=True)
+        if watchdog.stall:
+            raise stalled(watchdog)
 
 
 def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
@@ -73,14 +98,17 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     """
     import pyarrow as pa
 
+    from stream.cloud_events import forecast_message
     from stream.pipeline import Pipeline
+    from stream.timeline import LinkTimeline
     from stream.wire import SCHEMA
 
-    link = site.links[0].name
-    pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link))
+    link, told = site.links[0].name, list[LinkTimeline]()
+    pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link), sink=told.append)
     row = {"frame.time_epoch": 1_000_000_000, "frame.len": 60}
     pipeline.update(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
     pipeline.close()
+    forecast_message(told, site.name, predictor.horizon_ms)
     gc.collect()
     gc.freeze()
 

@@ -19,6 +19,7 @@ import pytest
 from bench.namespace import Namespace
 from decision.command import validate
 from tests.live import frame, new_namespace, send, until
+from tests.scrape import scrape, url_in
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "samples/site.toml"
@@ -83,11 +84,17 @@ def number_of(text: str, name: str) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_the_ledger(namespace: Namespace, number: int) -> None:
-    tap = Running(namespace)
+    tap = Running(namespace, "--metrics", "0")
     tap.told("watching v1 as link uplink")
     no_rights(tap.process)
     send(namespace, [frame(each) for each in range(321)])
     until(lambda: any("uplink" in line for line in tap.out))  # the clock closes the bins and prints the line
+    found = namespace.call(scrape, url_in(lambda: "".join(tap.err)))
+    for name in ("capture_packets", "capture_decoded_packets", "stream_rows"):
+        assert found[f"offramp_{name}_total", "uplink"] == 321, name
+    assert found["offramp_capture_kernel_dropped_packets_total", "uplink"] == 0
+    assert found["offramp_stream_forecasts_total", "uplink"] == found["offramp_model_rows_sum",] > 0
+    assert found["offramp_capture_queue_fill_ratio", "uplink"] < 1 == found["offramp_capture_sampling_factor", "uplink"]
     text = tap.end(number)
     assert tap.process.returncode == 0
     assert number_of(text, "packets captured") == number_of(text, "decoded") == 321

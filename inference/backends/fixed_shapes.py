@@ -33,6 +33,10 @@ class Backend(Predictor, Protocol):
     device: str
     """What it computes on: CPU or GPU."""
 
+    def rows(self, x: Floats, series: NDArray[np.int32], state: Floats) -> Floats:
+        """See Served.rows."""
+        ...
+
     def predict_windows(self, x: Floats, spectrum: Floats) -> Prediction:
         """Return the forecasts at the end of whole windows: x float32 [n, 64, F], spectrum [n, 64, K], fresh state."""
         ...
@@ -44,6 +48,7 @@ class FixedShapes(Served, ABC):
     def __init__(self, artifact: Artifact, shapes: Sequence[int] = SHAPES) -> None:
         super().__init__(artifact)
         self.shapes = tuple(sorted(shapes))
+        self.inputs = artifact.weights["dense1_w"].shape[0]
         self.traces = 0
         self.device = "CPU"
         self.load(artifact)
@@ -55,48 +60,59 @@ class FixedShapes(Served, ABC):
 
     @abstractmethod
     def step(self, x: Floats, frames: Floats, state: Floats) -> Outputs:
-        """Return the outputs of one bin a row: x [B, F], frames [B, K], state [B, state_size], B one of `shapes`."""
+        """Return the outputs of one bin a row: x [B, inputs], frames [B, K], state [B, network_state]."""
 
     @abstractmethod
     def window(self, x: Floats, frames: Floats) -> tuple[Floats, Floats]:
-        """Return the outputs after the last bin of B windows from fresh state: x [B, 64, F], frames [B, 64, K]."""
+        """Return the outputs after the last bin of B windows from fresh state: x [B, 64, inputs], frames [B, 64, K]."""
 
     def warm(self) -> None:
         """Run both functions once in every shape."""
         for n in self.shapes:
-            x, frames = np.zeros((n, len(self.channels)), np.float32), np.zeros((n, self.spectrum_size), np.float32)
-            self.step(x, frames, np.zeros((n, self.state_size), np.float32))
+            x, frames = np.zeros((n, self.inputs), np.float32), np.zeros((n, self.spectrum_size), np.float32)
+            self.step(x, frames, np.zeros((n, self.network_state), np.float32))
 
     def warm_windows(self) -> None:
         """Run the window's function once in every shape; only who serves whole windows needs it."""
         for n in self.shapes:
             self.window(
-                np.zeros((n, WINDOW, len(self.channels)), np.float32),
+                np.zeros((n, WINDOW, self.inputs), np.float32),
                 np.zeros((n, WINDOW, self.spectrum_size), np.float32),
             )
 
     def predict(self, x: Floats, spectrum: Floats, series: NDArray[np.int32], state: Floats) -> Prediction:
         """Predict rows; see Predictor.predict. Other cuts give the same to about 1e-6, not to the bit."""
         out = Prediction(np.empty((len(x), 3), np.float32), np.empty((len(x), 3), np.float32))
+        wide, carried = self.rows(x, series, state), state[:, : self.network_state]
         for rows in rounds(series):
             for part, size in batches(len(rows), self.shapes):
                 which = rows[part]
                 whose = series[which]
-                found = self.step(padded(x[which], size), padded(spectrum[which], size), padded(state[whose], size))
+                found = self.step(
+                    padded(wide[which], size), padded(spectrum[which], size), padded(carried[whose], size)
+                )
                 n = len(which)
                 out.probabilities[which] = found[0][:n]
                 out.delay_ms[which] = np.expm1(found[1][:n])
-                state[whose] = found[2][:n]
+                carried[whose] = found[2][:n]
         return out
 
     def predict_windows(self, x: Floats, spectrum: Floats) -> Prediction:
         """See Backend.predict_windows."""
         out = Prediction(np.empty((len(x), 3), np.float32), np.empty((len(x), 3), np.float32))
+        wide = wide_windows(self, x)
         for part, size in batches(len(x), self.shapes):
-            found = self.window(padded(x[part], size), padded(spectrum[part], size))
+            found = self.window(padded(wide[part], size), padded(spectrum[part], size))
             n = len(x[part])
             out.probabilities[part], out.delay_ms[part] = found[0][:n], np.expm1(found[1][:n])
         return out
+
+
+def wide_windows(served: Served | Backend, x: Floats) -> Floats:
+    """Return windows as the network sees them, [n, T, inputs]: the memory of a fresh series behind each bin."""
+    n, bins = x.shape[:2]
+    state, series = np.zeros((n, served.state_size), np.float32), np.repeat(np.arange(n, dtype=np.int32), bins)
+    return served.rows(np.ascontiguousarray(x.reshape(n * bins, -1)), series, state).reshape(n, bins, -1)
 
 
 def rounds(series: NDArray[np.int32]) -> Iterator[NDArray[np.intp]]:

@@ -8,13 +8,13 @@ from keras import ops
 
 from inference.artifact import Artifact
 from inference.model import LAYERS, build, set_weights
-from inference.shape import PRESETS
+from inference.shape import OUTPUTS, preset_of
 
 
 def loaded(artifact: Artifact) -> Any:
     """Return the Keras model with an artifact's weights."""
     manifest = artifact.manifest
-    model = build(len(manifest["channels"]), int(manifest["spectrum_size"]), PRESETS[str(manifest["preset"])])
+    model = build(len(manifest["channels"]), int(manifest["spectrum_size"]), preset_of(manifest))
     set_weights(model, dict(artifact.weights))
     return model
 
@@ -22,7 +22,7 @@ def loaded(artifact: Artifact) -> Any:
 def stepped(model: Any, x: Any, frames: Any, state: Any) -> tuple[Any, Any, Any]:
     """Return classes [n, 3], log1p of the delay [n, 3] and state [n, 4 * units] as h1, c1, h2, c2, after one bin.
 
-    x: [n, F]; frames: [n, K]; state: [n, 4 * units].
+    x: [n, inputs]; frames: [n, K]; state: [n, 4 * units].
     """
     layer = model.get_layer
     features = x
@@ -33,7 +33,8 @@ def stepped(model: Any, x: Any, frames: Any, state: Any) -> tuple[Any, Any, Any]
     _, (h1, c1) = layer("lstm1").cell(both, [h1, c1], training=False)
     _, (h2, c2) = layer("lstm2").cell(h1, [h2, c2], training=False)
     fused = layer("fusion")(ops.concatenate([both, h2], axis=-1))
-    rising = layer("rising")(layer("delay")(fused))
+    numbers = layer("delay")(fused)
+    rising = layer("rising")(x, numbers) if numbers.shape[-1] > OUTPUTS else layer("rising")(numbers)
     return layer("classes")(fused), rising, ops.concatenate([h1, c1, h2, c2], axis=-1)
 
 

@@ -41,7 +41,7 @@ class LiteRTBackend(FixedShapes):
         def unrolled(x: Any, frames: Any) -> Any:
             import tensorflow as tf
 
-            after = tf.zeros((x.shape[0], self.state_size))
+            after = tf.zeros((x.shape[0], self.network_state))
             found: Any = ()
             for t in range(WINDOW):
                 *found, after = stepped(self._model, x[:, t], frames[:, t], after)

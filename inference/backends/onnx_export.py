@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from inference.artifact import Artifact
+from inference.memory import ANCHORS, FEATURES, SCALE
+from inference.shape import OUTPUTS
 
 OPSET, IR_VERSION = 17, 9
 FLOAT = TensorProto.FLOAT
@@ -55,11 +57,36 @@ class Graph:
         self.add("LSTM", [given, w, r, b, "", h, c], out, hidden_size=units)
         return out
 
-    def heads(self, fused: str) -> None:
-        """Add the two heads over [n, fusion]."""
+    def heads(self, fused: str, row: str) -> None:
+        """Add the two heads over [n, fusion]; row: the bin's [n, inputs], of which the delay's may take its anchors."""
         self.add("Softmax", [self.dense("classes", fused, relu=False)], ["probabilities"], axis=-1)
-        positive = self.add("Softplus", [self.dense("delay", fused, relu=False)], ["delay_positive"])
+        numbers = self.dense("delay", fused, relu=False)
+        if self.weights["delay_w"].shape[1] > OUTPUTS:
+            self.anchored(numbers, row)
+            return
+        positive = self.add("Softplus", [numbers], ["delay_positive"])
         self.add("CumSum", [positive, self.constant("last_axis", np.array(1, np.int64))], ["rising"])
+
+    def anchored(self, numbers: str, row: str) -> None:
+        """Add the quantiles that rest on anchors: means weighted by a softmax, shifted, none below the one before."""
+        first = self.weights["dense1_w"].shape[0] - FEATURES
+        axis, ends = self.constant("columns", np.array([1], np.int64)), []
+        for name, array in (("from", first), ("to", first + ANCHORS)):
+            ends.append(self.constant(f"anchors_{name}", np.array([array], np.int64)))
+        anchors = self.add("Slice", [row, *ends, axis], ["anchors"])
+        scaled = self.add("Mul", [anchors, self.constant("scale", np.array(SCALE, np.float32))], ["anchors_log"])
+        parts = [f"weights{j}" for j in range(OUTPUTS)] + ["shifts"]
+        sizes = self.constant("sizes", np.array([ANCHORS] * OUTPUTS + [OUTPUTS], np.int64))
+        self.add("Split", [numbers, sizes], parts, axis=-1)
+        shifts = [f"shift{j}" for j in range(OUTPUTS)]
+        self.add("Split", ["shifts"], shifts, axis=-1)
+        before, found = self.constant("no_delay", np.zeros(1, np.float32)), []
+        for j, shift in enumerate(shifts):
+            shares = self.add("Softmax", [parts[j]], [f"shares{j}"], axis=-1)
+            summed = self.add("ReduceSum", [self.add("Mul", [shares, scaled], [f"part{j}"]), axis], [f"mean{j}"])
+            before = self.add("Max", [self.add("Add", [summed, shift], [f"value{j}"]), before], [f"quantile{j}"])
+            found.append(before)
+        self.add("Concat", found, ["rising"], axis=-1)
 
     def model(self, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> Any:
         """Return the checked model of inputs and outputs by name and shape."""
@@ -95,7 +122,7 @@ def step_model(artifact: Artifact) -> Any:
     _, h2, c2 = graph.lstm("lstm2", h1, *before[2:])
     after = [graph.add("Squeeze", [name, first], [f"{name}_flat"]) for name in (h1, c1, h2, c2)]
     graph.add("Concat", after, ["after"], axis=-1)
-    graph.heads(graph.dense("fusion", graph.add("Concat", [both, after[2]], ["fused"], axis=-1)))
+    graph.heads(graph.dense("fusion", graph.add("Concat", [both, after[2]], ["fused"], axis=-1)), "x")
     state_size = 4 * artifact.weights["lstm1_r"].shape[0]
     inputs = {**_inputs(artifact, ["n"]), "state": ["n", state_size]}
     return graph.model(inputs, {**HEADS, "after": ["n", state_size]})
@@ -114,10 +141,11 @@ def window_model(artifact: Artifact) -> Any:
     first = graph.constant("first_axis", np.array([0], np.int64))
     memory = graph.add("Squeeze", [h2, first], ["memory"])
     newest = graph.add("Gather", [both, graph.constant("newest", np.array(-1, np.int64))], ["both_newest"], axis=0)
-    graph.heads(graph.dense("fusion", graph.add("Concat", [newest, memory], ["fused"], axis=-1)))
+    row = graph.add("Gather", ["x", graph.constant("newest_row", np.array(-1, np.int64))], ["x_newest"], axis=0)
+    graph.heads(graph.dense("fusion", graph.add("Concat", [newest, memory], ["fused"], axis=-1)), row)
     return graph.model(_inputs(artifact, ["bins", "n"]), HEADS)
 
 
 def _inputs(artifact: Artifact, axes: list[Any]) -> dict[str, list[Any]]:
     manifest = artifact.manifest
-    return {"x": [*axes, len(manifest["channels"])], "frames": [*axes, int(manifest["spectrum_size"])]}
+    return {"x": [*axes, artifact.weights["dense1_w"].shape[0]], "frames": [*axes, int(manifest["spectrum_size"])]}

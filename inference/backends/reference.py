@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.memory import ANCHORS, FEATURES, SCALE
+from inference.shape import OUTPUTS
+
 Doubles = NDArray[np.float64]
 
 
@@ -16,7 +19,8 @@ def reference_forecasts(
 ) -> tuple[Doubles, Doubles]:
     """Return probabilities and log1p of the delay of every bin, both [n, T, 3], of n series from fresh state.
 
-    x: [n, T, F]; frames: [n, T, K]. Source: the paper's eq. 4-15, as inference.model builds them.
+    x: [n, T, inputs] as the network sees it, the memory behind the channels; frames: [n, T, K].
+    Source: the paper's eq. 4-15, as inference.model builds them.
     """
     w = {name: array.astype(np.float64) for name, array in weights.items()}
     features = x.astype(np.float64)
@@ -28,8 +32,22 @@ def reference_forecasts(
     fused = dense(w, "fusion", np.concatenate([both, memory], axis=-1))
     logits = fused @ w["classes_w"] + w["classes_b"]
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    rising = np.cumsum(np.logaddexp(0.0, fused @ w["delay_w"] + w["delay_b"]), axis=-1)
+    rising = delays(fused @ w["delay_w"] + w["delay_b"], x.astype(np.float64))
     return powers / powers.sum(axis=-1, keepdims=True), rising
+
+
+def delays(raw: Doubles, x: Doubles) -> Doubles:
+    """Return log1p of the delay's quantiles: running softplus, or means of a row's anchors where the head has many."""
+    if raw.shape[-1] == OUTPUTS:
+        return np.asarray(np.cumsum(np.logaddexp(0.0, raw), axis=-1))
+    first = x.shape[-1] - FEATURES
+    anchors = x[..., first : first + ANCHORS] * float(SCALE)
+    out: list[Doubles] = []
+    for j in range(OUTPUTS):
+        powers = np.exp(raw[..., j * ANCHORS : (j + 1) * ANCHORS])
+        value = (powers * anchors).sum(axis=-1) / powers.sum(axis=-1) + raw[..., OUTPUTS * ANCHORS + j]
+        out.append(np.maximum(value, out[-1] if out else 0.0))
+    return np.stack(out, axis=-1)
 
 
 def dense(w: Mapping[str, Doubles], name: str, inputs: Doubles) -> Doubles:

@@ -74,7 +74,7 @@ def bars(results: Mapping[str, Any], scores: Sequence[tuple[str, str]] = BARS) -
 
 def rocs(sums: Mapping[str, Sums], results: Mapping[str, Any]) -> Figure:
     """Draw the ROC of each class for some models (figure 12)."""
-    figure = Figure((11, 5.4))
+    figure = Figure((11, 4.6 + 0.22 * len(sums)))
     grid = figure.subplots(1, 3, sharey=True)
     for kind, axes in enumerate(grid):
         axes.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.8)

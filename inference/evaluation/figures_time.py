@@ -34,7 +34,8 @@ def over_time(task: Task, exam: Exam, found: Mapping[str, Prediction]) -> Figure
         top.axhline(limit, color="#666666", linewidth=0.7, linestyle=(0, (1, 3)))
     where = exam.series[series].source
     top.set(ylabel=f"largest delay of the\nnext {task.horizon_ms} ms, ms", title=f"Forecast and truth: {where}")
-    top.set_ylim(0, 1.15 * float(exam.delay_ms[begin:end].max()) + 0.1)
+    highest = max(float(each[begin:end].max()) for each in (exam.delay_ms, *(f.delay_ms[:, 0] for f in found.values())))
+    top.set_ylim(0, min(1.05 * highest, 2 * float(exam.delay_ms[begin:end].max())) + 0.1)
     name = next(iter(found))
     first = found[name].probabilities[begin:end]
     below.stackplot(time_s, first.T, colors=("#56B4E9", "#E69F00", "#8B2500"), labels=("Normal", "Medium", "High"))
@@ -45,16 +46,18 @@ def over_time(task: Task, exam: Exam, found: Mapping[str, Prediction]) -> Figure
 
 
 def _liveliest(exam: Exam, length: int) -> tuple[int, int, int]:
-    """Return a stretch of the exam's rows within one series in which the truth varies most (by log), and the series."""
-    best, begin = (-1.0, 0, 0, 0), 0
+    """Return the stretch of the exam's rows, of one series, in which the truth varies most (by log), and the series.
+
+    Stretches are as long as asked for, or as the longest series.
+    """
+    length = min(length, max(map(len, exam.rows)))
+    best, begin = (-1.0, 0, 0), 0
     for at, rows in enumerate(exam.rows):
-        for start in range(begin, begin + max(1, len(rows) - length + 1), max(1, length // 2)):
-            end = min(start + length, begin + len(rows))
-            moved = float(np.log1p(exam.delay_ms[start:end]).std())
-            if moved > best[0]:
-                best = (moved, start, end, at)
+        for start in range(begin, begin + len(rows) - length + 1, max(1, length // 2)):
+            moved = float(np.log1p(exam.delay_ms[start : start + length]).std())
+            best = max(best, (moved, start, at))
         begin += len(rows)
-    return best[1], best[2], best[3]
+    return best[1], best[1] + length, best[2]
 
 
 def horizons(results: Mapping[str, Any]) -> Figure:

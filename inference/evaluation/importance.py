@@ -50,9 +50,12 @@ def _pieces(exam: Exam, bin_ms: int) -> tuple[list[Series], list[tuple[np.ndarra
     """Return pieces of the test series, and of each the exam's rows in it and their places within the piece."""
     begins = np.cumsum([0, *(len(rows) for rows in exam.rows)])
     places = [(i, start) for i, s in enumerate(exam.series) for start in range(0, len(s.x), PIECE)]
-    step = max(1, len(places) * PIECE // MOST_BINS)
-    pieces, chosen = [], []
-    for i, start in places[::step]:
+    pieces: list[Series] = []
+    chosen: list[tuple[np.ndarray, np.ndarray]] = []
+    for at in np.random.default_rng(len(places)).permutation(len(places)):
+        if sum(len(piece.x) for piece in pieces) > MOST_BINS:
+            break
+        i, start = places[at]
         rows = exam.rows[i]
         inside = np.flatnonzero((rows >= start) & (rows < start + PIECE))
         if len(inside):

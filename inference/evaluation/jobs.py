@@ -111,7 +111,10 @@ def stamp_of(job: Job, world: World, task: Task) -> str:
     digest = hashlib.sha256(
         json.dumps([job, world.fingerprint, task.thresholds_ms, task.seed, asdict(task.budget)]).encode()
     )
-    for path in sorted(sources_of(ROOT / f"inference/rivals/{place}.py", set())):
+    sources = sources_of(ROOT / f"inference/rivals/{place}.py", set())
+    if job.model in LEARNERS:
+        sources.add(ROOT / "inference/evaluation/importance.py")
+    for path in sorted(sources):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -45,7 +45,7 @@ class Cnn:
         """Tune and fit; see Forecaster.fit."""
         learn, held = of_time(train, validation, task)
         model, self.settings = tuned(lambda one: convolutions(len(task.channels), one), CANDIDATES, learn, held, task)
-        self._network = Network(model)
+        self._network = Network(model, learn)
 
     def predict(self, series: Series) -> Prediction:
         """Forecast by the two heads; see Forecaster.predict."""

@@ -42,7 +42,7 @@ class Lstm:
         """Tune and fit; see Forecaster.fit."""
         learn, held = of_time(train, validation, task)
         model, self.settings = tuned(lambda one: recurrent(len(task.channels), one), CANDIDATES, learn, held, task)
-        self._network = Network(model)
+        self._network = Network(model, learn)
 
     def predict(self, series: Series) -> Prediction:
         """Forecast by the two heads; see Forecaster.predict."""

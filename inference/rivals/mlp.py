@@ -48,11 +48,11 @@ class Mlp:
         self._mean, self._width = rows.features.mean(axis=0), rows.features.std(axis=0) + 1e-3
         self.learn(rows.features, rows.delay_ms)
         rows, held = (part._replace(features=self.inputs(part.features)) for part in (rows, held))
+        learned, judged = rows_as_examples(rows, task), rows_as_examples(held, task)
         model, self.settings = tuned(
-            lambda one: dense_stack(rows.features.shape[1], one), CANDIDATES, rows_as_examples(rows, task),
-            rows_as_examples(held, task), task,
-        )  # fmt: skip
-        self._network = Network(model)
+            lambda one: dense_stack(rows.features.shape[1], one), CANDIDATES, learned, judged, task
+        )
+        self._network = Network(model, learned)
 
     def learn(self, found: NDArray[np.float32], delay_ms: NDArray[np.float32]) -> None:
         """Learn what `inputs` needs beside the scale; nothing here."""

@@ -129,10 +129,15 @@ def tuned(build: Callable[[dict[str, Any]], Any], candidates: Sequence[dict[str,
 
 
 class Network:
-    """A fitted Keras network as a function of arrays, traced once for all lengths."""
+    """A fitted Keras network as a function of arrays, traced once for all lengths.
 
-    def __init__(self, model: Any) -> None:
+    It forecasts no longer delay than any it has learned from.
+    """
+
+    def __init__(self, model: Any, learned: Examples) -> None:
         import tensorflow as tf
+
+        self._top = learned.targets["rising"].max()  # beyond all that was seen, expm1 makes minutes of a small error
 
         shape = [None] * (len(model.inputs[0].shape) - 1) + [int(model.inputs[0].shape[-1])]
         self._call = tf.function(
@@ -143,7 +148,8 @@ class Network:
         """Return the outputs `classes`, `rising` and `body` of inputs [n, ..., D]."""
         import tensorflow as tf
 
-        return {name: value.numpy() for name, value in self._call(tf.constant(inputs)).items()}
+        out = {name: value.numpy() for name, value in self._call(tf.constant(inputs)).items()}
+        return {**out, "rising": np.minimum(out["rising"], self._top)}
 
     def of_rows(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Return the outputs of many rows [n, D], some at a time."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.backends import TABLE, open_backend
-from inference.backends.fixed_shapes import Backend, batches, rounds
+from inference.backends.fixed_shapes import Backend, batches, rounds, wide_windows
 from inference.backends.reference import reference_forecasts
-from inference.serve import open_predictor
+from inference.serve import CompiledPredictor, open_predictor
+from inference.shape import PRESETS, SCALE_NAMES
 from offramp_errors import ArtifactError
 
 SHAPES = (1, 8)
@@ -17,9 +20,28 @@ HERE = ("compiled", "onnx", "tensorflow", "tensorflow-xla", "litert")
 N, T = 11, 64
 
 
+@pytest.fixture(scope="module", params=("shipped", "with memory", "without"))
+def artifact(request: pytest.FixtureRequest) -> Artifact:
+    """The shipped artifact, and untrained ones of both sorts of head."""
+    shipped = load_artifact(DEFAULT_ARTIFACT)
+    if request.param == "shipped":
+        return shipped
+    import keras
+
+    from inference.model import build, weights_of
+
+    keras.utils.set_random_seed(5)
+    preset = replace(PRESETS["default"], memory=request.param == "with memory")
+    weights = weights_of(build(len(shipped.manifest["channels"]), shipped.manifest["spectrum_size"], preset))
+    if preset.memory:
+        weights |= {name: np.full(len(shipped.manifest["channels"]), value, np.float32)
+                    for name, value in zip(SCALE_NAMES, (0.0, 3.0), strict=True)}  # fmt: skip
+    return replace(shipped, weights=weights, manifest={**shipped.manifest, "hyperparameters": asdict(preset)})
+
+
 @pytest.fixture(scope="module", params=HERE)
-def backend(request: pytest.FixtureRequest) -> Backend:
-    return open_backend(request.param, load_artifact(DEFAULT_ARTIFACT), SHAPES)
+def backend(request: pytest.FixtureRequest, artifact: Artifact) -> Backend:
+    return open_backend(request.param, artifact, SHAPES)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +54,8 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def expected(rows: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    return reference_forecasts(load_artifact(DEFAULT_ARTIFACT).weights, *rows)
+def expected(artifact: Artifact, rows: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return reference_forecasts(artifact.weights, wide_windows(CompiledPredictor(artifact), rows[0]), rows[1])
 
 
 def carried(backend: Backend, x: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

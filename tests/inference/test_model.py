@@ -13,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
+from inference.fitting import pieces
+from inference.memory import FEATURES, Memory
 from inference.metrics import classify, macro_f1, score
 from inference.sequences import TrainingSequence
 from inference.serve import CompiledPredictor, open_predictor
-from inference.train import origin, pieces, split, train
+from inference.shape import PRESETS, SCALE_NAMES
+from inference.train import origin, scale_of, split, train
 from offramp_errors import ArtifactError, InputError
 from stream.channels import CHANNELS, SPECTRUM_SIZE
 
@@ -44,20 +47,39 @@ META = {
 }  # fmt: skip
 
 
-def test_steps_with_carried_state_equal_keras_over_the_whole_window() -> None:
-    from inference.model import build, set_weights
-    from inference.shape import PRESETS
+SCALE = {"limits": np.stack([np.zeros(len(CHANNELS)), np.full(len(CHANNELS), 0.1), np.full(len(CHANNELS), 4.0)])}
 
-    artifact = load_artifact(DEFAULT_ARTIFACT)
-    model = build(len(CHANNELS), SPECTRUM_SIZE, PRESETS[artifact.manifest["preset"]])
-    set_weights(model, dict(artifact.weights))
+
+def untrained(folder: Path, preset: str) -> tuple[object, Artifact]:
+    """Return a Keras model with weights of a seed, and the artifact of the same."""
+    import keras
+
+    from inference.model import build, weights_of
+
+    keras.utils.set_random_seed(5)
+    model = build(len(CHANNELS), SPECTRUM_SIZE, PRESETS[preset])
+    scale = dict(zip(SCALE_NAMES, scale_of(SCALE, META), strict=True))
+    weights = weights_of(model) | (scale if PRESETS[preset].memory else {})
+    meta = {**META, "preset": preset, "seed": 1, "thresholds_ms": [5.0, 25.0], "metrics": {}, "data_fingerprint": ""}
+    return model, save_artifact(folder, weights, SCALE, meta)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_steps_with_carried_state_equal_keras_over_the_whole_window(preset: str, tmp_path: Path) -> None:
+    model, artifact = untrained(tmp_path, preset)
     x, spectrum = rows(200)
-    whole = model([x[None], spectrum[None]], training=False)
     predictor = CompiledPredictor(artifact)
+    wide = predictor.memory.of_series(x) if predictor.memory else x
+    assert wide.shape[1] == PRESETS[preset].inputs(len(CHANNELS))
+    whole = model([wide[None], spectrum[None]], training=False)  # type: ignore[operator]
     state = np.zeros((1, predictor.state_size), np.float32)
     found = predictor.predict(x, spectrum, np.zeros(200, np.int32), state)
     np.testing.assert_allclose(found.probabilities, np.asarray(whole["classes"])[0], atol=1e-4)
     np.testing.assert_allclose(np.log1p(found.delay_ms), np.asarray(whole["rising"])[0], atol=1e-4)
+    again = np.zeros_like(state)
+    for i in range(200):
+        step = predictor.predict(x[i : i + 1], spectrum[i : i + 1], np.zeros(1, np.int32), again)
+        assert step.delay_ms.tobytes() == found.delay_ms[i : i + 1].tobytes()
 
 
 @settings(max_examples=30, deadline=None)
@@ -97,7 +119,7 @@ def test_forecasts_are_probabilities_and_rising_quantiles() -> None:
 def test_same_seed_same_model(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.inference.test_model import *\n"
-        "train(sequences(), {'a': np.zeros(1)}, Path(sys.argv[1]), META, seed=3, epochs=1, thresholds_ms=(5.0, 25.0))"
+        "train(sequences(), SCALE, Path(sys.argv[1]), META, seed=3, epochs=1, thresholds_ms=(5.0, 25.0))"
     )
     sums = []
     for name in ("a", "b"):
@@ -116,12 +138,21 @@ def test_splits_keep_a_source_whole() -> None:
         split(data[:3])
     with pytest.raises(InputError, match="at least 5"):
         train(data[:1], {}, Path("nowhere"), META)
+    with pytest.raises(InputError, match="validation part"):
+        train(data[:1], SCALE, Path("nowhere"), META, validation=[])
 
 
 def test_unknown_targets_and_padding_weigh_nothing() -> None:
-    _, targets, weights = pieces(sequences(1), (5.0, 25.0))
+    _, targets, weights = pieces(sequences(1), (5.0, 25.0), 256)
     assert weights["classes"].sum() == 250
     assert targets["classes"].shape == (2, 256)
+
+
+def test_a_piece_carries_the_memory_of_what_was_before_it() -> None:
+    memory = Memory(scale_of(SCALE, META), META, (5.0, 25.0))
+    x, _, _ = pieces(sequences(1), (5.0, 25.0), 100, memory)
+    assert x["x"].shape == (3, 100, len(CHANNELS) + FEATURES)
+    np.testing.assert_array_equal(x["x"].reshape(300, -1), memory.of_series(sequences(1)[0].x))
 
 
 def test_scores() -> None:

@@ -40,6 +40,7 @@ from stream.wire import FeatureMessage
 from tests.integration.brokers import running
 from tests.integration.test_publish import messages
 from tests.live import frame, new_namespace, send, until
+from tests.scrape import scrape, url_in
 from tests.stream.conftest import FakePredictor, normaliser_state  # noqa: F401 - a fixture
 from tests.stream.test_live import BASE, FLOWS, INTERFACE, blocks
 from tests.test_tap import ROOT, SITE, Running, no_rights, number_of
@@ -97,12 +98,18 @@ def rows_of(found: list[FeatureMessage], agent: str) -> int:
 def test_what_is_sent_is_in_the_topic_and_in_the_ledger(
     namespace: Namespace, topics: KafkaSettings, tmp_path: Path
 ) -> None:
-    agent = Agent(namespace, topics, tmp_path, "--write", tmp_path / "all.pcapng", "--agent", "edge-1")
+    write = ("--write", tmp_path / "all.pcapng")
+    agent = Agent(namespace, topics, tmp_path, *write, "--agent", "edge-1", "--metrics", "0")
     agent.told("watching v1 as link uplink")
     no_rights(agent.process)
     send(namespace, [frame(each) for each in range(321)])
     until(lambda: any(message.headers.clock_ns for message in namespace.call(messages, topics)))
     send(namespace, [frame(each) for each in range(100)])
+    url = url_in(lambda: "".join(agent.err))
+    until(lambda: namespace.call(scrape, url)["offramp_publish_acknowledged_rows_total",] == 421)
+    scraped = namespace.call(scrape, url)
+    assert scraped["offramp_capture_packets_total", LINK] == scraped["offramp_publish_message_rows_sum",] == 421
+    assert 0 < scraped["offramp_publish_packet_to_topic_seconds_sum",] < 421 * 60  # by the clock of this machine
     text = agent.end(signal.SIGTERM)
     assert (agent.process.returncode, agent.out) == (0, []), text
     found = namespace.call(messages, topics)

@@ -120,13 +120,14 @@ def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisio
     site, path = site_of(LINKS, tmp_path)
     wanted = expected(site)
     feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, (80.0 if SOAK else 8.0) / len(traffic)))
-    with workers(WorkerProcess(topics, path, tmp_path / "w.log")):
+    with workers(WorkerProcess(topics, path, tmp_path / "w.log", "--stall", "5")) as running:
         feeder.start()
         decisions.wait_until(1)
         for number in range(10 if SOAK else 1):
             broker.restart(crash=number % 2 == 0)
         decisions.wait_for(wanted)
         feeder.join()
+        assert "none came" not in running[0].stop()  # its watchdog takes no broker that is away for a stall
 
 
 def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
@@ -76,7 +77,10 @@ class WorkerProcess:
                    "--session", "2", "--kafka", settings.shown, "--kafka-config", str(config), *more]  # fmt: skip
         self.log, self.data = log, log.with_suffix(".out")
         with log.open("wb") as err, self.data.open("wb") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=err, cwd=ROOT, env={**os.environ})
+            self.process = self.start(command, stdout=out, stderr=err)
+
+    def start(self, command: list[str], **streams: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ}, **streams)
 
     def kill(self) -> None:
         self.process.kill()

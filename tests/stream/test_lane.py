@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from capture.wire import FeatureHeaders, encode_batch, times_of
@@ -14,11 +17,14 @@ from decision.policy import Policy
 from decision.site import load_site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
+from stream.backlog import MAX_AGE_S, PATIENCE_S, Backlogs
+from stream.checkpoint import decode_checkpoint
 from stream.lane import Lane, WorkerLedger
 from stream.link_run import LinkRun
 from stream.micro_batch import MicroBatches
 from stream.pipeline import Pipeline
 from stream.portion import Outgoing
+from stream.wire import decode_message
 from tests.integration.workers import SITE, demo_batches
 
 LINK = "uplink"
@@ -52,8 +58,10 @@ class Outlet:
         return future
 
     async def commit(self, partition: int, offset: int) -> bool:
-        self.committed.append(offset)
-        return True
+        self.committed += [offset] if self.owner else []
+        return self.owner
+
+    owner = True
 
     async def rewind(self, partition: int, offset: int) -> None:
         raise AssertionError("nothing was missing")
@@ -165,3 +173,66 @@ def test_a_checkpoint_waits_for_the_commands_before_it_and_the_stream_for_no_che
 
     asyncio.run(work())
     assert outlet.topics.count("state") == 2
+
+
+def live_now(message: Message) -> Message:
+    """The message as a live agent sends it just now: a millisecond a row, the last one now."""
+    told = decode_message(message.key, message.headers, message.value)
+    assert told is not None
+    assert told.batch is not None
+    batch = told.batch.replace_schema_metadata(None)
+    times = pa.array(time.time_ns() - 1_000_000 * np.arange(batch.num_rows)[::-1])
+    at = batch.schema.get_field_index("frame.time_epoch")
+    batch = batch.set_column(at, batch.schema.field(at), times.cast(batch.schema.field(at).type))
+    first, last = times_of(batch)
+    headers = FeatureHeaders("lab", "tap", 1, message.offset, batch.num_rows, first, last, live=True)
+    return replace(message, value=encode_batch(batch), headers=headers.pairs())
+
+
+def test_what_is_taken_up_after_shedding_comes_behind_a_checkpoint(messages: list[Message]) -> None:
+    """Old messages of a live link are shed, unread, those of a file are not; a fresh one ends it."""
+    outlet = Outlet()
+    outlet.waiting = lambda partition, offset: True  # type: ignore[method-assign]
+    old = [
+        replace(message, value=b"unread", headers=[(n, b"1" if n == "live" else v) for n, v in message.headers])
+        for message in messages[:5]
+    ]
+
+    async def work() -> Lane:
+        with ThreadPoolExecutor(1) as executor:
+            lane = await lane_of(outlet, executor)
+            lane._backlogs = Backlogs("lab", frozenset({LINK}), MAX_AGE_S, grace_s=-PATIENCE_S)
+            for message in [*old, live_now(messages[5])]:
+                await lane.put(message)
+            await reached(lane, 6)
+            await lane.close()
+            return lane
+
+    lane = asyncio.run(work())
+    assert outlet.topics == ["state", "forecasts", "state"]
+    assert outlet.committed == [5, 6]
+    state = decode_checkpoint(outlet.sent[0].value)
+    rows = sum(int(dict(message.headers)["rows"]) for message in old)
+    assert (state["next_offset"], state["skipped"]) == (5, True)
+    assert (state["intake"]["shed"], state["intake"]["shed_rows"], state["intake"]["rows"]) == (5, rows, 0)
+    assert (lane.ledger.shed, lane.ledger.shed_rows) == (5, rows)
+
+
+def test_who_may_have_lost_the_partition_asks_before_a_checkpoint(messages: list[Message]) -> None:
+    outlet = Outlet()
+
+    async def work() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            lane = await lane_of(outlet, executor)
+            await lane.put(messages[0])
+            await reached(lane, 1)
+            outlet.owner, lane._sure_until = False, 0.0  # it stood still for long
+            await lane._checkpoint(wait=True)
+            assert "state" not in outlet.topics
+            outlet.owner = True
+            await lane._checkpoint(wait=True)
+            assert outlet.committed == [0, 1]
+            await lane.close()
+
+    asyncio.run(work())
+    assert outlet.topics.count("state") == 1

@@ -1,0 +1,64 @@
+"""What lanes tell of each message for the metrics: what it was worth, how long it took, when it was decided.
+
+All calls come from the event loop's thread, once a message, a command or a checkpoint. The counts are those of this
+process alone: what a link's checkpoint brings along was counted by the worker before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from stream.ledger import StreamLedger
+from stream.metric_table import Observe, unobserved
+
+if TYPE_CHECKING:
+    from stream.link_run import LinkRun
+    from stream.portion import Outgoing
+
+
+@dataclass(slots=True)
+class LinkWork:
+    """What this process did for a link; intake: counts of IntakeLedger by name; packet_ns: time of its last packet."""
+
+    intake: Counter[str] = field(default_factory=Counter)
+    stream: StreamLedger = field(default_factory=StreamLedger)
+    packet_ns: int = 0
+
+
+class LaneMeter:
+    """Takes note for all lanes of a worker; `observe` gets what goes into histograms.
+
+    links: what was done, by link; sent_messages, sent_bytes: what was acknowledged, by topic.
+    """
+
+    def __init__(self, observe: Observe = unobserved) -> None:
+        self.links: dict[str, LinkWork] = {}
+        self.sent_messages, self.sent_bytes = Counter[str](), Counter[str]()
+        self._observe = observe
+
+    def worked(self, run: LinkRun, rows: int, begun_s: float) -> None:
+        """Note that a message of a link is done with; begun_s: when it was begun, by the monotonic clock."""
+        intake, stream = run.untold()
+        work = self.links.setdefault(run.link, LinkWork())
+        work.intake.update(intake.as_dict())
+        work.stream.add(stream)
+        work.packet_ns = run.packet_ns
+        self._observe("offramp_worker_message_rows", rows)
+        self._observe("offramp_worker_message_seconds", time.monotonic() - begun_s)
+
+    def checkpointed(self, begun_s: float) -> None:
+        """Note that a checkpoint is written and committed."""
+        self._observe("offramp_worker_checkpoint_seconds", time.monotonic() - begun_s)
+
+    def acknowledged(self, message: Outgoing, future: asyncio.Future[Any]) -> None:
+        """Note that the broker has a message, where that is how its future ended."""
+        if future.cancelled() or future.exception() is not None:
+            return
+        self.sent_messages[message.topic] += 1
+        self.sent_bytes[message.topic] += len(message.value)
+        if message.topic == "decisions":
+            self._observe("offramp_packet_to_decision_seconds", time.time() - message.packet_ns / 1e9)

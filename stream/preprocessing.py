@@ -1,0 +1,133 @@
+"""How channels are brought to [0, 1] before they are learned from: the paper's choices (eq. 1-3), to compare.
+
+Outliers are found by z-score in a channel, or by an Isolation Forest in a row. They are drawn in (winsorising), in
+training and in service, or cut off (trimming): in training such rows weigh nothing, in service they are drawn in all
+the same, for a forecast is due. Whatever is chosen is a missing value's stand-in and two limits a channel; the
+artifact's normaliser holds these, so that serving knows of no choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.normaliser import OUTLIER_Z, Limits, Normaliser
+
+FOREST_ROWS = 50_000
+FOREST_SHARE = 0.01
+"""Share of the rows that an Isolation Forest calls outliers."""
+
+
+class Outliers(StrEnum):
+    """How outliers are found."""
+
+    Z_SCORE = "z-score"
+    ISOLATION_FOREST = "isolation-forest"
+    NONE = "none"
+
+
+class Treatment(StrEnum):
+    """What is done with them."""
+
+    WINSORISE = "winsorise"
+    TRIM = "trim"
+
+
+class Imputation(StrEnum):
+    """What stands in for a missing value."""
+
+    MEAN = "mean"
+    MEDIAN = "median"
+    ZERO = "zero"
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """The choices; as they stand they are the stream's own."""
+
+    outliers: Outliers = Outliers.Z_SCORE
+    treatment: Treatment = Treatment.WINSORISE
+    imputation: Imputation = Imputation.MEAN
+
+    @property
+    def words(self) -> list[str]:
+        """The options of the command line that differ from the stream's own."""
+        own = Preprocessing()
+        told = (
+            ("--outliers", self.outliers, own.outliers),
+            ("--treat", self.treatment, own.treatment),
+            ("--impute", self.imputation, own.imputation),
+        )
+        return [f"{option} {chosen}" for option, chosen, usual in told if chosen != usual]
+
+
+def preprocessing(outliers: str, treatment: str, imputation: str) -> Preprocessing:
+    """Return the choices by their words."""
+    return Preprocessing(Outliers(outliers), Treatment(treatment), Imputation(imputation))
+
+
+def fit_scale(
+    rows: Sequence[NDArray[np.float32]], choice: Preprocessing, *, seed: int = 1
+) -> tuple[Normaliser, list[NDArray[np.bool_]]]:
+    """Return the scale learned from series of rows float32 [T, F], and which rows of each are worth learning from."""
+    normaliser = learned(rows)
+    if choice == Preprocessing():
+        return normaliser, [np.ones(len(part), np.bool_) for part in rows]
+    inside = inliers(rows, normaliser, choice.outliers, seed)
+    trims = choice.treatment is Treatment.TRIM
+    if trims or choice.outliers is Outliers.ISOLATION_FOREST:
+        kept = learned([part[mask] for part, mask in zip(rows, inside, strict=True)])
+        low, high = extremes(kept)
+    elif choice.outliers is Outliers.NONE:
+        kept = normaliser
+        low, high = extremes(kept)
+    else:
+        kept = normaliser
+        _, low, high = kept.limits()
+    kept.chosen = Limits(stand_in(kept, choice.imputation), low, high)
+    return kept, inside if trims else [np.ones(len(part), np.bool_) for part in rows]
+
+
+def learned(rows: Sequence[NDArray[np.float32]]) -> Normaliser:
+    """Return a normaliser that has seen the rows."""
+    out = Normaliser(rows[0].shape[1])
+    for part in rows:
+        out.update(np.ascontiguousarray(part))
+    return out
+
+
+def inliers(
+    rows: Sequence[NDArray[np.float32]], normaliser: Normaliser, outliers: Outliers, seed: int
+) -> list[NDArray[np.bool_]]:
+    """Return which rows are no outliers."""
+    if outliers is Outliers.NONE:
+        return [np.ones(len(part), np.bool_) for part in rows]
+    n = np.maximum(normaliser.count, 1)
+    mean = normaliser.total / n
+    if outliers is Outliers.Z_SCORE:
+        reach = OUTLIER_Z * np.sqrt(np.maximum(normaliser.squares / n - mean * mean, 0.0))
+        return [np.asarray(~(np.abs(part - mean) > reach).any(axis=1)) for part in rows]
+    from sklearn.ensemble import IsolationForest
+
+    whole = [np.where(np.isnan(part), mean.astype(np.float32), part) for part in rows]
+    step = -(-sum(len(part) for part in whole) // FOREST_ROWS)
+    forest = IsolationForest(contamination=FOREST_SHARE, random_state=seed)
+    forest.fit(np.concatenate(whole)[::step])
+    return [forest.predict(part) == 1 for part in whole]
+
+
+def extremes(normaliser: Normaliser) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least and the greatest of each channel, 0 where none was seen."""
+    seen = normaliser.count > 0
+    return np.where(seen, normaliser.least, 0.0), np.where(seen, normaliser.greatest, 0.0)
+
+
+def stand_in(normaliser: Normaliser, imputation: Imputation) -> NDArray[np.float64]:
+    """Return what stands in for a missing value of each channel."""
+    if imputation is Imputation.MEAN:
+        return normaliser.total / np.maximum(normaliser.count, 1)
+    return normaliser.quantile(0.5) if imputation is Imputation.MEDIAN else np.zeros(len(normaliser.count))

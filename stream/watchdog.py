@@ -1,0 +1,204 @@
+"""The lag watchdog: a worker whose messages wait with Kafka and do not come is ended, to be started again.
+
+Faust has open reports of consumers that stand still after a rebalance. The watch is kept from a thread with a client of
+its own, so neither a stuck event loop nor a stuck consumer keeps it from seeing. A message that is slow to process is
+no stall, nor is a broker that does not answer: only what could come, is waited for, and does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from offramp_kafka import KafkaAccessError, kafka_errors
+
+if TYPE_CHECKING:
+    from stream.app import Worker
+
+log = logging.getLogger("offramp.worker")
+STALL_S = 30.0
+LOOK_S = 2.0
+"""Seconds between two looks at the most; a look costs the broker one request."""
+REBALANCE_S = 60.0
+"""What a group may take to share out its partitions anew: Kafka's rebalance time-out of Faust."""
+END_S = 20.0
+"""What a worker that is told to end may take."""
+
+
+class StallError(KafkaAccessError):
+    """Messages wait with Kafka and do not come, though it answers."""
+
+
+class Place(NamedTuple):
+    """The offset from which on a partition's messages are not done with; idle: the message there is waited for."""
+
+    offset: int
+    idle: bool
+
+
+class Wait(NamedTuple):
+    """A partition's lag in messages, and for how many seconds it has been waited for in vain."""
+
+    lag: int
+    seconds: float
+
+
+class Waits:
+    """Judges how long each partition has been waiting in vain."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, tuple[int, float]] = {}
+
+    def clear(self) -> None:
+        """Forget all: what was looked at has changed hands, or Kafka was away."""
+        self._since.clear()
+
+    def update(self, now_s: float, places: Mapping[int, Place], ends: Mapping[int, int]) -> dict[int, Wait]:
+        """Return each partition's wait at a time, from its place and the offset after its last message."""
+        found = {}
+        for partition, place in places.items():
+            lag = max(0, ends[partition] - place.offset)
+            offset, since_s = self._since.get(partition, (-1, now_s))
+            if not lag or not place.idle or offset != place.offset:
+                since_s = now_s
+            self._since[partition] = place.offset, since_s
+            found[partition] = Wait(lag, now_s - since_s)
+        return found
+
+
+class Watchdog:
+    """Watches a worker's partitions from a thread; `waits` is what was seen last, `stall` why the worker was ended.
+
+    stall_s: how long messages may wait in vain, 0: for ever; end: asks the worker to end in order; a worker that has
+    not ended END_S seconds later is ended at once: what it had not checkpointed the next owner does again.
+    """
+
+    def __init__(
+        self, worker: Worker, stall_s: float = STALL_S, end: Callable[[], None] | None = None, end_s: float = END_S
+    ) -> None:
+        self.waits: dict[int, Wait] = {}
+        self.stall = ""
+        self._worker, self._stall_s, self._end, self._end_s = worker, stall_s, end or end_in_order, end_s
+        self._look_s = min(LOOK_S, stall_s / 4) if stall_s else LOOK_S
+        self._judge = Waits()
+        self._changed_s = time.monotonic()
+        self._assigned: frozenset[int] | None = None
+        self._committed: dict[Any, int] = {}
+        self._consumer: Any = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="offramp-watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._over.set()
+        self._thread.join(5.0)  # it may be waiting for Kafka; it is a daemon
+
+    def _work(self) -> None:
+        while not self._over.wait(self._look_s) and not self.stall:
+            try:
+                with kafka_errors(self._worker.settings, "watchdog"):
+                    self.stall = self._look(time.monotonic())
+            except KafkaAccessError:
+                self._away()
+            except Exception:  # nothing may end the watch but what it is for
+                log.exception("watchdog")
+                self._away()
+        with suppress(Exception):  # the watch is over
+            if self._consumer is not None:
+                self._consumer.close()
+        if self.stall:
+            self._bring_to_an_end()
+
+    def _away(self) -> None:
+        """Begin anew: what waited while Kafka did not answer waited for a reason, which is told elsewhere."""
+        self._judge.clear()
+        self._changed_s = time.monotonic()
+        self.waits = {partition: Wait(wait.lag, 0.0) for partition, wait in self.waits.items()}
+
+    def _look(self, now_s: float) -> str:
+        """Look at all partitions; return what is wrong in words, empty where nothing is."""
+        from kafka import TopicPartition
+
+        assigned = self._worker.assigned
+        if assigned is not self._assigned:
+            self._assigned, self._changed_s = assigned, now_s
+            self._judge.clear()
+            self._committed.clear()
+        topic = self._worker.settings.topic("features")
+        ends = self._client().end_offsets([TopicPartition(topic, each) for each in assigned or (0,)])
+        if assigned is None:
+            self.waits = {}
+            return self._unassigned(now_s - self._changed_s)
+        by_partition = {place.partition: end for place, end in ends.items()}
+        places = {each: self._place(TopicPartition(topic, each), by_partition[each]) for each in assigned}
+        if self._worker.assigned is assigned:  # else the places may be those of others by now
+            self.waits = self._judge.update(now_s, places, by_partition)
+        return self._stalled()
+
+    def _place(self, partition: Any, end: int) -> Place:
+        """Return where a partition of ours stands: its lane, or where no message has made one, the group."""
+        lane = self._worker.lanes.get(partition.partition)
+        offset = lane.done if lane is not None else -1
+        if offset < 0:
+            if partition not in self._committed:
+                self._committed[partition] = self._client().committed(partition) or 0
+            offset = self._committed[partition]
+        idle = (lane is None or lane.idle) and not self._held_up()
+        if idle and offset < end:  # the broker may have let go of what was not read
+            offset = max(offset, self._client().beginning_offsets([partition])[partition])
+        return Place(offset, idle)
+
+    def _held_up(self) -> bool:
+        """Tell whether a lane has no room: then messages of others wait behind its own, and that is no stall."""
+        return any(lane.fill >= 1 for lane in list(self._worker.lanes.values()))
+
+    def _unassigned(self, seconds: float) -> str:
+        if not self._stall_s or seconds < self._stall_s + REBALANCE_S:
+            return ""
+        return f"no partitions for {seconds:.0f} s: the group does not come to share them out"
+
+    def _stalled(self) -> str:
+        found = [
+            f"partition {partition}: {wait.lag} message(s) wait and none came for {wait.seconds:.0f} s"
+            for partition, wait in sorted(self.waits.items())
+            if self._stall_s and wait.seconds >= self._stall_s
+        ]
+        return "; ".join(found)
+
+    def _client(self) -> Any:
+        from kafka import KafkaConsumer
+
+        if self._consumer is None:
+            arguments = self._worker.settings.client_arguments()
+            self._consumer = KafkaConsumer(
+                **arguments, group_id=self._worker.app.conf.id, enable_auto_commit=False
+            )  # it asks for offsets and never joins the group
+        return self._consumer
+
+    def _bring_to_an_end(self) -> None:
+        """Ask the worker to end; end it at once where it cannot."""
+        self._end()
+        if not self._over.wait(self._end_s):
+            print(f"offramp: {stalled(self)}; and it did not end in order", file=sys.stderr, flush=True)
+            os._exit(StallError.exit_code)
+
+
+def stalled(watchdog: Watchdog) -> StallError:
+    """Return the error that a stall ends the worker with."""
+    return StallError(f"worker: {watchdog.stall}, though Kafka answers; started again it goes on from its checkpoints")
+
+
+def end_in_order() -> None:
+    """Let the worker end as a user's SIGTERM does: with checkpoints and the ledger."""
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,60 @@
+"""`offramp tune` and `offramp train --preset FILE` over a data set, and the choices that a manifest's command tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import inference.shape
+from inference.artifact import load_artifact
+from inference.dataset import LabelledSeries, save_dataset
+from inference.shape import Preset, load_preset, preset_of
+from offramp_errors import ConfigError
+from stream.channels import CHANNELS
+from stream.normaliser import Normaliser
+from stream.preprocessing import preprocessing
+from stream.training import TrainOptions, run_training
+from stream.tuning import TuneOptions, run_tune
+
+SMALL = Preset(8, 4, 8, 8, 0.0, 1e-6, 2e-3, 4, 2, memory=True, length=64, annealed=True)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(2)
+    series = []
+    for number, part in enumerate(("train", "train", "validation")):
+        x = rng.gamma(2, 0.5, (200, len(CHANNELS))).astype(np.float32)
+        x[5, 0] = 400.0
+        delay = np.expm1(x[:, [CHANNELS.index("delay_peak")]])
+        series.append(LabelledSeries(x, delay, delay[:, 0].copy(), f"{number}@1#link", str(number), part, 7))
+    save_dataset(tmp_path / "data", series, channels=CHANNELS, horizons_ms=(500,), bin_ms=10)
+    return tmp_path / "data"
+
+
+def test_the_best_preset_of_a_search_trains(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(inference.shape.PRESETS, "default", SMALL)
+    best, study = tmp_path / "best.toml", tmp_path / "study.sqlite"
+    what = TrainOptions((), dataset, best, None, 0, "default", 1, 1, "5,25")
+    run_tune(TuneOptions(what, study, "bayes", 1, 5.0))
+    assert "trial 1 of 1" in capsys.readouterr().err
+    found = load_preset(str(best))
+    assert found.memory
+    choice = preprocessing("z-score", "trim", "median")
+    trained = TrainOptions((), dataset, tmp_path / "m", None, 0, str(best), 1, 1, "5,25", preprocessing=choice)
+    run_training(trained)
+    manifest = load_artifact(tmp_path / "m", CHANNELS).manifest
+    assert preset_of(manifest) == found
+    assert manifest["name"] == "hybrid-best"
+    assert manifest["command"].endswith("--thresholds 5,25 --treat trim --impute median")
+    limits = Normaliser.from_state(load_artifact(tmp_path / "m").normaliser).limits()
+    assert limits.high[0] < 400
+
+
+def test_a_preset_that_is_none_is_refused_before_anything_is_learned(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--preset nowhere"):
+        run_training(TrainOptions((), dataset, tmp_path / "m", None, 0, "nowhere", 1, 1, "5,25"))
