@@ -92,10 +92,29 @@ class Search(StrEnum):
     GRID = "grid"
 
 
+class ServeBy(StrEnum):
+    """What serves the model."""
+
+    COMPILED = "compiled"
+    ONNX = "onnx"
+    TENSORFLOW = "tensorflow"
+    TENSORFLOW_XLA = "tensorflow-xla"
+    LITERT = "litert"
+    JAX = "jax"
+    TORCH = "torch"
+
+
 Captures = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="pcap or pcapng, also .gz and .zst, in this order; - is stdin")
 ]
 SiteFile = Annotated[Path | None, typer.Option("--site", help="site.toml: links, capacities, paths, nodes, devices")]
+
+
+ServedBy = Annotated[ServeBy, typer.Option("--serve-by", help="what serves the model; others than compiled: extras")]
+RefineFolder = Annotated[
+    Path | None, typer.Option("--refine", metavar="DIR", help="refine the model in service; events and models go here")
+]
+RefineEvery = Annotated[int, typer.Option("--refine-every", help="seconds from one challenger to the next", min=5)]
 
 
 @app.command(epilog="Example: offramp replay samples/demo.pcap.zst --site samples/site.toml")
@@ -110,11 +129,18 @@ def replay(
     every: Annotated[
         float, typer.Option("--every", help="seconds of capture time per line of the table", min=0.01)
     ] = 1,
+    serve_by: ServedBy = ServeBy.COMPILED,
+    refine: RefineFolder = None,
+    refine_every: RefineEvery = 60,
 ) -> None:
     """Replay captures through the whole pipeline: link state, forecasts, decisions, ledger."""
     from stream.replay import ReplayOptions, run_replay
 
-    run_replay(ReplayOptions(tuple(files), site, model, form.value, out, pace, strict, every))
+    run_replay(
+        ReplayOptions(
+            tuple(files), site, model, form.value, out, pace, strict, every, serve_by.value, refine, refine_every
+        )
+    )
 
 
 Bpf = Annotated[str, typer.Option("--filter", help="capture filter, as in man pcap-filter")]
@@ -150,6 +176,8 @@ def tap(
     backend: Listening = Backend.AUTO,
     every: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01)] = 1,
     metrics: Metrics = "",
+    refine: RefineFolder = None,
+    refine_every: RefineEvery = 60,
 ) -> None:
     """Watch a live interface: link state, forecasts, decisions; the ledger at the end."""
     from stream.listen import ListenOptions
@@ -158,7 +186,7 @@ def tap(
     listen = ListenOptions(
         interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
     )
-    run_tap(TapOptions(listen, site, model, form.value, out, every, metrics))
+    run_tap(TapOptions(listen, site, model, form.value, out, every, metrics, refine, refine_every))
 
 
 @app.command(epilog="Example: offramp features capture.pcap -o features.csv")
@@ -334,6 +362,22 @@ def evaluate(
     )
 
 
+@app.command(epilog="Example: offramp federate base site1/models/0123 site2/models/4567 -o federated")
+def federate(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="artifact that all sites refined")],
+    sites: Annotated[list[Path], typer.Argument(metavar="SITE...", help="what they made of it, by --refine")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="artifact folder to write")],
+    clip: Annotated[float, typer.Option("--clip", help="the longest an update may be, of the weights' length")] = 0.1,
+    noise: Annotated[
+        float, typer.Option("--noise", help="differential privacy: deviation over what one site can change", min=0)
+    ] = 0,
+) -> None:
+    """Average what sites have learned to one model; only weights travel."""
+    from inference.federated import run_federate
+
+    run_federate(base, tuple(sites), out, clip, noise)
+
+
 Kafka = Annotated[
     str | None,
     typer.Option("--kafka", metavar="HOST:PORT", envvar="OFFRAMP_KAFKA", help="brokers, comma between"),
@@ -427,13 +471,15 @@ def worker(
         float, typer.Option("--stall", help="seconds that messages may wait in vain before it ends; 0: for ever", min=0)
     ] = 30.0,
     metrics: Metrics = "",
+    serve_by: ServedBy = ServeBy.COMPILED,
 ) -> None:
     """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
     from offramp_kafka import kafka_settings
     from stream.worker import WorkerOptions, run_worker
 
     settings = kafka_settings(kafka, kafka_config)
-    run_worker(WorkerOptions(settings, site, model, group, forecasts, checkpoint, session, max_age, stall, metrics))
+    waits = (checkpoint, session, max_age, stall)
+    run_worker(WorkerOptions(settings, site, model, group, forecasts, *waits, metrics, serve_by.value))
 
 
 class Look(StrEnum):

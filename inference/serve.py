@@ -102,6 +102,14 @@ class CompiledPredictor(Served):
         return out
 
 
-def open_predictor(folder: Path) -> Predictor:
-    """Load the artifact in `folder` and return what serves it. Raise ArtifactError as load_artifact does."""
-    return CompiledPredictor(load_artifact(folder))
+def open_predictor(folder: Path, backend: str = "compiled") -> Predictor:
+    """Load the artifact in `folder` and return what serves it: the compiled kernel, or another of inference.backends.
+
+    Raise ArtifactError as load_artifact does, and where the backend's library is not installed.
+    """
+    artifact = load_artifact(folder)
+    if backend == "compiled":
+        return CompiledPredictor(artifact)
+    from inference.backends import open_backend
+
+    return open_backend(backend, artifact)

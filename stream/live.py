@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from capture.block import PacketSource
 from capture.dissector import Dissector
@@ -32,6 +32,10 @@ from stream.tap import TapOptions
 from stream.timed_predictor import TimedPredictor
 from stream.windows import Windowed
 
+if TYPE_CHECKING:
+    from stream.refiner import Refiner
+    from stream.refining import Refining
+
 
 class OutputError(OfframpError):
     """Where the data goes takes no more."""
@@ -44,6 +48,7 @@ class Tap:
     batches: LiveBatches
     pipeline: Pipeline
     tick: Callable[[int], None] | None = None
+    refining: Refining | None = None
     observe: Observe = unobserved
 
     def run(self) -> Iterator[Command]:
@@ -85,14 +90,20 @@ def watch(source: PacketSource, options: TapOptions, out: TextIO, metrics: Metri
     with ExitStack() as stack:
         batches = stack.enter_context(listening(source, options.listen, site, "tap", level))
         observe = metrics.observe if metrics else unobserved
-        tap = assembled(batches, site, options.model, table.update if options.form == "table" else None, observe)
+        told = table.update if options.form == "table" else None
+        tap = assembled(
+            batches, site, options.model, told, observe, refine=options.refine, refine_every_s=options.refine_every_s
+        )
+        if tap.refining is not None:
+            stack.callback(tap.refining.close)
         if metrics is not None:
             metrics.read_from(
                 info("tap", site.name), partial(live_readings, batches), partial(pipeline_readings, tap.pipeline)
             )
         stack.enter_context(ended_by_signals(batches.intake))
         failures = written(tap, out, None if options.form == "jsonl" else table)
-    say("\n".join([*batches.account(), *tap.pipeline.ledger.lines()]))
+    refined = tap.refining.lines() if tap.refining else []
+    say("\n".join([*batches.account(), *tap.pipeline.ledger.lines(), *refined]))
     failures += batches.failures(options.listen)
     if failures:
         raise OfframpError("; ".join(failures))
@@ -114,22 +125,30 @@ def written(tap: Tap, out: TextIO, table: Table | None) -> list[str]:
 
 
 def assembled(
-    batches: LiveBatches, site: Site, model: Path | None, sink: Sink | None, observe: Observe = unobserved
-) -> Tap:
+    batches: LiveBatches, site: Site, model: Path | None, sink: Sink | None, observe: Observe = unobserved, *,
+    refine: Path | None = None, refine_every_s: int = 60,
+) -> Tap:  # fmt: skip
     """Return the tap of a link's batches, with a pipeline whose kernels are loaded and warm."""
     folder = model or DEFAULT_ARTIFACT
     artifact, predictor = load_artifact(folder), open_predictor(folder)
 
-    def pipeline(told: Sink | None, predictor: Predictor) -> Pipeline:
+    def pipeline(told: Sink | None, predictor: Predictor, refiner: Refiner | None = None) -> Pipeline:
         policy = Policy(site, batches.link)
-        return Pipeline(site, batches.link, predictor, artifact.normaliser, policy, sink=told)
+        return Pipeline(site, batches.link, predictor, artifact.normaliser, policy, sink=told, refiner=refiner)
 
     warm = pipeline(None, predictor)
     for batch in Dissector("stream").dissect(one_packet()):
         warm.update(batch)
     warm.close()
     timed = predictor if observe is unobserved else TimedPredictor(predictor, observe)
-    return Tap(batches, pipeline(sink, timed), observe=observe)
+    if refine is None:
+        return Tap(batches, pipeline(sink, timed), observe=observe)
+    from stream.refiner import RefineSettings
+    from stream.refining import Refining
+
+    settings = RefineSettings(every_s=refine_every_s)
+    refining = Refining(artifact, refine, site.name, wait=False, settings=settings)
+    return Tap(batches, pipeline(sink, timed, refining.of(batches.link)), refining=refining, observe=observe)
 
 
 def line(out: TextIO, text: str) -> None:

@@ -34,6 +34,7 @@ from stream.windows import Windowed, Windows
 
 if TYPE_CHECKING:
     from inference.serve import Prediction, Predictor
+    from stream.refiner import Refiner
 
 Sink = Callable[[LinkTimeline], None]
 
@@ -55,9 +56,11 @@ class Pipeline:
         *,
         sink: Sink | None = None,
         carried: CarriedState | None = None,
+        refiner: Refiner | None = None,
     ) -> None:
         """Build the way of a link; carried: where its states stand, if together with those of other links."""
         check_predictor(predictor)
+        self.refiner = refiner
         self.link, self.policy, self.sink, self.predictor = site.link(link), policy, sink, predictor
         shape = LinkShape(
             self.link.capacity_bps,
@@ -95,6 +98,8 @@ class Pipeline:
 
     def decide(self, windowed: Windowed) -> list[Command]:
         """Forecast the windows of one batch; return the commands that they cause."""
+        if self.refiner is not None:
+            return self._decide_refined(windowed, self.refiner)
         return self.conclude(windowed, predictions_of([Step(self, windowed)])[0])
 
     def conclude(self, windowed: Windowed, predictions: Sequence[Prediction]) -> list[Command]:
@@ -108,6 +113,20 @@ class Pipeline:
             commands += found
         for command in commands:
             self._ledger.commands[str(command.action["type"])] += 1
+        return commands
+
+    def _decide_refined(self, windowed: Windowed, refiner: Refiner) -> list[Command]:
+        """Decide as `decide` does, the rows cut where another model may begin to serve, and that model taken up."""
+        commands, told = self.conclude(windowed._replace(rows=[]), []), windowed._replace(told=None)
+        for rows in windowed.rows:
+            for part in refiner.parts(rows):
+                if refiner.predictor is not self.predictor:
+                    self.predictor = refiner.predictor
+                    self.carried.state[...] = refiner.carried()
+                one = told._replace(rows=[part])
+                predictions = predictions_of([Step(self, one)])[0]
+                refiner.observe(part, predictions[0])
+                commands += self.conclude(one, predictions)
         return commands
 
     def _count(self, closed: ClosedBins) -> None:

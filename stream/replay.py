@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from capture.block import PacketSource
 from capture.files import open_captures
@@ -18,7 +18,7 @@ from decision.policy import Policy
 from decision.site import Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
-from offramp_errors import OfframpError
+from offramp_errors import ConfigError, OfframpError
 from offramp_kernels import announce_compiling
 from stream.by_link import LinkBatches
 from stream.console import console_bar
@@ -30,6 +30,9 @@ from stream.prefetch import prefetch
 from stream.table import Table
 from stream.timeline import LinkTimeline
 from stream.windows import Windowed
+
+if TYPE_CHECKING:
+    from stream.refining import Refining
 
 WINDOWS_AHEAD = 4
 """Batches whose windows may wait for the model."""
@@ -47,6 +50,9 @@ class ReplayOptions:
     pace: str = "max"
     strict: bool = False
     every_s: float = 1.0
+    serve_by: str = "compiled"
+    refine: Path | None = None
+    refine_every_s: int = 60
 
 
 @dataclass(slots=True)
@@ -63,6 +69,7 @@ class Replay:
     predictor: Predictor
     sink: Callable[[LinkTimeline], None] | None = None
     factor: float = 0.0
+    refining: Refining | None = None
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     batches: LinkBatches = field(init=False)
 
@@ -95,8 +102,9 @@ class Replay:
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
             policy = Policy(self.site, link)
+            refiner = self.refining.of(link) if self.refining else None
             self.pipelines[link] = Pipeline(
-                self.site, link, self.predictor, self.artifact.normaliser, policy, sink=self.sink
+                self.site, link, self.predictor, self.artifact.normaliser, policy, sink=self.sink, refiner=refiner
             )
         return self.pipelines[link]
 
@@ -118,13 +126,29 @@ def run_replay(options: ReplayOptions) -> None:
     source = open_captures(options.files)
     with ExitStack() as stack:
         out = stack.enter_context(open_out(options.out))
-        replay = Replay(source, site, artifact, open_predictor(folder), factor=factor)
+        predictor = open_predictor(folder, options.serve_by)
+        replay = Replay(source, site, artifact, predictor, factor=factor, refining=_refining(options, artifact, site))
+        if replay.refining:
+            stack.callback(replay.refining.close)
         _write(replay, options, out, stack)
     for damage in source.damages:
         print(f"warning: {damage}", file=sys.stderr)
     print(account(replay, options), file=sys.stderr)
     if source.damages and options.strict:
         raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
+
+
+def _refining(options: ReplayOptions, artifact: Artifact, site: Site) -> Refining | None:
+    """Return the refinement that was asked for; a replay waits for it, so that it repeats."""
+    if options.refine is None:
+        return None
+    if options.serve_by != "compiled":
+        raise ConfigError("--refine: a refined model is served by the compiled kernel; leave --serve-by out")
+    from stream.refiner import RefineSettings
+    from stream.refining import Refining
+
+    settings = RefineSettings(every_s=options.refine_every_s)
+    return Refining(artifact, options.refine, site.name, wait=True, settings=settings)
 
 
 def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack) -> None:
@@ -149,7 +173,8 @@ def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack
 def account(replay: Replay, options: ReplayOptions) -> str:
     """Return the ledger as text: what came in, what became of it, every drop with its reason, and what to try next."""
     capture, stream = replay.capture_ledger(), replay.stream_ledger()
-    lines = ["", "ledger", *capture_lines(capture), *stream.lines(), ""]
+    refined = replay.refining.lines() if replay.refining else []
+    lines = ["", "ledger", *capture_lines(capture), *stream.lines(), *refined, ""]
     if not capture.captured:
         lines.append("no packets: the capture is empty")
     shown = " ".join(options.files)

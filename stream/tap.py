@@ -26,6 +26,8 @@ class TapOptions:
     out: Path | None = None
     every_s: float = 1.0
     metrics: str = ""
+    refine: Path | None = None
+    refine_every_s: int = 60
 
 
 def run_tap(options: TapOptions) -> None:

@@ -42,6 +42,7 @@ class WorkerOptions:
     max_age_s: float = MAX_AGE_S
     stall_s: float = 30.0
     metrics: str = ""
+    serve_by: str = "compiled"
 
 
 def run_worker(options: WorkerOptions) -> None:
@@ -55,7 +56,7 @@ def _work(options: WorkerOptions, metrics: Metrics | None) -> None:
     settings = options.settings
     site = load_site(options.site) if options.site else default_site()
     folder = options.model or DEFAULT_ARTIFACT
-    artifact, predictor = load_artifact(folder), open_predictor(folder)
+    artifact, predictor = load_artifact(folder), open_predictor(folder, options.serve_by)
     names = ("features", "forecasts", "decisions", "state", "dead-letters")
     partitions = require_topics(settings, "worker", *names)
     if partitions[settings.topic("features")] != partitions[settings.topic("state")]:

@@ -1,0 +1,38 @@
+"""Ways to serve the same artifact: the compiled kernel, and the network on other runtimes, one a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from inference.artifact import Artifact
+from inference.backends.fixed_shapes import SHAPES, Backend
+from offramp_errors import ArtifactError
+
+TABLE: dict[str, tuple[str, str, str]] = {
+    "compiled": ("compiled", "CompiledBackend", "numba"),
+    "tensorflow": ("tensorflow", "TensorFlowBackend", "tensorflow"),
+    "tensorflow-xla": ("tensorflow", "XlaBackend", "tensorflow"),
+    "onnx": ("onnx_runtime", "OnnxBackend", "onnx and onnxruntime"),
+    "litert": ("litert", "LiteRTBackend", "ai-edge-litert"),
+    "jax": ("keras_jit", "JaxBackend", "jax, and KERAS_BACKEND=jax in the environment"),
+    "torch": ("keras_jit", "TorchBackend", "torch, and KERAS_BACKEND=torch in the environment"),
+}
+"""By name: module, class, and what must be installed."""
+
+
+def open_backend(name: str, artifact: Artifact, shapes: Sequence[int] = SHAPES) -> Backend:
+    """Return a backend for an artifact, warmed for batches padded to `shapes`: it compiles nothing afterwards.
+
+    Raise ArtifactError for an unknown name, or saying what must be installed.
+    """
+    if name not in TABLE:
+        raise ArtifactError(f"serving backend {name!r}: there is none of that name; there are {', '.join(TABLE)}")
+    module, kind, needs = TABLE[name]
+    try:
+        make: Callable[[Artifact, Sequence[int]], Backend] = getattr(
+            import_module(f"inference.backends.{module}"), kind
+        )
+        return make(artifact, shapes)
+    except ImportError as error:
+        raise ArtifactError(f"serving backend {name}: needs {needs} ({error})") from error

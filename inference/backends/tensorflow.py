@@ -1,0 +1,54 @@
+"""Keras on TensorFlow: a trace of every fixed batch size, with or without XLA; on a GPU where it sees one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from inference.artifact import Artifact
+from inference.backends.fixed_shapes import FixedShapes, Floats, Outputs
+
+
+class TensorFlowBackend(FixedShapes):
+    """Serves by tf.function."""
+
+    jit = False
+
+    def load(self, artifact: Artifact) -> None:
+        """Build the Keras model and the functions around it; each counts its traces."""
+        import tensorflow as tf
+
+        from inference.backends.keras_step import loaded, stepped, windowed
+
+        model = loaded(artifact)
+        if tf.config.list_physical_devices("GPU"):
+            self.device = "GPU"
+
+        def step(x: Any, frames: Any, state: Any) -> Any:
+            self.traces += 1
+            return stepped(model, x, frames, state)
+
+        def window(x: Any, frames: Any) -> Any:
+            self.traces += 1
+            return windowed(model, x, frames)
+
+        self._tensor = tf.constant
+        self._step = tf.function(step, jit_compile=self.jit, autograph=False)
+        self._window = tf.function(window, jit_compile=self.jit, autograph=False)
+
+    def step(self, x: Floats, frames: Floats, state: Floats) -> Outputs:
+        """See FixedShapes.step."""
+        found = self._step(self._tensor(x), self._tensor(frames), self._tensor(state))
+        return np.asarray(found[0]), np.asarray(found[1]), np.asarray(found[2])
+
+    def window(self, x: Floats, frames: Floats) -> tuple[Floats, Floats]:
+        """See FixedShapes.window."""
+        found = self._window(self._tensor(x), self._tensor(frames))
+        return np.asarray(found[0]), np.asarray(found[1])
+
+
+class XlaBackend(TensorFlowBackend):
+    """Serves by tf.function compiled with XLA."""
+
+    jit = True

@@ -1,0 +1,48 @@
+"""The reference set: made-up links from a fixed seed, on an artifact's own scale. No packet of a link can change it.
+
+Half of it is rehearsed while a model is refined, so that it forgets little; by the other half a challenger is judged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inference.artifact import Artifact
+from inference.judge import Scored
+from inference.sequences import TrainingSequence
+from stream.bin_state import LinkShape
+from stream.labelling import Passage, labelled_rows
+from stream.normaliser import Normaliser, scaled
+from stream.packets import Packets
+from stream.stft import Spectra
+from stream.synthetic import synthetic_packets
+
+SEED, LINKS, SECONDS = 20_011, 20, 12.0
+
+
+def reference_set(artifact: Artifact) -> tuple[list[TrainingSequence], list[Scored]]:
+    """Return the rehearsal, and what is judged by."""
+    halves: tuple[list[TrainingSequence], list[TrainingSequence]] = ([], [])
+    for number in range(LINKS):
+        packets, shape = synthetic_packets(np.random.default_rng([SEED, number]), SECONDS)
+        halves[number % 2].extend(sequences_of(packets, shape, f"reference{number}", artifact))
+    judged, start = [], 0
+    for each in halves[1]:
+        judged.append(Scored(each, start + np.arange(len(each.x), dtype=np.int64)))
+        start += len(each.x) + 100
+    return halves[0], judged
+
+
+def sequences_of(
+    packets: Packets, shape: LinkShape, name: str, artifact: Artifact, *, devices: int = 0
+) -> list[TrainingSequence]:
+    """Return the labelled series of a link and its busiest devices, on the artifact's scale, at its horizon."""
+    limits = Normaliser.from_state(dict(artifact.normaliser)).limits()
+    out = []
+    horizon_ms = int(artifact.manifest["horizon_ms"])
+    for rows in labelled_rows(packets, Passage(name, shape), (horizon_ms,), devices=devices):
+        x = scaled(np.ascontiguousarray(rows.x), *limits)
+        spectrum = Spectra(1).update(x, np.zeros(len(x), np.int32), np.zeros(len(x), np.uint8))
+        source = f"{name}#device{rows.series}" if rows.series else name
+        out.append(TrainingSequence(x, spectrum, np.ascontiguousarray(rows.delay_ms[:, 0]), source))
+    return out

@@ -1,0 +1,53 @@
+"""Refinement of all links of a run: one trainer, a refiner a link, a folder with a part for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from inference.artifact import Artifact
+from inference.challenger import TrainerProcess
+from offramp_errors import ConfigError
+from stream.refine_events import RefineEvents
+from stream.refiner import Refiner, RefineSettings
+
+
+class Refining:
+    """What `--refine DIR` asks for. DIR/LINK has `events.jsonl`, and `models`, every model that ever served."""
+
+    def __init__(
+        self, artifact: Artifact, folder: Path, site: str, *, wait: bool, settings: RefineSettings | None = None,
+        trainer: Any = None,
+    ) -> None:  # fmt: skip
+        """Begin nothing yet; the trainer's process starts with the first challenger. See Refiner for `wait`."""
+        self._artifact, self._folder, self._site, self._wait = artifact, folder, site, wait
+        self._settings, self._trainer = settings, trainer or TrainerProcess()
+        self._refiners: list[tuple[Refiner, Path]] = []
+
+    def of(self, link: str) -> Refiner:
+        """Return a new refiner of a link. Raises ConfigError where its folder cannot be made."""
+        folder = self._folder / quote(link, safe="")
+        try:
+            (folder / "models").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--refine {self._folder}: {error.strerror}; name a folder you may write to") from error
+        events = RefineEvents(folder, self._site, link)
+        refiner = Refiner(
+            self._artifact, folder, events, self._trainer, settings=self._settings, wait=self._wait
+        )  # fmt: skip
+        self._refiners.append((refiner, folder))
+        return refiner
+
+    def lines(self) -> list[str]:
+        """Return the account of all links as lines, and which model serves each at the end."""
+        lines = []
+        for refiner, folder in self._refiners:
+            lines += refiner.events.lines()
+            if refiner.artifact.sha != self._artifact.sha:
+                lines.append(f"    serves now        {folder / 'models' / refiner.artifact.sha[:16]}")
+        return lines
+
+    def close(self) -> None:
+        """End the trainer."""
+        self._trainer.close()
