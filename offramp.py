@@ -256,6 +256,9 @@ def publish(
     ring_files: RingFiles = 10,
     ring_size: RingSize = 0,
     backend: Listening = Backend.AUTO,
+    message_every: Annotated[
+        int, typer.Option("--message-every", metavar="MS", help="of a live link: longer is cheaper, and later", min=10)
+    ] = 10,
     metrics: Metrics = "",
 ) -> None:
     """Publish captures, or a live interface, as feature batches to Kafka for workers; the ledger at the end."""
@@ -270,7 +273,7 @@ def publish(
     run_publish(
         PublishOptions(
             tuple(files or ()), settings, site, agent, epoch, pace, spool, spool_size << 20, strict,
-            None if listen == ListenOptions("") else listen, metrics,
+            None if listen == ListenOptions("") else listen, metrics, message_every,
         )
     )  # fmt: skip
 

@@ -9,11 +9,14 @@ from capture.intake import BLOCK_ROWS
 from stream.channels import BIN_NS
 
 
-def until_bins_close(blocks: Iterator[PacketBlock], lateness_ms: float) -> Iterator[PacketBlock]:
+def until_bins_close(blocks: Iterator[PacketBlock], lateness_ms: float, bins: int = 1) -> Iterator[PacketBlock]:
     """Yield the blocks, joined up to the one with the first packet past a bin's end by the lateness.
 
-    A block that is large enough, or brings the clock, or is of another sampling, does not wait either. So about one
-    message travels a bin, and a bin's last rows wait for nothing.
+    bins: past the end of so many bins; fewer messages, whose first bins wait for the last.
+
+    A block that is large enough, or is of another sampling, does not wait either; nor, with bins = 1, one that brings
+    the clock. So about one
+    message travels those bins, and the last one's rows wait for nothing.
     """
     lateness_ns, passed = int(lateness_ms * 1_000_000), 0
     held: list[PacketBlock] = []
@@ -22,9 +25,10 @@ def until_bins_close(blocks: Iterator[PacketBlock], lateness_ms: float) -> Itera
             yield joined(held)
             held = []
         held.append(block)
-        newest_ns = int(block.time_ns.max()) if len(block) else 0
-        reached = (newest_ns - lateness_ns) // BIN_NS
-        if reached > passed or block.clock_ns or sum(map(len, held)) >= BLOCK_ROWS:
+        newest_ns = max(int(block.time_ns.max()) if len(block) else 0, block.clock_ns)
+        reached = (newest_ns - lateness_ns) // (bins * BIN_NS)
+        ticks = bins == 1 and block.clock_ns
+        if reached > passed or ticks or sum(map(len, held)) >= BLOCK_ROWS:
             passed = max(passed, reached)
             yield joined(held)
             held = []

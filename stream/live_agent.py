@@ -18,7 +18,7 @@ from decision.site import default_site, load_site
 from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
 from stream.agent import PATIENCE_S, open_publisher, published_lines
-from stream.channels import BIN_NS, WINDOW_BINS
+from stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
 from stream.listen import ListenOptions
 from stream.live_batches import LiveBatches, ended_by_signals, listening, say
 from stream.metric_table import unobserved
@@ -40,7 +40,9 @@ def publish_link(
     observe = metrics.observe if metrics else unobserved
     publisher = open_publisher(options, site.name, time.time_ns(), live=True, observe=observe)
     with ExitStack() as stack:
-        batches = stack.enter_context(listening(source, listen, site, publisher.agent))
+        batches = stack.enter_context(
+            listening(source, listen, site, publisher.agent, bins=options.message_ms // BIN_MS)
+        )
         if metrics is not None:
             metrics.read_from(
                 info("publish", site.name), partial(live_readings, batches), partial(publish_readings, publisher)

@@ -33,7 +33,7 @@ class LiveBatches:
     """A live link's intake and dissector; `ledger` accounts for every packet, `account` and `failures` tell the user.
 
     link: the name of the link that the interface watches; recorder: what writes its packets to files, if asked for;
-    lateness_ms: as in site.toml, by which it is known when a bin closes.
+    lateness_ms: as in site.toml, by which it is known when a bin closes; bins: whose packets come together.
     """
 
     intake: Intake
@@ -41,6 +41,7 @@ class LiveBatches:
     link: str = ""
     recorder: FileRecorder | None = None
     lateness_ms: float = 1.0
+    bins: int = 1
     _told: CaptureLedger = field(default_factory=CaptureLedger)
 
     def read(self) -> Iterator[pa.RecordBatch | int]:
@@ -48,7 +49,7 @@ class LiveBatches:
 
         The clock comes when no packet does: all packets before it have been yielded.
         """
-        for block in until_bins_close(self.intake.read(), self.lateness_ms):
+        for block in until_bins_close(self.intake.read(), self.lateness_ms, self.bins):
             for batch in self.dissector.dissect(block):
                 yield self._accounted(batch, block)
             if block.clock_ns:
@@ -98,11 +99,13 @@ class LiveBatches:
 
 @contextmanager
 def listening(
-    source: PacketSource, options: ListenOptions, site: Site, agent: str, level: Callable[[int], None] = lambda _: None
-) -> Iterator[LiveBatches]:
+    source: PacketSource, options: ListenOptions, site: Site, agent: str, level: Callable[[int], None] = lambda _: None,
+    bins: int = 1,
+) -> Iterator[LiveBatches]:  # fmt: skip
     """Give the batches of an opened interface, its kernels loaded: a link does not wait for a compiler.
 
-    level: told how many packets a kept one stands for, when that changes. Leaving it, what is to be written is written.
+    level: told how many packets a kept one stands for, when that changes; bins: see LiveBatches. Leaving it, what is
+    to be written is written.
     """
     with ExitStack() as stack:
         recorder = None
@@ -125,7 +128,7 @@ def listening(
         gc.collect()
         gc.freeze()  # what is loaded stays: the collector need not halt the capture to look at it
         dissector = Dissector("stream", site=site.name, link=link, agent=agent)
-        yield LiveBatches(intake, dissector, link, recorder, site.link(link).lateness_ms)
+        yield LiveBatches(intake, dissector, link, recorder, site.link(link).lateness_ms, bins)
 
 
 def one_packet() -> PacketBlock:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from offramp_errors import ConfigError
 from offramp_kafka import KafkaSettings
+from stream.channels import BIN_MS
 from stream.listen import ListenOptions, open_link
 
 
@@ -29,6 +30,7 @@ class PublishOptions:
     strict: bool = False
     listen: ListenOptions | None = None
     metrics: str = ""
+    message_ms: int = 10
 
 
 def run_publish(options: PublishOptions) -> None:
@@ -53,6 +55,8 @@ def check_publish(options: PublishOptions) -> None:
     """Raise ConfigError where options are asked for that do not go together."""
     listen = options.listen
     if listen is None:
+        if options.message_ms != BIN_MS:
+            raise ConfigError("--message-every goes with --interface IFACE; files are sent in the largest messages")
         if not options.files:
             raise ConfigError("nothing to publish: give capture files, or --interface IFACE")
         return
@@ -60,6 +64,8 @@ def check_publish(options: PublishOptions) -> None:
         raise ConfigError("--filter, --snaplen, --duration, --count, --write and --backend go with --interface IFACE")
     if options.files:
         raise ConfigError("give capture files or --interface, not both; one agent each, with its own --agent name")
+    if options.message_ms % BIN_MS:
+        raise ConfigError(f"--message-every {options.message_ms}: expected a multiple of a bin's {BIN_MS} ms")
     if options.pace != "max" or options.strict:
         raise ConfigError("--pace and --strict go with capture files; a live link has its own pace")
     if options.epoch not in ("", "new"):

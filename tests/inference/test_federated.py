@@ -13,6 +13,7 @@ from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.challenger import blended, norm, refined_artifact
 from inference.federated import average, epsilon, federate
 from inference.sequences import TrainingSequence
+from inference.shape import WEIGHT_NAMES
 from offramp_errors import ArtifactError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,10 +31,11 @@ def series(rows: int) -> list[TrainingSequence]:
 
 def site(base: Artifact, folder: Path, seed: int, rows: int, step: float = 1e-3) -> tuple[Artifact, Path]:
     rng = np.random.default_rng(seed)
-    weights = {
-        name: each + step * rng.normal(size=each.shape).astype(np.float32) for name, each in base.weights.items()
+    learned = {
+        name: base.weights[name] + step * rng.normal(size=base.weights[name].shape).astype(np.float32)
+        for name in WEIGHT_NAMES
     }
-    return refined_artifact(base, weights, folder, series(rows), seed, {})
+    return refined_artifact(base, {**base.weights, **learned}, folder, series(rows), seed, {})
 
 
 def test_the_average_is_weighted_by_rows(base: Artifact, tmp_path: Path) -> None:

@@ -270,6 +270,8 @@ WRONG = [
     ({"listen": ListenOptions("v1"), "pace": "2x"}, "--pace"),
     ({"listen": ListenOptions("v1"), "strict": True}, "--strict"),
     ({"listen": ListenOptions("v1"), "epoch": "7"}, "--epoch 7"),
+    ({"listen": ListenOptions("v1"), "message_ms": 15}, "multiple of a bin"),
+    ({"files": ("a.pcap",), "message_ms": 100}, "--message-every goes with --interface"),
 ]
 
 

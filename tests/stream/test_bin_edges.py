@@ -34,26 +34,29 @@ def numbers(blocks: list[PacketBlock]) -> list[int]:
     return [int(each.data[at : at + 4].view(np.int32)[0]) for each in blocks for at in each.offset.tolist()]
 
 
-def edges(each: PacketBlock, lateness_ms: float) -> int:
-    return int(each.time_ns.max() - lateness_ms * 1e6) // BIN_NS
+def edges(each: PacketBlock, lateness_ms: float, bins: int = 1) -> int:
+    return int(each.time_ns.max() - lateness_ms * 1e6) // (bins * BIN_NS)
 
 
 @given(
     st.lists(st.lists(st.floats(0.01, 4.0), min_size=1, max_size=5), max_size=40),
     st.sampled_from([0.0, 1.0, 20.0]),
+    st.sampled_from([1, 3]),
 )
-def test_each_part_ends_with_the_block_that_closes_a_bin(steps: list[list[float]], lateness_ms: float) -> None:
+def test_each_part_ends_with_the_block_that_closes_a_bin(
+    steps: list[list[float]], lateness_ms: float, bins: int
+) -> None:
     now, count, blocks = 0.0, 0, []
     for gaps in steps:
         times = (now + np.cumsum(gaps)).tolist()
         blocks.append(block(count, times, kernel_drops=1))
         now, count = times[-1], count + len(times)
-    parts = list(until_bins_close(iter(blocks), lateness_ms))
+    parts = list(until_bins_close(iter(blocks), lateness_ms, bins))
     assert numbers(parts) == list(range(count))
     assert sum(part.kernel_drops for part in parts) == len(blocks)
-    reached = [edges(part, lateness_ms) for part in parts]
+    reached = [edges(part, lateness_ms, bins) for part in parts]
     assert all(before < after for before, after in pairwise(reached[:-1]))
-    assert len(parts) <= len({edges(each, lateness_ms) for each in blocks}) + 1
+    assert len(parts) <= len({edges(each, lateness_ms, bins) for each in blocks}) + 1
 
 
 def test_the_clock_another_sampling_and_many_rows_do_not_wait() -> None:
@@ -65,3 +68,13 @@ def test_the_clock_another_sampling_and_many_rows_do_not_wait() -> None:
     assert [len(part) for part in parts] == [1, 1, BLOCK_ROWS, 1]
     assert [part.sampling for part in parts] == [1, 1, 2, 1]
     assert (parts[-1].clock_ns, parts[-1].kernel_drops) == (clock.clock_ns, 3)
+
+
+def test_where_several_bins_come_together_the_clock_says_when_they_are_over() -> None:
+    three_bins_ns = 3 * BIN_NS
+    begin_ms = (three_bins_ns - BASE % three_bins_ns) / 1e6  # where three bins begin, after BASE
+    early, later = (tick(INTERFACE, BASE + int((begin_ms + at) * 1e6), 0, 1) for at in (25.0, 31.5))
+    cases = [block(0, [begin_ms + 1.5]), block(1, [begin_ms + 10]), early, block(2, [begin_ms + 28]), later]
+    parts = list(until_bins_close(iter(cases), 1.0, bins=3))
+    assert [len(part) for part in parts] == [1, 2]
+    assert (parts[-1].clock_ns, parts[-1].kernel_drops) == (later.clock_ns, 2)
