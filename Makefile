@@ -55,8 +55,10 @@ demo: setup ## replay the sample capture: link state, decisions, ledger
 kafka: setup ## run Apache Kafka (one node, loopback, temporary data) in the foreground, until Ctrl-C
 	@$(BIN)/python -m deploy.kafka
 
-bench: setup ## speeds of every stage beside tshark, dpkt, scapy and NFStream on the same capture
+bench: setup ## speeds of every stage beside its peers; the model's backends; through Kafka: rates, costs, time to a decision
 	@$(BIN)/python -m bench
+	-@$(BIN)/python -m bench.serving
+	-@$(BIN)/python -m bench.throughput
 	-@$(BIN)/python -m bench.latency
 
 FUZZ_SECONDS ?= 600

@@ -11,14 +11,14 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CommitFailedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 from faust.types.auth import CredentialsT
@@ -33,7 +33,7 @@ from stream.backlog import MAX_AGE_S
 from stream.bin_state import SERIES
 from stream.carried_state import StatePool
 from stream.cloud_events import Headers
-from stream.lane import CHECKPOINT_S, Lane, WorkerLedger
+from stream.lane import CHECKPOINT_S, SESSION_S, Lane, WorkerLedger
 from stream.lane_meter import LaneMeter
 from stream.link_run import LinkRun
 from stream.micro_batch import MicroBatches
@@ -44,7 +44,6 @@ from stream.states import Loaded, load_states
 from stream.timeline import LinkTimeline
 
 log = logging.getLogger("offramp.worker")
-SESSION_S = 10.0
 LARGEST_REQUEST = 2 << 20
 
 
@@ -88,7 +87,8 @@ class Worker:
         self.assigned: frozenset[int] | None = None
         self.meter = meter or LaneMeter()
         self._options: dict[str, Any] = {
-            "forecasts": forecasts, "checkpoint_s": checkpoint_s, "max_age_s": max_age_s, "meter": self.meter,
+            "forecasts": forecasts, "checkpoint_s": checkpoint_s, "max_age_s": max_age_s, "session_s": session_s,
+            "meter": self.meter,
         }  # fmt: skip
         threads = len(os.sched_getaffinity(0))
         self._executor = ThreadPoolExecutor(threads + 1, thread_name_prefix="offramp-model")
@@ -212,12 +212,12 @@ class Worker:
             return self._producer
 
     async def commit(self, partition: int, offset: int) -> bool:
-        """Commit an offset; tell whether that was done: if not, the group may be rebalancing, and it is tried again."""
+        """Commit an offset; tell whether the group took it of its member: else it may be rebalancing, or not ours."""
         thread: Any = self.app.consumer._thread  # Faust's own commit ends the worker on a broker's restart
         place = TopicPartition(self.settings.topic("features"), partition)
         try:
             consumer = thread._ensure_consumer()
-            await thread.call_thread(consumer.commit, {place: OffsetAndMetadata(offset, "")})
+            await thread.call_thread(commit_as_member, consumer, {place: OffsetAndMetadata(offset, "")})
         except (KafkaError, OSError) as error:
             log.info("committing offset %d of partition %d: %r", offset, partition, error)
             return False
@@ -243,6 +243,21 @@ class Worker:
         if self._producer is not None:
             await self._producer.stop()
         self._executor.shutdown()
+
+
+async def commit_as_member(consumer: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+    """Commit offsets as the member of the group that the consumer is now. Raises KafkaError where it is none.
+
+    Kafka takes offsets from anybody while a group has no members, such as from one that was put out and not yet joined
+    again; from that nobody learns whether a partition is still his.
+    """
+    coordinator = consumer._coordinator
+    generation = coordinator.generation
+    if generation < 0:
+        raise CommitFailedError("the group has put this worker out")
+    await consumer.commit(offsets)
+    if coordinator.generation != generation:
+        raise CommitFailedError("the group has rebalanced meanwhile")
 
 
 def _told(message: Outgoing) -> Headers:

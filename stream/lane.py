@@ -28,6 +28,11 @@ from stream.states import Loaded
 from stream.turn import Turn, Verdict
 
 CHECKPOINT_S = 5.0
+SESSION_S = 10.0
+"""A worker that is silent for so long loses its partitions."""
+
+SURE = 0.8
+"""The part of a session, from an answer of the group on, for which the partition is taken to be ours."""
 QUEUE = 16
 """Messages that wait in a lane; more stay with Kafka."""
 
@@ -87,11 +92,13 @@ class Lane:
         forecasts: bool = True,
         checkpoint_s: float = CHECKPOINT_S,
         max_age_s: float = MAX_AGE_S,
+        session_s: float = SESSION_S,
         meter: LaneMeter | None = None,
     ) -> None:
         self.partition, self.site, self.ledger = partition, site, ledger
         self._load, self._outlet, self._batches, self._executor = load, outlet, batches, executor
-        self._horizon_ms, self._forecasts, self._checkpoint_s = horizon_ms, forecasts, checkpoint_s
+        self._horizon_ms, self._forecasts = horizon_ms, forecasts
+        self._checkpoint_s, self._session_s = checkpoint_s, session_s
         self._meter = meter or LaneMeter()
         self.done = -1
         self._turn: Turn | None = None
@@ -141,11 +148,12 @@ class Lane:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _work(self) -> None:
+        begun_s = time.monotonic()
         states, due = await self._load(self.partition)
         self._runs.states.update(states)
         turn, ended = Turn(due), False
         self._turn, self.done = turn, due
-        self._is_sure(due)
+        self._is_sure(due, begun_s)
         while not ended:
             try:
                 waiting, ended = await self._next_messages()
@@ -272,20 +280,26 @@ class Lane:
             key = f"{self.site}/{link}".encode()
             await self._outbox.put(Outgoing("state", key, value, [("schema_version", b"1")], partition=self.partition))
         await self._outbox.settle()
-        if await self._outlet.commit(self.partition, offset):
-            self._is_sure(offset)
-        else:
+        if not await self._commit(offset):
             self._next = max(self._next, offset)
         self.ledger.checkpoints += 1
         self._meter.checkpointed(begun_s)
 
-    def _is_sure(self, committed: int) -> None:
-        """Note that the partition is ours for now, and what is committed."""
-        self._committed, self._sure_until = committed, time.monotonic() + 2 * self._checkpoint_s
+    async def _commit(self, offset: int) -> bool:
+        """Commit an offset; tell whether the group took it, and so leaves us the partition for a session from then."""
+        asked_s = time.monotonic()
+        taken = await self._outlet.commit(self.partition, offset)
+        if taken:
+            self._is_sure(offset, asked_s)
+        return taken
+
+    def _is_sure(self, committed: int, since_s: float) -> None:
+        """Note what is committed, and since when the partition is known to be ours."""
+        self._committed, self._sure_until = committed, since_s + SURE * self._session_s
 
     async def _is_owner(self) -> bool:
-        """Tell whether the partition is still ours; asked of the group where its last answer is long ago.
+        """Tell whether the partition is still ours; asked of the group where its last answer is nearly a session ago.
 
         Who stood still for so long may have lost it, and must not write checkpoints behind the new owner's.
         """
-        return time.monotonic() < self._sure_until or await self._outlet.commit(self.partition, self._committed)
+        return time.monotonic() < self._sure_until or await self._commit(self._committed)

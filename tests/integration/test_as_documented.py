@@ -26,10 +26,11 @@ def topics(kafka: KafkaSettings) -> KafkaSettings:
 
 
 def snippet() -> str:
-    """The controller of docs/controller.md."""
+    """The controller of docs/controller.md, which README shows too."""
     page = (ROOT / "docs/controller.md").read_text(encoding="utf-8")
     found = [each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "DecisionClient" in each]
     assert len(found) == 1
+    assert found[0] in (ROOT / "README.md").read_text(encoding="utf-8")
     return found[0]
 
 

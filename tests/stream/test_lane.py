@@ -17,7 +17,7 @@ from decision.policy import Policy
 from decision.site import load_site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
-from stream.backlog import MAX_AGE_S, PATIENCE_S, Backlogs
+from stream.backlog import PATIENCE_S, Backlogs
 from stream.checkpoint import decode_checkpoint
 from stream.lane import Lane, WorkerLedger
 from stream.link_run import LinkRun
@@ -201,7 +201,9 @@ def test_what_is_taken_up_after_shedding_comes_behind_a_checkpoint(messages: lis
     async def work() -> Lane:
         with ThreadPoolExecutor(1) as executor:
             lane = await lane_of(outlet, executor)
-            lane._backlogs = Backlogs("lab", frozenset({LINK}), MAX_AGE_S, grace_s=-PATIENCE_S)
+            lane._backlogs = Backlogs(
+                "lab", frozenset({LINK}), 60.0, grace_s=-PATIENCE_S
+            )  # fresh on a slow machine too
             for message in [*old, live_now(messages[5])]:
                 await lane.put(message)
             await reached(lane, 6)
