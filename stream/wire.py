@@ -163,7 +163,8 @@ def decode_batch(value: bytes, agent: str) -> pa.RecordBatch:
         schema = _check_frames(value, agent)
         places = None if schema is SCHEMA else [_place(schema, field, agent) for field in SCHEMA]
         options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=places)
-        batch = pa.ipc.open_stream(pa.py_buffer(value), options=options).read_next_batch()
+        pool = pa.system_memory_pool()  # Arrow's own keeps a large message's memory while the next is unpacked
+        batch = pa.ipc.open_stream(pa.py_buffer(value), options=options, memory_pool=pool).read_next_batch()
         if schema is not SCHEMA:
             batch = batch.select(SCHEMA.names)
         batch.validate(full=True)
