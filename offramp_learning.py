@@ -8,30 +8,9 @@ from typing import Annotated
 
 import typer
 
+from stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
+
 learning = typer.Typer()
-
-
-class Outliers(StrEnum):
-    """How outliers are found before training."""
-
-    Z_SCORE = "z-score"
-    ISOLATION_FOREST = "isolation-forest"
-    NONE = "none"
-
-
-class Treatment(StrEnum):
-    """What is done with outliers."""
-
-    WINSORISE = "winsorise"
-    TRIM = "trim"
-
-
-class Imputation(StrEnum):
-    """What stands in for a missing value."""
-
-    MEAN = "mean"
-    MEDIAN = "median"
-    ZERO = "zero"
 
 
 class Search(StrEnum):
@@ -66,13 +45,12 @@ def train(
     impute: Annotated[Imputation, typer.Option("--impute", help="what stands in for the missing")] = Imputation.MEAN,
 ) -> None:
     """Train a model from captures and traces, or a data set, to an artifact folder that replay takes with --model."""
-    from stream.preprocessing import preprocessing
     from stream.training import TrainOptions, run_training
 
     run_training(
         TrainOptions(
             tuple(files or ()), dataset, out, site, synthetic, preset, seed, epochs, thresholds, horizon,
-            preprocessing(outliers, treat, impute),
+            Preprocessing(outliers, treat, impute),
         )
     )  # fmt: skip
 

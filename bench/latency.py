@@ -25,6 +25,7 @@ import numpy as np
 
 from bench.latency_table import Features, features_of, hops_in_ms, records_of, table
 from bench.namespace import Namespace, NotAllowedError
+from bench.service import TICKS, process_seconds
 from decision.site import load_site
 from deploy.kafka.broker import Broker
 from offramp_errors import OfframpError
@@ -40,7 +41,6 @@ SIZES = (100, 260)
 WARM_S = 4.0
 IDLE_S = 6.0
 READY_S = 200.0
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,6 @@ class Program:
         return self.log.read_text()
 
 
-def cpu_s(pid: int) -> float:
-    """Return the processor seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
 class Processors:
     """What some processes, the finished children of this one, and all others use of one processor, from now on."""
 
@@ -138,7 +132,7 @@ class Processors:
 
     def _own(self) -> dict[str, float]:
         times = os.times()
-        return {name: cpu_s(pid) for name, pid in self._pids.items()} | {
+        return {name: process_seconds(pid) for name, pid in self._pids.items()} | {
             "sender": times.children_user + times.children_system
         }
 

@@ -15,7 +15,8 @@ from inference.dataset import LabelledSeries, open_dataset
 from inference.metrics import score
 from inference.train import train, validate
 from stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE
-from stream.preprocessing import Imputation, Outliers, Preprocessing, Treatment, fit_scale
+from stream.preprocessing import fit_scale
+from stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
 from stream.training import sequence_of
 
 HORIZON_MS = 500

@@ -6,7 +6,7 @@ import re
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,7 @@ from offramp_errors import ConfigError
 
 RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s|bps|bit)?\s*")
 PAGE = "docs/site.md"
+Table = TypeVar("Table", bound=BaseModel)
 FACTOR = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -144,14 +145,19 @@ class Site(Strict):
 
 def load_site(path: FilePath) -> Site:
     """Read a site from a TOML file. Raise ConfigError naming file, key, what was expected and what was found."""
+    return load_toml(Site, path, PAGE)
+
+
+def load_toml(kind: type[Table], path: FilePath, page: str) -> Table:
+    """Read a TOML file as `kind`; `page` lists its keys. Raise ConfigError as load_site does."""
     try:
-        return Site.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is no TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except ValidationError as error:
-        raise ConfigError(f"{path}: {first_complaint(error, PAGE)}") from error
+        raise ConfigError(f"{path}: {first_complaint(error, page)}") from error
 
 
 def first_complaint(error: ValidationError, page: str) -> str:

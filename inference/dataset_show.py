@@ -43,16 +43,17 @@ def run_show(folder: Path, horizon_ms: int) -> None:
     print(f"\n{horizon_ms} ms ahead, classes by the terciles of training")
     print("| part | kind | origins | series | bins | Normal, Medium, High | no delay | persistence |")
     print("|---|---|---|---|---|---|---|---|")
+    thresholds = terciles_of(found, horizon_ms)
     for part, kind, series in by_kind(found):
-        told = balance(found, series, horizon_ms)
+        told = balance(found, series, horizon_ms, thresholds)
         inside = len({each.origin for each in series})
         print(f"| {part} | {kind} | {inside} | {len(series)} | {told.bins:,} | {_shares(told)} | {_rest(told)} |")
     print("\n| ahead | Medium from | High from | part | Normal, Medium, High | largest | no delay | persistence |")
     print("|---|---|---|---|---|---|---|---|")
     for horizon in found.horizons_ms:
-        low, high = terciles_of(found, horizon)
+        low, high = thresholds = terciles_of(found, horizon)
         for part in ("train", "test"):
-            told = balance(found, found.part(part), horizon)
+            told = balance(found, found.part(part), horizon, thresholds)
             head = f"| {horizon} ms | {low:.2f} ms | {high:.2f} ms | {part} | {_shares(told)}"
             print(f"{head} | {max(told.shares):.3f} | {_rest(told)} |")
 
@@ -76,17 +77,19 @@ def terciles_of(found: Dataset, horizon_ms: int) -> tuple[float, float]:
     return terciles(np.concatenate([series.delay_ms[:, at] for series in found.part("train")]))
 
 
-def balance(found: Dataset, series: Sequence[LabelledSeries], horizon_ms: int) -> Balance:
-    """Return the balance of series, by the training part's terciles.
+def balance(
+    found: Dataset, series: Sequence[LabelledSeries], horizon_ms: int, thresholds_ms: tuple[float, float]
+) -> Balance:
+    """Return the balance of series, by the delays where Medium and High begin.
 
     Persistence says what was: the largest delay of the bins of one horizon, the newest included.
     """
-    at, thresholds = found.horizons_ms.index(horizon_ms), terciles_of(found, horizon_ms)
+    at = found.horizons_ms.index(horizon_ms)
     count = horizon_ms // int(found.manifest["bin_ms"])
     truth = np.concatenate([each.delay_ms[:, at] for each in series])
     past = np.concatenate([largest_of_past(each.now_ms, count) for each in series])
     known = ~np.isnan(truth)
-    real, same = classify(truth[known], thresholds), classify(past[known], thresholds)
+    real, same = classify(truth[known], thresholds_ms), classify(past[known], thresholds_ms)
     total = max(len(real), 1)
     normal, medium, high = (np.bincount(real, minlength=3) / total).tolist()
     return Balance(

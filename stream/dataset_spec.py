@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from decision.site import Network, Rate, Strict, first_complaint
-from offramp_errors import ConfigError
+from decision.site import Network, Rate, Strict, load_toml
 from stream.channels import BIN_MS
 
 Part = Literal["train", "validation", "test"]
@@ -128,11 +126,4 @@ class DatasetSpec(Strict):
 
 def load_spec(path: Path) -> DatasetSpec:
     """Read a specification. Raise ConfigError naming file, key, what was expected and what was found."""
-    try:
-        return DatasetSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is no TOML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {first_complaint(error, PAGE)}") from error
+    return load_toml(DatasetSpec, path, PAGE)

@@ -9,65 +9,16 @@ artifact's normaliser holds these, so that serving knows of no choice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.normaliser import OUTLIER_Z, Limits, Normaliser
+from stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
 
 FOREST_ROWS = 50_000
 FOREST_SHARE = 0.01
 """Share of the rows that an Isolation Forest calls outliers."""
-
-
-class Outliers(StrEnum):
-    """How outliers are found."""
-
-    Z_SCORE = "z-score"
-    ISOLATION_FOREST = "isolation-forest"
-    NONE = "none"
-
-
-class Treatment(StrEnum):
-    """What is done with them."""
-
-    WINSORISE = "winsorise"
-    TRIM = "trim"
-
-
-class Imputation(StrEnum):
-    """What stands in for a missing value."""
-
-    MEAN = "mean"
-    MEDIAN = "median"
-    ZERO = "zero"
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """The choices; as they stand they are the stream's own."""
-
-    outliers: Outliers = Outliers.Z_SCORE
-    treatment: Treatment = Treatment.WINSORISE
-    imputation: Imputation = Imputation.MEAN
-
-    @property
-    def words(self) -> list[str]:
-        """The options of the command line that differ from the stream's own."""
-        own = Preprocessing()
-        told = (
-            ("--outliers", self.outliers, own.outliers),
-            ("--treat", self.treatment, own.treatment),
-            ("--impute", self.imputation, own.imputation),
-        )
-        return [f"{option} {chosen}" for option, chosen, usual in told if chosen != usual]
-
-
-def preprocessing(outliers: str, treatment: str, imputation: str) -> Preprocessing:
-    """Return the choices by their words."""
-    return Preprocessing(Outliers(outliers), Treatment(treatment), Imputation(imputation))
 
 
 def fit_scale(

@@ -21,7 +21,8 @@ from stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
 from stream.dataset import build_series
 from stream.dataset_spec import Capacity, DatasetSpec, Source, Split
 from stream.normaliser import Limits, scaled
-from stream.preprocessing import Preprocessing, fit_scale
+from stream.preprocessing import fit_scale
+from stream.preprocessing_choice import Preprocessing
 from stream.stft import Spectra
 
 TRACE_ENDINGS = {".txt", ".trace"}

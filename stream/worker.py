@@ -18,14 +18,14 @@ from inference.serve import Predictor, open_predictor
 from offramp_kafka import KafkaAccessError, KafkaSettings, require_topics
 from offramp_kernels import announce_compiling
 from stream.backlog import MAX_AGE_S
-from stream.lane import WorkerLedger
+from stream.lane import CHECKPOINT_S, SESSION_S, WorkerLedger
 from stream.lane_meter import LaneMeter
 from stream.metric_server import serving
 from stream.metric_table import unobserved
 from stream.metrics import Metrics
 from stream.readings import info, worker_readings
 from stream.timed_predictor import TimedPredictor
-from stream.watchdog import Watchdog, stalled
+from stream.watchdog import STALL_S, Watchdog, stalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class WorkerOptions:
     model: Path | None = None
     group: str = ""
     forecasts: bool = True
-    checkpoint_s: float = 5.0
-    session_s: float = 10.0
+    checkpoint_s: float = CHECKPOINT_S
+    session_s: float = SESSION_S
     max_age_s: float = MAX_AGE_S
-    stall_s: float = 30.0
+    stall_s: float = STALL_S
     metrics: str = ""
     serve_by: str = "compiled"
 

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.kafka.broker import Broker
 from offramp_kafka import KafkaSettings
+from stream.topics import run_topics_create
 from tests.integration.brokers import running
 
 
@@ -25,6 +26,13 @@ def kafka(request: pytest.FixtureRequest) -> KafkaSettings:
     """Settings with a topic prefix that no other test has."""
     address = os.environ.get("OFFRAMP_KAFKA") or request.getfixturevalue("broker").address
     return KafkaSettings(tuple(address.split(",")), prefix=f"t{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def topics(request: pytest.FixtureRequest, kafka: KafkaSettings) -> KafkaSettings:
+    """Those settings with all topics made, of as many partitions as the module's PARTITIONS says; one otherwise."""
+    run_topics_create(kafka, getattr(request.module, "PARTITIONS", 1), 1)
+    return kafka
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

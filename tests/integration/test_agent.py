@@ -10,11 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
+from bench.service import site_file
 from deploy.kafka.broker import free_ports
 from offramp_kafka import KafkaSettings
-from stream.topics import run_topics_create
 from tests.integration.workers import (
     DEMO,
     ROOT,
@@ -23,15 +21,10 @@ from tests.integration.workers import (
     Decisions,
     WorkerProcess,
     expected,
-    site_of,
     workers,
 )
 
-
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 2, 1)
-    return kafka
+PARTITIONS = 2
 
 
 def command_of(settings: KafkaSettings, folder: Path, *arguments: str) -> list[str]:
@@ -48,7 +41,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 def test_a_killed_agent_is_started_over_and_nothing_changes(topics: KafkaSettings, tmp_path: Path) -> None:
     kills = 20 if SOAK else 2
-    site, path = site_of(1, tmp_path)
+    site, path = site_file(1, tmp_path)
     wanted = expected(site)
     command = command_of(topics, tmp_path, "publish", DEMO, "--site", str(path), "--pace", "12x", "--agent", "tap")
     decisions, rng = Decisions(topics), random.Random(3)

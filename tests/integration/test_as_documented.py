@@ -10,19 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from kafka import KafkaProducer
 
+from bench.service import site_file
 from offramp_kafka import KafkaSettings
-from stream.topics import run_topics_create
 from tests.integration.test_agent import command_of, run
-from tests.integration.workers import DEMO, ROOT, WAIT_S, Decisions, WorkerProcess, expected, site_of, workers
-
-
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 1, 1)
-    return kafka
+from tests.integration.workers import DEMO, ROOT, WAIT_S, Decisions, WorkerProcess, expected, workers
 
 
 def snippet() -> str:
@@ -37,7 +30,7 @@ def snippet() -> str:
 def test_the_controller_of_the_page_does_what_it_says(topics: KafkaSettings, tmp_path: Path) -> None:
     """It begins at the end of the topic, so commands are sent, as repeats, until it has acknowledged them."""
     assert len(snippet().splitlines()) <= 10
-    site, _ = site_of(1, tmp_path)
+    site, _ = site_file(1, tmp_path)
     bodies = expected(site)["uplink0"]
     enforced = [json.dumps({**json.loads(body), "mode": "enforce"}).encode() for body in bodies[:2]]
     config = tmp_path / "kafka.toml"
@@ -68,7 +61,7 @@ def test_the_controller_of_the_page_does_what_it_says(topics: KafkaSettings, tmp
 
 def test_follow_prints_what_replay_prints(topics: KafkaSettings, tmp_path: Path) -> None:
     """Byte for byte, from program to program: publish, worker and follow beside replay."""
-    site, path = site_of(1, tmp_path)
+    site, path = site_file(1, tmp_path)
     replayed = run([sys.executable, str(ROOT / "offramp.py"), "replay", DEMO, "--site", str(path), "--format", "jsonl"])
     assert replayed.returncode == 0, replayed.stderr
     decisions = Decisions(topics)

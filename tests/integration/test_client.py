@@ -8,23 +8,19 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaProducer
 
+from bench.service import site_file
 from decision.client import DecisionClient, time_ns
 from decision.command import rfc3339
 from offramp_errors import ContractError
 from offramp_kafka import KafkaAccessError, KafkaSettings
-from stream.topics import run_topics_create
-from tests.integration.workers import Decisions, expected, site_of
+from tests.integration.workers import Decisions, expected
 
-
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 3, 1)
-    return kafka
+PARTITIONS = 3
 
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    site, _ = site_of(1, tmp_path_factory.mktemp("site"))
+    site, _ = site_file(1, tmp_path_factory.mktemp("site"))
     return expected(site)["uplink0"]
 
 

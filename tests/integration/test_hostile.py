@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from kafka import KafkaProducer
 
+from bench.service import site_file
 from capture.wire import FeatureHeaders, encode_batch, times_of
 from offramp_kafka import KafkaSettings
-from stream.topics import run_topics_create
 from stream.wire import MAX_UNPACKED
 from tests.integration.throttle import memory_of
 from tests.integration.workers import (
@@ -22,7 +21,6 @@ from tests.integration.workers import (
     demo_batches,
     expected,
     publisher_of,
-    site_of,
     workers,
 )
 from tests.stream.test_wire import bomb, random_batch
@@ -30,10 +28,7 @@ from tests.stream.test_wire import bomb, random_batch
 ROUNDS = 40 if SOAK else 4
 
 
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 2, 1)
-    return kafka
+PARTITIONS = 2
 
 
 def lying(value: bytes) -> bytes:
@@ -87,7 +82,7 @@ def poison() -> list[tuple[bytes, list[tuple[str, bytes]], str]]:
 
 def test_memory_stays_where_it_was(topics: KafkaSettings, tmp_path: Path) -> None:
     """The most memory ever grows by less than two messages may unpack to, though each bomb holds 512 MB."""
-    site, path = site_of(1, tmp_path)
+    site, path = site_file(1, tmp_path)
     kinds = poison()
     fitting, fits = filled(MAX_UNPACKED - (1 << 20))
     parts = [batch.slice(at, 300) for batch in demo_batches(300) for at in range(0, batch.num_rows, 300)]

@@ -17,16 +17,15 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-import pytest
 from kafka import KafkaConsumer, TopicPartition
 from scapy.layers.inet import IP, TCP, UDP
 
 from bench.capture_file import FILE_HEADER, HEADER, SAMPLES, Stock, load_stock, shifted
+from bench.service import site_file
 from capture.dissector import MAX_FLOWS
 from capture.publish import Publisher
 from offramp_kafka import KafkaSettings
 from stream.states import load_states
-from stream.topics import run_topics_create
 from tests.capture.conversations import write_capture
 from tests.capture.random_traffic import random_conversation
 from tests.integration.throttle import Watch
@@ -36,7 +35,6 @@ from tests.integration.workers import (
     WAIT_S,
     WorkerProcess,
     demo_batches,
-    site_of,
     workers,
 )
 
@@ -92,12 +90,6 @@ def captured(stock: Stock) -> Iterator[bytes]:
         yield shifted(stock, repetition, BASE_NS + repetition * SPAN_S * 1_000_000_000).tobytes()
 
 
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 1, 1)
-    return kafka
-
-
 def restarts(settings: KafkaSettings, site: str, over: threading.Event) -> int:
     """Publish to the second link with one epoch after the other, some ended and some not, until told to stop."""
     part = demo_batches(500)[0].slice(0, 200)
@@ -128,7 +120,7 @@ def growth(watch: Watch, warm: float) -> float:
 
 
 def test_an_hour_leaves_memory_as_it_was(topics: KafkaSettings, tmp_path: Path) -> None:
-    site, path = site_of(2, tmp_path)
+    site, path = site_file(2, tmp_path)
     path.write_text(path.read_text().replace("10.13.0.0/24", "10.0.0.0/8"))
     stock = stock_of(tmp_path)
     config = tmp_path / "agent.toml"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from bench.service import site_file
 from offramp_kafka import KafkaSettings
 from stream.checkpoint import decode_checkpoint, encode_checkpoint
 from stream.states import load_states
-from stream.topics import run_topics_create
 from tests.integration.workers import (
     SOAK,
     WAIT_S,
@@ -24,15 +24,8 @@ from tests.integration.workers import (
     demo_batches,
     expected,
     publisher_of,
-    site_of,
     workers,
 )
-
-
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 1, 1)
-    return kafka
 
 
 def checkpoints(settings: KafkaSettings) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -57,7 +50,7 @@ def until(condition) -> None:  # type: ignore[no-untyped-def]
 
 def test_a_worker_that_stood_still_writes_nothing_behind_its_successor(topics: KafkaSettings, tmp_path: Path) -> None:
     """It wakes with messages taken and no checkpoint of them, long after another took over and went on."""
-    site, path = site_of(1, tmp_path)
+    site, path = site_file(1, tmp_path)
     parts = [batch.slice(at, 300) for batch in demo_batches(300) for at in range(0, batch.num_rows, 300)]
     third = len(parts) // 3
     decisions, out = Decisions(topics), publisher_of(topics)

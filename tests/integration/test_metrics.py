@@ -5,12 +5,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-import pytest
 import zstandard
 from kafka import KafkaProducer
 
+from bench.service import site_file
 from offramp_kafka import KafkaSettings
-from stream.topics import run_topics_create
 from tests.integration.test_agent import command_of
 from tests.integration.workers import (
     DEMO,
@@ -21,21 +20,16 @@ from tests.integration.workers import (
     demo_batches,
     expected,
     publisher_of,
-    site_of,
     workers,
 )
 from tests.scrape import Scraped, scrape_until, total, url_in
 
-
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 2, 1)
-    return kafka
+PARTITIONS = 2
 
 
 def test_a_workers_numbers_add_up(topics: KafkaSettings, tmp_path: Path) -> None:
     """A recording published twice, and a message that is none: rows published = rows consumed + rows of duplicates."""
-    site, path = site_of(1, tmp_path)
+    site, path = site_file(1, tmp_path)
     wanted = expected(site)
     decisions = Decisions(topics)
     rows = messages = 0

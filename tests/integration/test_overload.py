@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from bench.service import site_file
 from capture.ledger import CaptureLedger
 from capture.publish import Publisher
 from offramp_kafka import KafkaSettings
 from stream.backlog import MAX_AGE_S, PATIENCE_S
 from stream.states import load_states
-from stream.topics import run_topics_create
 from tests.integration.throttle import Watch, memory_of, throttled
-from tests.integration.workers import SOAK, WAIT_S, Decisions, WorkerProcess, demo_batches, site_of, workers
+from tests.integration.workers import SOAK, WAIT_S, Decisions, WorkerProcess, demo_batches, workers
 
 SHARE = 0.15
 """Of the machine, for the worker: what feeds it, and the broker, run beside it."""
@@ -80,12 +79,6 @@ class Forecasts(Decisions):
         return [age for at, age in self.ages if start <= at < end]
 
 
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 1, 1)
-    return kafka
-
-
 def sustainable(feeder: Feeder, forecasts: Forecasts, done: Callable[[], int]) -> float:
     """Messages a second that the worker takes, measured while some wait all the time, and then let it catch up.
 
@@ -108,7 +101,7 @@ def sustainable(feeder: Feeder, forecasts: Forecasts, done: Callable[[], int]) -
 
 def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None:  # type: ignore[no-untyped-def]
     """The rate it can take is measured here, as it is another on every machine."""
-    site, path = site_of(1, tmp_path)
+    site, path = site_file(1, tmp_path)
     forecasts = Forecasts(topics)
     consumer = KafkaConsumer(**topics.client_arguments(), group_id=f"{topics.prefix}-{site.name}")
     place = TopicPartition(topics.topic("features"), 0)

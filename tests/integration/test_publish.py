@@ -23,11 +23,7 @@ from stream.wire import FeatureMessage, decode_message
 from tests.integration.workers import SOAK
 from tests.stream.test_wire import random_batch
 
-
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, 2, 1)
-    return kafka
+PARTITIONS = 2
 
 
 def restartable(broker: Broker) -> Broker:

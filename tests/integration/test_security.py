@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.service import site_file
 from deploy.kafka.broker import Broker
 from deploy.kafka.tls import make_certificates
 from tests.integration.workers import DEMO, ROOT, SITE
@@ -59,10 +60,10 @@ def test_agent_and_reader_work_over_tls_with_a_certificate(broker, settings, tmp
 
 def test_a_worker_decides_over_scram(broker, settings, tmp_path) -> None:  # type: ignore[no-untyped-def]
     from offramp_kafka import kafka_settings
-    from tests.integration.workers import Decisions, expected, site_of
+    from tests.integration.workers import Decisions, expected
 
     config = config_of(tmp_path / "kafka.toml", **settings["sasl"])
-    site, path = site_of(1, tmp_path)
+    site, path = site_file(1, tmp_path)
     for arguments in (["topics", "create", "--partitions", "1"], ["publish", DEMO, "--site", str(path)]):
         assert offramp(broker.sasl_address, config, *arguments)[0] == 0
     command = [sys.executable, "offramp.py", "worker", "--site", str(path), "--kafka", broker.sasl_address,

@@ -12,6 +12,7 @@ from typing import IO
 
 import pytest
 
+from bench.service import site_file
 from offramp_kafka import KafkaSettings
 from stream.topics import run_topics_create
 from stream.watchdog import Place, Wait, Waits
@@ -22,7 +23,6 @@ from tests.integration.workers import (
     demo_batches,
     expected,
     publisher_of,
-    site_of,
     workers,
 )
 
@@ -74,7 +74,7 @@ def publish(settings: KafkaSettings, stop: int | None) -> None:
 
 
 def test_a_worker_whose_messages_do_not_come_is_ended(kafka: KafkaSettings, tmp_path: Path) -> None:
-    site, path = site_of(1, tmp_path)
+    site, path = site_file(1, tmp_path)
     wanted = expected(site)
     both = [("paused", replace(kafka, prefix=f"t{uuid.uuid4().hex[:12]}")), ("hung", kafka)]
     for _, settings in both:

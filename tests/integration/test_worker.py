@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaProducer
 
+from bench.service import site_file
 from capture.wire import FeatureHeaders, encode_batch, times_of
 from deploy.kafka.broker import Broker
 from offramp_kafka import KafkaSettings
-from stream.topics import run_topics_create
 from tests.integration.workers import (
     SOAK,
     Decisions,
@@ -22,7 +22,6 @@ from tests.integration.workers import (
     demo_batches,
     expected,
     publisher_of,
-    site_of,
     workers,
 )
 from tests.stream.test_wire import bomb, random_batch
@@ -30,10 +29,7 @@ from tests.stream.test_wire import bomb, random_batch
 LINKS = 8 if SOAK else 4
 
 
-@pytest.fixture
-def topics(kafka: KafkaSettings) -> KafkaSettings:
-    run_topics_create(kafka, LINKS, 1)
-    return kafka
+PARTITIONS = LINKS
 
 
 @pytest.fixture
@@ -65,7 +61,7 @@ def publish_all(settings, site, batches, pause_s=0.0, done=None):  # type: ignor
 
 @pytest.mark.parametrize("count", [1, 2, 4] if SOAK else [2])
 def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    site, path = site_of(LINKS, tmp_path)
+    site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
     assert all(wanted.values())
     with workers(*(WorkerProcess(topics, path, tmp_path / f"w{n}.log") for n in range(count))) as running:
@@ -82,7 +78,7 @@ def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp
 
 def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
     kills = 20 if SOAK else 2
-    site, path = site_of(LINKS, tmp_path)
+    site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
     rng, done = random.Random(7), threading.Event()
     feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 4.0 * (kills + 1) / len(traffic), done))
@@ -101,7 +97,7 @@ def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_
 
 
 def test_workers_that_join_and_leave_hand_over(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    site, path = site_of(LINKS, tmp_path)
+    site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
     feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 16.0 / len(traffic)))
     with workers(WorkerProcess(topics, path, tmp_path / "first.log")) as running:
@@ -117,7 +113,7 @@ def test_workers_that_join_and_leave_hand_over(topics, decisions, traffic, tmp_p
 def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
     if os.environ.get("OFFRAMP_KAFKA"):
         pytest.skip("OFFRAMP_KAFKA names a cluster that tests may not restart")
-    site, path = site_of(LINKS, tmp_path)
+    site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
     feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, (80.0 if SOAK else 8.0) / len(traffic)))
     with workers(WorkerProcess(topics, path, tmp_path / "w.log", "--stall", "5")) as running:
@@ -131,7 +127,7 @@ def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisio
 
 
 def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    site, path = site_of(1, tmp_path)
+    site, path = site_file(1, tmp_path)
     wanted = expected(site)
     batch = random_batch(50)
     value, good = encode_batch(batch), FeatureHeaders("lab", "evil", 9, 0, 50, *times_of(batch))

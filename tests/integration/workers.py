@@ -21,7 +21,7 @@ from capture.dissector import Dissector
 from capture.files import open_captures
 from capture.publish import Publisher
 from decision.policy import Policy
-from decision.site import Site, load_site
+from decision.site import Site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
 from offramp_kafka import KafkaSettings
@@ -33,15 +33,6 @@ SITE = ROOT / "samples/site.toml"
 SOAK = bool(os.environ.get("OFFRAMP_SOAK"))
 """Asked for by `make soak`: more links, workers, kills and restarts."""
 WAIT_S = 600.0 if SOAK else 90.0
-
-
-def site_of(links: int, folder: Path) -> tuple[Site, Path]:
-    """A site like the sample's with several links of one kind, and its file."""
-    text = SITE.read_text()
-    head, _, body = text.partition("[[links]]")
-    path = folder / "site.toml"
-    path.write_text(head + "".join("[[links]]" + body.replace('"uplink"', f'"uplink{n}"') for n in range(links)))
-    return load_site(path), path
 
 
 def demo_batches(rows: int = 8192) -> list[pa.RecordBatch]:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from bench.service import site_file
 from capture.wire import FeatureHeaders, encode_batch, times_of
 from decision.policy import Policy
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
@@ -23,7 +24,7 @@ from stream.link_runs import LinkRuns
 from stream.micro_batch import BYTES, MicroBatches
 from stream.pipeline import Pipeline
 from stream.portion import Portion
-from tests.integration.workers import demo_batches, expected, site_of
+from tests.integration.workers import demo_batches, expected
 
 LINKS = 6
 PARTITIONS = 3
@@ -131,7 +132,7 @@ def links_of_calls(monkeypatch) -> list[set[int]]:  # type: ignore[no-untyped-de
 def test_calls_hold_rows_of_several_links_and_partitions_and_change_no_byte(  # type: ignore[no-untyped-def]
     threads, watched, links_of_calls, parts, tmp_path
 ) -> None:
-    site, _ = site_of(LINKS, tmp_path)
+    site, _ = site_file(LINKS, tmp_path)
     names = [link.name for link in site.links]
     pool = StatePool(LINKS, SERIES, watched.state_size)
     lanes = [portions(parts, runs_of(site, watched, pool), names[at::PARTITIONS]) for at in range(PARTITIONS)]
@@ -168,7 +169,7 @@ def pipeline_predictions(step):  # type: ignore[no-untyped-def]
 
 
 def test_a_portion_that_is_alone_waits_for_nobody(parts, watched, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    site, _ = site_of(1, tmp_path)
+    site, _ = site_file(1, tmp_path)
     runs = runs_of(site, watched, StatePool(1, SERIES, watched.state_size))
 
     async def run() -> MicroBatches:
@@ -182,7 +183,7 @@ def test_a_portion_that_is_alone_waits_for_nobody(parts, watched, tmp_path) -> N
 
 
 def test_what_the_model_raises_buries_the_messages_and_the_next_are_taken(parts, watched, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    site, _ = site_of(2, tmp_path)
+    site, _ = site_file(2, tmp_path)
     runs = runs_of(site, watched, StatePool(2, SERIES, watched.state_size))
     first, second = list(portions(parts[:2], runs, ["uplink0", "uplink1"]))
     first.open()

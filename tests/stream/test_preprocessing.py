@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stream.normaliser import Normaliser
-from stream.preprocessing import Imputation, Outliers, Preprocessing, Treatment, fit_scale
+from stream.preprocessing import fit_scale
+from stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
 
 ALL = [Preprocessing(*each) for each in itertools.product(Outliers, Treatment, Imputation)]
 

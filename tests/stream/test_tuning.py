@@ -14,7 +14,7 @@ from inference.shape import Preset, load_preset, preset_of
 from offramp_errors import ConfigError
 from stream.channels import CHANNELS
 from stream.normaliser import Normaliser
-from stream.preprocessing import preprocessing
+from stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
 from stream.training import TrainOptions, run_training
 from stream.tuning import TuneOptions, run_tune
 
@@ -44,7 +44,7 @@ def test_the_best_preset_of_a_search_trains(
     assert "trial 1 of 1" in capsys.readouterr().err
     found = load_preset(str(best))
     assert found.memory
-    choice = preprocessing("z-score", "trim", "median")
+    choice = Preprocessing(Outliers("z-score"), Treatment("trim"), Imputation("median"))
     trained = TrainOptions((), dataset, tmp_path / "m", None, 0, str(best), 1, 1, "5,25", preprocessing=choice)
     run_training(trained)
     manifest = load_artifact(tmp_path / "m", CHANNELS).manifest
