@@ -1,4 +1,4 @@
-"""Calibration: are the probabilities true, do the quantiles hold, and what is folded into the weights so that they do.
+"""Calibration: what is folded into the weights so that the probabilities are true and the quantiles hold.
 
 A temperature (Guo et al. 2017) divides the logits of the class; a conformal shift (Romano et al. 2019) moves a
 quantile in log1p(ms). Both are learned on the validation part and folded into the weights of the heads, so serving
@@ -16,18 +16,8 @@ from inference.forecast import QUANTILES
 from inference.memory import ANCHORS
 from inference.shape import OUTPUTS
 
-BINS = 15
 TEMPERATURES = np.geomspace(0.5, 3.0, 91)
 FEW = 1e-7
-
-
-def expected_calibration_error(probabilities: NDArray[np.float32], truth: NDArray[np.int64], bins: int = BINS) -> float:
-    """Return the mean gap between confidence and accuracy over equal bins of confidence, weighted by their windows."""
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == truth
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(place, weights=right - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / max(len(truth), 1))
 
 
 def log_loss(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:

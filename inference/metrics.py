@@ -1,15 +1,17 @@
-"""How good forecasts are: accuracy, macro F1, error of the median, and the baseline of persistence."""
+"""How good forecasts are: accuracy, macro F1, calibration, error of the median, and the baseline of persistence."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.calibration import expected_calibration_error
 from inference.forecast import QUANTILES
 
 LEAST_MS = 0.01
 """A queueing delay below this is none."""
+
+CONFIDENCE_BINS = 15
+"""Equal bins of confidence, over which forecasts and what came true are compared."""
 
 
 def terciles(delay_ms: NDArray[np.float32]) -> tuple[float, float]:
@@ -37,6 +39,33 @@ def macro_f1(truth: NDArray[np.int64], found: NDArray[np.int64]) -> float:
         hit = float(np.sum((truth == kind) & (found == kind)))
         scores.append(2 * hit / float(np.sum(truth == kind) + np.sum(found == kind)))
     return float(np.mean(scores)) if scores else 0.0
+
+
+def confidences(
+    probabilities: NDArray[np.float32], truth: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the bin of confidence of each forecast: int64 [n]; and 1, its confidence, its hit: float64 [n, 3]."""
+    best = probabilities.argmax(axis=1)
+    confidence = probabilities[np.arange(len(best)), best].astype(np.float64)
+    place = np.minimum((confidence * CONFIDENCE_BINS).astype(np.int64), CONFIDENCE_BINS - 1)
+    return place, np.column_stack([np.ones(len(best)), confidence, best == truth])
+
+
+def calibration_error(reliability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the expected calibration error of the most probable class (Guo et al. 2017).
+
+    reliability: [..., CONFIDENCE_BINS, 3], sums of `confidences` by bin.
+    """
+    n, confidence, hits = (reliability[..., i] for i in range(3))
+    error: NDArray[np.float64] = np.abs(confidence - hits).sum(axis=-1) / n.sum(axis=-1)
+    return error
+
+
+def expected_calibration_error(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
+    """Return the calibration error of forecasts [n, 3] against the classes that came true [n], n > 0."""
+    place, each = confidences(probabilities, truth)
+    sums = np.stack([np.bincount(place, column, CONFIDENCE_BINS) for column in each.T], axis=1, dtype=np.float64)
+    return float(calibration_error(sums))
 
 
 def score(

@@ -12,17 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.artifact import Artifact, save_artifact
-from inference.calibration import best_temperature, conformal_shifts, expected_calibration_error, folded
+from inference.calibration import best_temperature, conformal_shifts, folded
 from inference.fitting import fit
 from inference.memory import Memory
-from inference.metrics import classify, score, terciles
+from inference.metrics import classify, expected_calibration_error, score, terciles
 from inference.sequences import TrainingSequence
 from inference.serve import open_predictor
 from inference.shape import SCALE_NAMES, Preset, load_preset
 from offramp_errors import InputError
-
-HELD_OUT = 5
-"""Every fifth source is kept for validation, whole."""
 
 
 class Validated(NamedTuple):
@@ -36,24 +33,23 @@ class Validated(NamedTuple):
 
 def train(
     sequences: Sequence[TrainingSequence], normaliser: Mapping[str, NDArray[Any]], out: Path, meta: dict[str, Any],
-    *, preset: str | Preset = "default", seed: int = 1, epochs: int = 40,
-    thresholds_ms: tuple[float, float] | None = None, validation: Sequence[TrainingSequence] | None = None,
+    *, validation: Sequence[TrainingSequence], preset: str | Preset = "default", seed: int = 1, epochs: int = 40,
+    thresholds_ms: tuple[float, float] | None = None,
 ) -> Artifact:  # fmt: skip
     """Train, write the artifact to `out`, and return it with its validation scores in the manifest.
 
     normaliser: what brought the channels to their scale, with `limits` float64 [3, F] of mean, low and high; meta:
-    name, channels, spectrum_size, bin_ms, horizon_ms, command; preset: a name, a file, or hyperparameters;
-    thresholds_ms: delays where Medium and High begin, None for the terciles of the training part; validation: what to
-    stop by and to calibrate on, otherwise held out of `sequences`. Raise InputError where the data leave nothing to
+    name, channels, spectrum_size, bin_ms, horizon_ms, command; validation: what to stop by and to calibrate on, of
+    other sources or another time than `sequences`; preset: a name, a file, or hyperparameters; thresholds_ms: delays
+    where Medium and High begin, None for the terciles of the training part. Raise InputError where nothing is left to
     validate on.
     """
-    learn, held = split(sequences) if validation is None else (list(sequences), list(validation))
     if thresholds_ms is None:
-        thresholds_ms = terciles(np.concatenate([sequence.delay_ms for sequence in learn]))
+        thresholds_ms = terciles(np.concatenate([sequence.delay_ms for sequence in sequences]))
     shape = load_preset(preset) if isinstance(preset, str) else preset
     scale = scale_of(normaliser, meta) if shape.memory else None
     memory = Memory(scale, meta, thresholds_ms) if scale else None
-    model = fit(learn, held, memory, thresholds_ms, shape, seed=seed, epochs=epochs)
+    model = fit(sequences, validation, memory, thresholds_ms, shape, seed=seed, epochs=epochs)
 
     from inference.model import weights_of  # Keras is there now, and quietly
 
@@ -64,14 +60,14 @@ def train(
     }  # fmt: skip
     weights = weights_of(model) | (dict(zip(SCALE_NAMES, scale, strict=True)) if scale else {})
     save_artifact(out, weights, normaliser, full)
-    before = validate(out, held)
+    before = validate(out, validation)
     truth = classify(before.delay_ms, thresholds_ms)
     temperature = best_temperature(before.probabilities, truth)
     shifts = conformal_shifts(before.delay_ms, before.quantiles_ms)
     weights = folded(weights, temperature, shifts)
     save_artifact(out, weights, normaliser, full)
     full["metrics"] = {
-        **score(*validate(out, held), thresholds_ms), "temperature": temperature,
+        **score(*validate(out, validation), thresholds_ms), "temperature": temperature,
         "ece_uncalibrated": expected_calibration_error(before.probabilities, truth),
     }  # fmt: skip
     return save_artifact(out, weights, normaliser, full)
@@ -89,23 +85,6 @@ def scale_of(
         raise InputError("the normaliser has no limits [3, channels]: save it with this version")
     low, high = limits[1].astype(np.float32), limits[2].astype(np.float32)
     return low, np.maximum(high - low, 0)
-
-
-def origin(sequence: TrainingSequence) -> str:
-    """Return what a sequence was made from, whatever the device (`#`) and the capacity (`@`) it was seen with."""
-    return sequence.source.split("#")[0].split("@")[0]
-
-
-def split(sequences: Sequence[TrainingSequence]) -> tuple[list[TrainingSequence], list[TrainingSequence]]:
-    """Return the training and the validation part: whole sources, devices with their link."""
-    sources = sorted({origin(sequence) for sequence in sequences})
-    held = set(sources[HELD_OUT - 1 :: HELD_OUT])
-    if not held:
-        raise InputError(f"{len(sources)} source(s) of training data; at least {HELD_OUT} are needed to hold one out")
-    parts: tuple[list[TrainingSequence], list[TrainingSequence]] = ([], [])
-    for sequence in sequences:
-        parts[origin(sequence) in held].append(sequence)
-    return parts
 
 
 def validate(folder: Path, held: Sequence[TrainingSequence]) -> Validated:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.forecast import CLASSES, QUANTILES
+from inference.metrics import CONFIDENCE_BINS, calibration_error, confidences
 from inference.serve import Prediction
 
-RELIABILITY_BINS = 15
 SCORE_BINS = 200
 """Cells of a class' score histogram, by quantile: AUC is exact to about 1 / SCORE_BINS squared."""
 
@@ -43,18 +43,16 @@ def sums_by_cell(
     """Return the sums of the forecasts of each cell: rows [n] each belong to cells[i] of `count`."""
     n = len(delay_ms)
     best = found.probabilities.argmax(axis=1)
-    confidence = found.probabilities[np.arange(n), best].astype(np.float64)
     error = found.delay_ms[:, 0].astype(np.float64) - delay_ms
     likely = np.clip(found.probabilities[np.arange(n), classes], 1e-7, 1.0)
     whole = found.delay_ms.shape[1] == len(QUANTILES)
     covered = [delay_ms <= found.delay_ms[:, i] if whole else np.full(n, np.nan) for i in range(1, len(QUANTILES))]
     errors = np.column_stack([np.ones(n), np.abs(error), error**2, -np.log(likely), *covered])
-    place = np.minimum((confidence * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
-    three = np.column_stack([np.ones(n), confidence, best == classes])
+    place, three = confidences(found.probabilities, classes)
     return Sums(
         _count(cells, count, classes * 3 + best, 9).reshape(count, 3, 3),
         np.stack([np.bincount(cells, column, count) for column in errors.T], axis=1),
-        np.stack([_count(cells, count, place, RELIABILITY_BINS, column) for column in three.T], axis=2),
+        np.stack([_count(cells, count, place, CONFIDENCE_BINS, column) for column in three.T], axis=2),
         _ranks(found.probabilities, classes, cells, count),
     )
 
@@ -100,7 +98,7 @@ def scores(sums: Sums) -> dict[str, NDArray[np.float64]]:
         area = auc(sums.ranks)
         out |= {f"auc_{name.lower()}": area[..., i] for i, name in enumerate(CLASSES)}
         out["mae_ms"], out["rmse_ms"] = sums.errors[..., 1] / n, np.sqrt(sums.errors[..., 2] / n)
-        out["ece"], out["log_loss"] = ece(sums.reliability), sums.errors[..., 3] / n
+        out["ece"], out["log_loss"] = calibration_error(sums.reliability), sums.errors[..., 3] / n
         for i, q in enumerate(QUANTILES[1:]):
             out[f"coverage_q{round(100 * q)}"] = sums.errors[..., 4 + i] / n
     return out
@@ -126,10 +124,3 @@ def roc(ranks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.flo
     falling = np.cumsum(ranks[:, ::-1], axis=1)
     rates = np.hstack([np.zeros((2, 1)), falling]) / np.maximum(falling[:, -1:], 1e-12)
     return rates[0], rates[1]
-
-
-def ece(reliability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the expected calibration error of the most probable class (Guo et al., 2017) of [..., bins, 3]."""
-    n, confidence, hits = (reliability[..., i] for i in range(3))
-    error: NDArray[np.float64] = np.abs(confidence - hits).sum(axis=-1) / n.sum(axis=-1)
-    return error

@@ -30,8 +30,8 @@ MODELS: tuple[Model, ...] = (
     Model("cnn", "CNN", "network", "cnn:Cnn"),
     Model("lstm", "LSTM alone", "network", "lstm:Lstm"),
     Model("svm", "SVM", "kernel", "svm:Svm"),
-    Model("mlp-svr", "MLP-SVR", "kernel", "mlp_svr:MlpSvr"),
-    Model("svr-lstm", "SVR-LSTM", "kernel", "svr_lstm:SvrLstm"),
+    Model("mlp-svr", "MLP-SVR", "kernel", "network_svr:MlpSvr"),
+    Model("svr-lstm", "SVR-LSTM", "kernel", "network_svr:SvrLstm"),
     Model("ewma", "Exponential average", "naive", "ewma:Ewma"),
     Model("persistence", "Persistence", "naive", "persistence:Persistence"),
 )

@@ -8,13 +8,13 @@ import pytest
 from inference.calibration import (
     best_temperature,
     conformal_shifts,
-    expected_calibration_error,
     folded,
     log_loss,
     tempered,
 )
 from inference.forecast import QUANTILES
 from inference.memory import ANCHORS
+from inference.metrics import expected_calibration_error
 
 
 def made(sharpness: float, n: int = 40_000) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,8 @@ from inference.evaluation.bootstrap import (
 )
 from inference.evaluation.evaluate import finite
 from inference.evaluation.results import differences, winners
-from inference.evaluation.scores import ece, roc, scores, sums_by_cell, weighted
+from inference.evaluation.scores import roc, scores, sums_by_cell, weighted
+from inference.metrics import calibration_error
 from inference.rivals.forecaster import Budget, Series, Task, portion, usable
 from inference.rivals.lags import features, lagged, mean_of_last, peak_of_last, table
 from inference.rivals.models import MODELS
@@ -87,7 +88,7 @@ def test_a_weighted_sum_is_the_score_of_repeated_forecasts(answers):
 
 
 def test_calibration_and_roc_of_known_forecasts():
-    assert ece(np.array([[10.0, 9.0, 9.0], [10.0, 6.0, 5.0]])) == pytest.approx(1 / 20)
+    assert calibration_error(np.array([[10.0, 9.0, 9.0], [10.0, 6.0, 5.0]])) == pytest.approx(1 / 20)
     perfect = np.array([[3.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 2.0]])
     false, true = roc(perfect)
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)

@@ -19,7 +19,7 @@ from inference.metrics import classify, macro_f1, score
 from inference.sequences import TrainingSequence
 from inference.serve import CompiledPredictor, open_predictor
 from inference.shape import PRESETS, SCALE_NAMES
-from inference.train import origin, scale_of, split, train
+from inference.train import scale_of, train
 from offramp_errors import ArtifactError, InputError
 from stream.channels import CHANNELS, SPECTRUM_SIZE
 
@@ -119,7 +119,8 @@ def test_forecasts_are_probabilities_and_rising_quantiles() -> None:
 def test_same_seed_same_model(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.inference.test_model import *\n"
-        "train(sequences(), SCALE, Path(sys.argv[1]), META, seed=3, epochs=1, thresholds_ms=(5.0, 25.0))"
+        "data = sequences()\n"
+        "train(data[:5], SCALE, Path(sys.argv[1]), META, validation=data[5:], seed=3, epochs=1, thresholds_ms=(5, 25))"
     )
     sums = []
     for name in ("a", "b"):
@@ -129,17 +130,9 @@ def test_same_seed_same_model(tmp_path: Path) -> None:
     assert sums[0] == sums[1]
 
 
-def test_splits_keep_a_source_whole() -> None:
-    data = sequences(10)
-    fit, held = split(data)
-    assert len(fit) + len(held) == 10
-    assert not {origin(s) for s in fit} & {origin(s) for s in held}
-    with pytest.raises(InputError, match="at least 5"):
-        split(data[:3])
-    with pytest.raises(InputError, match="at least 5"):
-        train(data[:1], {}, Path("nowhere"), META)
+def test_training_needs_something_to_stop_by() -> None:
     with pytest.raises(InputError, match="validation part"):
-        train(data[:1], SCALE, Path("nowhere"), META, validation=[])
+        train(sequences(1), SCALE, Path("nowhere"), META, validation=[])
 
 
 def test_unknown_targets_and_padding_weigh_nothing() -> None:
