@@ -132,23 +132,27 @@ def assembled(
     folder = model or DEFAULT_ARTIFACT
     artifact, predictor = load_artifact(folder), open_predictor(folder)
 
-    def pipeline(told: Sink | None, predictor: Predictor, refiner: Refiner | None = None) -> Pipeline:
-        policy = Policy(site, batches.link)
-        return Pipeline(site, batches.link, predictor, artifact.normaliser, policy, sink=told, refiner=refiner)
+    def pipeline(told: Sink | None, observe: Observe, refiner: Refiner | None = None) -> Pipeline:
+        def watched(predictor: Predictor) -> Predictor:
+            return predictor if observe is unobserved else TimedPredictor(predictor, observe)
 
-    warm = pipeline(None, predictor)
+        return Pipeline(
+            site, batches.link, predictor, artifact.normaliser, Policy(site, batches.link),
+            sink=told, refiner=refiner, watched=watched,
+        )  # fmt: skip
+
+    warm = pipeline(None, unobserved)
     for batch in Dissector("stream").dissect(one_packet()):
         warm.update(batch)
     warm.close()
-    timed = predictor if observe is unobserved else TimedPredictor(predictor, observe)
     if refine is None:
-        return Tap(batches, pipeline(sink, timed), observe=observe)
+        return Tap(batches, pipeline(sink, observe), observe=observe)
     from stream.refiner import RefineSettings
     from stream.refining import Refining
 
     settings = RefineSettings(every_s=refine_every_s)
     refining = Refining(artifact, refine, site.name, wait=False, settings=settings)
-    return Tap(batches, pipeline(sink, timed, refining.of(batches.link)), refining=refining, observe=observe)
+    return Tap(batches, pipeline(sink, observe, refining.of(batches.link)), refining=refining, observe=observe)
 
 
 def line(out: TextIO, text: str) -> None:

@@ -57,10 +57,15 @@ class Pipeline:
         sink: Sink | None = None,
         carried: CarriedState | None = None,
         refiner: Refiner | None = None,
+        watched: Callable[[Predictor], Predictor] = lambda predictor: predictor,
     ) -> None:
-        """Build the way of a link; carried: where its states stand, if together with those of other links."""
+        """Build the way of a link.
+
+        carried: where its states stand, if together with those of other links; watched: put around the predictor, and
+        around those that a refiner brings into service.
+        """
         check_predictor(predictor)
-        self.refiner = refiner
+        self.refiner, self._watched, predictor = refiner, watched, watched(predictor)
         self.link, self.policy, self.sink, self.predictor = site.link(link), policy, sink, predictor
         shape = LinkShape(
             self.link.capacity_bps,
@@ -120,8 +125,8 @@ class Pipeline:
         commands, told = self.conclude(windowed._replace(rows=[]), []), windowed._replace(told=None)
         for rows in windowed.rows:
             for part in refiner.parts(rows):
-                if refiner.predictor is not self.predictor:
-                    self.predictor = refiner.predictor
+                if refiner.predictor.sha != self.predictor.sha:
+                    self.predictor = self._watched(refiner.predictor)
                     self.carried.state[...] = refiner.carried()
                 one = told._replace(rows=[part])
                 predictions = predictions_of([Step(self, one)])[0]

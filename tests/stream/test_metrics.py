@@ -18,7 +18,11 @@ from capture.outgoing import Outgoing
 from capture.publish import Publisher
 from capture.wire import FeatureHeaders
 from decision.client import DecisionClient
+from decision.policy import Policy
 from decision.site import load_site
+from inference.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
+from inference.challenger import InProcess
+from inference.serve import CompiledPredictor, open_predictor
 from offramp_errors import ConfigError
 from offramp_kafka import KafkaSettings
 from stream.by_link import LinkBatches
@@ -27,10 +31,14 @@ from stream.link_run import LinkRun
 from stream.metric_server import parse_address, serving
 from stream.metric_table import TABLE, Kind, markdown
 from stream.metrics import Metrics
+from stream.pipeline import Pipeline
 from stream.readings import acknowledgements, file_readings, pipeline_readings, publish_readings
+from stream.refine_events import RefineEvents
+from stream.refiner import Refiner, RefineSettings
 from stream.timed_predictor import TimedPredictor
 from tests.scrape import scrape, total
 from tests.stream.test_link_run import cut, fed
+from tests.stream.test_pipeline import SITE as SITE_MADE
 from tests.stream.test_pipeline import build, commands_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,6 +144,29 @@ def test_the_readings_are_the_ledgers(busy_batch, predictor, normaliser_state) -
     assert value(tap, "offramp_model_rows_sum") == own.forecasts > 0
     assert value(tap, "offramp_model_seconds_count") == value(tap, "offramp_model_rows_count")
     assert b"offramp_worker" not in generate_latest(publish.registry)
+
+
+def test_a_model_that_refinement_brings_into_service_is_timed_as_the_first(busy_batch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    artifact = load_artifact(DEFAULT_ARTIFACT)
+    meta = {key: each for key, each in artifact.manifest.items() if key not in ("format", "sha256")}
+    weights = {**artifact.weights, "classes_b": artifact.weights["classes_b"] + np.float32(0.1)}
+    other = save_artifact(tmp_path / "other", weights, artifact.normaliser, meta)
+    events = RefineEvents(tmp_path, "lab", "uplink", quiet=True)
+    refiner = Refiner(artifact, tmp_path, events, InProcess(), settings=RefineSettings(least_s=1_000_000))
+    tap, policy = Metrics("tap"), Policy(SITE_MADE, "uplink")
+    pipeline = Pipeline(
+        SITE_MADE, "uplink", open_predictor(DEFAULT_ARTIFACT), artifact.normaliser, policy, refiner=refiner,
+        watched=lambda predictor: TimedPredictor(predictor, tap.observe),
+    )  # fmt: skip
+    half = busy_batch.num_rows // 2
+    pipeline.update(busy_batch.slice(0, half))
+    before = pipeline.ledger.forecasts
+    assert pipeline.predictor.sha == artifact.sha
+    refiner.artifact, refiner.predictor = other, CompiledPredictor(other)
+    pipeline.update(busy_batch.slice(half))
+    pipeline.close()
+    assert pipeline.predictor.sha == other.sha != artifact.sha
+    assert tap.registry.get_sample_value("offramp_model_rows_sum") == pipeline.ledger.forecasts > before > 0
 
 
 def test_reasons_become_labels() -> None:
