@@ -25,7 +25,8 @@ from stream.wire import SCHEMA, FeatureMessage
 if TYPE_CHECKING:
     from inference.serve import Prediction
 
-LATENESS_NS = 20_000_000
+OVERLAP_NS = 20_000_000
+"""An agent that takes over from another may begin so far before what that one sent last; see `_is_other_recording`."""
 MAX_EPOCHS = 64
 """Epochs remembered of a link, so that their repeats are known."""
 
@@ -133,11 +134,16 @@ class LinkRun:
         return True
 
     def _is_other_recording(self, message: FeatureMessage) -> bool:
-        """Tell whether an epoch begins in the link's past: packets of another recording."""
+        """Tell whether an epoch begins in the link's past: packets of another recording.
+
+        Not where it is by no more than the site waits for packets out of order: those have a place in the bins. Nor by
+        OVERLAP_NS, of which the site may wait for less: a few late packets cost less than windows begun anew.
+        """
         told = message.headers
         begins_ns = told.first_time_ns if told.rows else told.clock_ns
         begins = told.sequence == 0 and bool(told.rows or told.clock_ns)
-        return begins and begins_ns < self._newest_ns - LATENESS_NS
+        allowed_ns = max(OVERLAP_NS, self.pipeline.windows.bins.lateness_ns)
+        return begins and begins_ns < self._newest_ns - allowed_ns
 
     def _begin_anew(self) -> Step:
         """Close the open bins, and go on with an empty pipeline."""

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from capture.wire import FeatureHeaders, times_of
+from decision.policy import Policy
 from offramp_errors import ContractError
 from stream.checkpoint import decode_checkpoint, encode_checkpoint
 from stream.link_run import LinkRun
+from stream.pipeline import Pipeline
 from stream.wire import FeatureMessage
-from tests.stream.test_pipeline import build, commands_of
+from tests.stream.test_pipeline import SITE, build, commands_of
 
 
 @pytest.fixture
@@ -89,6 +91,25 @@ def test_another_recording_begins_the_link_anew(busy_batch, make):
     live = LinkRun("uplink", make)
     fed(live, cut(busy_batch)[:6] + later)
     assert live.ledger.restarts == 1  # by its end only
+
+
+@pytest.mark.parametrize(("lateness_ms", "back_ms", "anew"), [(1, 15, 0), (1, 25, 1), (100, 95, 0), (100, 105, 1)])
+def test_an_agent_that_takes_over_may_begin_a_little_in_the_past(
+    busy_batch, predictor, normaliser_state, lateness_ms, back_ms, anew
+):
+    """Within 20 ms, or what the site waits for packets out of order: no other recording, so windows are kept."""
+    link = SITE.links[0].model_copy(update={"lateness_ms": lateness_ms})
+    site = SITE.model_copy(update={"links": (link,)})
+    run = LinkRun("uplink", lambda name: Pipeline(site, name, predictor, normaliser_state, Policy(site, name)))
+    first = cut(busy_batch)[:6]
+    fed(run, first)
+    newest_ns = first[-1].headers.last_time_ns
+    taken = cut(busy_batch, epoch=2)[5]
+    begins_ns = newest_ns - back_ms * 1_000_000
+    assert taken.headers.rows
+    headers = replace(taken.headers, sequence=0, first_time_ns=begins_ns)
+    fed(run, [replace(taken, headers=headers)], 6)
+    assert run.ledger.restarts == anew
 
 
 @pytest.mark.parametrize("value", [b"", b"nonsense", encode_checkpoint({"a": 1})[:-3]])
