@@ -26,7 +26,10 @@ from tests.stream import refining
 from tests.stream.refining import CAPACITY, SHAPE, clean, loss, site_flows, window_rows
 
 QUICK = RefineSettings(every_s=30, memory_s=60, least_s=30, epochs=1, learning_rate=1e-3)
-SECONDS = 70.0
+OFTEN, SECONDS = replace(QUICK, every_s=10), 45.0
+"""Time for two challengers."""
+POISONED_SECONDS = 70.0
+"""Poison has longer: until drift has it tried again and again."""
 BOUND = 1.05
 """What poison may cost at most, in loss on clean traffic."""
 
@@ -63,12 +66,13 @@ def site(
     tmp_path_factory: pytest.TempPathFactory, artifact: Artifact, trainer: InProcess
 ) -> tuple[Path, Refiner, list[tuple[int, str]], list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("site") / "a"
-    return folder, *refined(folder, artifact, trainer, site_flows(1, SECONDS))
+    return folder, *refined(folder, artifact, trainer, site_flows(1, SECONDS), settings=OFTEN)
 
 
 def test_refinement_helps_on_traffic_of_the_site_that_it_never_saw(site, artifact, unseen) -> None:  # type: ignore[no-untyped-def]
-    _, refiner, served, _ = site
+    _, refiner, served, events = site
     assert len(served) > 1
+    assert len([each for each in events if "drifted" not in each["type"]]) > 1
     assert served[0][1] == artifact.sha != refiner.artifact.sha
     assert loss(refiner.artifact, unseen) < 0.9 * loss(artifact, unseen)
 
@@ -91,7 +95,7 @@ def test_every_swap_is_told_with_both_scores_and_both_models(site, artifact) -> 
 
 def test_the_same_packets_give_the_same_swaps_however_they_are_cut(site, tmp_path, artifact, trainer) -> None:  # type: ignore[no-untyped-def]
     folder, _, served, _ = site
-    _, again, _ = refined(tmp_path / "b", artifact, trainer, site_flows(1, SECONDS), block=3_001)
+    _, again, _ = refined(tmp_path / "b", artifact, trainer, site_flows(1, SECONDS), settings=OFTEN, block=3_001)
     assert again == served
     assert (tmp_path / "b" / "events.jsonl").read_bytes() == (folder / "events.jsonl").read_bytes()
 
@@ -126,13 +130,13 @@ def adversarial_bursts(seconds: float) -> list[Flow]:
 @pytest.mark.parametrize("poison", ["labels flipped", "flood replayed", "bursts of one device"])
 def test_poison_makes_the_service_no_worse(poison, site, tmp_path, trainer, unseen) -> None:  # type: ignore[no-untyped-def]
     """From a model that knows the site well, so that there is something to lose."""
-    good, flows, meddle = site[1].artifact, site_flows(2, SECONDS), None
+    good, flows, meddle = site[1].artifact, site_flows(2, POISONED_SECONDS), None
     if poison == "labels flipped":
         meddle = flipped
     elif poison == "flood replayed":
-        flows += replayed_flood(SECONDS)
+        flows += replayed_flood(POISONED_SECONDS)
     else:
-        flows += adversarial_bursts(SECONDS)
+        flows += adversarial_bursts(POISONED_SECONDS)
     refiner, _, events = refined(tmp_path / "x", good, trainer, flows, meddle=meddle)
     kinds = {event["type"].split(".")[2] for event in events}
     assert kinds & {"swapped", "refused", "mistrusted"}, "nothing was tried"
