@@ -15,6 +15,8 @@ from inference.evaluation.edge import EdgeTraffic
 
 ADDRESSES = ("arp.src.proto_ipv4", "arp.dst.proto_ipv4")
 VALUES = ("tcp.len", "tcp.ack", "udp.time_delta", "http.content_length", "dns.qry.name.len", "mqtt.len")
+SAME = {"OS_Fingerprinting": "Fingerprinting"}
+"""A class that the per-attack files spell otherwise than the whole set."""
 MOST = 50_000
 """Values kept of a column and an attack type."""
 
@@ -24,10 +26,11 @@ def edge_traffic(files: Sequence[str]) -> EdgeTraffic:
     rows: Counter[str] = Counter()
     addresses: dict[str, dict[str, Counter[str]]] = {name: defaultdict(Counter) for name in ADDRESSES}
     values: dict[str, dict[str, list[np.ndarray]]] = {name: defaultdict(list) for name in VALUES}
-    for batch in EdgeReader(files).read():
+    reader = EdgeReader(files)
+    for batch in reader.read():
         kinds = batch.column(LABEL_COLUMNS[1]).cast(pa.string()).fill_null("unlabelled")
-        for kind in pc.unique(kinds).to_pylist():
-            mine = batch.filter(pc.equal(kinds, kind))
+        for spelled in pc.unique(kinds).to_pylist():
+            mine, kind = batch.filter(pc.equal(kinds, spelled)), SAME.get(spelled, spelled)
             rows[kind] += mine.num_rows
             for name in ADDRESSES:
                 for found in pc.value_counts(mine.column(name).drop_null()).to_pylist():
@@ -37,6 +40,7 @@ def edge_traffic(files: Sequence[str]) -> EdgeTraffic:
     return EdgeTraffic(
         dict(rows), {name: {a: dict(k) for a, k in counts.items()} for name, counts in addresses.items()},
         {name: {kind: np.concatenate(parts)[:MOST] for kind, parts in kinds.items()} for name, kinds in values.items()},
+        reader.report.dropped.total(),
     )  # fmt: skip
 
 

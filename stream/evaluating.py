@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from inference.dataset import Dataset, open_dataset
 from inference.evaluation.evaluate import evaluate, main_table
 from inference.evaluation.jobs import Plan
-from inference.evaluation.report import summary
+from inference.evaluation.verdict import summary
 from inference.evaluation.world import Transform, World
 from inference.rivals.forecaster import Budget, Series
 from inference.rivals.models import chosen

@@ -23,12 +23,14 @@ SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F
 class EdgeTraffic(NamedTuple):
     """What the files hold.
 
-    rows: by attack type; addresses: rows by ARP field, address and attack type; values: by column and attack type.
+    rows: by attack type; addresses: rows by ARP field, address and attack type; values: by column and attack type;
+    lost: rows with nothing in them that could be read.
     """
 
     rows: Mapping[str, int]
     addresses: Mapping[str, Mapping[str, Mapping[str, int]]]
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    lost: int = 0
 
     def missing(self) -> tuple[str, ...]:
         """Return the attack types of which there is no row."""

@@ -66,9 +66,11 @@ def edge_notes(edge: EdgeTraffic | None) -> list[str]:
     """Return what is missing of Edge-IIoTset."""
     if edge is None:
         return ["No file of Edge-IIoTset was given (--edge FILE): distributions by attack type are not shown."]
-    total = f"{sum(edge.rows.values()):,} rows of {len(edge.rows)} attack types were read."
+    total = f"{sum(edge.rows.values()):,} rows of {len(edge.rows)} classes were read"
+    total += f"; {edge.lost:,} more had lost their values and are left out." if edge.lost else "."
     missing = edge.missing()
-    return [total + (f" Not among them: {', '.join(missing)}." if missing else " All 15 classes are among them.")]
+    found = f"Not among them: {', '.join(missing)}." if missing else "All 15 classes of the data set are among them."
+    return [f"{total} {found} They have no congestion labels: this tells of the traffic, not of forecasts."]
 
 
 def draw(
@@ -90,37 +92,48 @@ def draw(
     }
     few = [name for name in lined if name != "ewma"][:3]
     figures: list[tuple[str, str, str, Callable[[], Figure | None]]] = [
-        ("bars", "classes", "Scores of all models with 95 % intervals (the paper's figures 10 and 11)",
-         lambda: figures_scores.bars(numbers)),
-        ("confusion", "classes", "Confusion matrices (figure 6)", lambda: figures_scores.confusions(numbers, few)),
-        ("classification", "classes", "Classification report (figure 9)",
+        ("bars", "all", "Scores of all models with their 95 % intervals (the paper's figures 10 and 11). Accuracy and "
+         "macro F1: longer is better; MAE and RMSE: shorter is better.", lambda: figures_scores.bars(numbers)),
+        ("confusion", "classes", "Confusion matrices (figure 6): how the bins of each true class, a row, were "
+         "forecast. The diagonal is right.", lambda: figures_scores.confusions(numbers, few)),
+        ("classification", "classes", "Classification report (figure 9): precision is how many of the forecasts of a "
+         "class were right, recall how many of its bins were found, F1 both in one.",
          lambda: figures_scores.report_bars(numbers, lined)),
-        ("roc", "classes", "ROC of each class (figure 12)", lambda: figures_scores.rocs(sums, numbers)),
-        ("over-time", "delay", "Forecasts beside the truth, where the test part moves most",
+        ("roc", "classes", "ROC of each class (figure 12): the nearer to the upper left corner, the better a class is "
+         "told from the rest; the grey line is chance.", lambda: figures_scores.rocs(sums, numbers)),
+        ("over-time", "delay", "Forecasts beside the truth, in the 30 s in which the truth moves most. Above: the "
+         "delay that was forecast for the horizon ahead, and what came. Below: the class probabilities.",
          lambda: figures_time.over_time(task, exam, over)),
-        ("reliability", "calibration", "Reliability: a point on the line means what it says",
+        ("reliability", "calibration", "Reliability: of the forecasts that were so sure, how many came true. On the "
+         "grey line a probability means what it says; below it the model was too sure.",
          lambda: figures_scores.reliability(sums, numbers)),
-        ("class-distribution", "data", "Class distribution (figure 4)",
+        ("class-distribution", "data", "Class distribution (figure 4): all bins whose delay to come is known, also "
+         "those with too little before them to be scored. The limits are terciles of the training part, if not given.",
          lambda: figures_data.class_distribution(world, task)),
-        ("correlation", "data", "Correlation matrix (figure 5)", lambda: figures_data.correlations(world, task)),
-        ("traffic", "data", "Channels now, by the class to come (figure 8 in our data)",
-         lambda: figures_data.traffic(world, task)),
+        ("correlation", "data", "Correlation matrix (figure 5): of the channels that models see, and of the delay to "
+         "come (last row).", lambda: figures_data.correlations(world, task)),
+        ("traffic", "data", "Channels now, by the class to come (figure 8 in our data): where the lines part, a "
+         "channel tells of what comes.", lambda: figures_data.traffic(world, task)),
     ]  # fmt: skip
     if len(results["horizons"]) > 1:
-        figures.append(("horizons", "horizons", "Scores over the horizon, with 95 % bands",
+        figures.append(("horizons", "horizons", "Scores by how far ahead is forecast, with 95 % bands.",
                         lambda: figures_time.horizons(numbers)))  # fmt: skip
     if results["learning"]:
-        figures.append(("learning", "delay", "Learning curve, with 95 % bands", lambda: figures_time.learning(numbers)))
+        figures.append(("learning", "learning", "Learning curve: scores by the share of the training part that was "
+                        "learned from, with 95 % bands.", lambda: figures_time.learning(numbers)))  # fmt: skip
     if results["importance"]:
-        figures.append(("importance", "importance", "Importance of channels: what turning one of them costs",
+        figures.append(("importance", "importance", "Permutation importance: what is lost when a channel is moved by "
+                        "half a series in time, so that it tells nothing of its own bin; the sixteen that matter most.",
                         lambda: figures_time.importance(numbers)))  # fmt: skip
-    figures.append(("cost", "cost", "Cost of a forecast (log scales)", lambda: figures_time.cost(numbers)))
+    figures.append(("cost", "cost", "Latency and energy of a forecast (log scales).",
+                    lambda: figures_time.cost(numbers)))  # fmt: skip
     if edge is not None:
         figures += [
-            ("edge-types", "edge", "Rows by attack type", lambda: edges.attack_types(edge)),
-            ("edge-arp", "edge", "Addresses in ARP (figure 7)", lambda: edges.arp_addresses(edge)),
-            ("edge-traffic", "edge", "Traffic by attack type (figure 8)", lambda: edges.traffic_characteristics(edge)),
-        ]
+            ("edge-types", "edge", "Rows of the files given, by attack type.", lambda: edges.attack_types(edge)),
+            ("edge-arp", "edge", "Addresses in ARP, by attack type (figure 7).", lambda: edges.arp_addresses(edge)),
+            ("edge-traffic", "edge", "Traffic by attack type (figure 8): box from the first to the third quartile, the "
+             "line its median. No box: no value of that column.", lambda: edges.traffic_characteristics(edge)),
+        ]  # fmt: skip
     return saved(figures, folder)
 
 

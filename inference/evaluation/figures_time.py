@@ -28,10 +28,11 @@ def over_time(task: Task, exam: Exam, found: Mapping[str, Prediction]) -> Figure
         delay = forecasts.delay_ms[begin:end]
         if delay.shape[1] == 3 and name == next(iter(found)):
             top.fill_between(time_s, delay[:, 0], delay[:, 1], color=line(name)["color"], alpha=0.2, linewidth=0,
-                             label="its 0.5 to 0.9 quantile")  # fmt: skip
+                             label=f"{title(name).split(' (')[0]}:\nmedian to 0.9 quantile")  # fmt: skip
         top.plot(time_s, delay[:, 0], label=title(name), linewidth=1.2, **{**line(name), "marker": ""})
-    for limit in task.thresholds_ms:
-        top.axhline(limit, color="#666666", linewidth=0.7, linestyle=(0, (1, 3)))
+    for i, limit in enumerate(task.thresholds_ms):
+        label = "limits of the classes" if i == 0 else None
+        top.axhline(limit, color="#666666", linewidth=0.7, linestyle=(0, (1, 3)), label=label)
     where = exam.series[series].source
     top.set(ylabel=f"largest delay of the\nnext {task.horizon_ms} ms, ms", title=f"Forecast and truth: {where}")
     highest = max(float(each[begin:end].max()) for each in (exam.delay_ms, *(f.delay_ms[:, 0] for f in found.values())))
@@ -70,9 +71,9 @@ def horizons(results: Mapping[str, Any]) -> Figure:
         for name in rows[0]["models"]:
             _curve(axes, [r["horizon_ms"] for r in rows], [r["models"][name][score] for r in rows], name)
         axes.set_xscale("log")
-        axes.set_xticks([r["horizon_ms"] for r in rows], [_length(r["horizon_ms"]) for r in rows], fontsize=8)
+        axes.set_xticks([r["horizon_ms"] for r in rows], [f"{r['horizon_ms'] / 1_000:g}" for r in rows])
         axes.minorticks_off()
-        axes.set(xlabel="horizon", title=label)
+        axes.set(xlabel="horizon, s (log scale)", title=label)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
     return figure
 
@@ -88,7 +89,7 @@ def learning(results: Mapping[str, Any]) -> Figure:
         axes.set_xscale("log")
         axes.set_xticks([row["share"] for row in rows], [f"{row['share']:.0%}" for row in rows])
         axes.minorticks_off()
-        axes.set(xlabel="share of the training part", title=label)
+        axes.set(xlabel="share of the training part (log scale)", title=label)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
     return figure
 
@@ -98,10 +99,6 @@ def _curve(axes: Any, x: Sequence[float], values: Sequence[Mapping[str, float]],
     low, high = [one["low"] for one in values], [one["high"] for one in values]
     axes.plot(x, y, label=title(name), markersize=4, **line(name))
     axes.fill_between(x, low, high, color=line(name)["color"], alpha=0.12, linewidth=0)
-
-
-def _length(ms: int) -> str:
-    return f"{ms} ms" if ms < 1_000 else f"{ms / 1_000:g} s"
 
 
 def importance(results: Mapping[str, Any]) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from inference.evaluation.jobs import SHARES, Exams, Outcome, Plan
 from inference.evaluation.paper import PUBLISHED
 from inference.evaluation.scores import HIGHER_IS_BETTER, SCORES, Sums, by_class, scores, sums_by_cell, weighted
 from inference.evaluation.world import Exam, World
+from inference.rivals.forecaster import Budget
 from inference.rivals.models import model_of
 
 REFERENCE = "hybrid"
@@ -70,6 +72,7 @@ def results_of(world: World, plan: Plan, exams: Exams, outcomes: Sequence[Outcom
         }  # fmt: skip
     return {
         "command": world.command, "fingerprint": world.fingerprint, "seed": world.seed,
+        "budget": asdict(plan.budget), "full_budget": plan.budget.rows >= Budget().rows,
         "horizon_ms": plan.horizon_ms, "thresholds_ms": list(task.thresholds_ms), "reference": REFERENCE,
         "test": {"forecasts": len(exam.delay_ms), "series": len(exam.series),
                  "sources": len({s.origin for s in exam.series}), "block_s": block_seconds(plan.horizon_ms),
@@ -82,7 +85,7 @@ def results_of(world: World, plan: Plan, exams: Exams, outcomes: Sequence[Outcom
 
 
 def by_kind(world: World, judge: Judge, main: Sequence[Outcome]) -> dict[str, Any]:
-    """Return accuracy and MAE of every model by kind of source."""
+    """Return accuracy, macro F1 and MAE of every model by kind of source."""
     origins = np.unique([series.origin for series in judge.exam.series])
     kinds = np.array([world.kinds.get(str(origin), str(origin)) for origin in origins])[judge.exam.cells.origin]
     names = sorted(set(kinds.tolist()))
