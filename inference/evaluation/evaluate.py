@@ -94,6 +94,8 @@ def draw(
     figures: list[tuple[str, str, str, Callable[[], Figure | None]]] = [
         ("bars", "all", "Scores of all models with their 95 % intervals (the paper's figures 10 and 11). Accuracy and "
          "macro F1: longer is better; MAE and RMSE: shorter is better.", lambda: figures_scores.bars(numbers)),
+        ("bars-macro", "classes", "Macro precision and recall of all models (figure 10), with their 95 % intervals.",
+         lambda: figures_scores.bars(numbers, (("precision", "macro precision"), ("recall", "macro recall")))),
         ("confusion", "classes", "Confusion matrices (figure 6): how the bins of each true class, a row, were "
          "forecast. The diagonal is right.", lambda: figures_scores.confusions(numbers, few)),
         ("classification", "classes", "Classification report (figure 9): precision is how many of the forecasts of a "

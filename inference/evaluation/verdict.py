@@ -23,14 +23,19 @@ PLACES = (
 
 
 def standing(results: Mapping[str, Any], score: str) -> dict[str, list[str]]:
-    """Return by PLACES the rivals that the hybrid is better or worse than. Its other preset is no rival."""
+    """Return by PLACES the rivals that the hybrid is better or worse than."""
     sign = 1 if score in HIGHER_IS_BETTER else -1
     out: dict[str, list[str]] = {place: [] for place, _ in PLACES}
-    for name, found in results["differences"].items():
-        if not name.startswith(REFERENCE):
-            how = "better" if sign * found[score]["value"] < 0 else "worse"
-            out[how + ("_overlapping" if found[score]["overlap"] else "")].append(name)
+    for name in rivals(results):
+        found = results["differences"][name][score]
+        how = "better" if sign * found["value"] < 0 else "worse"
+        out[how + ("_overlapping" if found["overlap"] else "")].append(name)
     return out
+
+
+def rivals(results: Mapping[str, Any]) -> list[str]:
+    """Return the models that the hybrid is compared with: none of its presets."""
+    return [name for name in results["differences"] if not name.startswith(REFERENCE)]
 
 
 def goal_met(results: Mapping[str, Any]) -> bool:
@@ -46,11 +51,13 @@ def summary(results: Mapping[str, Any]) -> str:
     """Return in two sentences who has the best macro F1 and MAE, and whether the goal is met."""
     if REFERENCE not in results["models"]:
         return "The hybrid was not among the models; this is a comparison of rivals only."
-    said = [_first(results, score) for score in GOALS]
-    goal = "met" if goal_met(results) else "not met"
+    said = "; ".join(_first(results, score) for score in GOALS)
+    count = len(rivals(results))
+    if not count:
+        return f"{said}. No rival was among the models: this says nothing of how good that is."
     return (
-        f"{'; '.join(said)}. The goal (the hybrid better than every rival on both, its "
-        f"interval apart from those of all but at most {MOST_OVERLAPS}) is {goal}."
+        f"{said}. The goal (the hybrid better than all {count} rivals here on both, its interval apart from those of "
+        f"all but at most {MOST_OVERLAPS}) is {'met' if goal_met(results) else 'not met'}."
     )
 
 
@@ -77,9 +84,8 @@ def verdict(results: Mapping[str, Any]) -> str:
     """Return the box at the top of the page: the summary, who is best on each score, and against whom."""
     rows = [_row(results, score) for score in SHOWN]
     head = ["score", "best", "the hybrid", "best, less the hybrid", "not clearly worse than the best"]
-    compared = REFERENCE in results["models"] and len(results["models"]) > 1
     parts = [f"<p><b>{escape(summary(results))}</b></p>", table(head, rows, words=(4,))]
-    if compared:
+    if rivals(results):
         parts.append(_against(results))
     return f'<div class="verdict">{"".join(parts)}</div>'
 

@@ -52,9 +52,17 @@ def test_the_summary_names_the_winner_with_figures() -> None:
     won = summary(results(0.9, 0.8, 0.7, 0.6))
     assert "The hybrid has the best macro F1, 0.900 (next: Gradient boosting, 0.800)" in won
     assert "The hybrid has the best MAE, 0.1 ms (next: Gradient boosting, 0.2 ms)" in won
-    only = results(0.9, 0.8, 0.7, 0.6)
-    del only["models"]["hybrid"]
-    assert "not among the models" in summary(only)
+    without = results(0.9, 0.8, 0.7, 0.6)
+    del without["models"]["hybrid"]
+    assert "not among the models" in summary(without)
+
+
+def test_alone_the_hybrid_has_met_nothing() -> None:
+    alone = results(0.9, 0.8, 0.7, 0.6)
+    for name in RIVALS:
+        del alone["models"][name], alone["differences"][name]
+    assert "No rival was among the models" in summary(alone)
+    assert "met" not in summary(alone).replace("method", "")
 
 
 def test_the_box_tells_by_how_much_and_whether_surely() -> None:
