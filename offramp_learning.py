@@ -132,6 +132,9 @@ def evaluate(
         list[str] | None,
         typer.Option("--edge", metavar="FILE", help="a CSV file of Edge-IIoTset to show, again for more"),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", help="models trained at once, each with its share of the cores", min=1)
+    ] = 1,
 ) -> None:
     """Train every model and rival on one data set and write a report: tables, figures, intervals."""
     from stream.evaluating import EvaluateOptions, run_evaluate
@@ -149,6 +152,7 @@ def evaluate(
             seed,
             watts,
             tuple(edge or ()),
+            jobs,
         )
     )
 

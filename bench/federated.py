@@ -22,10 +22,11 @@ from bench.sites import HELD_OUT, TAKING_PART
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.challenger import Job, refine_weights, refined_artifact
 from inference.federated import federate
+from inference.forecast import Prediction
 from inference.judge import row_losses
 from inference.metrics import score
 from inference.sequences import TrainingSequence
-from inference.serve import CompiledPredictor, Prediction
+from inference.serve import CompiledPredictor
 from stream.reference import reference_set
 
 Data = list[list[TrainingSequence]]

@@ -77,11 +77,11 @@ def refine_weights(job: Job) -> Weights:
         variable.assign(np.zeros(variable.shape, variable.dtype))
     model.optimizer.learning_rate = job.learning_rate
     parts = pieces([*job.own, *job.rehearsal], thresholds, preset.length, memory)
-    count = len(parts[0]["x"])
+    count = len(parts.x)
     rng = np.random.default_rng(job.seed)
     for _ in range(job.epochs):
         order = np.resize(rng.permutation(count), -(-count // BATCH) * BATCH)  # whole batches: one trace
-        x, y, w = ({name: array[order] for name, array in part.items()} for part in parts)
+        x, y, w = parts.batch(order)
         model.fit(x, y, sample_weight=w, epochs=1, batch_size=BATCH, shuffle=False, verbose=0)
     return clipped(job.weights, weights_of(model), job.update_share)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.memory import Memory
+from inference.memory import STATE, Memory
 from inference.metrics import classify
 from inference.quiet import without_notices
 from inference.sequences import TrainingSequence
@@ -42,17 +42,14 @@ def fit(
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     model = build(train[0].x.shape[1], train[0].spectrum.shape[1], preset)
-    x, y, w = pieces(train, thresholds_ms, preset.length, memory)
-    steps = -(-len(x["x"]) // preset.batch)
+    learn = batches(pieces(train, thresholds_ms, preset.length, memory), preset.batch, seed)
+    held = batches(pieces(validation, thresholds_ms, preset.length, memory), preset.batch, None)
     model.compile(
-        keras.optimizers.Adam(learning_rate(preset, steps, epochs), clipnorm=1.0),
+        keras.optimizers.Adam(learning_rate(preset, len(learn), epochs), clipnorm=1.0),
         loss={"classes": "sparse_categorical_crossentropy", "rising": pinball},
     )
     stop = keras.callbacks.EarlyStopping("val_loss", patience=preset.patience, restore_best_weights=True)
-    model.fit(
-        x, y, sample_weight=w, validation_data=pieces(validation, thresholds_ms, preset.length, memory), epochs=epochs,
-        batch_size=preset.batch, callbacks=[stop, *watch], verbose=verbose,
-    )  # fmt: skip
+    model.fit(learn, validation_data=held, epochs=epochs, shuffle=False, callbacks=[stop, *watch], verbose=verbose)
     return model
 
 
@@ -69,25 +66,71 @@ def learning_rate(preset: Preset, steps: int, epochs: int) -> Any:
     )  # fmt: skip
 
 
+class Pieces(NamedTuple):
+    """Sequences in P pieces of L bins, zeros behind their ends.
+
+    x: float32 [P, L, F]; frames: float32 [P, L, K]; delay_ms: float32 [P, L], NaN where unknown and behind the end;
+    before: float32 [P, STATE], what the memory holds where a piece begins, so that its rows are those of service.
+    The memory's many numbers are made batch by batch: of all pieces at once they would be most of what training holds.
+    """
+
+    x: NDArray[np.float32]
+    frames: NDArray[np.float32]
+    delay_ms: NDArray[np.float32]
+    before: NDArray[np.float32]
+    memory: Memory | None
+    thresholds_ms: tuple[float, float]
+
+    def batch(self, which: NDArray[np.int64]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Return inputs, targets and weights of some pieces; unknown targets weigh nothing."""
+        rows, delay = self.x[which], self.delay_ms[which]
+        if self.memory:
+            series = np.repeat(np.arange(len(rows), dtype=np.int32), rows.shape[1])
+            flat = rows.reshape(-1, rows.shape[2])
+            rows = self.memory.update(flat, series, self.before[which]).reshape(*rows.shape[:2], -1)
+        known = (~np.isnan(delay)).astype(np.float32)
+        delay = np.nan_to_num(delay)
+        targets = {"classes": classify(delay, self.thresholds_ms), "rising": delay[..., None]}
+        return {"x": rows, "frames": self.frames[which]}, targets, {"classes": known, "rising": known}
+
+
 def pieces(
     sequences: Sequence[TrainingSequence], thresholds_ms: tuple[float, float], length: int,
     memory: Memory | None = None,
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:  # fmt: skip
-    """Return inputs, targets and weights in pieces of `length` bins; unknown targets and padding weigh nothing.
-
-    A piece's rows carry the memory of the whole sequence before it, as a row in service does.
-    """
-    xs, frames, delays = [], [], []
+) -> Pieces:  # fmt: skip
+    """Return sequences in pieces of `length` bins."""
+    xs, frames, delays, before = [], [], [], []
     for sequence in sequences:
-        rows = memory.of_series(sequence.x) if memory else sequence.x
-        for start in range(0, len(rows), length):
+        state = np.zeros((1, STATE), np.float32)
+        for start in range(0, len(sequence.x), length):
             part = slice(start, start + length)
-            short = length - len(rows[part])
-            xs.append(np.pad(rows[part], ((0, short), (0, 0))))
+            rows, short = sequence.x[part], length - len(sequence.x[part])
+            before.append(state[0].copy())
+            if memory:
+                memory.update(rows, np.zeros(len(rows), np.int32), state)
+            xs.append(np.pad(rows, ((0, short), (0, 0))))
             frames.append(np.pad(sequence.spectrum[part], ((0, short), (0, 0))))
             delays.append(np.pad(sequence.delay_ms[part], (0, short), constant_values=np.nan))
-    delay: NDArray[np.float32] = np.stack(delays)
-    known = (~np.isnan(delay)).astype(np.float32)
-    delay = np.nan_to_num(delay)
-    targets = {"classes": classify(delay, thresholds_ms), "rising": delay[..., None]}
-    return {"x": np.stack(xs), "frames": np.stack(frames)}, targets, {"classes": known, "rising": known}
+    return Pieces(np.stack(xs), np.stack(frames), np.stack(delays), np.stack(before), memory, thresholds_ms)
+
+
+def batches(parts: Pieces, size: int, seed: int | None) -> Any:
+    """Return a Keras data set of batches of pieces, in an order drawn anew each epoch; as they stand without a seed."""
+    import keras
+
+    class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self._rng = np.random.default_rng(seed)
+            self.on_epoch_end()
+
+        def __len__(self) -> int:
+            return -(-len(parts.x) // size)
+
+        def __getitem__(self, at: int) -> Any:
+            return parts.batch(self._order[at * size : (at + 1) * size])
+
+        def on_epoch_end(self) -> None:
+            self._order = np.arange(len(parts.x)) if seed is None else self._rng.permutation(len(parts.x))
+
+    return Batches()

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 CLASSES = ("Normal", "Medium", "High")
 """The three congestion classes, in order of their index."""
 
 QUANTILES = (0.5, 0.9, 0.99)
 """The quantiles of the delay forecast, in order."""
+
+
+class Prediction(NamedTuple):
+    """Forecasts of many rows.
+
+    probabilities: float32 [n, 3] of Normal, Medium, High; delay_ms: float32 [n, 3] quantiles 0.5, 0.9, 0.99, or [n, 1].
+    """
+
+    probabilities: NDArray[np.float32]
+    delay_ms: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import QUANTILES
+from inference.forecast import QUANTILES, Prediction
 from inference.metrics import classify
 from inference.sequences import TrainingSequence
-from inference.serve import Prediction, Predictor
+from inference.serve import Predictor
 
 BLOCK = 100
 """Bins of a block: twice the horizon, so that blocks lean little on their neighbours."""

@@ -14,20 +14,12 @@ from keras import layers, ops
 
 from inference.forecast import QUANTILES
 from inference.memory import ANCHORS, SCALE
+from inference.rising import Rising
 from inference.shape import OUTPUTS, WEIGHT_NAMES, Preset
 
 LAYERS = ("dense1", "dense2", "dense3", "spectrum", "lstm1", "lstm2", "fusion", "classes", "delay")
 
 ROOT_SHARE = 0.1
-
-
-@keras.saving.register_keras_serializable("offramp")
-class Rising(layers.Layer):  # type: ignore[misc]
-    """Turns numbers [..., n] into non-negative, non-decreasing ones: the running sum of their softplus."""
-
-    def call(self, inputs: Any) -> Any:
-        """Return the running sums."""
-        return ops.cumsum(ops.softplus(inputs), axis=-1)
 
 
 @keras.saving.register_keras_serializable("offramp")

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.artifact import Artifact, load_artifact
 from inference.compiled import predict_rows
+from inference.forecast import Prediction
 from inference.memory import STATE, Memory
 from inference.shape import SCALE_NAMES, WEIGHT_NAMES
-
-
-class Prediction(NamedTuple):
-    """probabilities: float32 [n, 3] of Normal, Medium, High; delay_ms: float32 [n, 3] quantiles 0.5, 0.9, 0.99."""
-
-    probabilities: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
 
 
 class Predictor(Protocol):

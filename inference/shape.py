@@ -57,7 +57,7 @@ class Preset:
 
 
 PRESETS = {
-    "default": Preset(64, 32, 64, 64, 0.0, 1e-6, 2e-3, 32, 6, memory=True, annealed=True),
+    "default": Preset(64, 32, 64, 64, 0.0, 1e-6, 2e-3, 16, 6, memory=True, length=128, annealed=True),
     "paper": Preset(128, 64, 128, 128, 0.3, 1e-4, 1e-3, 64, 10),
 }
 """`paper`: the published hyperparameters; `default`: our best, see docs/model.md."""

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from offramp_kernels import kernel
 
 if TYPE_CHECKING:
-    from inference.serve import Prediction, Predictor
+    from inference.forecast import Prediction
+    from inference.serve import Predictor
 
 CALL_ROWS = 8_192
 """Rows of one call of the model, at most: what it needs beside stays small, and nobody waits long for it."""

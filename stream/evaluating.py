@@ -47,6 +47,7 @@ class EvaluateOptions:
     seed: int
     watts: float
     edge: tuple[str, ...]
+    jobs: int = 1
 
 
 def run_evaluate(options: EvaluateOptions) -> None:
@@ -60,7 +61,7 @@ def run_evaluate(options: EvaluateOptions) -> None:
     world = world_of(dataset, limits, options)
     budget = Budget().scaled(QUICK if options.quick else options.scale)
     plan = Plan(chosen(options.models), options.horizon_ms, options.curves, budget, options.watts)
-    results = evaluate(world, plan, options.out, edge)
+    results = evaluate(world, plan, options.out, edge, options.jobs)
     print(main_table(results))
     print(f"{summary(results)}\nreport: {options.out / 'report.html'}", file=sys.stderr)
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.forecast import Prediction
 from inference.judge import Scored
 from inference.sequences import TrainingSequence
-from inference.serve import Prediction
 from stream.windows import WindowRows
 
 MOST_ROWS = 60_000

@@ -23,7 +23,7 @@ from stream.windows import Windowed
 from stream.wire import SCHEMA, FeatureMessage
 
 if TYPE_CHECKING:
-    from inference.serve import Prediction
+    from inference.forecast import Prediction
 
 OVERLAP_NS = 20_000_000
 """An agent that takes over from another may begin so far before what that one sent last; see `_is_other_recording`."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from stream.pipeline import Step, predictions_of
 
 if TYPE_CHECKING:
-    from inference.serve import Prediction
+    from inference.forecast import Prediction
 
 log = logging.getLogger("offramp.worker")
 BYTES = 256 << 10

@@ -33,7 +33,8 @@ from stream.traffic import address_text, traffic_of
 from stream.windows import Windowed, Windows
 
 if TYPE_CHECKING:
-    from inference.serve import Prediction, Predictor
+    from inference.forecast import Prediction
+    from inference.serve import Predictor
     from stream.refiner import Refiner
 
 Sink = Callable[[LinkTimeline], None]

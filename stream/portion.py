@@ -21,7 +21,7 @@ from stream.pipeline import Step
 from stream.wire import RefusedError, decode_message
 
 if TYPE_CHECKING:
-    from inference.serve import Prediction
+    from inference.forecast import Prediction
 
 log = logging.getLogger("offramp.worker")
 

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from inference.artifact import Artifact
 from inference.challenger import Job, Weights, blended, refined_artifact
 from inference.drift import DriftWatch
+from inference.forecast import Prediction
 from inference.judge import FEWEST, Scored, Verdict, block_losses, compare, row_losses
-from inference.serve import CompiledPredictor, Prediction
+from inference.serve import CompiledPredictor
 from stream.bin_state import SERIES
 from stream.bins import ClosedBins
 from stream.channels import BIN_MS, CHANNELS, WINDOW_BINS

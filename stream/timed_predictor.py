@@ -7,7 +7,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.serve import Prediction, Predictor
+from inference.forecast import Prediction
+from inference.serve import Predictor
 from stream.metric_table import Observe
 
 

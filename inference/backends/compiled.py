@@ -10,7 +10,8 @@ import numpy as np
 from inference.artifact import Artifact
 from inference.backends.fixed_shapes import SHAPES, Floats
 from inference.compiled import predict_rows
-from inference.serve import CompiledPredictor, Prediction
+from inference.forecast import Prediction
+from inference.serve import CompiledPredictor
 
 
 class CompiledBackend(CompiledPredictor):

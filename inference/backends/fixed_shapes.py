@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.artifact import Artifact
-from inference.serve import Prediction, Predictor, Served
+from inference.forecast import Prediction
+from inference.serve import Predictor, Served
 
 Floats = NDArray[np.float32]
 Outputs = tuple[Floats, Floats, Floats]

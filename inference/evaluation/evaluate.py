@@ -23,8 +23,11 @@ LINED = ("hybrid", "hybrid-paper", "boosting", "ewma", "persistence")
 """Models that are drawn as lines, and in figures that have room for few."""
 
 
-def evaluate(world: World, plan: Plan, folder: Path, edge: EdgeTraffic | None) -> dict[str, Any]:
-    """Do or load every job, write results.json, figures/*.png and report.html to `folder`; return the results."""
+def evaluate(world: World, plan: Plan, folder: Path, edge: EdgeTraffic | None, workers: int = 1) -> dict[str, Any]:
+    """Do or load every job, write results.json, figures/*.png and report.html to `folder`; return the results.
+
+    workers: jobs done at once.
+    """
     if plan.horizon_ms not in world.horizons_ms:
         raise ConfigError(f"--horizon {plan.horizon_ms}: the data set has {', '.join(map(str, world.horizons_ms))} ms")
     try:
@@ -35,7 +38,7 @@ def evaluate(world: World, plan: Plan, folder: Path, edge: EdgeTraffic | None) -
 
     folder.mkdir(parents=True, exist_ok=True)
     exams = Exams(world, plan.budget)
-    outcomes = run_jobs(world, plan, exams, folder / "models")
+    outcomes = run_jobs(world, plan, exams, folder / "models", workers)
     results: dict[str, Any] = finite(results_of(world, plan, exams, outcomes))
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with matplotlib.rc_context(RC):

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from inference.evaluation.palette import colour, line, title
 from inference.evaluation.world import Exam
+from inference.forecast import Prediction
 from inference.rivals.forecaster import Task
-from inference.serve import Prediction
 
 EXCERPT_S = 30.0
 MOST_CHANNELS = 16

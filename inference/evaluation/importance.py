@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from inference.evaluation.world import Exam, Transform
+from inference.forecast import Prediction
 from inference.metrics import macro_f1
 from inference.rivals.forecaster import Forecaster, Series
-from inference.serve import Prediction
 
 PEAK = "delay_peak"
 """The channel that is log1p of now_ms: both are turned together."""

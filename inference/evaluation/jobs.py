@@ -10,10 +10,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +24,10 @@ import numpy as np
 from inference.evaluation.cost import cost_of
 from inference.evaluation.importance import importance_of
 from inference.evaluation.world import Exam, World, exam_of
+from inference.forecast import Prediction
 from inference.rivals.forecaster import Budget, Task, portion
 from inference.rivals.models import make, model_of
-from inference.serve import Prediction
+from offramp_errors import InputError
 
 BY_HORIZON = ("hybrid", "boosting", "ewma", "persistence")
 """Models that are asked at every horizon."""
@@ -90,19 +93,63 @@ class Exams:
         return self._made[horizon_ms]
 
 
-def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path) -> list[Outcome]:
-    """Return the outcome of every job, done or loaded; a line of progress each, on standard error."""
-    out, jobs = [], plan.jobs(world.horizons_ms)
-    for number, job in enumerate(jobs, 1):
-        begin = time.monotonic()
-        outcome = loaded(job, world, exams, folder)
-        how = "kept"
-        if outcome is None:
-            print(f"[{number}/{len(jobs)}] {job.key} ...", file=sys.stderr, flush=True)
-            outcome, how = done(job, world, plan, exams, folder), f"{time.monotonic() - begin:.0f} s"
-        print(f"[{number}/{len(jobs)}] {job.key} {how}", file=sys.stderr, flush=True)
-        out.append(outcome)
-    return out
+class Work(NamedTuple):
+    """What the jobs of an evaluation share."""
+
+    world: World
+    plan: Plan
+    exams: Exams
+    folder: Path
+    jobs: list[Job]
+
+
+_shared: list[Work] = []
+"""What a forked worker finds: data sets are too large to be sent to it."""
+
+
+def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path, workers: int = 1) -> list[Outcome]:
+    """Return the outcome of every job, done or loaded; a line of progress each, on standard error.
+
+    workers: jobs done at once, each in a process of its own; a process does one and gives its memory back.
+    """
+    work = Work(world, plan, exams, folder, plan.jobs(world.horizons_ms))
+    missing = [n for n, job in enumerate(work.jobs) if loaded(job, world, exams, folder) is None]
+    total = len(work.jobs)
+    if missing and len(missing) < total:
+        print(f"{total - len(missing)} of {total} models are kept from before", file=sys.stderr)
+    if workers > 1 and len(missing) > 1 and "tensorflow" not in sys.modules:  # its threads do not survive a fork
+        _shared[:] = [work]
+        share = max(1, len(os.sched_getaffinity(0)) // workers)
+        with get_context("fork").Pool(workers, _few_threads, (share,), maxtasksperchild=1) as pool:
+            for place, _ in enumerate(pool.imap_unordered(_shared_job, missing, chunksize=1), 1):
+                print(f"{place} of {len(missing)} done", file=sys.stderr, flush=True)
+        _shared.clear()
+    else:
+        for number in missing:
+            _one_job(work, number)
+    outcomes = [one for job in work.jobs if (one := loaded(job, world, exams, folder)) is not None]
+    if len(outcomes) < total:
+        raise InputError("the program's files changed while its models were trained; run it again, it does the rest")
+    return outcomes
+
+
+def _few_threads(count: int) -> None:
+    """Let the libraries of a worker, none of which is loaded yet, take this many threads."""
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(count)
+
+
+def _shared_job(number: int) -> None:
+    _one_job(_shared[0], number)
+
+
+def _one_job(work: Work, number: int) -> None:
+    """Do a job, and say so."""
+    job, begin = work.jobs[number], time.monotonic()
+    place = f"[{number + 1}/{len(work.jobs)}] {job.key}"
+    print(f"{place} ...", file=sys.stderr, flush=True)
+    done(job, work.world, work.plan, work.exams, work.folder)
+    print(f"{place} {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
 
 
 def stamp_of(job: Job, world: World, task: Task) -> str:
@@ -143,7 +190,7 @@ def loaded(job: Job, world: World, exams: Exams, folder: Path) -> Outcome | None
         return None
 
 
-def done(job: Job, world: World, plan: Plan, exams: Exams, folder: Path) -> Outcome:
+def done(job: Job, world: World, plan: Plan, exams: Exams, folder: Path) -> None:
     """Fit, ask, measure, and keep."""
     task, exam = exams.at(job.horizon_ms)
     at = folder / job.key
@@ -164,4 +211,3 @@ def done(job: Job, world: World, plan: Plan, exams: Exams, folder: Path) -> Outc
             told["importance"] = importance_of(forecaster, exam, world.transform, world.channels, world.bin_ms)
     np.savez(at / "forecasts.npz", probabilities=found.probabilities, delay_ms=found.delay_ms)
     (at / "job.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    return Outcome(job, told, found)

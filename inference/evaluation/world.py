@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.evaluation.bootstrap import Cells, cells_of
+from inference.forecast import Prediction
 from inference.metrics import classify, terciles
 from inference.rivals.forecaster import Budget, Series, Task, usable
-from inference.serve import Prediction
 from offramp_errors import InputError
 
 Transform = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]

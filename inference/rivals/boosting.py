@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from inference.forecast import Prediction
 from inference.rivals.forecaster import Series, Task
 from inference.rivals.lags import Rows, features, table
 from inference.rivals.search import all_classes, best_of, log_loss
-from inference.serve import Prediction
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"max_leaf_nodes": 31, "l2_regularization": 1.0, "learning_rate": 0.08, "max_features": 0.3},
@@ -37,7 +37,7 @@ class Boosting:
     def fit(self, train: Sequence[Series], validation: Sequence[Series], task: Task) -> None:
         """Tune and fit both ensembles; see Forecaster.fit."""
         self._task = task
-        self._rounds = max(20, 12 * task.budget.epochs)
+        self._rounds = max(20, 24 * task.budget.epochs)
         rows, held = table(train, task, task.budget.rows), table(validation, task, task.budget.rows // 3)
         few = rows.every(SEARCH_SHARE)
         most = task.budget.trials

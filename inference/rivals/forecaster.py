@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.serve import Prediction
+from inference.forecast import Prediction
 
 HISTORY_BINS = 64
 """A window; bins with a shorter history are forecast but neither learned from nor scored."""
@@ -56,8 +56,8 @@ class Budget:
 
     rows: int = 150_000
     kernel_rows: int = 20_000
-    bins: int = 500_000
-    epochs: int = 30
+    bins: int = 1_000_000
+    epochs: int = 15
     trials: int = 4
 
     def scaled(self, share: float) -> Budget:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from inference.forecast import Prediction
 from inference.rivals.forecaster import HISTORY_BINS, Series, Task, portion
 from inference.sequences import TrainingSequence
-from inference.serve import Prediction, open_predictor
+from inference.serve import open_predictor
 from inference.train import train as train_hybrid
 
 CHUNK = 1_024

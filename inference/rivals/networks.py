@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import QUANTILES
+from inference.forecast import QUANTILES, Prediction
 from inference.metrics import classify
 from inference.rivals.forecaster import HISTORY_BINS, Series, Task
 from inference.rivals.lags import Rows
 from inference.rivals.search import best_of
-from inference.serve import Prediction
 
 PIECE = 256
 """Bins of one piece that a network over time is unrolled over."""
@@ -83,7 +82,7 @@ def with_heads(inputs: Any, body: Any) -> Any:
     import keras
     from keras import layers
 
-    from inference.model import Rising
+    from inference.rising import Rising
 
     classes = layers.Dense(3, "softmax", name="classes")(body)
     rising = Rising(name="rising")(layers.Dense(3, name="delay")(body))

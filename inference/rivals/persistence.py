@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.forecast import Prediction
 from inference.metrics import classify
 from inference.rivals.forecaster import Series, Task, usable
 from inference.rivals.lags import peak_of_last
-from inference.serve import Prediction
 
 
 def last_peak(series: Series, bins: int) -> NDArray[np.float32]:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.forecast import Prediction
 from inference.rivals.forecaster import Series, Task
 from inference.rivals.lags import Rows, features, table
 from inference.rivals.search import all_classes, best_of, log_loss
 from inference.rivals.support import regressed, support_regression
-from inference.serve import Prediction
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"gamma": 0.02, "c": 0.1},

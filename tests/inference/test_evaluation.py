@@ -21,11 +21,11 @@ from inference.evaluation.bootstrap import (
 from inference.evaluation.evaluate import finite
 from inference.evaluation.results import differences, winners
 from inference.evaluation.scores import roc, scores, sums_by_cell, weighted
+from inference.forecast import Prediction
 from inference.metrics import calibration_error
 from inference.rivals.forecaster import Budget, Series, Task, portion, usable
 from inference.rivals.lags import features, lagged, mean_of_last, peak_of_last, table
 from inference.rivals.models import MODELS
-from inference.serve import Prediction
 from offramp_errors import InputError
 
 N = 4_000

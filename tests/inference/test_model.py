@@ -136,14 +136,16 @@ def test_training_needs_something_to_stop_by() -> None:
 
 
 def test_unknown_targets_and_padding_weigh_nothing() -> None:
-    _, targets, weights = pieces(sequences(1), (5.0, 25.0), 256)
+    parts = pieces(sequences(1), (5.0, 25.0), 256)
+    _, targets, weights = parts.batch(np.arange(len(parts.x)))
     assert weights["classes"].sum() == 250
     assert targets["classes"].shape == (2, 256)
 
 
 def test_a_piece_carries_the_memory_of_what_was_before_it() -> None:
     memory = Memory(scale_of(SCALE, META), META, (5.0, 25.0))
-    x, _, _ = pieces(sequences(1), (5.0, 25.0), 100, memory)
+    parts = pieces(sequences(1), (5.0, 25.0), 100, memory)
+    x, _, _ = parts.batch(np.arange(len(parts.x)))
     assert x["x"].shape == (3, 100, len(CHANNELS) + FEATURES)
     np.testing.assert_array_equal(x["x"].reshape(300, -1), memory.of_series(sequences(1)[0].x))
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from inference.artifact import Artifact
+from inference.forecast import Prediction
 from inference.judge import Scored, block_losses
-from inference.serve import CompiledPredictor, Prediction
+from inference.serve import CompiledPredictor
 from stream.bin_state import SERIES, LinkShape
 from stream.carried_state import Ask, CarriedState, predict_together
 from stream.packets import Packets, part_of

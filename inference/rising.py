@@ -1,0 +1,17 @@
+"""The layer by which quantiles cannot cross, for the hybrid and for its rivals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("offramp")
+class Rising(layers.Layer):  # type: ignore[misc]
+    """Turns numbers [..., n] into non-negative, non-decreasing ones: the running sum of their softplus."""
+
+    def call(self, inputs: Any) -> Any:
+        """Return the running sums."""
+        return ops.cumsum(ops.softplus(inputs), axis=-1)
