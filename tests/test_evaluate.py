@@ -54,8 +54,13 @@ def test_a_report_and_what_it_is_made_of(data):
 
     again = offramp(*words)
     assert again.returncode == 0, again.stderr
-    assert again.stderr.count(" kept") == 3
+    assert "3 of 3 models kept from before" in again.stderr
     assert again.stdout == done.stdout
+
+    at_once = offramp(*words[:3], str(data / "at-once"), *words[4:], "--jobs", "2")
+    assert at_once.returncode == 0, at_once.stderr
+    assert "3 of 3 done" in at_once.stderr
+    assert at_once.stdout == done.stdout
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -115,8 +116,8 @@ def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path, workers: int 
     work = Work(world, plan, exams, folder, plan.jobs(world.horizons_ms))
     missing = [n for n, job in enumerate(work.jobs) if loaded(job, world, exams, folder) is None]
     total = len(work.jobs)
-    if missing and len(missing) < total:
-        print(f"{total - len(missing)} of {total} models are kept from before", file=sys.stderr)
+    if len(missing) < total:
+        print(f"{total - len(missing)} of {total} models kept from before", file=sys.stderr)
     if workers > 1 and len(missing) > 1 and "tensorflow" not in sys.modules:  # its threads do not survive a fork
         _shared[:] = [work]
         share = max(1, len(os.sched_getaffinity(0)) // workers)
@@ -134,9 +135,10 @@ def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path, workers: int 
 
 
 def _few_threads(count: int) -> None:
-    """Let the libraries of a worker, none of which is loaded yet, take this many threads."""
+    """Let the libraries of a worker, none of which is loaded yet, take this many threads, and say nothing of it."""
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(count)
+    warnings.filterwarnings("ignore", message="Loky-backed")  # a forest asks for more, and works with what there is
 
 
 def _shared_job(number: int) -> None:
