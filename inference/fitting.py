@@ -70,13 +70,15 @@ class Pieces(NamedTuple):
     """Sequences in P pieces of L bins, zeros behind their ends.
 
     x: float32 [P, L, F]; frames: float32 [P, L, K]; delay_ms: float32 [P, L], NaN where unknown and behind the end;
-    before: float32 [P, STATE], what the memory holds where a piece begins, so that its rows are those of service.
+    weight: float32 [P], of the bins of a piece; before: float32 [P, STATE], what the memory holds where a piece begins,
+    so that its rows are those of service.
     The memory's many numbers are made batch by batch: of all pieces at once they would be most of what training holds.
     """
 
     x: NDArray[np.float32]
     frames: NDArray[np.float32]
     delay_ms: NDArray[np.float32]
+    weight: NDArray[np.float32]
     before: NDArray[np.float32]
     memory: Memory | None
     thresholds_ms: tuple[float, float]
@@ -88,7 +90,7 @@ class Pieces(NamedTuple):
             series = np.repeat(np.arange(len(rows), dtype=np.int32), rows.shape[1])
             flat = rows.reshape(-1, rows.shape[2])
             rows = self.memory.update(flat, series, self.before[which]).reshape(*rows.shape[:2], -1)
-        known = (~np.isnan(delay)).astype(np.float32)
+        known = ~np.isnan(delay) * self.weight[which, None]
         delay = np.nan_to_num(delay)
         targets = {"classes": classify(delay, self.thresholds_ms), "rising": delay[..., None]}
         return {"x": rows, "frames": self.frames[which]}, targets, {"classes": known, "rising": known}
@@ -99,19 +101,23 @@ def pieces(
     memory: Memory | None = None,
 ) -> Pieces:  # fmt: skip
     """Return sequences in pieces of `length` bins."""
-    xs, frames, delays, before = [], [], [], []
+    xs, frames, delays, weights, before = [], [], [], [], []
     for sequence in sequences:
         state = np.zeros((1, STATE), np.float32)
         for start in range(0, len(sequence.x), length):
             part = slice(start, start + length)
             rows, short = sequence.x[part], length - len(sequence.x[part])
             before.append(state[0].copy())
+            weights.append(sequence.weight)
             if memory:
                 memory.update(rows, np.zeros(len(rows), np.int32), state)
             xs.append(np.pad(rows, ((0, short), (0, 0))))
             frames.append(np.pad(sequence.spectrum[part], ((0, short), (0, 0))))
             delays.append(np.pad(sequence.delay_ms[part], (0, short), constant_values=np.nan))
-    return Pieces(np.stack(xs), np.stack(frames), np.stack(delays), np.stack(before), memory, thresholds_ms)
+    return Pieces(
+        np.stack(xs), np.stack(frames), np.stack(delays), np.array(weights, np.float32), np.stack(before), memory,
+        thresholds_ms,
+    )  # fmt: skip
 
 
 def batches(parts: Pieces, size: int, seed: int | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,9 @@ def test_unknown_targets_and_padding_weigh_nothing() -> None:
     parts = pieces(sequences(1), (5.0, 25.0), 256)
     _, targets, weights = parts.batch(np.arange(len(parts.x)))
     assert weights["classes"].sum() == 250
+    assert (
+        pieces([replace(sequences(1)[0], weight=0.5)], (5.0, 25.0), 256).batch(np.arange(2))[2]["rising"].sum() == 125
+    )
     assert targets["classes"].shape == (2, 256)
 
 

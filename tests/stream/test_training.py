@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from inference.dataset import save_dataset
+from inference.sequences import TrainingSequence
 from offramp_errors import ConfigError, InputError
 from stream.channels import CHANNELS, SPECTRUM_SIZE
 from stream.dataset import build_series
-from stream.training import TrainOptions, labelled, prepared, spec_of
+from stream.training import TrainOptions, balanced, labelled, prepared, spec_of
 from tests.captures import conversation, random_times, write
 
 OPTIONS = TrainOptions((), None, Path("out"), None, 0, "default", 1, 1, "terciles")
@@ -79,3 +80,17 @@ def test_the_command_tells_how_to_do_it_again() -> None:
         "offramp train a.pcap --synthetic 3 --horizon 100 --preset default --seed 1 --epochs 1 --thresholds terciles"
     )
     assert replace(OPTIONS, dataset=Path("data")).command.startswith("offramp train --dataset data --preset")
+
+
+def test_a_rare_kind_of_source_weighs_more_and_the_mean_weight_is_one() -> None:
+    def bins(count: int, source: str) -> TrainingSequence:
+        delay = np.ones(count + 1, np.float32)
+        delay[-1] = np.nan
+        x = np.zeros((count + 1, len(CHANNELS)), np.float32)
+        return TrainingSequence(x, np.zeros((count + 1, SPECTRUM_SIZE), np.float32), delay, source)
+
+    kinds = {"made/1": "made", "made/2": "made", "a@b.pcap": "lab"}
+    found = balanced([bins(450, "made/1@own#link"), bins(450, "made/2@own"), bins(100, "a@b.pcap@0.5#::1")], kinds)
+    assert found[0].weight == found[1].weight == pytest.approx(found[2].weight / 3)
+    total = sum(each.weight * np.count_nonzero(~np.isnan(each.delay_ms)) for each in found)
+    assert total == pytest.approx(1000)
