@@ -308,6 +308,26 @@ def worker(
     run_worker(WorkerOptions(settings, site, model, group, forecasts, *waits, metrics, serve_by.value))
 
 
+@app.command(epilog="Example: offramp refine refined --site site.toml --kafka 127.0.0.1:9092")
+def refine(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="events and models of each link go here")],
+    site: Annotated[Path, typer.Option("--site", help="site.toml: whose links are refined")],
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="artifact that service begins with; the shipped model otherwise")
+    ] = None,
+    every: Annotated[int, typer.Option("--every", help="seconds from one challenger to the next", min=5)] = 60,
+    start: Annotated[str, typer.Option("--from", help="beginning, end, an offset, or a time")] = "end",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="at the end of the topic wait for more")] = True,
+) -> None:
+    """Refine the model of each link from published features, beside the workers; each champion goes to `models`."""
+    from offramp_kafka import kafka_settings
+    from stream.refine_service import RefineOptions, run_refine
+
+    run_refine(RefineOptions(kafka_settings(kafka, kafka_config), site, folder, model, every, start, wait))
+
+
 class Look(StrEnum):
     """How follow writes messages."""
 
@@ -319,7 +339,9 @@ class Look(StrEnum):
 def follow(
     kafka: Kafka = None,
     kafka_config: KafkaConfig = None,
-    topic: Annotated[str, typer.Option("--topic", help="features, forecasts, acks, dead-letters")] = "decisions",
+    topic: Annotated[
+        str, typer.Option("--topic", help="features, forecasts, acks, models, dead-letters")
+    ] = "decisions",
     start: Annotated[str, typer.Option("--from", help="beginning, end, an offset, or a time")] = "end",
     form: Annotated[Look, typer.Option("--format", help="a line to read, or JSON lines")] = Look.PRETTY,
     count: Annotated[int, typer.Option("--count", help="end after this many messages", min=0)] = 0,

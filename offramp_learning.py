@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from offramp_errors import ConfigError
 from stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
 
 learning = typer.Typer()
@@ -157,17 +158,43 @@ def evaluate(
     )
 
 
-@learning.command(epilog="Example: offramp federate base site1/models/0123 site2/models/4567 -o federated")
+@learning.command(
+    epilog="Examples: offramp federate base site1/models/0123 site2/models/4567 -o federated; "
+    "offramp federate base -o federated --kafka 127.0.0.1:9092 --publish"
+)
 def federate(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="artifact that all sites refined")],
-    sites: Annotated[list[Path], typer.Argument(metavar="SITE...", help="what they made of it, by --refine")],
     out: Annotated[Path, typer.Option("--out", "-o", help="artifact folder to write")],
+    sites: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[SITE...]", help="what they made of it, by --refine; none: the topic `models`"),
+    ] = None,
     clip: Annotated[float, typer.Option("--clip", help="the longest an update may be, of the weights' length")] = 0.1,
     noise: Annotated[
         float, typer.Option("--noise", help="differential privacy: deviation over what one site can change", min=0)
     ] = 0,
+    names: Annotated[
+        list[str] | None, typer.Option("--site", metavar="NAME", help="of the topic only this site, again for more")
+    ] = None,
+    publish: Annotated[bool, typer.Option("--publish", help="put the result to the topic too")] = False,
+    kafka: Annotated[
+        str | None, typer.Option("--kafka", metavar="HOST:PORT", envvar="OFFRAMP_KAFKA", help="brokers, comma between")
+    ] = None,
+    kafka_config: Annotated[
+        Path | None,
+        typer.Option("--kafka-config", envvar="OFFRAMP_KAFKA_CONFIG", help="TOML: topic prefix, TLS, user"),
+    ] = None,
 ) -> None:
-    """Average what sites have learned to one model; only weights travel."""
-    from inference.federated import run_federate
+    """Average what sites have learned, from files or from Kafka, to one model; only weights travel."""
+    if sites and (names or publish):
+        raise ConfigError("--site and --publish are for models of the topic: leave the folders SITE... out")
+    if sites:
+        from inference.federated import run_federate
 
-    run_federate(base, tuple(sites), out, clip, noise)
+        run_federate(base, tuple(sites), out, clip, noise)
+        return
+    from offramp_kafka import kafka_settings
+    from stream.federating import FederateOptions, run_federate_topic
+
+    settings = kafka_settings(kafka, kafka_config)
+    run_federate_topic(FederateOptions(settings, base, out, tuple(names or ()), clip, noise, publish))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,12 @@ DEFAULT_ARTIFACT = Path(__file__).with_name("default")
 """The small model that ships with offramp."""
 FORMAT = 1
 FILES = ("weights.npz", "normaliser.npz")
+MAX_UNPACKED, MAX_ARRAYS = 64 << 20, 256
+"""Bytes that the arrays of one file may take, and how many there may be."""
+
+SAME = ("channels", "spectrum_size", "bin_ms", "horizon_ms", "thresholds_ms", "preset", "hyperparameters")
+"""Keys of the manifest that a model shares with one that it may stand in for."""
+
 KEYS = (
     "format", "name", "channels", "spectrum_size", "bin_ms", "horizon_ms", "thresholds_ms", "preset", "seed",
     "command", "data_fingerprint", "metrics", "sha256",
@@ -60,38 +69,89 @@ def load_artifact(folder: Path, channels: tuple[str, ...] | None = None) -> Arti
 
     Raise ArtifactError saying which file or key, what was expected and what was found.
     """
-    raw = _bytes(folder, "manifest.json")
+    return parse_artifact(str(folder), lambda name: _bytes(folder, name), channels)
+
+
+def parse_artifact(place: str, read: Callable[[str], bytes], channels: tuple[str, ...] | None = None) -> Artifact:
+    """Return the model whose files `read` gives by name, checked as `load_artifact` does; place: what errors name."""
+    raw = read("manifest.json")
     try:
         manifest = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(
-            f"{folder}/manifest.json: is no JSON ({error}); take the artifact from its source"
+            f"{place}/manifest.json: is no JSON ({error}); take the artifact from its source"
         ) from error
     if not isinstance(manifest, dict):
-        raise ArtifactError(f"{folder}/manifest.json: expected an object; take the artifact from its source")
+        raise ArtifactError(f"{place}/manifest.json: expected an object; take the artifact from its source")
     missing = [key for key in KEYS if key not in manifest]
     if missing:
-        raise ArtifactError(f"{folder}/manifest.json: key {missing[0]} is missing; train again with offramp train")
+        raise ArtifactError(f"{place}/manifest.json: key {missing[0]} is missing; train again with offramp train")
     if manifest["format"] != FORMAT:
         raise ArtifactError(
-            f"{folder}: has format {manifest['format']}, this offramp reads {FORMAT}; train again with offramp train"
+            f"{place}: has format {manifest['format']}, this offramp reads {FORMAT}; train again with offramp train"
         )
     if channels is not None and tuple(manifest["channels"]) != channels:
         raise ArtifactError(
-            f"{folder}: was trained on other channels ({len(manifest['channels'])}, expected {len(channels)}); "
+            f"{place}: was trained on other channels ({len(manifest['channels'])}, expected {len(channels)}); "
             "train again with offramp train"
         )
+    sums = manifest["sha256"] if isinstance(manifest["sha256"], dict) else {}
     arrays = []
     for name in FILES:
-        content = _bytes(folder, name)
+        content = read(name)
         found = hashlib.sha256(content).hexdigest()
-        if found != manifest["sha256"].get(name):
-            raise ArtifactError(
-                f"{folder}/{name}: has sha256 {found[:12]}, the manifest says otherwise; it was altered"
-            )
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays.append({key: stored[key] for key in stored.files})
+        if found != sums.get(name):
+            raise ArtifactError(f"{place}/{name}: has sha256 {found[:12]}, the manifest says otherwise; it was altered")
+        arrays.append(_arrays(content, f"{place}/{name}"))
     return Artifact(arrays[0], arrays[1], manifest, hashlib.sha256(raw).hexdigest())
+
+
+def _arrays(content: bytes, place: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file, never pickled; none may claim more than it holds, nor all MAX_UNPACKED."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            members = packed.infolist()
+            if len(members) > MAX_ARRAYS or sum(each.file_size for each in members) > MAX_UNPACKED:
+                raise ArtifactError(f"{place}: unpacks to more than {MAX_UNPACKED} bytes, or {MAX_ARRAYS} arrays")
+            return {each.filename.removesuffix(".npy"): _array(packed.read(each), place) for each in members}
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise ArtifactError(f"{place}: is no file of arrays ({error}); take the artifact from its source") from error
+
+
+def _array(content: bytes, place: str) -> NDArray[Any]:
+    """Return one array, its size held against its header before room is made for it."""
+    data = io.BytesIO(content)
+    version = np.lib.format.read_magic(data)
+    if version != (1, 0):
+        raise ValueError(f"array format {version}")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(data)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - data.tell():
+        raise ArtifactError(f"{place}: an array is not of the size that it tells; take the artifact from its source")
+    data.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(data, allow_pickle=False)
+    return array
+
+
+def require_like(base: Artifact, other: Artifact, place: str) -> None:
+    """Refuse a model that cannot serve in the place of `base`. Raises ArtifactError.
+
+    The compiled kernel checks no bounds, so every weight must have the base's shape; the stream's rows are on the
+    base's scale, so the normaliser must be the same.
+    """
+    for key in SAME:
+        if other.manifest.get(key) != base.manifest.get(key):
+            raise ArtifactError(f"{place}: {key} is not that of the model {base.sha[:16]}; refine that model")
+    if set(other.weights) != set(base.weights):
+        raise ArtifactError(f"{place}: has other weights than the model {base.sha[:16]}; refine that model")
+    for name, array in base.weights.items():
+        found = other.weights[name]
+        if found.shape != array.shape or found.dtype != array.dtype or not np.isfinite(found).all():
+            raise ArtifactError(f"{place}: weight {name} is of another shape or type, or no number; refine it anew")
+    same = set(other.normaliser) == set(base.normaliser) and all(
+        np.array_equal(other.normaliser[name], array) for name, array in base.normaliser.items()
+    )
+    if not same:
+        raise ArtifactError(f"{place}: is on another scale than the model {base.sha[:16]}; refine that model")
 
 
 def _bytes(folder: Path, name: str) -> bytes:

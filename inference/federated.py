@@ -111,13 +111,23 @@ def federate(
 
 def run_federate(base: Path, sites: Sequence[Path], out: Path, clip_share: float, noise: float) -> None:
     """Run `offramp federate`: say what was averaged, and what the noise is worth."""
-    if not 0 < clip_share <= 1:
-        raise ConfigError(f"--clip {clip_share:g}: give a share above 0 and at most 1")
+    require_clip(clip_share)
     artifact = federate(
         load_artifact(base), [load_artifact(site) for site in sites], out, clip_share=clip_share, noise=noise
     )
+    tell(artifact, out)
+
+
+def require_clip(share: float) -> None:
+    """Refuse a share that is none. Raises ConfigError."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"--clip {share:g}: give a share above 0 and at most 1")
+
+
+def tell(artifact: Artifact, out: Path) -> None:
+    """Say what was averaged, and what the noise is worth."""
     told = artifact.manifest["federated"]
     print(f"{told['sites']} sites, {told['rows']:,} rows, round {told['round']}: model {artifact.sha[:16]}")
-    if noise:
+    if told["noise"]:
         print(f"epsilon {told['epsilon']:.3g} at delta {told['delta']:g}, over {told['round']} round(s)")
     print(f"written to {out}; judge it on held-out traffic before it serves", file=sys.stderr)

@@ -43,7 +43,7 @@ def run_follow(options: FollowOptions) -> None:
         places = [TopicPartition(settings.topic(options.topic), number) for number in range(partitions)]
         try:
             consumer.assign(places)
-            _seek(consumer, places, start)
+            seek(consumer, places, start)
             for shown, record in enumerate(_records(consumer, places, options.wait), start=1):
                 _show(record, options)
                 if shown == options.count:
@@ -67,7 +67,7 @@ def parse_start(text: str) -> str | int | float:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e3
 
 
-def _seek(consumer: Any, places: list[Any], start: str | int | float) -> None:
+def seek(consumer: Any, places: list[Any], start: str | int | float) -> None:
     """Go to where reading begins, in every partition."""
     if start == "beginning":
         consumer.seek_to_beginning(*places)
@@ -143,10 +143,22 @@ def read_dead_letter(record: Any) -> dict[str, Any]:
     return {**told, "bytes": len(record.value or b"")}
 
 
+def read_model(record: Any) -> dict[str, Any]:
+    """Return what a model's message tells of it, once it was read in full."""
+    from stream.model_messages import decode_model
+
+    model = decode_model(record.key, record.headers, record.value)
+    told = model.artifact.manifest
+    return {"site": model.site, "link": model.link, "model": model.artifact.sha, "base": model.base,
+            "reason": model.reason, "serves_from": model.serves_from, "name": told["name"],
+            "rows": model.rows, "bytes": len(record.value or b"")}  # fmt: skip
+
+
 READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "features": read_features,
     "decisions": read_command,
     "dead-letters": read_dead_letter,
+    "models": read_model,
 }
 
 

@@ -24,6 +24,8 @@ class RefineEvents:
         self.counts: Counter[str] = Counter()
         self._source, self._subject, self._quiet = f"/offramp/{site}", f"link:{link}", quiet
         self._file = folder / "events.jsonl"
+        self.listen: Callable[[str, int], None] | None = None
+        """Told of each event's kind and bin once it is written."""
 
     def tell(self, kind: str, bin_number: int, data: Mapping[str, Any]) -> None:
         """Write an event of `kind` (swapped, rolled_back, refused, drifted, mistrusted) at the beginning of a bin."""
@@ -39,6 +41,8 @@ class RefineEvents:
             file.write(json.dumps(event, sort_keys=True) + "\n")
         if kind in ("swapped", "rolled_back") and not self._quiet:
             print(f"{self._subject}: model {kind.replace('_', ' ')}: {body}", file=sys.stderr, flush=True)
+        if self.listen is not None:
+            self.listen(kind, bin_number)
 
     def lines(self) -> list[str]:
         """Return the account as lines of text."""

@@ -152,6 +152,23 @@ class Refiner:
                 self.predictor.predict(rows.x[own], rows.spectrum[own], place, state)
         return state
 
+    def take_up(self, artifact: Artifact) -> None:
+        """Let a model from elsewhere serve; in service it is watched beside the one before, as after a swap.
+
+        The bound on the reference set stays that of the model which service began with.
+        """
+        self._former = (self.artifact, self.predictor) if self._begun else None
+        self.artifact, self.predictor = artifact, CompiledPredictor(artifact)
+        self._swapped_at, self._running, self._errors = self._tick * TICK, None, DriftWatch(("error",))
+
+    def forget(self) -> None:
+        """Begin anew with another recording, whose times may lie before: rows are forgotten, the champion stays."""
+        self.memory = LabelledRows(self._horizon, self.settings.memory_s * 1000 // BIN_MS)
+        self._inputs, self._errors = DriftWatch(INPUTS), DriftWatch(("error",))
+        self._tick = self._begun = self._swapped_at = self._due = self._mistrusted = 0
+        self._former = self._running = None
+        self._fresh_rows.clear()
+
     def _on_tick(self, now: int) -> None:
         """Do what is due when all bins before `now` are closed."""
         new = self.memory.label(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -38,6 +39,17 @@ class Refining:
         )  # fmt: skip
         self._refiners.append((refiner, folder))
         return refiner
+
+    def place(self, link: str, sha: str) -> Path:
+        """Return the folder of a model that serves a link or has served it."""
+        return self._folder / quote(link, safe="") / "models" / sha[:16]
+
+    def keep(self, link: str, sha: str, files: Mapping[str, bytes]) -> None:
+        """Write a model that came from elsewhere, byte for byte, beside those that were made here."""
+        folder = self.place(link, sha)
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
 
     def lines(self) -> list[str]:
         """Return the account of all links as lines, and which model serves each at the end."""

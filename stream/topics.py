@@ -44,6 +44,13 @@ TOPICS: tuple[Topic, ...] = (
             "segment.bytes": str(16 << 20),
         },
     ),
+    Topic(
+        "models",
+        "site/link",
+        "refined models: manifest, weights, normaliser",
+        # the newest of each link outlives any time; the others stay longer than the rows they may have forecast
+        {"cleanup.policy": "compact", "min.compaction.lag.ms": str(2 * DAY_MS)},
+    ),
     Topic("dead-letters", "as the original", "messages that were refused, with the reason", _kept(14 * DAY_MS)),
 )
 
