@@ -62,7 +62,12 @@ def calibration_error(reliability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def expected_calibration_error(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
-    """Return the calibration error of forecasts [n, 3] against the classes that came true [n], n > 0."""
+    """Return the calibration error of forecasts [n, 3] against the classes that came true [n], n > 0.
+
+    NaN where a forecast is no number, as of a model that noise has drowned.
+    """
+    if not np.isfinite(probabilities).all():
+        return float("nan")
     place, each = confidences(probabilities, truth)
     sums = np.stack([np.bincount(place, column, CONFIDENCE_BINS) for column in each.T], axis=1, dtype=np.float64)
     return float(calibration_error(sums))

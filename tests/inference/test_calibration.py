@@ -34,6 +34,7 @@ def test_the_error_is_small_for_true_forecasts_and_grows_with_being_too_sure() -
     right = np.eye(3, dtype=np.float32)[[0, 1]]
     assert expected_calibration_error(right, np.array([0, 1])) == 0
     assert expected_calibration_error(right, np.array([1, 0])) == 1
+    assert np.isnan(expected_calibration_error(np.full((2, 3), np.nan, np.float32), np.array([0, 1])))
 
 
 def test_the_temperature_undoes_being_too_sure() -> None:
