@@ -64,6 +64,7 @@ def bars(results: Mapping[str, Any], scores: Sequence[tuple[str, str]] = BARS) -
             models[n]["scores"][score]["value"] for n in names
         ):
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter("")  # over less than a decade they would be written on top of each other
             axes.set_xlabel(label + " (log scale)")
     grid[0].set_yticks(range(len(names)), [title(name) for name in names])
     handles: list[Any] = [Patch(color=FAMILIES[key], label=FAMILY_TITLES[key]) for key in FAMILIES]
