@@ -12,6 +12,7 @@ import typer
 
 from offramp_errors import OfframpError
 from offramp_learning import learning
+from offramp_options import Kafka, KafkaConfig
 
 app = typer.Typer(
     name="offramp",
@@ -201,14 +202,6 @@ def edge(
 
 app.add_typer(learning)
 
-Kafka = Annotated[
-    str | None,
-    typer.Option("--kafka", metavar="HOST:PORT", envvar="OFFRAMP_KAFKA", help="brokers, comma between"),
-]
-KafkaConfig = Annotated[
-    Path | None,
-    typer.Option("--kafka-config", envvar="OFFRAMP_KAFKA_CONFIG", help="TOML: topic prefix, TLS, user (docs/kafka.md)"),
-]
 topics_app = typer.Typer(no_args_is_help=True, help="The topics on Kafka.")
 app.add_typer(topics_app, name="topics")
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from offramp_errors import ConfigError
+from offramp_options import Kafka, KafkaConfig
 from stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
 
 learning = typer.Typer()
@@ -177,13 +178,8 @@ def federate(
         list[str] | None, typer.Option("--site", metavar="NAME", help="of the topic only this site, again for more")
     ] = None,
     publish: Annotated[bool, typer.Option("--publish", help="put the result to the topic too")] = False,
-    kafka: Annotated[
-        str | None, typer.Option("--kafka", metavar="HOST:PORT", envvar="OFFRAMP_KAFKA", help="brokers, comma between")
-    ] = None,
-    kafka_config: Annotated[
-        Path | None,
-        typer.Option("--kafka-config", envvar="OFFRAMP_KAFKA_CONFIG", help="TOML: topic prefix, TLS, user"),
-    ] = None,
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
 ) -> None:
     """Average what sites have learned, from files or from Kafka, to one model; only weights travel."""
     if sites and (names or publish):

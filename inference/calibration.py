@@ -14,16 +14,10 @@ from numpy.typing import NDArray
 
 from inference.forecast import QUANTILES
 from inference.memory import ANCHORS
+from inference.metrics import FEW, log_loss
 from inference.shape import OUTPUTS
 
 TEMPERATURES = np.geomspace(0.5, 3.0, 91)
-FEW = 1e-7
-
-
-def log_loss(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
-    """Return the mean negative log of the probability given to what came true."""
-    given = probabilities[np.arange(len(truth)), truth].astype(np.float64)
-    return float(-np.log(np.maximum(given, FEW)).mean())
 
 
 def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:

@@ -10,6 +10,9 @@ from inference.forecast import QUANTILES
 LEAST_MS = 0.01
 """A queueing delay below this is none."""
 
+FEW = 1e-7
+"""No probability counts as less, so that one wrong forecast does not decide a log loss alone."""
+
 CONFIDENCE_BINS = 15
 """Equal bins of confidence, over which forecasts and what came true are compared."""
 
@@ -39,6 +42,12 @@ def macro_f1(truth: NDArray[np.int64], found: NDArray[np.int64]) -> float:
         hit = float(np.sum((truth == kind) & (found == kind)))
         scores.append(2 * hit / float(np.sum(truth == kind) + np.sum(found == kind)))
     return float(np.mean(scores)) if scores else 0.0
+
+
+def log_loss(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
+    """Return the mean negative log of the probability given to what came true."""
+    given = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    return float(-np.log(np.maximum(given, FEW)).mean())
 
 
 def confidences(

@@ -82,7 +82,7 @@ def run_training(options: TrainOptions) -> None:
     series, at = labelled(options)
     fit, held, normaliser = prepared(series, at, options.preprocessing, seed=options.seed)
     if options.dataset:
-        fit = balanced(fit, kinds_of(open_dataset(options.dataset)))
+        fit = balanced(fit, kinds_of(open_dataset(options.dataset, verify=False)))  # `labelled` has just held its sums
     for name, part in (("training", fit), ("validating", held)):
         bins = sum(len(sequence.x) for sequence in part)
         print(f"{name} on {len(part)} series, {bins:,} bins of {BIN_MS} ms", file=sys.stderr)

@@ -114,7 +114,8 @@ def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path, workers: int 
     workers: jobs done at once, each in a process of its own; a process does one and gives its memory back.
     """
     work = Work(world, plan, exams, folder, plan.jobs(world.horizons_ms))
-    missing = [n for n, job in enumerate(work.jobs) if loaded(job, world, exams, folder) is None]
+    outcomes = [loaded(job, world, exams, folder) for job in work.jobs]
+    missing = [number for number, one in enumerate(outcomes) if one is None]
     total = len(work.jobs)
     if len(missing) < total:
         print(f"{total - len(missing)} of {total} models kept from before", file=sys.stderr)
@@ -128,10 +129,12 @@ def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path, workers: int 
     else:
         for number in missing:
             _one_job(work, number)
-    outcomes = [one for job in work.jobs if (one := loaded(job, world, exams, folder)) is not None]
-    if len(outcomes) < total:
+    for number in missing:
+        outcomes[number] = loaded(work.jobs[number], world, exams, folder)
+    whole = [one for one in outcomes if one is not None]
+    if len(whole) < total:
         raise InputError("the program's files changed while its models were trained; run it again, it does the rest")
-    return outcomes
+    return whole
 
 
 def _few_threads(count: int) -> None:

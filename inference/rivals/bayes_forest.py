@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.forecast import Prediction
+from inference.metrics import log_loss
 from inference.rivals.forecaster import Series, Task
 from inference.rivals.lags import Rows, features, table
-from inference.rivals.search import all_classes, best_of, log_loss
+from inference.rivals.search import all_classes, best_of
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"min_samples_leaf": 20, "max_features": "sqrt"},

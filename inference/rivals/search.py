@@ -20,11 +20,6 @@ def best_of(candidates: Sequence[S], loss: Callable[[S], float], most: int) -> S
     return tried[int(np.nanargmin(losses))]
 
 
-def log_loss(probabilities: NDArray[np.float32], classes: NDArray[np.int64]) -> float:
-    """Return the mean negative log probability of the true class."""
-    return float(-np.mean(np.log(np.clip(probabilities[np.arange(len(classes)), classes], 1e-7, 1.0))))
-
-
 def all_classes(probabilities: NDArray[np.float64], seen: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return float32 [n, 3] of a classifier's probabilities over the classes it has seen, those sorted."""
     out = np.zeros((len(probabilities), 3), np.float32)

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.forecast import Prediction
+from inference.metrics import log_loss
 from inference.rivals.forecaster import Series, Task
 from inference.rivals.lags import Rows, features, table
-from inference.rivals.search import all_classes, best_of, log_loss
+from inference.rivals.search import all_classes, best_of
 from inference.rivals.support import regressed, support_regression
 
 CANDIDATES: tuple[dict[str, Any], ...] = (

@@ -9,12 +9,11 @@ from inference.calibration import (
     best_temperature,
     conformal_shifts,
     folded,
-    log_loss,
     tempered,
 )
 from inference.forecast import QUANTILES
 from inference.memory import ANCHORS
-from inference.metrics import expected_calibration_error
+from inference.metrics import expected_calibration_error, log_loss
 
 
 def made(sharpness: float, n: int = 40_000) -> tuple[np.ndarray, np.ndarray]:
