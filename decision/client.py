@@ -12,32 +12,39 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from decision.command import rfc3339, validate
+from decision.acceptance import Acceptance, Clock
+from decision.command import rfc3339
 from offramp_errors import ConfigError, ContractError
 from offramp_hops import NONE, Hops, hops_of
-from offramp_kafka import KafkaSettings, kafka_errors, kafka_settings, require_topics
+from offramp_kafka import KafkaAccessError, KafkaSettings, kafka_errors, kafka_settings, require_topics
 
 STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
-REMEMBERED = 65_536
-"""Ids of commands, and loops, that are remembered to know repeats."""
 ACK_S = 30.0
+MAX_REASON = 1_000
+"""Characters of an acknowledgement's reason; what is longer is cut."""
+WITHHELD = {
+    "expired": ("expired", "it had expired when it came"),
+    "ahead": ("rejected", "it begins in the future by the clock here"),
+}
+"""The acknowledgement of what is not given though it is a command that nobody gave before."""
 
 
 class DecisionClient:
     """Iterate it for commands as mappings (docs/decisions-contract.md).
 
     kafka: addresses or settings, else of the environment; controller: your name in acknowledgements, and the group of
-    which each command reaches one member; start: `beginning` or `end` where the group has no place yet; clock: gives ns
-    since the epoch to hold expiry against, else the time of the stream; idle_s: end after so long without a message.
+    which each command reaches one member; start: `beginning` or `end` where the group has no place yet; clock: what
+    expiry is held against, `wall`, or `stream` to follow recordings (decision.acceptance); idle_s: end after so long
+    without a message.
 
     A command is counted as done when the next is asked for: what was in hand when a controller dies comes again.
-    `counts` tells what was given and what was left out: repeat, superseded, expired, invalid; `hops` when each stage
-    had the command given last (offramp_hops), and when it arrived here.
+    `counts` tells what was given and what was left out: repeat, superseded, expired, ahead, invalid; `hops` when each
+    stage had the command given last (offramp_hops), and when it arrived here. What is left out as expired or ahead is
+    acknowledged so; `unacknowledged` counts where that failed.
     """
 
     def __init__(
@@ -46,20 +53,22 @@ class DecisionClient:
         *,
         controller: str,
         start: str = "end",
-        clock: Callable[[], int] | None = None,
+        clock: Clock = "wall",
         idle_s: float | None = None,
     ) -> None:
         if start not in ("beginning", "end"):
             raise ConfigError(f"start {start!r}: expected beginning or end")
         self.settings = kafka if isinstance(kafka, KafkaSettings) else kafka_settings(kafka)
-        self.controller, self.counts = controller, Counter[str]()
-        self._start, self._clock, self._idle_s = start, clock, idle_s
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self._last: OrderedDict[str, int] = OrderedDict()
+        self.controller, self._start, self._idle_s = controller, start, idle_s
+        self._acceptance = Acceptance(clock)
         self.hops: Hops = NONE
-        self._stream_ns = 0
         self._consumer: Any = None
         self._producer: Any = None
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many messages came to what."""
+        return self._acceptance.counts
 
     def open(self) -> DecisionClient:
         """Connect. Raise KafkaAccessError where no broker answers, it refuses us, or a topic is missing."""
@@ -116,7 +125,7 @@ class DecisionClient:
         now = rfc3339(time.time_ns())
         name = command["decision_id"]
         body = {"decision_id": name, "loop_id": command["loop_id"], "scope": command["scope"], "time": now,
-                "controller": self.controller, "status": status, "reason": reason}  # fmt: skip
+                "controller": self.controller, "status": status, "reason": reason[:MAX_REASON]}  # fmt: skip
         told = {"specversion": "1.0", "id": f"{name}/{self.controller}/{status}", "type": "offramp.ack.v1",
                 "source": f"/controller/{self.controller}", "subject": command["scope"], "time": now}  # fmt: skip
         headers = [(f"ce_{key}", str(value).encode()) for key, value in told.items()]
@@ -134,40 +143,11 @@ class DecisionClient:
             self._consumer.commit_async({place: OffsetAndMetadata(offset, "", -1)})
 
     def _accepted(self, record: Any) -> dict[str, Any] | None:
-        """Return the command of a message, None where it is invalid, a repeat, superseded or expired."""
-        try:
-            command: dict[str, Any] = json.loads(record.value or b"")
-            validate(command)
-            begins, ends = time_ns(command["not_before"]), time_ns(command["expires_at"])
-        except (ValueError, RecursionError, TypeError, AttributeError, ContractError):
-            self.counts["invalid"] += 1
-            return None
-        self._stream_ns = max(self._stream_ns, begins)
-        fate = self._fate(command, ends)
-        self.counts[fate] += 1
-        if fate == "expired":
-            self.ack(command, "expired", "it had expired when it came")
+        """Return the command of a message, None where it is not to be carried out."""
+        fate, command = self._acceptance.take(record.value, record.headers or (), record.timestamp * 1_000_000)
+        if fate in WITHHELD:
+            try:
+                self.ack(command, *WITHHELD[fate])
+            except KafkaAccessError:
+                self.counts["unacknowledged"] += 1  # where the broker is away the next poll says so
         return command if fate == "given" else None
-
-    def _fate(self, command: Mapping[str, Any], ends_ns: int) -> str:
-        if command["decision_id"] in self._seen:
-            return "repeat"
-        _remember(self._seen, command["decision_id"], None)
-        if command["sequence"] <= self._last.get(command["loop_id"], 0):
-            return "superseded"
-        _remember(self._last, command["loop_id"], int(command["sequence"]))
-        return "expired" if ends_ns <= (self._clock() if self._clock else self._stream_ns) else "given"
-
-
-def _remember(memory: OrderedDict[str, Any], key: str, value: Any) -> None:
-    """Enter what was heard of last, and forget what was not heard of for longest."""
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > REMEMBERED:
-        memory.popitem(last=False)
-
-
-def time_ns(text: str) -> int:
-    """Return an RFC 3339 time with up to nine decimals, in UTC, as ns since the epoch."""
-    whole, _, rest = text.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 1_000_000_000 + int(rest.ljust(9, "0") or 0)
