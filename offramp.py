@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from offramp_errors import OfframpError
+from offramp_escape import EscapingStream
 from offramp_learning import learning
 from offramp_options import Kafka, KafkaConfig
 
@@ -179,11 +180,14 @@ def features(
         typer.Option("--label", help="with --layout edge-iiotset: Attack_type of all rows (Normal otherwise)"),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="in CSV: control characters as on the wire, as tshark writes them")
+    ] = False,
 ) -> None:
     """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own."""
     from stream.features import FeatureOptions, run_features
 
-    options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label)
+    options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label, raw)
     run_features(options)
 
 
@@ -358,6 +362,7 @@ def doctor() -> None:
 def main() -> None:
     """Run the command line; every error of ours is one line, an interrupt ends in order."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stdout, sys.stderr = EscapingStream(sys.stdout), EscapingStream(sys.stderr)  # type: ignore[assignment]
     try:
         app()
     except OfframpError as error:
