@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp_errors import ConfigError, OfframpError
+from offramp_toml import read_toml, shown, unknown_key
 
 SERVERS_VARIABLE = "OFFRAMP_KAFKA"
 CONFIG_VARIABLE = "OFFRAMP_KAFKA_CONFIG"
@@ -96,6 +96,9 @@ class KafkaSettings:
         return context
 
 
+PREFIX = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
+"""What Kafka takes in a topic's name, of 249 characters in all."""
+
 CONFIG_KEYS: dict[str, type] = {
     "prefix": str, "tls": bool, "ca": str, "certificate": str, "key": str, "mechanism": str, "username": str,
     "password_file": str,
@@ -133,17 +136,14 @@ def kafka_settings(
 
 def _read_config(path: Path) -> dict[str, Any]:
     """Return the checked keys of a configuration file."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--kafka-config {path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"--kafka-config {path}: is no TOML: {error}") from error
+    values = read_toml(path, "--kafka-config")
     for key, value in values.items():
         if key not in CONFIG_KEYS:
-            raise ConfigError(f"{path}: {key}: there is no such key; there are {', '.join(CONFIG_KEYS)}")
+            raise ConfigError(f"{path}: {key if key.isprintable() else ascii(key)}: {unknown_key(key, CONFIG_KEYS)}")
         if not isinstance(value, CONFIG_KEYS[key]):
             raise ConfigError(f"{path}: {key}: expected {CONFIG_KEYS[key].__name__}, found {type(value).__name__}")
+    if not PREFIX.fullmatch(values.get("prefix", "offramp")):
+        raise ConfigError(f"{path}: prefix: expected letters, digits, . _ or -; found {shown(values['prefix'])}")
     if values.get("mechanism", MECHANISMS[0]) not in MECHANISMS:
         raise ConfigError(f"{path}: mechanism: expected one of {', '.join(MECHANISMS)}, found {values['mechanism']!r}")
     return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from inference.memory import ANCHORS, FEATURES
 from offramp_errors import ConfigError
+from offramp_toml import read_toml, shown, unknown_key
 
 OUTPUTS = 3
 """Classes, and quantiles of the delay."""
@@ -56,6 +56,9 @@ class Preset:
         return OUTPUTS * (ANCHORS + 1) if self.memory else OUTPUTS
 
 
+LARGEST_VALUE = 65_536
+"""No hyperparameter comes near it: a layer of so many units would not fit into memory."""
+
 PRESETS = {
     "default": Preset(64, 32, 64, 64, 0.0, 1e-6, 2e-3, 16, 6, memory=True, length=128, annealed=True),
     "paper": Preset(128, 64, 128, 128, 0.3, 1e-4, 1e-3, 64, 10),
@@ -74,21 +77,21 @@ def load_preset(name: str) -> Preset:
     if name in PRESETS:
         return PRESETS[name]
     path = Path(name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--preset {name}: neither {' nor '.join(PRESETS)}, nor a file that can be read ({error})"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: is no TOML: {error}") from error
+    if not path.exists():
+        raise ConfigError(f"--preset {name}: neither {' nor '.join(PRESETS)}, nor a file that is there")
+    table = read_toml(path, "--preset")
     known = {field.name: field for field in fields(Preset)}
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(f"{name}: {key}: there is no such hyperparameter; there are {', '.join(known)}")
+            raise ConfigError(f"{name}: {key}: {unknown_key(key, known)}")
         wanted = type(getattr(PRESETS["default"], key))
-        if not isinstance(value, (wanted, int) if wanted is float else wanted) or (wanted is not bool and value < 0):
-            raise ConfigError(f"{name}: {key}: expected a {wanted.__name__}, not negative; found {value!r}")
+        right = isinstance(value, (wanted, int) if wanted is float else wanted) and isinstance(value, bool) == (
+            wanted is bool
+        )
+        if not right or not 0 <= value < LARGEST_VALUE:
+            raise ConfigError(
+                f"{name}: {key}: expected a {wanted.__name__} from 0 to below {LARGEST_VALUE:,}; found {shown(value)}"
+            )
     return Preset(**{**asdict(PRESETS["default"]), **table})
 
 

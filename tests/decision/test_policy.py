@@ -217,10 +217,10 @@ def test_the_contract_refuses_what_is_not_in_it() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[[links]]\nname = 'a'\n", ["links.0.capacity", "missing"]),
-        ("[[links]]\nname = 'a'\ncapacity = 'fast'\n", ["links.0.capacity", "20 Mbit/s", "fast"]),
-        ("[[links]]\nname = 'a'\ncapacity = 1\ncapicity = 2\n", ["links.0.capicity", "no such key"]),
-        ("links = 3", ["links", "found '3'"]),
+        ("[[links]]\nname = 'a'\n", ["link 'a': capacity", "missing"]),
+        ("[[links]]\nname = 'a'\ncapacity = 'fast'\n", ["link 'a': capacity", "20 Mbit/s", "fast"]),
+        ("[[links]]\nname = 'a'\ncapacity = 1\ncapicity = 2\n", ["link 'a': capicity", "did you mean capacity?"]),
+        ("links = 3", ["links", "found 3"]),
         ("links = [", ["no TOML"]),
     ],
 )
