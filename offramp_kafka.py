@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,15 @@ PASSWORD_VARIABLE = "OFFRAMP_KAFKA_PASSWORD"  # noqa: S105 - the name of a varia
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 LARGEST_MESSAGE = 1_000_000
 """Bytes of a message, headers included, that every broker takes at its defaults (message.max.bytes 1,048,588)."""
+BODY_LIMIT = LARGEST_MESSAGE - 100_000
+"""Bytes of a message's value: what is left is for key and headers."""
+LONGEST_NAME = 200
+"""Bytes of the name of a site, link, agent, controller or group: names stand in headers, keys and checkpoints."""
+LONGEST_PREFIX = 249 - len(".dead-letters.v1")
+"""Kafka's limit of a topic's name, less the longest of ours."""
+
+FINAL = {10: "too large", 17: "no topic's name", 18: "too large", 32: "time", 43: "format", 44: "policy", 87: "invalid"}
+"""Kafka's codes of refusals that are the message's fault: sent again it is refused again."""
 
 
 class KafkaAccessError(OfframpError):
@@ -47,6 +57,14 @@ class KafkaSettings:
     mechanism: str = "SCRAM-SHA-512"
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Hold the prefix against what Kafka takes as a topic's name. Raises ConfigError."""
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", self.prefix) or len(self.prefix) > LONGEST_PREFIX:
+            raise ConfigError(
+                f"kafka configuration: prefix {self.prefix[:40]!r}: topics' names hold only letters, digits, dots, "
+                f"hyphens and underscores, and a prefix at most {LONGEST_PREFIX} of them"
+            )
 
     @property
     def shown(self) -> str:
@@ -154,6 +172,25 @@ def _read_password(file: str) -> str:
         return Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"kafka configuration: password_file {file}: cannot be read: {error}") from error
+
+
+def is_final(error: BaseException) -> bool:
+    """Tell whether a message that was refused so will never be taken, of aiokafka's and kafka-python's errors alike.
+
+    Of Kafka's own refusals those in FINAL; and what cannot be made a message at all. All others may pass: a broker
+    comes back, a right is granted.
+    """
+    unserialisable = (TypeError, ValueError, AssertionError, OverflowError, struct.error)
+    if isinstance(error, OSError):
+        return False  # its numbers are the system's
+    return isinstance(error, unserialisable) or getattr(error, "errno", None) in FINAL
+
+
+def require_name(what: str, name: str) -> None:
+    """Refuse a name that is empty or longer than others read it. Raises ConfigError."""
+    size = len(name.encode(errors="replace"))
+    if not 0 < size <= LONGEST_NAME:
+        raise ConfigError(f"{what} {name[:40]!r}: {size} bytes; give a name of 1 to {LONGEST_NAME}")
 
 
 def require_topics(settings: KafkaSettings, doing: str, *names: str) -> dict[str, int]:

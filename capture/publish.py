@@ -22,9 +22,9 @@ from capture.outgoing import Outgoing, numbered
 from capture.spool import Spool
 from capture.wire import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
 from offramp_errors import OfframpError
-from offramp_kafka import LARGEST_MESSAGE, KafkaAwayError, KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import BODY_LIMIT, LARGEST_MESSAGE, KafkaAwayError, KafkaSettings, kafka_errors, require_topics
 
-MESSAGE_LIMIT = LARGEST_MESSAGE - 100_000  # room for headers
+MESSAGE_LIMIT = BODY_LIMIT
 FOREVER_MS = 2**31 - 1
 BACKLOG = "publish_backlog"
 """Why packets are shed here: the broker did not take them fast enough."""

@@ -18,7 +18,13 @@ from typing import Any
 
 import faust
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+    ProducerFenced,
+)
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 from faust.types.auth import CredentialsT
@@ -28,7 +34,7 @@ from decision.site import Site
 from inference.artifact import Artifact
 from inference.serve import Predictor
 from offramp_hops import HEADER, encode_hops
-from offramp_kafka import KafkaAccessError, KafkaSettings
+from offramp_kafka import LARGEST_MESSAGE, KafkaAccessError, KafkaSettings, is_final
 from stream.backlog import MAX_AGE_S
 from stream.bin_state import SERIES
 from stream.carried_state import StatePool
@@ -44,7 +50,8 @@ from stream.states import Loaded, load_states
 from stream.timeline import LinkTimeline
 
 log = logging.getLogger("offramp.worker")
-LARGEST_REQUEST = 2 << 20
+BROKEN = (ProducerClosed, ProducerFenced, OutOfOrderSequenceNumber)
+"""What a producer raises that will send nothing any more; a plain KafkaError too, where its task has died."""
 
 
 class UnpausedApp(faust.App):
@@ -95,6 +102,7 @@ class Worker:
         self.batches = MicroBatches(self._executor, threads)
         self._states = StatePool(len(site.links), SERIES, predictor.state_size)
         self._producer: AIOKafkaProducer | None = None
+        self._spent: set[AIOKafkaProducer | None] = set()
         self._connecting = asyncio.Lock()
         self.app = self._make_app(group or f"{settings.prefix}-{site.name}", session_s)
         features = self.app.topic(
@@ -180,7 +188,10 @@ class Worker:
     # what lanes write to
 
     async def post(self, message: Outgoing) -> asyncio.Future[Any]:
-        """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged."""
+        """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged.
+
+        Of what can never be sent the future holds the error.
+        """
         topic, place = self.settings.topic(message.topic), None if message.partition < 0 else message.partition
         while True:
             try:
@@ -188,20 +199,43 @@ class Worker:
                 future: asyncio.Future[Any] = await producer.send(
                     topic, message.value, key=message.key, headers=_told(message), partition=place
                 )
-            except (KafkaError, OSError) as error:
+            except Exception as error:
+                if is_final(error):
+                    failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                    failed.set_exception(error)
+                    return failed
+                if not isinstance(error, (KafkaError, OSError)):
+                    raise
+                if type(error) is KafkaError or isinstance(error, BROKEN):
+                    self._spent.add(self._producer)
                 log.warning("sending to %s: %s; trying again", message.topic, error)
                 await asyncio.sleep(RETRY_S)
             else:
                 future.add_done_callback(partial(self.meter.acknowledged, message))
+                future.add_done_callback(partial(self._note_refusal, producer))
                 return future
+
+    def _note_refusal(self, producer: AIOKafkaProducer, future: asyncio.Future[Any]) -> None:
+        """Give the producer up where the broker refused what it had numbered.
+
+        An idempotent producer numbers its messages, and the broker takes none behind a number that it never got: the
+        one refused would be followed by refusals of all (aiokafka does not number anew).
+        """
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, KafkaError) and not error.retriable:
+            self._spent.add(producer)
 
     async def _connected(self) -> AIOKafkaProducer:
         """Return the one producer of all lanes, started by the first that asks."""
         async with self._connecting:
+            if self._producer in self._spent:
+                await self._producer.stop()  # whatever else it has under way is settled first, so order stays
+                self._spent.clear()
+                self._producer = None
             if self._producer is None:
                 producer = AIOKafkaProducer(
                     **aiokafka_arguments(self.settings), acks="all", enable_idempotence=True,
-                    max_request_size=LARGEST_REQUEST, request_timeout_ms=30_000,
+                    max_request_size=LARGEST_MESSAGE, request_timeout_ms=30_000,
                 )  # fmt: skip
                 try:
                     await producer.start()

@@ -9,6 +9,7 @@ them up. A link skips what its checkpoint already holds. States are copied betwe
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -23,9 +24,11 @@ from stream.link_run import LinkRun
 from stream.link_runs import LinkRuns, MakeRun
 from stream.micro_batch import BYTES, MicroBatches
 from stream.outbox import Outbox
-from stream.portion import Outcome, Outgoing, Portion, Record, pairs_of
+from stream.portion import Outcome, Outgoing, Portion, Record, dead_letter, pairs_of
 from stream.states import Loaded
 from stream.turn import Turn, Verdict
+
+log = logging.getLogger("offramp.worker")
 
 CHECKPOINT_S = 5.0
 SESSION_S = 10.0
@@ -39,14 +42,19 @@ QUEUE = 16
 
 @dataclass(slots=True)
 class WorkerLedger:
-    """What a worker did: messages by fate, commands sent (repeats after a hand-over among them), checkpoints."""
+    """What a worker did: messages by fate, commands sent (repeats after a hand-over among them), checkpoints.
+
+    unsendable: what came of messages but no broker would take, by topic; states_refused: checkpoints not taken up.
+    """
 
     messages: int = 0
     other_site: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    unsendable: Counter[str] = field(default_factory=Counter)
     commands: int = 0
     checkpoints: int = 0
     links_restored: int = 0
+    states_refused: int = 0
     rewinds: int = 0
     shed: int = 0
     shed_rows: int = 0
@@ -105,7 +113,7 @@ class Lane:
         self._queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)
         self._runs = LinkRuns(links, make_run)
         self._backlogs = Backlogs(site, links, max_age_s, grace_s=checkpoint_s)
-        self._outbox = Outbox(outlet.post)
+        self._outbox = Outbox(outlet.post, self._give_up)
         self._saving: asyncio.Task[None] | None = None
         self._changed: set[str] = set()
         self._next = self._committed = -1
@@ -202,7 +210,7 @@ class Lane:
         taken: list[Record] = []
         for at, record in enumerate(records):
             waiting = at + 1 < len(records) or self._outlet.waiting(self.partition, record.offset)
-            turned = self._backlogs.judge(record.key, pairs_of(record.headers), waiting=waiting)
+            turned = self._judge(record, waiting)
             if self._backlogs.sheds(record.key):
                 shed.add(record.offset)
             elif turned:
@@ -211,6 +219,16 @@ class Lane:
                 await self._checkpoint(wait=True)
             taken.append(record)
         await self._take(taken, shed)
+
+    def _judge(self, record: Record, waiting: bool) -> bool:
+        """Tell whether a link's shedding turns with a message; with one that cannot be judged it does not.
+
+        Such a one is taken like any other: where messages are read, what cannot be read is buried.
+        """
+        try:
+            return self._backlogs.judge(record.key, pairs_of(record.headers), waiting=waiting)
+        except Exception:
+            return False
 
     async def _take(self, records: list[Record], shed: Collection[int]) -> None:
         """Process messages and send what comes of them; one that is refused, or fails, goes to the dead letters."""
@@ -244,6 +262,17 @@ class Lane:
                 self.ledger.shed_rows += outcome.shed_rows
         else:
             self.ledger.other_site += 1
+
+    def _give_up(self, message: Outgoing, error: Exception) -> Outgoing | None:
+        """Count what can never be sent, tell it once a topic; return its dead letter, of what consumers wait for."""
+        self.ledger.unsendable[message.topic] += 1
+        text = f"{type(error).__name__}: {error}"
+        if self.ledger.unsendable[message.topic] == 1:
+            key, size = message.key[:200].decode(errors="replace"), len(message.value)
+            log.error("%s of %r, %d bytes: given up, others are only counted: %s", message.topic, key, size, text)
+        if message.topic in ("forecasts", "dead-letters"):
+            return None
+        return dead_letter(message.key, message.value, {"topic": message.topic}, "unsendable", text)
 
     async def _checkpoint(self, *, wait: bool = False) -> None:
         """Copy the states that changed, and write them while the lane goes on, or wait until that is done."""

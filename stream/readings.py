@@ -62,6 +62,7 @@ TAKEN = {
     "other_site": "offramp_worker_other_site_messages_total",
     "checkpoints": "offramp_worker_checkpoints_total",
     "links_restored": "offramp_worker_links_restored_total",
+    "states_refused": "offramp_worker_states_refused_total",
     "rewinds": "offramp_worker_rewinds_total",
     "rebalances": "offramp_worker_rebalances_total",
 }
@@ -146,6 +147,7 @@ def worker_readings(worker: Worker, watchdog: Watchdog) -> Readings:
     yield from _counts(worker.ledger, TAKEN)
     yield from _counts(worker.batches.ledger, BATCHED)
     yield from _labelled(worker.ledger.refused, "offramp_worker_refused_messages_total")
+    yield from _labelled(worker.ledger.unsendable, "offramp_worker_unsendable_messages_total")
     yield from _labelled(worker.meter.sent_messages, "offramp_worker_sent_messages_total")
     yield from _labelled(worker.meter.sent_bytes, "offramp_worker_sent_bytes_total")
     yield "offramp_worker_partitions", len(worker.assigned or ()), ()

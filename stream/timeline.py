@@ -26,3 +26,8 @@ class LinkTimeline(NamedTuple):
     probabilities: NDArray[np.float32]
     delay_ms: NDArray[np.float32]
     commands: tuple[Command, ...] = ()
+
+    def bins(self, start: int, end: int) -> LinkTimeline:
+        """Return some of the bins, without the commands."""
+        columns = (column[start:end] for column in self[1:-1])
+        return LinkTimeline(self.link, *columns)

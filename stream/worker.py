@@ -98,7 +98,7 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     """
     import pyarrow as pa
 
-    from stream.cloud_events import forecast_message
+    from stream.cloud_events import forecast_messages
     from stream.pipeline import Pipeline
     from stream.timeline import LinkTimeline
     from stream.wire import SCHEMA
@@ -108,7 +108,7 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     row = {"frame.time_epoch": 1_000_000_000, "frame.len": 60}
     pipeline.update(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
     pipeline.close()
-    forecast_message(told, site.name, predictor.horizon_ms)
+    forecast_messages(told, site.name, predictor.horizon_ms)
     gc.collect()
     gc.freeze()
 
@@ -142,7 +142,9 @@ def account(ledger: WorkerLedger) -> list[str]:
         *(f"      {reason:<24} {count:>8,}" for reason, count in sorted(ledger.refused.items())),
         f"    shed, too old     {ledger.shed:>12,}   with {ledger.shed_rows:,} rows",
         f"  commands sent       {ledger.commands:>12,}",
+        *(f"    never sent        {count:>12,}   {topic}" for topic, count in sorted(ledger.unsendable.items())),
         f"  checkpoints         {ledger.checkpoints:>12,}",
         f"  rewinds             {ledger.rewinds:>12,}",
         f"  links taken over    {ledger.links_restored:>12,}",
+        *([f"  checkpoints refused {ledger.states_refused:>12,}"] if ledger.states_refused else []),
     ]
