@@ -1,34 +1,93 @@
-"""Rights: capturing needs CAP_NET_RAW to open a socket and nothing afterwards; then all capabilities are dropped."""
+"""Rights: capturing needs CAP_NET_RAW to open a socket and nothing afterwards; then all rights are given up, in two steps.
+
+`confine`, once the socket is open and before libraries start threads: no capability but those to become another user,
+nothing written but below the folders that are named, no other program run. `become`, once everything is loaded and
+before the first packet is taken: what root started is another user from then on.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+
+from capture.landlock import allow_writing
+from offramp_errors import ConfigError
 
 NO_NEW_PRIVILEGES, AMBIENT, AMBIENT_CLEAR_ALL = 38, 47, 4  # linux/prctl.h
 VERSION_3 = 0x20080522  # linux/capability.h
+SETGID, SETUID = 1 << 6, 1 << 7
 MEND = (
     "run it with sudo, or with this one right: sudo setpriv --reuid=$USER --init-groups "
     "--inh-caps=+net_raw --ambient-caps=+net_raw .venv/bin/offramp ... (docs/tap.md tells of setcap)"
 )
+NOBODY = "nobody"
+OWN_FILES = 0o077
+"""The umask of a process that writes captures: nobody else reads them."""
 
 
-def drop_privileges() -> None:
-    """Give up every capability of this thread and of those it starts, and the way back to them.
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whom a process that root started becomes."""
 
-    A thread that runs already keeps what it has: call this before anything is imported that starts threads. Raises
-    OSError where the kernel refuses, which it has no reason to. Does nothing but on Linux.
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    name: str
+
+
+def service_user(asked: str = "") -> User | None:
+    """Return whom to become: the user asked for, else who called sudo, else nobody; None: who this process is already.
+
+    asked: a name or a number; root stays root. Raises ConfigError for a user that is not there, or who is not root and
+    asks for another.
+    """
+    if os.geteuid() != 0:
+        if asked:
+            raise ConfigError(f"--user {asked}: only root can become another user; leave it out, or start it with sudo")
+        return None
+    number = asked or os.environ.get("SUDO_UID", "")
+    try:
+        entry = pwd.getpwuid(int(number)) if number.isdecimal() else pwd.getpwnam(asked or NOBODY)
+    except (KeyError, OverflowError) as error:
+        raise ConfigError(f"--user {number or NOBODY}: there is no such user; name one, such as `nobody`") from error
+    if entry.pw_uid == 0:
+        return None
+    groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    return User(entry.pw_uid, entry.pw_gid, groups, entry.pw_name)
+
+
+def confine(writable: Iterable[Path] = (), user: User | None = None) -> None:
+    """Give up every right but to write below `writable` and to become `user`, for this thread and those it starts.
+
+    A thread that runs already keeps what it has: call this before anything is imported that starts threads. Folders of
+    `writable` that are not there are made, for `user`. Raises ConfigError where `user` could not write to one, OSError
+    where the kernel refuses, which it has no reason to. Does nothing but on Linux.
     """
     if not sys.platform.startswith("linux"):
         return
-    libc = ctypes.CDLL(None, use_errno=True)
-    _checked(libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
-    _checked(libc.prctl(AMBIENT, AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl")
-    header = (ctypes.c_uint32 * 2)(VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice 32 bits each
-    _checked(libc.capset(header, nothing), "capset")
+    folders = list(writable)
+    if user is not None:
+        for folder in folders:
+            _hand_over(folder, user)
+    _checked(_libc().prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
+    _checked(_libc().prctl(AMBIENT, AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl")
+    _keep(SETGID | SETUID if user is not None else 0)
+    os.umask(OWN_FILES)
+    allow_writing([*folders, Path(os.devnull)])
+
+
+def become(user: User | None) -> None:
+    """Be `user` from now on, in every thread, without any capability. Raises OSError where the kernel refuses."""
+    if user is not None:
+        os.setgroups(user.groups)
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+        _keep(0)
 
 
 def capabilities() -> int:
@@ -39,6 +98,34 @@ def capabilities() -> int:
             if line.startswith("CapEff:"):
                 found |= int(line.split()[1], 16)
     return found
+
+
+def _hand_over(folder: Path, user: User) -> None:
+    """Make a folder that is not there, for a user alone; hold that he can write to one that is."""
+    try:
+        if not folder.exists():
+            folder.mkdir(0o700, parents=True)
+            os.chown(folder, user.uid, user.gid)
+        found = folder.stat()
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}; name a folder that can be made") from error
+    bits = 0o200 if found.st_uid == user.uid else 0o020 if found.st_gid in user.groups else 0o002
+    if not found.st_mode & bits:
+        raise ConfigError(
+            f"{folder}: user {user.name}, which this becomes once the socket is open, may not write there: "
+            f"chown {user.name} {folder}, or name a user who may with --user"
+        )
+
+
+def _keep(rights: int) -> None:
+    """Keep these capabilities of the first 32 of this thread, and none else."""
+    header = (ctypes.c_uint32 * 2)(VERSION_3, 0)
+    kept = (ctypes.c_uint32 * 6)(rights, rights, 0, 0, 0, 0)  # effective, permitted, inheritable, twice 32 bits each
+    _checked(_libc().capset(header, kept), "capset")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _checked(result: int, call: str) -> None:
