@@ -41,6 +41,7 @@ class FileSource:
         self._paths = paths
         self._rows = block_packets
         self._interfaces: list[Interface] = []
+        self._told: tuple[Interface, ...] = ()
         self._packets = 0
         self._closed = False
 
@@ -93,9 +94,11 @@ class FileSource:
             chunks.data, chunks.start, chunks.end, self._interfaces, offset, caplen, length, time, interface
         )
         chunks.start = at
+        if len(self._told) != len(self._interfaces):  # else the same object: what was made of it need not be made anew
+            self._told = tuple(self._interfaces)
         block = PacketBlock(
             chunks.data, offset[:rows], caplen[:rows], length[:rows], time[:rows], interface[:rows],
-            tuple(self._interfaces), self._packets + 1,
+            self._told, self._packets + 1,
         )  # fmt: skip
         self._packets += rows
         return block, reading

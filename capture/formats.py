@@ -30,7 +30,7 @@ LARGEST_OFFSET_S = 2**33
 class Reading(Enum):
     """Why a scan stopped."""
 
-    ROWS = auto()  # the block is full, or something other than a packet was read
+    ROWS = auto()  # the block is full
     MORE = auto()  # the buffer is used up
     ABSURD = auto()  # the bytes make no sense from here on
 
@@ -109,22 +109,24 @@ class Pcapng:
         self.complaint = "a block length that no capture has"
         self._big = False
         self._base = base
-        self._table = np.zeros((0, 3), np.int64)
+        self._table = np.zeros((1, 3), np.int64)
+        self._known = 0  # interfaces of the section, the first rows of the table
 
     def scan(
         self, data: NDArray[np.uint8], start: int, end: int, interfaces: list[Interface], *columns: NDArray[Any]
     ) -> tuple[int, int, Reading]:
         """Find packet blocks, reading section and interface blocks on the way; see Format.scan."""
-        offset, caplen, length, time, interface = columns
-        rows, at, why = scan_pcapng(
-            data, start, end, self._big, self._base, self._table, offset, caplen, length, time, interface
-        )
-        if why in (MORE, FULL, ABSURD):
-            return rows, at, _reading(why)
-        step = self._special(data, at, end, interfaces)
-        if step == 0:
-            return rows, at, Reading.MORE
-        return (rows, at, Reading.ABSURD) if step < 0 else (rows, at + step, Reading.ROWS)
+        rows, at = 0, start
+        while True:
+            table, rest = self._table[: self._known], [column[rows:] for column in columns]
+            found, at, why = scan_pcapng(data, at, end, self._big, self._base, table, *rest)
+            rows += found
+            if why in (MORE, FULL, ABSURD):
+                return rows, at, _reading(why)
+            step = self._special(data, at, end, interfaces)
+            if step <= 0:
+                return rows, at, Reading.ABSURD if step < 0 else Reading.MORE
+            at += step
 
     def _special(self, data: NDArray[np.uint8], at: int, end: int, interfaces: list[Interface]) -> int:
         """Read a section or interface block; return its length, 0 if it is not all there, -1 if it makes no sense."""
@@ -142,7 +144,7 @@ class Pcapng:
         if at + total > end:
             return 0
         if kind == SECTION:
-            self._big, self._base, self._table = big, len(interfaces), np.zeros((0, 3), np.int64)
+            self._big, self._base, self._known = big, len(interfaces), 0
         elif kind == INTERFACE:
             self._interface(data[at + 8 : at + total - 4].tobytes(), interfaces)
         return int(total)
@@ -160,8 +162,10 @@ class Pcapng:
                 offset_s = struct.unpack(f"{order}q", value)[0]
         if abs(offset_s) > LARGEST_OFFSET_S:
             offset_s = 0
-        row = np.array([[snaplen, resolution, offset_s * 1_000_000_000]], np.int64)
-        self._table = np.concatenate([self._table, row])
+        if self._known == len(self._table):
+            self._table = np.concatenate([self._table, self._table])
+        self._table[self._known] = snaplen, resolution, offset_s * 1_000_000_000
+        self._known += 1
         interfaces.append(Interface(name, linktype, snaplen))
 
 

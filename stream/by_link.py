@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 import numpy as np
 import pyarrow as pa
 
-from capture.block import PacketBlock, PacketSource
+from capture.block import Interface, PacketBlock, PacketSource
 from capture.dissector import Dissector
 from capture.ledger import CaptureLedger
 from decision.site import Link, Site
@@ -23,6 +23,10 @@ class LinkBatches:
     def __init__(self, source: PacketSource, site: Site, agent: str, factor: float = 0.0) -> None:
         self.source, self.site, self.agent, self.factor = source, site, agent, factor
         self.dissectors: dict[str, Dissector] = {}
+        self._interfaces: tuple[Interface, ...] | None = None
+        self._links = np.empty(0, np.str_)
+        self._only: str | None = None
+        self._link_of: dict[str, str] = {}
 
     def read(self) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield link and batch in the order of the packets; reading and dissecting run in threads of their own."""
@@ -45,14 +49,22 @@ class LinkBatches:
         return self.dissectors[link]
 
     def _by_link(self, block: PacketBlock) -> Iterator[tuple[str, PacketBlock]]:
-        links = [link_of(self.site, interface.name) for interface in block.interfaces]
-        if len(set(links)) == 1:
-            yield links[0], block
+        if block.interfaces is not self._interfaces:
+            self._interfaces, links = block.interfaces, [self._link(one) for one in block.interfaces]
+            self._links, self._only = np.array(links), links[0] if len(set(links)) == 1 else None
+        if self._only is not None:
+            yield self._only, block
             return
-        names = np.array(links)[block.interface]
+        names = self._links[block.interface]
         for link in sorted(set(names.tolist())):
             yield link, select(block, np.flatnonzero(names == link), block.first_number)
             block = replace(block, kernel_drops=0)  # whose they were is not known: the first has them, once
+
+    def _link(self, interface: Interface) -> str:
+        """Return an interface's link, remembered: a capture may have very many interfaces."""
+        if interface.name not in self._link_of:
+            self._link_of[interface.name] = link_of(self.site, interface.name)
+        return self._link_of[interface.name]
 
 
 def link_of(site: Site, interface: str) -> str:
