@@ -16,7 +16,7 @@ from decision.loop import Loop, Taken
 from decision.reason import reason
 from decision.site import Site
 from decision.traffic import Quality, Traffic
-from inference.forecast import Forecast
+from inference.forecast import BIN_NS, Forecast
 
 RULES = "2"
 """Version of the rules below; changes with every change that gives other commands for the same forecasts."""
@@ -32,7 +32,7 @@ class Policy:
     """
 
     def __init__(
-        self, site: Site, link: str, *, bin_ns: int = 10_000_000, mode: Literal["dry_run", "enforce"] | None = None
+        self, site: Site, link: str, *, bin_ns: int = BIN_NS, mode: Literal["dry_run", "enforce"] | None = None
     ) -> None:
         """Make the policy of one link of `site`; bin_ns: from one forecast to the next; mode: overrides the site's."""
         self.site = site

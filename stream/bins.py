@@ -19,32 +19,35 @@ from numpy.typing import NDArray
 from offramp_kernels import kernel_entry, kernel_lean
 from stream.bin_state import (
     DEVICE_SLOTS,
+    DOWN,
     HITS,
     LATE,
+    LIMIT_NS,
     NEWEST,
     NEXT,
+    NS_PER_BYTE,
     OPEN,
     OUT_GUARD,
     OUT_ROWS,
     ROWS,
     SERIES,
+    SIDES,
     UNTRACKED,
+    UP,
     BinOut,
     BinState,
     LinkShape,
     new_bin_out,
     new_bin_state,
 )
-from stream.channels import BIN_NS
+from stream.channels import BIN_NS, FIRST_MARK, Counter
 from stream.close_bins import close_until
-from stream.heavy_hitters import KEY, HeavyHitters, add, scale_at
+from stream.heavy_hitters import KEY, PORTS, PROTOCOL, SOURCE, TARGET, HeavyHitters, add, scale_at
 from stream.packets import IPV4_MAPPED, Packets
 from stream.virtual_queue import drained
 
-FIRST_MARK_AT = 4
-"""As in stream.channels; a kernel wants plain numbers, and a test holds them equal."""
-
-RTT_SUM, RTT_COUNT, GAP = 16, 17, 18
+PACKETS, BYTES = int(Counter.PACKETS_UP), int(Counter.BYTES_UP)
+RTT_SUM, RTT_COUNT, GAP = int(Counter.RTT_SUM_MS), int(Counter.RTT_COUNT), int(Counter.MAX_GAP_NS)
 
 
 @kernel_lean
@@ -97,10 +100,10 @@ def count(state: BinState, series: int, row: int, packets: Packets, bin_number: 
     if bin_number > state.last[series]:
         state.last[series] = bin_number
     counters = state.counters[bin_number % OPEN, series]
-    counters[down] += sampling
-    counters[2 + down] += packets.size[row] * sampling
+    counters[PACKETS + down] += sampling
+    counters[BYTES + down] += packets.size[row] * sampling
     marks = packets.marks[row]
-    at = FIRST_MARK_AT
+    at = FIRST_MARK
     while marks:
         if marks & 1:
             counters[at] += sampling
@@ -122,10 +125,10 @@ def enqueue(state: BinState, now_ns: int, size: int, down: int) -> None:
     now = max(now_ns, state.queue_ns[down])
     wait = drained(state.wait[down], now - state.queue_ns[down])
     place = (now // BIN_NS) % OPEN
-    service = size * state.shape[down]
+    service = size * state.shape[NS_PER_BYTE + down]
     if wait > state.peak[place, down]:
         state.peak[place, down] = wait
-    if wait + service > state.shape[2 + down] and wait > 0.0:
+    if wait + service > state.shape[LIMIT_NS + down] and wait > 0.0:
         state.overflow[place] += 1.0
     else:
         wait += service
@@ -159,7 +162,7 @@ def accumulate(
         if clock[NEWEST] == 0:
             clock[NEWEST] = now
             clock[NEXT] = (now - lateness_ns) // BIN_NS
-            for side in range(2):
+            for side in range(SIDES):
                 state.queue_ns[side] = clock[NEXT] * BIN_NS
                 state.closing_ns[side] = clock[NEXT] * BIN_NS
         if now > clock[NEWEST]:
@@ -174,12 +177,16 @@ def accumulate(
             clock[LATE] += 1
             continue
         a = packets.address[row]
-        down, at = 0, 0
-        if len(networks) > 0 and not inside(a[0], a[1], networks) and inside(a[2], a[3], networks):
-            down, at = 1, 2
+        down, at = UP, SOURCE
+        if (
+            len(networks) > 0
+            and not inside(a[SOURCE], a[SOURCE + 1], networks)
+            and inside(a[TARGET], a[TARGET + 1], networks)
+        ):
+            down, at = DOWN, TARGET
         enqueue(state, now, packets.size[row] * sampling, down)
         count(state, 0, row, packets, bin_number, down, sampling)
-        if a[1] == 0 and a[0] == 0:
+        if a[SOURCE + 1] == 0 and a[SOURCE] == 0:
             continue
         if len(networks) == 0 or inside(a[at], a[at + 1], networks):
             series = device_series(state, a[at], a[at + 1], bin_number)
@@ -187,9 +194,9 @@ def accumulate(
                 count(state, series, row, packets, bin_number, down, sampling)
             else:
                 clock[UNTRACKED] += 1
-        for i in range(4):
+        for i in range(PROTOCOL):
             key[i] = a[i]
-        key[4], key[5] = packets.protocol[row], packets.ports[row]
+        key[PROTOCOL], key[PORTS] = packets.protocol[row], packets.ports[row]
         add(hitters, key, packets.size[row] * scale_at(hitters, bin_number))
     return len(packets.time_ns)
 

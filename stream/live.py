@@ -21,6 +21,7 @@ from inference.serve import Predictor, open_predictor
 from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
 from stream.bin_state import NEWEST
+from stream.channels import BIN_NS
 from stream.live_batches import LiveBatches, ended_by_signals, listening, one_packet, say
 from stream.metric_table import Observe, unobserved
 from stream.metrics import Metrics
@@ -82,7 +83,7 @@ def watch(source: PacketSource, options: TapOptions, out: TextIO, metrics: Metri
         say(
             "no --site: the assumed link is 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)"
         )
-    table = Table(lambda text: line(out, text), int(options.every_s * 1e9), 10_000_000)
+    table = Table(lambda text: line(out, text), int(options.every_s * 1e9), BIN_NS)
 
     def level(factor: int) -> None:
         table.note = f"  1/{factor} of flows" if factor > 1 else ""

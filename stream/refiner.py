@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from inference.artifact import Artifact
 from inference.challenger import Job, Weights, blended, refined_artifact
 from inference.drift import DriftWatch
-from inference.forecast import Prediction
+from inference.forecast import BINS_PER_S, Prediction
 from inference.judge import FEWEST, Scored, Verdict, block_losses, compare, row_losses
 from inference.serve import CompiledPredictor
 from stream.bin_state import SERIES
@@ -33,8 +33,8 @@ from stream.reference import reference_set
 from stream.refine_events import RefineEvents
 from stream.windows import WindowRows
 
-TICK = 100
-"""Bins of a tick."""
+TICK = BINS_PER_S
+"""Bins of a tick: a second."""
 
 INPUTS = ("load_up", "load_down", "delay_peak")
 """Channels of the link that are watched for drift."""

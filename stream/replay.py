@@ -21,6 +21,7 @@ from inference.serve import Predictor, open_predictor
 from offramp_errors import ConfigError, OfframpError
 from offramp_kernels import announce_compiling
 from stream.by_link import LinkBatches
+from stream.channels import BIN_NS
 from stream.console import console_bar
 from stream.ledger import StreamLedger
 from stream.output import open_out
@@ -164,7 +165,7 @@ def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack
         for command in replay.run():
             line(command.to_json())
         return
-    table = Table(line, int(options.every_s * 1e9), replay.predictor.bin_ms * 1_000_000)
+    table = Table(line, int(options.every_s * 1e9), BIN_NS)
     replay.sink = table.update
     deque(replay.run(), maxlen=0)  # the table has the commands with their bins
     table.close()
