@@ -22,7 +22,15 @@ from capture.outgoing import Outgoing, numbered
 from capture.spool import Spool
 from capture.wire import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
 from offramp_errors import OfframpError
-from offramp_kafka import BODY_LIMIT, LARGEST_MESSAGE, KafkaAwayError, KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import (
+    BODY_LIMIT,
+    LARGEST_MESSAGE,
+    KafkaAwayError,
+    KafkaSettings,
+    kafka_errors,
+    require_name,
+    require_topics,
+)
 
 MESSAGE_LIMIT = BODY_LIMIT
 FOREVER_MS = 2**31 - 1
@@ -67,7 +75,7 @@ class Publisher:
 
     epoch: this life of the agent, or this recording; live: shed rather than wait; queue_bytes, window_bytes: bounds of
     what waits and of what is under way; acknowledged: called, from a thread, with each message that is. A failure that
-    no retry mends is raised by the next call.
+    no retry mends is raised by the next call. Names of site and agent beyond LONGEST_NAME bytes are a ConfigError.
     """
 
     def __init__(
@@ -84,6 +92,8 @@ class Publisher:
         message_limit: int = MESSAGE_LIMIT,
         acknowledged: Callable[[Outgoing], None] = lambda _: None,
     ) -> None:
+        require_name("site", site)
+        require_name("--agent", agent)
         self.settings, self.topic = settings, settings.topic("features")
         self.site, self.agent, self.epoch, self.live, self.spool = site, agent, epoch, live, spool
         self.ledger = PublishLedger()

@@ -10,17 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decision.choice import choose
-from decision.command import Command, decision_id
+from decision.command import Command, decision_id, validate
 from decision.hysteresis import Hysteresis
 from decision.loop import Loop, Taken
 from decision.reason import reason
 from decision.site import Site
 from decision.traffic import Quality, Traffic
 from inference.forecast import BIN_NS, Forecast
+from offramp_errors import ContractError
 
 RULES = "2"
 """Version of the rules below; changes with every change that gives other commands for the same forecasts."""
 SECOND_NS = 1_000_000_000
+MOST = 1 << 63
+MOST_DEVICES = 512
+"""Troubled devices that are remembered: what a link has had at once within the reach of a forecast, sixteen times."""
 
 
 class Policy:
@@ -83,6 +87,10 @@ class Policy:
         if self._hysteresis.is_above(forecast):
             until_ns = forecast.window_end_ns + forecast.horizon_ms * 1_000_000
             self._devices[forecast.scope] = (until_ns, float(forecast.probabilities[2]))
+            if len(self._devices) > MOST_DEVICES:  # addresses that somebody makes up
+                self._fresh(forecast.window_end_ns)
+                while len(self._devices) > MOST_DEVICES:
+                    del self._devices[next(iter(self._devices))]
         else:
             self._devices.pop(forecast.scope, None)
 
@@ -177,8 +185,37 @@ class Policy:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned, with the same later commands."""
+        """Go on from what `state` returned, with the same later commands.
+
+        Raises ContractError where it is none that this policy may have returned.
+        """
+        devices = {scope: (until_ns, p_high) for scope, (until_ns, p_high) in state["devices"].items()}
+        loops = [Loop.from_state(loop) for loop in state["loops"]]
+        times = [state["quiet_until_ns"], *(until_ns for until_ns, _ in devices.values())]
+        counts = [*state["hysteresis"], state["expired"], len(loops)]
+        if not all(type(each) is int and 0 <= each < MOST for each in (*times, *counts)):
+            raise ContractError("policy: counts or times that are none")
+        if len(counts) != 6 or len(loops) > self.site.limits.moves or len(devices) > MOST_DEVICES:
+            raise ContractError("policy: more, or less, than a policy keeps")
+        if not all(type(p_high) is float and 0 <= p_high <= 1 for _, p_high in devices.values()):
+            raise ContractError("policy: devices without a probability")
+        for loop in loops:
+            self._require_own(loop)
         self._hysteresis.restore(state["hysteresis"])
-        self._loops = [Loop.from_state(loop) for loop in state["loops"]]
-        self._devices = {scope: (until_ns, p_high) for scope, (until_ns, p_high) in state["devices"].items()}
+        self._loops, self._devices = loops, devices
         self._quiet_until_ns, self.expired = state["quiet_until_ns"], state["expired"]
+
+    def _require_own(self, loop: Loop) -> None:
+        """Refuse a loop that is not of this link, or whose next command would break the contract."""
+        times = loop.opened_ns, loop.renewed_ns, loop.expires_ns, loop.sequence
+        if not all(type(each) is int and 0 <= each < MOST for each in times) or type(loop.enforced) is not bool:
+            raise ContractError("policy: a move with counts or times that are none")
+        if type(loop.move.rate_bps) not in (int, float) or not 0 <= loop.move.rate_bps < MOST:
+            raise ContractError("policy: a move without a rate")
+        if loop.move.scope != self.scope and not loop.move.scope.startswith(f"device:{self.link.name}/"):
+            raise ContractError("policy: a move of another link")
+        forecast = Forecast(
+            self.scope, loop.opened_ns, loop.opened_ns, 1, (1.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, "model", ""
+        )
+        copy = Loop(**{name: getattr(loop, name) for name in Loop.__dataclass_fields__})
+        validate(self._command(copy, "update", forecast, Quality()).to_dict())

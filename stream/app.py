@@ -163,7 +163,8 @@ class Worker:
     async def _load(self, partition: int) -> Loaded:
         """Load what a partition starts from, trying until the broker gives it."""
         loop = asyncio.get_running_loop()
-        arguments = self.settings, partition, self.site.name, self.app.conf.id
+        links = frozenset(link.name for link in self.site.links)
+        arguments = self.settings, partition, self.site.name, links, self.app.conf.id
         while True:
             try:
                 return await loop.run_in_executor(self._executor, load_states, *arguments)

@@ -157,8 +157,10 @@ class Lane:
 
     async def _work(self) -> None:
         begun_s = time.monotonic()
-        states, due = await self._load(self.partition)
-        self._runs.states.update(states)
+        loaded = await self._load(self.partition)
+        self._runs.states.update(loaded.states)
+        self.ledger.states_refused += loaded.refused
+        due = loaded.due
         turn, ended = Turn(due), False
         self._turn, self.done = turn, due
         self._is_sure(due, begun_s)
@@ -245,7 +247,8 @@ class Lane:
         for outcome in portion.outcomes:
             self._note(outcome, begun_s)
         self.ledger.links_restored += self._runs.restored
-        self._runs.restored = 0
+        self.ledger.states_refused += self._runs.states_refused
+        self._runs.restored = self._runs.states_refused = 0
         self._next = self.done = records[-1].offset + 1
 
     def _note(self, outcome: Outcome, begun_s: float) -> None:

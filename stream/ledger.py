@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from offramp_errors import ContractError
+
 
 @dataclass(slots=True)
 class StreamLedger:
@@ -48,8 +50,11 @@ class StreamLedger:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> StreamLedger:
-        """Restore from `as_dict()`."""
-        return cls(**{name: state[name] for name in COUNTS}, commands=Counter(state["commands"]))
+        """Restore from `as_dict()`. Raises ContractError where it holds what are no counts."""
+        counts, commands = {name: state[name] for name in COUNTS}, dict(state["commands"])
+        if not all(type(each) is int and each >= 0 for each in (*counts.values(), *commands.values())):
+            raise ContractError("ledger: has what are no counts")
+        return cls(**counts, commands=Counter(commands))
 
     def lines(self) -> list[str]:
         """Return the ledger as lines of text for a reader."""

@@ -16,9 +16,11 @@ import pyarrow as pa
 
 from capture.ledger import CaptureLedger
 from decision.command import Command
+from offramp_errors import ContractError
 from stream.backlog import REASON
 from stream.ledger import StreamLedger
 from stream.pipeline import Pipeline, Step, predictions_of
+from stream.state_check import require_bins, require_like
 from stream.windows import Windowed
 from stream.wire import SCHEMA, FeatureMessage
 
@@ -182,15 +184,25 @@ class LinkRun:
         }
 
     def restore(self, state: Mapping[str, Any]) -> bool:
-        """Go on from a state; tell whether the pipeline's part was of the same model and policy and so was taken."""
+        """Go on from a state; tell whether the pipeline's part was of the same model and policy and so was taken.
+
+        Raises an error where the state is none that a run gives; the run is then of no use.
+        """
+        own = self.state()
+        mine, found = own.pop("pipeline"), state["pipeline"]
+        require_like(own, {name: each for name, each in state.items() if name != "pipeline"})
         self.next_offset = int(state["next_offset"])
         self._epochs = {str(life): int(last) for life, last in state["epochs"].items()}
+        if len(self._epochs) > MAX_EPOCHS:
+            raise ContractError(f"state.epochs: {len(self._epochs)}, a run remembers {MAX_EPOCHS}")
         self.ledger = IntakeLedger(**state["intake"])
         self._skipped = bool(state.get("skipped", False))
         same = (state["model"], state["policy"]) == (self.pipeline.predictor.sha, self.pipeline.policy.version)
         if same:
+            require_like(mine, found)
+            require_bins(found["bins"], found["hitters"], mine["bins"]["shape"])
             self._newest_ns = int(state["newest_ns"])
-            self.pipeline.restore(state["pipeline"])
+            self.pipeline.restore(found)
         self.untold()
         return same
 

@@ -15,9 +15,11 @@ from decision.policy import Policy
 from decision.site import Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
-from offramp_kafka import KafkaAccessError, KafkaSettings, require_topics
+from offramp_errors import ArtifactError
+from offramp_kafka import BODY_LIMIT, KafkaAccessError, KafkaSettings, require_name, require_topics
 from offramp_kernels import announce_compiling
 from stream.backlog import MAX_AGE_S
+from stream.bin_state import SERIES
 from stream.lane import CHECKPOINT_S, SESSION_S, WorkerLedger
 from stream.lane_meter import LaneMeter
 from stream.metric_server import serving
@@ -57,6 +59,11 @@ def _work(options: WorkerOptions, metrics: Metrics | None) -> None:
     site = load_site(options.site) if options.site else default_site()
     folder = options.model or DEFAULT_ARTIFACT
     artifact, predictor = load_artifact(folder), open_predictor(folder, options.serve_by)
+    for what, name in (("site", site.name), *(("link", link.name) for link in site.links)):
+        require_name(what, name)
+    if options.group:
+        require_name("--group", options.group)
+    require_small(predictor)
     names = ("features", "forecasts", "decisions", "state", "dead-letters")
     partitions = require_topics(settings, "worker", *names)
     if partitions[settings.topic("features")] != partitions[settings.topic("state")]:
@@ -88,6 +95,16 @@ def _work(options: WorkerOptions, metrics: Metrics | None) -> None:
         print("\n".join(account(worker.ledger)), file=sys.stderr, flush=True)
         if watchdog.stall:
             raise stalled(watchdog)
+
+
+def require_small(predictor: Predictor) -> None:
+    """Refuse a model whose carried states leave no room for the rest of a checkpoint. Raises ArtifactError."""
+    size = SERIES * predictor.state_size * 4
+    if size > BODY_LIMIT // 2:
+        raise ArtifactError(
+            f"model {predictor.name}: carries {size:,} bytes a link, a checkpoint has room for {BODY_LIMIT // 2:,}; "
+            "train a smaller preset"
+        )
 
 
 def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:

@@ -27,6 +27,8 @@ from tests.integration.workers import (
     workers,
 )
 
+LINKS = frozenset(("uplink0", "a", "b", "c", "0", "1"))
+
 
 def checkpoints(settings: KafkaSettings) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the state topic holds now, in order: key and state."""
@@ -84,7 +86,7 @@ def test_a_worker_that_stood_still_writes_nothing_behind_its_successor(topics: K
     offsets = [state["next_offset"] for _, state in found]
     assert before >= 2
     assert offsets == sorted(offsets)
-    state = load_states(topics, 0, site.name, group)[0]["uplink0"]
+    state = load_states(topics, 0, site.name, LINKS, group)[0]["uplink0"]
     assert (state["next_offset"], state["intake"]["rows"]) == (end, sum(part.num_rows for part in parts))
 
 
@@ -103,7 +105,7 @@ def test_the_greatest_input_offset_counts_whatever_was_written_last(topics: Kafk
     producer.send(topics.topic("state"), b"garbage", b"lab/a", partition=0).get(30)
     producer.send(topics.topic("state"), None, b"lab/c", partition=0).get(30)
     producer.close()
-    states, due = load_states(topics, 0, "lab", "nobody")
+    states, due, _ = load_states(topics, 0, "lab", LINKS, "nobody")
     assert {link: state["next_offset"] for link, state in states.items()} == {"a": 100, "b": 7, "c": 3}
     assert states["a"]["array"].tolist() == list(range(100))
     assert due == 0
@@ -132,5 +134,5 @@ def test_compaction_keeps_what_a_new_owner_needs(topics: KafkaSettings) -> None:
 
     until(compacted)
     producer.close()
-    states, _ = load_states(topics, 0, "lab", "nobody")
+    states, _, _ = load_states(topics, 0, "lab", LINKS, "nobody")
     assert {link: state["next_offset"] for link, state in states.items()} == {"0": 98, "1": 99}

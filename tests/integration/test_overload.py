@@ -138,7 +138,9 @@ def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None: 
     assert after
     assert max(after) < MAX_AGE_S
     assert watch.most < 1.15 * before
-    ledger = load_states(topics, 0, site.name, f"{topics.prefix}-{site.name}")[0][LINK]
+    ledger = load_states(
+        topics, 0, site.name, frozenset(link.name for link in site.links), f"{topics.prefix}-{site.name}"
+    )[0][LINK]
     intake, quality = ledger["intake"], ledger["pipeline"]["quality"]
     assert intake["shed_rows"] > 0
     assert intake["rows"] + intake["shed_rows"] == feeder.rows == out.ledger.rows_acknowledged
