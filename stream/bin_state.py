@@ -52,8 +52,8 @@ class BinState(NamedTuple):
 
     clock: int64 [CLOCKS]; counters: float64 [OPEN, SERIES, Counter]; key: int64 [SERIES, 2] device address; alive: int8
     [SERIES] (0 silent, 1 running, 2 begins); first, last, last_ns: int64 [SERIES]; slow: float64 running load; rate:
-    float64 decayed bytes; hint: int16 [256]; shape: float64 [SHAPES]; wait: float64 [SIDES] ns; queue_ns: int64 [SIDES]; per
-    open bin and direction bin_wait, bin_queue_ns, peak [OPEN, 2], overflow [OPEN]; closing_wait, closing_ns: [2] the
+    float64 decayed bytes; hint: int16 [256]; shape: float64 [SHAPES]; wait: float64 [SIDES] ns; queue_ns: int64 [SIDES];
+    per open bin and direction bin_wait, bin_queue_ns, peak [OPEN, 2], overflow [OPEN]; closing_wait, closing_ns: [2] the
     queues as of the last closed bin.
     """
 
