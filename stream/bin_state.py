@@ -17,8 +17,7 @@ OPEN = 16
 """Bins that may be open at once."""
 
 OUT_ROWS = 6_000
-OUT_GUARD = SERIES * (64 + OPEN + 2)
-"""What one packet may close at most: every series, its silence and the open bins."""
+"""Closed bins handed on at a time, at most: what is worth a call of the model, in 4 MB."""
 
 NEXT, NEWEST, LATE, ROWS, UNTRACKED, HITS, CLOCKS = range(7)
 """Places in `BinState.clock`: the next bin to close, the newest time in ns, rows late, rows seen, rows of devices for
