@@ -22,7 +22,7 @@ from capture.application_state import (
 )
 from capture.content_coding import NOTE_BODY_CUT
 from capture.dns import dns_message, looks_like_dns
-from capture.emit import Table
+from capture.emit import TEXT, Table, drop_text
 from capture.http import http_message
 from capture.http_wait import chunks_wait
 from capture.modbus import is_modbus, modbus_message
@@ -148,10 +148,10 @@ def go_on(
     if mode == CHUNK_LINES and chunks_wait(apps, which):
         side[which, WANT] = side[which, HAVE] + 1
         return taken
-    have, first, row_text = side[which, HAVE], side[which, START], out.cursor[1]
+    have, first, row_text = side[which, HAVE], side[which, START], out.cursor[TEXT]
     start = assemble(out, apps, which)
     side[which, WANT] = have
-    if hidden:
+    if hidden or start < 0:
         return taken
     kept, mode, need = stream(
         out, apps, row, out.text, False, start, start + have, True, fin, source, target, slot, number, time_ns, False
@@ -161,7 +161,7 @@ def go_on(
     if mode != COMPLETE:
         begin(out, apps, which, out.text, kept, start + have, first + kept - start, mode, need)
         if kept == start:
-            out.cursor[1] = row_text
+            drop_text(out, row_text)
     return taken
 
 
@@ -182,7 +182,7 @@ def finish(
         return
     start = assemble(out, apps, which)
     side[which, MODE] = SWALLOW
-    if not hidden:
+    if not hidden and start >= 0:
         stream(
             out, apps, row, out.text, False, start, start + have, False, True, source, target, slot, number, time_ns,
             False,

@@ -16,7 +16,7 @@ from capture.application_state import GIVEN_UP
 from capture.batches import table_to_batch, told_schema
 from capture.block import PacketBlock
 from capture.content_coding import NOTE_BODY_CUT
-from capture.emit import ABSENT, NOTE_COUNT, Table, new_table
+from capture.emit import ABSENT, NOTE_COUNT, TABLE_NOTES, Table, new_table
 from capture.flow_table import EVICTED, evict_idlest, grow_flow_table, new_flow_table
 from capture.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
 from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_NAMES
@@ -26,7 +26,7 @@ from capture.reassembly import NOTE_GIVEN_UP
 from capture.rows import NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
 from offramp_errors import InputError
 
-REASONS = NOTE_NAMES | NOTES
+REASONS = NOTE_NAMES | NOTES | TABLE_NOTES
 MAX_FLOWS = 1 << 18
 """Conversations kept by default; the idlest quarter is forgotten, and counted, where there are more."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.application_state import Applications
-from capture.emit import Table, put, text_span
+from capture.emit import Table, copy_text, put, put_text, row_full, set_text
 from capture.layers import u16
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
@@ -39,7 +39,7 @@ def put_words(out: Table, words: bytes) -> Any:
     """Write fixed words into the text, without moving its cursor; return their length."""
     start = out.cursor[1]
     for at in range(len(words)):
-        out.text[start + at] = words[at]
+        set_text(out, start + at, words[at])
     return len(words)
 
 
@@ -81,10 +81,9 @@ def spell_name(out: Table, buf: Any, base: int, at: int, end: int) -> Any:
             return -1, 0, 0
         if total > 0:
             if total < MAX_NAME:
-                out.text[start + total] = 46
+                set_text(out, start + total, 46)
             total += 1
-        for step in range(min(size, MAX_NAME - total)):
-            out.text[start + total + step] = buf[at + step]
+        copy_text(out, start + total, buf, at, min(size, MAX_NAME - total))
         total += size
         at += size
     if after < 0:
@@ -130,10 +129,9 @@ def dns_message(
     at = pos + HEADER
     for _ in range(u16(buf, pos + 4)):
         following, size, length = spell_name(out, buf, pos, at, end)
-        if following < 0 or following + 4 > end:
+        if following < 0 or following + 4 > end or row_full(out):
             return
-        put(out, row, NAME, text_span(out.cursor[1], size))
-        out.cursor[1] += size
+        put_text(out, row, NAME, size, 0)
         put(out, row, NAME_LENGTH, length)
         put(out, row, TYPE, u16(buf, following))
         if mdns:

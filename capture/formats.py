@@ -106,7 +106,7 @@ class Pcapng:
 
     def __init__(self, base: int) -> None:
         self.header = 0
-        self.complaint = "a block length that no capture has"
+        self.complaint = "a block or packet length that no capture has"
         self._big = False
         self._base = base
         self._table = np.zeros((1, 3), np.int64)

@@ -40,6 +40,7 @@ SCRATCH_RESERVE = 4 * LARGEST  # a packet may end several datagrams, one within 
 CLOCK = 0
 WAITING = 1
 SCRATCH_USED = 2
+SCRATCH_END = 3  # how far the packet at hand may write
 
 
 class Fragments(NamedTuple):
@@ -75,10 +76,15 @@ def new_fragments() -> Fragments:
 
 @kernel_lean
 def scratch_room(fragments: Fragments, scratch: Any) -> bool:
-    """Tell whether a packet could write all that it completes; the row loop asks before each row."""
-    if fragments.counters[WAITING] == 0:
-        return True
-    return bool(fragments.counters[SCRATCH_USED] + SCRATCH_RESERVE <= scratch.shape[0])
+    """Grant the next packet its share of the scratch; False where there is not that much: the row loop makes more.
+
+    The share is always the same, so that what a packet completes does not hang on those before it in the block; where
+    no datagram waits, nothing can be completed.
+    """
+    counters = fragments.counters
+    end = counters[SCRATCH_USED] + (SCRATCH_RESERVE if counters[WAITING] else 0)
+    counters[SCRATCH_END] = end
+    return bool(end <= scratch.shape[0])
 
 
 @kernel_lean
@@ -123,7 +129,7 @@ def add_fragment(
     if total < 0 or fragments.whole[slot] << 3 < total:
         return False
     start = fragments.counters[SCRATCH_USED]
-    if start + total > scratch.shape[0]:
+    if start + total > fragments.counters[SCRATCH_END]:
         stop(out, cur, NOTE_FRAGMENT_LOST)
         return False
     for byte in range(total):

@@ -12,7 +12,7 @@ from capture.application_state import (
     HTTP_STATUS,
     Applications,
 )
-from capture.emit import Table, put, put_bytes, text_span
+from capture.emit import TEXT, Table, copy_text, put, put_bytes, put_text, set_text
 from capture.http_body import CODING_SHIFT, FILE_DATA, TOO_SHORT, join_chunks, put_body
 from capture.http_head import (
     ANSWER,
@@ -216,13 +216,12 @@ def port_named(buf: Any, uri: int, uri_end: int) -> Any:
 @kernel_lean
 def put_full_uri(out: Table, apps: Applications, row: int, buf: Any, slot: int, head: Any) -> None:
     """Put the absolute URI: of what the request says, or of host and path."""
-    start = out.cursor[1]
-    at = start
+    start = at = out.cursor[TEXT]
     uri, uri_end = head[URI], head[URI_END]
     absolute = begins(buf, uri, uri_end, HTTP_SCHEME) or begins(buf, uri, uri_end, HTTPS_SCHEME)
     if not absolute and apps.kind[slot, HTTP_METHOD] != CONNECT_METHOD:
         for step in range(len(HTTP_SCHEME)):
-            out.text[at] = HTTP_SCHEME[step]
+            set_text(out, at, HTTP_SCHEME[step])
             at += 1
         host = head[HOST]
         host_end = text_end(buf, host, head[HOST_END])
@@ -230,19 +229,17 @@ def put_full_uri(out: Table, apps: Applications, row: int, buf: Any, slot: int, 
             host += 1
         while host_end > host and (buf[host_end - 1] == 32 or 9 <= buf[host_end - 1] <= 13):
             host_end -= 1
-        for step in range(host, host_end):
-            out.text[at] = buf[step]
-            at += 1
+        copy_text(out, at, buf, host, host_end - host)
+        at += host_end - host
     for step in range(uri, uri_end):
         if buf[step] < 128:
-            out.text[at] = buf[step]
+            set_text(out, at, buf[step])
             at += 1
         else:
             for byte in range(3):
-                out.text[at + byte] = REPLACEMENT[byte]
+                set_text(out, at + byte, REPLACEMENT[byte])
             at += 3
-    out.cursor[1] = at
-    put(out, row, FULL_URI, text_span(start, at - start))
+    put_text(out, row, FULL_URI, at - start, 0)
 
 
 @kernel_lean
@@ -290,12 +287,11 @@ def body_shown(out: Table, row: int, buf: Any, in_block: bool, body: int, size: 
         if not hidden:
             put_body(out, row, buf, in_block, body, size, coding)
         return size
-    start = out.cursor[1]
-    last = join_chunks(out, buf, body, body + size)
+    last, joined = join_chunks(out, buf, body, body + size)
     if last == TOO_SHORT:
         return TOO_SHORT
     if last == body:
         return size
     if not hidden:
-        put(out, row, FILE_DATA, text_span(start, out.cursor[1] - start) | (coding << CODING_SHIFT))
+        put_text(out, row, FILE_DATA, joined, coding << CODING_SHIFT)
     return last - body

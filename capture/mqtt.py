@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.application_state import MQTT_VERSION, Applications
-from capture.emit import Table, put, put_bytes, text_span
+from capture.emit import TEXT, Table, copy_text, put, put_bytes, put_text, row_full
 from capture.layers import u16
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
@@ -208,11 +208,8 @@ def put_alias(out: Table, apps: Applications, row: int, slot: int, alias: int) -
     """Put the topic that an alias stands for, empty where that is not known."""
     key, place = alias_place(apps, slot, alias)
     size = apps.alias[place, 1] if apps.alias[place, 0] == key else 0
-    start = out.cursor[1]
-    for step in range(size):
-        out.text[start + step] = apps.alias_text[place, step]
-    out.cursor[1] = start + size
-    put(out, row, TOPIC, text_span(start, size))
+    copy_text(out, out.cursor[TEXT], apps.alias_text[place], 0, size)
+    put_text(out, row, TOPIC, size, 0)
 
 
 @kernel_lean
@@ -223,7 +220,7 @@ def topics(out: Table, row: int, buf: Any, in_block: bool, at: int, stop: int, k
         at = properties_end(buf, at, stop)
         if at < 0:
             return
-    while at < stop:
+    while at < stop and not row_full(out):
         at = put_topic(out, row, buf, in_block, at, stop)
         if at < 0:
             return

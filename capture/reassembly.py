@@ -28,7 +28,7 @@ from capture.application_state import (
     Applications,
     free_chunks,
 )
-from capture.emit import Table
+from capture.emit import TEXT, Table, copy_text, drop_text, take_text
 from offramp_kernels import kernel_lean
 
 # what a message not yet complete waits for (MODE); a protocol's answer to bytes is one of these and a number of bytes
@@ -203,21 +203,24 @@ def give_up(out: Table, apps: Applications, which: int, reason: int) -> None:
 
 @kernel_lean
 def assemble(out: Table, apps: Applications, which: int) -> Any:
-    """Copy the side's message into the table's text; return where it starts there. Its chunks are freed."""
+    """Copy the side's message into the table's text; return where it starts there. Its chunks are freed.
+
+    Return -1 where the row has no room for all of it, as after another message of the largest size: it is not shown.
+    """
     side = apps.side
-    start = out.cursor[1]
+    start = at = out.cursor[TEXT]
     left = side[which, HAVE]
     chunk = side[which, FIRST]
-    at = start
     while left > 0:
         size = min(left, CHUNK)
-        for step in range(size):
-            out.text[at + step] = apps.arena[chunk, step]
+        copy_text(out, at, apps.arena[chunk], 0, size)
         at += size
         left -= size
         chunk = np.int64(apps.following[chunk])
-    out.cursor[1] = at
     free_chunks(apps, which)
+    if take_text(out, at - start) < at - start:
+        drop_text(out, start)
+        return -1
     return start
 
 

@@ -132,7 +132,7 @@ def scan_pcapng(
             if kind == PACKET:
                 which = (which >> 16) if big else (which & 0xFFFF)
             kept = u32(data, at + 20, big)
-            if kept > total - 32 or which >= interfaces.shape[0]:
+            if kept > total - 32 or kept > LARGEST_PACKET or which >= interfaces.shape[0]:
                 return rows, at, ABSURD
             ticks = (u32(data, at + 12, big) << 32) | u32(data, at + 16, big)
             time[rows] = ticks_to_ns(ticks, interfaces[which, 1]) + interfaces[which, 2]
@@ -148,6 +148,8 @@ def scan_pcapng(
             kept = min(wire, total - 16)
             if interfaces[0, 0] > 0:
                 kept = min(kept, interfaces[0, 0])
+            if kept > LARGEST_PACKET:
+                return rows, at, ABSURD
             time[rows] = 0
             offset[rows] = at + 12
             caplen[rows] = kept

@@ -6,7 +6,7 @@ from typing import Any
 
 from capture.application import Applications, application_reset, application_tcp, application_udp
 from capture.application_state import MODE
-from capture.emit import Table, has_room, put, span
+from capture.emit import Table, begin_row, put, put_span, row_full
 from capture.flow_table import FlowTable, flows_room
 from capture.fragments import Fragments, scratch_room
 from capture.ipv6 import icmpv6, ipv6
@@ -96,12 +96,12 @@ def dissect_rows(
     """
     count = min(offset.shape[0] - first, out.values.shape[1] - row)
     for done in range(count):
-        if not has_room(out):
-            return done, NO_TABLE_ROOM
         if not flows_room(flows):
             return done, NO_FLOW_ROOM
         if not scratch_room(fragments, scratch):
             return done, NO_SCRATCH_ROOM
+        if not begin_row(out):
+            return done, NO_TABLE_ROOM
         packet = first + done
         put(out, row, FRAME_TIME, time_ns[packet])
         put(out, row, FRAME_EPOCH, time_ns[packet])
@@ -178,6 +178,8 @@ def one_layer(
         nsh(out, data, cur)
     elif following == WLAN:
         wireless(out, data, cur)
+    elif row_full(out):
+        cur[RESUME] = DONE
     elif cur[RESUME] == AMSDU:
         next_subframe(data, cur)
     else:
@@ -191,7 +193,7 @@ def tcp_payload(out: Table, apps: Applications, row: int, cur: Any, found: Any) 
         return
     if found[6] & FIN and not cur[IN_ERROR] and apps.side[2 * found[0] + found[1], MODE] == UNTIL_FIN:
         return
-    put(out, row, TCP_PAYLOAD, span(cur[POSITION], cur[END] - cur[POSITION]))
+    put_span(out, row, TCP_PAYLOAD, cur[POSITION], cur[END] - cur[POSITION], 0)
 
 
 @kernel_inline

@@ -21,7 +21,7 @@ from capture.application_state import (
     Applications,
 )
 from capture.dns import dns_message
-from capture.emit import Table
+from capture.emit import Table, row_full
 from capture.http import CONNECT_METHOD, SPEAKS_HTTP, TUNNEL_TAKEN, http_message
 from capture.http_head import begins, find_line
 from capture.layers import u16
@@ -126,6 +126,8 @@ def messages(
     """Dissect the messages of buf[pos:end]; return where the first incomplete one starts, and what it waits for."""
     mode, need = COMPLETE, 0
     while pos < end and mode == COMPLETE:
+        if row_full(out):
+            return end, ABORT, 0
         if protocol == HTTP:
             pos, mode, need = http_message(out, apps, apps.head, row, buf, in_block, pos, end, can_wait, fin, slot, tls)
             continue

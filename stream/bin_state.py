@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.channels import CHANNELS, WINDOW_BINS, Counter
+from stream.channels import CHANNELS, Counter
 from stream.heavy_hitters import KEY, TOP, HeavyHitters, new_heavy_hitters
 
 DEVICE_SLOTS = 32
@@ -17,8 +17,7 @@ OPEN = 16
 """Bins that may be open at once."""
 
 OUT_ROWS = 6_000
-OUT_GUARD = SERIES * (WINDOW_BINS + OPEN + 2)
-"""What one packet may close at most: every series, its silence and the open bins."""
+"""Closed bins handed on at a time, at most: what is worth a call of the model, in 4 MB."""
 
 UP, DOWN, SIDES = range(3)
 """Directions: the place in every array that has one for each, and how far the one down stands behind the one up."""
@@ -52,9 +51,9 @@ class BinState(NamedTuple):
 
     clock: int64 [CLOCKS]; counters: float64 [OPEN, SERIES, Counter]; key: int64 [SERIES, 2] device address; alive: int8
     [SERIES] (0 silent, 1 running, 2 begins); first, last, last_ns: int64 [SERIES]; slow: float64 running load; rate:
-    float64 decayed bytes; hint: int16 [256]; shape: float64 [SHAPES]; wait: float64 [SIDES] ns; queue_ns: int64 [SIDES];
-    per open bin and direction bin_wait, bin_queue_ns, peak [OPEN, 2], overflow [OPEN]; closing_wait, closing_ns: [2] the
-    queues as of the last closed bin.
+    float64 decayed bytes; hint: int16 [256]; shape: float64 [SHAPES]; wait: float64 [SIDES] ns; queue_ns: int64
+    [SIDES]; per open bin and direction bin_wait, bin_queue_ns, peak [OPEN, SIDES], overflow [OPEN]; closing_wait,
+    closing_ns: [SIDES] the queues as of the last closed bin.
     """
 
     clock: NDArray[np.int64]

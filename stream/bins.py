@@ -27,8 +27,6 @@ from stream.bin_state import (
     NEXT,
     NS_PER_BYTE,
     OPEN,
-    OUT_GUARD,
-    OUT_ROWS,
     ROWS,
     SERIES,
     SIDES,
@@ -104,7 +102,7 @@ def count(state: BinState, series: int, row: int, packets: Packets, bin_number: 
     counters[BYTES + down] += packets.size[row] * sampling
     marks = packets.marks[row]
     at = FIRST_MARK
-    while marks:
+    while marks and at < RTT_SUM:
         if marks & 1:
             counters[at] += sampling
         marks >>= 1
@@ -167,10 +165,8 @@ def accumulate(
                 state.closing_ns[side] = clock[NEXT] * BIN_NS
         if now > clock[NEWEST]:
             until = (now - lateness_ns) // BIN_NS
-            if until > clock[NEXT]:
-                if out.used[0] + OUT_GUARD > OUT_ROWS:
-                    return row
-                close_until(state, hitters, until, out)
+            if until > clock[NEXT] and not close_until(state, hitters, until, out):
+                return row
             clock[NEWEST] = now
         clock[ROWS] += 1
         if bin_number < clock[NEXT]:
@@ -250,15 +246,18 @@ class Bins:
         """Yield the bins that are over by the clock of a live link, as a packet at `now_ns` would close them."""
         until = (now_ns - self.lateness_ns) // BIN_NS
         if self.state.clock[NEWEST] and until > self.state.clock[NEXT]:
-            out = room()
-            close_until(self.state, self.hitters, until, out)
-            yield from _drain(out)
+            yield from self._close_until(until)
 
     def close(self) -> Iterator[ClosedBins]:
         """Close all open bins: the end of the input."""
         if self.state.clock[NEWEST]:
-            out = room()
-            close_until(self.state, self.hitters, int(self.state.clock[NEWEST]) // BIN_NS + 1, out)
+            yield from self._close_until(int(self.state.clock[NEWEST]) // BIN_NS + 1)
+
+    def _close_until(self, until: int) -> Iterator[ClosedBins]:
+        """Close the bins before `until`, as many at a time as there is room for."""
+        done, out = False, room()
+        while not done:
+            done = close_until(self.state, self.hitters, until, out)
             yield from _drain(out)
 
 

@@ -98,6 +98,12 @@ def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], del
 
 
 @kernel_lean
+def bin_room(out: BinOut) -> bool:
+    """Tell whether a whole bin still fits, the link's row and each device's: all that is written is asked for here."""
+    return bool(out.used[0] + SERIES <= out.bin_number.shape[0])
+
+
+@kernel_lean
 def close_series(state: BinState, bin_number: int, series: int, link_row: int, out: BinOut) -> None:
     """Write one row: a series' closed bin, and clear its counters."""
     row = out.used[0]
@@ -168,8 +174,11 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
 
 
 @kernel_entry
-def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> None:
-    """Close the bins before `until`; a silence beyond the window ends all series and is skipped."""
+def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> bool:
+    """Close the bins before `until`; a silence beyond the window ends all series and is skipped.
+
+    False where `out` is full before: called again, when it was emptied, it goes on.
+    """
     clock = state.clock
     while clock[NEXT] < until:
         bin_number = clock[NEXT]
@@ -180,7 +189,10 @@ def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut)
             for series in range(SERIES):
                 state.rate[series] *= DECAY ** (until - bin_number)
             clock[NEXT] = until
-            return
+            return True
         if bin_number >= state.first[0]:
+            if not bin_room(out):
+                return False
             close_bin(state, hitters, bin_number, out)
         clock[NEXT] = bin_number + 1
+    return True

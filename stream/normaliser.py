@@ -58,7 +58,7 @@ def learn(
             greatest[f] = max(greatest[f], value)
             bucket = 0
             if value > SMALLEST:
-                bucket = min(BUCKETS - 1, 1 + int(np.log(value / SMALLEST) / LOG_RATIO))
+                bucket = 1 + int(min(np.log(value / SMALLEST) / LOG_RATIO, BUCKETS - 2.0))
             histogram[f, bucket] += 1
 
 

@@ -18,6 +18,8 @@ import pytest
 
 from bench.namespace import Namespace
 from decision.command import validate
+from tests.fuzz.growth import fragmented, over_tcp, overlapping, unsubscribe
+from tests.fuzz.mutations import datagram
 from tests.live import frame, new_namespace, send, until
 from tests.scrape import scrape, url_in
 
@@ -144,6 +146,21 @@ def test_duration_and_count_end_it(namespace: Namespace) -> None:
     send(namespace, [frame(each) for each in range(20)])
     text = tap.end(None)
     assert (tap.process.returncode, number_of(text, "packets captured")) == (0, 7)
+
+
+def test_packets_that_hold_more_than_a_row_do_no_harm(namespace: Namespace) -> None:
+    """Fragments of a datagram whose samples all show its last 60 kB, and messages without end, among other packets."""
+    payload = overlapping(b"\xc0\0" * 30_000, 41, 1883)
+    hostile = fragmented(datagram(payload, 6343, 4000)) + over_tcp(unsubscribe(200_000), 1883, 1400).packets
+    tap = Running(namespace)
+    tap.told("watching v1 as link uplink")
+    for frames in (hostile, [frame(each) for each in range(100)], hostile[:43], [frame(each) for each in range(100)]):
+        send(namespace, frames)
+    text = tap.end()
+    assert tap.process.returncode == 0, text
+    assert number_of(text, "packets captured") == number_of(text, "decoded") == len(hostile) + 243
+    assert number_of(text, "note: ip_reassembled") == 2
+    assert number_of(text, "note: occurrences_cut") >= 3
 
 
 def test_an_interface_that_vanishes_ends_it_with_the_ledger(namespace: Namespace) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from capture.block import PacketSource
 from capture.dissector import Dissector
 from capture.files import open_captures
+from capture.record_scan import LARGEST_PACKET
 from offramp_errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"
@@ -142,7 +143,9 @@ def test_standard_input_in_dribbles() -> None:
 
 CUT = FORMS["pcap"][:10_007]
 ABSURD = FORMS["pcap"][:24] + struct.pack("<IIII", 1, 1, 0x7FFFFFFF, 60) + bytes(99)
+HUGE = struct.pack("<IIIII", 0, 0, 0, LARGEST_PACKET + 1, LARGEST_PACKET + 1) + bytes(LARGEST_PACKET + 1)
 DAMAGED = {
+    "huge packet": (FORMS["pcapng"] + ng_block("<", 6, HUGE), "packet length that no capture has"),
     "cut packet": (CUT, "middle of a packet"),
     "cut block": (FORMS["pcapng"][:10_007], "middle of a packet"),
     "absurd length": (ABSURD, "length that no capture has"),

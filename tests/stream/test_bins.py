@@ -13,7 +13,7 @@ from inference import forecast
 from inference.drift import EVERY
 from inference.forecast import BIN_MS, BINS_PER_S
 from inference.judge import BLOCK
-from stream.bin_state import DEVICE_SLOTS, DOWN, HITS, LATE, ROWS, UP, LinkShape
+from stream.bin_state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, ROWS, UP, LinkShape
 from stream.bins import Bins
 from stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
 from stream.packets import IPV4_MAPPED, Packets
@@ -198,3 +198,18 @@ def test_a_packet_of_sampled_flows_counts_for_as_many():
         assert np.expm1(other[0][3][name]) == pytest.approx(4 * np.expm1(one[0][3][name]), rel=1e-5)
     assert other[0][3][CHANNELS[5]] == one[0][3][CHANNELS[5]]
     np.testing.assert_array_equal(once.hitters.weight, four.hitters.weight)  # a flow that is kept has its own rate
+
+
+def test_times_before_zero_close_no_more_bins_at_once_than_there_is_room_for():
+    """Times 0, -2 h, -1 h: whatever that closes is handed on a part at a time."""
+    made = packets([0, 0, 0])
+    bins = Bins(SHAPE)
+    hour = 3600 * 10**9
+    rows = 0
+    for part in (made._replace(time_ns=np.array([0, -2 * hour, -hour], np.int64)), packets([0])):
+        for chunk in bins.update(part):
+            assert 0 < len(chunk.series) <= OUT_ROWS
+            rows += len(chunk.series)
+    rows += sum(len(chunk.series) for chunk in bins.close())
+    assert rows > 0
+    assert int(bins.state.clock[ROWS]) == 4
