@@ -12,7 +12,8 @@ from typing import Any
 class StreamLedger:
     """rows = binned + late. A row of a device for which there was no place still counts for its link.
 
-    bins: closed bins of the link; windows: rows given to the model (link and devices), each with a forecast.
+    bins: closed bins of the link; windows: rows given to the model (link and devices), each with a forecast; holes:
+    times of which nothing is known, as packets were lost in a row: windows begin anew behind each.
     """
 
     rows: int = 0
@@ -23,6 +24,7 @@ class StreamLedger:
     windows: int = 0
     forecasts: int = 0
     series_begun: int = 0
+    holes: int = 0
     decided: int = 0
     commands: Counter[str] = field(default_factory=Counter)
     """Commands by action."""
@@ -49,7 +51,8 @@ class StreamLedger:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> StreamLedger:
         """Restore from `as_dict()`."""
-        return cls(**{name: state[name] for name in COUNTS}, commands=Counter(state["commands"]))
+        counts = {name: state[name] for name in COUNTS if name != "holes" or name in state}  # older ones knew no holes
+        return cls(**counts, commands=Counter(state["commands"]))
 
     def lines(self) -> list[str]:
         """Return the ledger as lines of text for a reader."""
@@ -58,10 +61,13 @@ class StreamLedger:
             f"    late, not counted {self.late:>12,}" + ("   raise lateness_ms in site.toml" if self.late else ""),
             f"    device not tracked{self.untracked:>12,}",
             f"  bins of the link    {self.bins:>12,}",
+            *([f"  holes               {self.holes:>12,}   windows begin anew behind each"] if self.holes else []),
             f"  windows forecast    {self.forecasts:>12,}",
             f"  commands            {self.commands.total():>12,}",
         ]
         return lines + [f"    {action:<18}{count:>12,}" for action, count in sorted(self.commands.items())]
 
 
-COUNTS = ("rows", "late", "untracked", "devices_evicted", "bins", "windows", "forecasts", "series_begun", "decided")
+COUNTS = (
+    "rows", "late", "untracked", "devices_evicted", "bins", "windows", "forecasts", "series_begun", "holes", "decided",
+)  # fmt: skip
