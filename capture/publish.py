@@ -122,19 +122,19 @@ class Publisher:
         for part, value in encode_parts(batch, self._limit):
             first, last = times_of(part)
             told = {"rows": part.num_rows, "first_time_ns": first, "last_time_ns": last, "sampling": sampling}
-            self._put(Outgoing(link, self._headers(link, ledger, hops=hops, **told), value))
+            self._put(Outgoing(link, self._headers(ledger, hops=hops, **told), value))
             ledger = CaptureLedger()  # told once, with the first part
 
     def clock(self, link: str, now_ns: int) -> None:
         """Say that all packets of the link before `now_ns` have been published: the bins before it may be closed."""
-        self._put(Outgoing(link, self._headers(link, CaptureLedger(), rows=0, clock_ns=now_ns), b""))
+        self._put(Outgoing(link, self._headers(CaptureLedger(), rows=0, clock_ns=now_ns), b""))
 
     def end(self, link: str, ledger: CaptureLedger | None = None) -> None:
         """Say that the link's packets have come to their end: its open bins are closed.
 
         ledger: what became of packets that no batch has told of.
         """
-        self._put(Outgoing(link, self._headers(link, ledger or CaptureLedger(), rows=0, end=True), b""))
+        self._put(Outgoing(link, self._headers(ledger or CaptureLedger(), rows=0, end=True), b""))
         self.ledger.links_ended += 1
 
     @property
@@ -177,12 +177,9 @@ class Publisher:
                 self._queue.clear()
             self.spool.close()
 
-    def _headers(self, link: str, ledger: CaptureLedger, **told: Any) -> FeatureHeaders:
-        """Return the headers of a message without its place in order; its ledger tells of what was shed before, too."""
-        with self._changed:
-            whole = self._lost.pop(link, CaptureLedger())
-        whole.add(ledger)
-        return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=whole.as_dict(), live=self.live, **told)
+    def _headers(self, ledger: CaptureLedger, **told: Any) -> FeatureHeaders:
+        """Return the headers of a message without its place in order."""
+        return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=ledger.as_dict(), live=self.live, **told)
 
     def _put(self, message: Outgoing) -> None:
         with self._changed:
@@ -248,10 +245,17 @@ class Publisher:
             self.ledger.earlier_rows += message.headers.rows
 
     def _number(self, message: Outgoing) -> Outgoing:
-        """Give a message its place in the link's order, once nothing can come between."""
+        """Give a message its place in the link's order, once nothing can come between.
+
+        What was shed since the one before stood just there, and is told with it: a reader knows where the hole is.
+        """
         sequence = self._sequences.get(message.link, 0)
         self._sequences[message.link] = sequence + 1
-        return numbered(message, sequence)
+        lost = self._lost.pop(message.link, None)
+        if lost is None:
+            return numbered(message, sequence)
+        lost.add(CaptureLedger.from_dict(message.headers.ledger))
+        return numbered(replace(message, headers=replace(message.headers, ledger=lost.as_dict())), sequence)
 
     def _check(self) -> None:
         if self._failure is not None:

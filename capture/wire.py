@@ -22,6 +22,9 @@ from offramp_hops import HEADER, Hops, decode_hops, encode_hops
 COMPRESSION = "lz4"
 """Arrow's own buffer compression, so that any Arrow reader opens a message; lz4 costs a third of zstd's time."""
 
+MAX_SAMPLING = 1 << 16
+"""Packets that a row may stand for."""
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureHeaders:
@@ -97,8 +100,11 @@ def times_of(batch: pa.RecordBatch) -> tuple[int, int]:
 
 
 def sampling_of(batch: pa.RecordBatch) -> int:
-    """Return how many packets each of a batch's rows stands for."""
-    return int((batch.schema.metadata or {}).get(b"sampling", 1))
+    """Return how many packets each of a batch's rows stands for. Raises ContractError where that is not said right."""
+    told = (batch.schema.metadata or {}).get(b"sampling", b"1")
+    if not (len(told) <= 5 and told.isdigit() and 1 <= int(told) <= MAX_SAMPLING):
+        raise ContractError(f"sampling: expected 1 to {MAX_SAMPLING}, found {told[:40]!r}")
+    return int(told)
 
 
 def batch_hops(batch: pa.RecordBatch) -> Hops:

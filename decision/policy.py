@@ -20,7 +20,8 @@ from inference.forecast import BIN_NS, Forecast
 from offramp_errors import ContractError
 
 RULES = "2"
-"""Version of the rules below; changes with every change that gives other commands for the same forecasts."""
+"""Version of the rules below; changes with every change that gives other commands for the same forecasts of data that
+can be trusted."""
 SECOND_NS = 1_000_000_000
 MOST = 1 << 63
 MOST_DEVICES = 512
@@ -48,6 +49,7 @@ class Policy:
         self._hysteresis = Hysteresis(site.policy, self.link.budget_ms, bin_ns)
         self._loops: list[Loop] = []
         self._devices: dict[str, tuple[int, float]] = {}
+        self._life_ns = int(site.policy.expiry_s * SECOND_NS)
         self._quiet_until_ns = 0
         self.expired = 0
 
@@ -75,7 +77,7 @@ class Policy:
             return []
         self._hysteresis.update(forecast)
         self._expire(forecast.window_end_ns)
-        if self._loops and self._hysteresis.left():
+        if self._loops and self._hysteresis.left() and self._trusts(quality):
             return self._release(forecast, quality)
         commands = self._renew(forecast, quality)
         if self._hysteresis.entered() and forecast.window_end_ns >= self._quiet_until_ns:
@@ -116,9 +118,14 @@ class Policy:
         return cleared + self._renew(forecast, quality)
 
     def _renew(self, forecast: Forecast, quality: Quality) -> list[Command]:
-        """Update the moves of which half the time to expiry is over."""
-        half_ns = int(self.site.policy.expiry_s * SECOND_NS / 2)
-        due = [loop for loop in self._loops if forecast.window_end_ns - loop.renewed_ns >= half_ns]
+        """Update the moves of which half the time to expiry is over, or whose life bad data kept from being renewed."""
+        half_ns, trusted = self._life_ns // 2, self._trusts(quality)
+        due = [
+            loop
+            for loop in self._loops
+            if forecast.window_end_ns - loop.renewed_ns >= half_ns
+            or (trusted and loop.expires_ns < loop.renewed_ns + self._life_ns)
+        ]
         return [self._command(loop, "update", forecast, quality) for loop in due]
 
     def _onset(self, forecast: Forecast, traffic: Traffic, quality: Quality) -> list[Command]:
@@ -144,14 +151,19 @@ class Policy:
         return {scope.rpartition("/")[2]: p_high for scope, (_, p_high) in self._devices.items()}
 
     def _command(self, loop: Loop, phase: str, forecast: Forecast, quality: Quality) -> Command:
-        """Return the loop's next command and count it in the loop."""
+        """Return the loop's next command and count it in the loop.
+
+        On data below the floor none is enforced, and a move that was goes on to its expiry, as whoever carries it out
+        will have it: it is neither cleared nor renewed by what is not known.
+        """
         now_ns = forecast.window_end_ns
-        trusted = quality.share >= self.site.limits.quality
-        enforce = self.mode == "enforce" and (trusted or (phase == "abated" and loop.enforced))
+        trusted = self._trusts(quality)
+        enforce = self.mode == "enforce" and trusted
         clear = {"type": "clear", "loop_id": loop.loop_id}
         action = clear if phase == "abated" else loop.move.action
+        if enforce or not loop.enforced:
+            loop.expires_ns = now_ns + self._life_ns
         loop.sequence, loop.renewed_ns, loop.enforced = loop.sequence + 1, now_ns, loop.enforced or enforce
-        loop.expires_ns = now_ns + int(self.site.policy.expiry_s * SECOND_NS)
         return Command(
             decision_id=decision_id(self.version, forecast.model_sha, loop.move.scope, now_ns, action),
             loop_id=loop.loop_id,
@@ -161,10 +173,13 @@ class Policy:
             scope=loop.move.scope,
             action=action,
             not_before_ns=now_ns,
-            expires_at_ns=loop.expires_ns,
+            expires_at_ns=now_ns + self._life_ns,
             rollback=clear,
             reason=self._reason(forecast, quality, self._doubt(trusted)),
         )
+
+    def _trusts(self, quality: Quality) -> bool:
+        return quality.share >= self.site.limits.quality
 
     def _doubt(self, trusted: bool) -> str:
         floor = self.site.limits.quality

@@ -14,14 +14,13 @@ def until_bins_close(blocks: Iterator[PacketBlock], lateness_ms: float, bins: in
 
     bins: past the end of so many bins; fewer messages, whose first bins wait for the last.
 
-    A block that is large enough, or is of another sampling, does not wait either; nor, with bins = 1, one that brings
-    the clock. So about one
-    message travels those bins, and the last one's rows wait for nothing.
+    A block that is large enough, of another sampling, or behind a hole, does not wait either; nor, with bins = 1, one
+    that brings the clock. So about one message travels those bins, and the last one's rows wait for nothing.
     """
     lateness_ns, passed = int(lateness_ms * 1_000_000), 0
     held: list[PacketBlock] = []
     for block in blocks:
-        if held and block.sampling != held[0].sampling:
+        if held and (block.sampling != held[0].sampling or block.shed_before):
             yield joined(held)
             held = []
         held.append(block)

@@ -126,8 +126,11 @@ def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
 
 
 def forget_bins(state: BinState) -> None:
-    """Make the bins empty again, as what comes next does not follow on; the counts of rows and devices stay."""
-    kept = [LATE, ROWS, UNTRACKED, HITS]
+    """Make the bins empty again, as what comes next does not follow on; the counts of rows and devices stay.
+
+    So does the time up to which bins were closed: none is closed twice, what comes for one is late.
+    """
+    kept = [NEXT, NEWEST, LATE, ROWS, UNTRACKED, HITS]
     counts = state.clock[kept]
     for name, array in state._asdict().items():
         if name != "shape":

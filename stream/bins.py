@@ -86,7 +86,9 @@ def device_series(state: BinState, high: int, low: int, bin_number: int) -> int:
 
 
 @kernel_lean
-def count(state: BinState, series: int, row: int, packets: Packets, bin_number: int, down: int, sampling: int) -> None:
+def count(
+    state: BinState, series: int, row: int, packets: Packets, bin_number: int, down: int, sampling: float
+) -> None:
     """Add a packet, which stands for `sampling` packets, to its bin of one series."""
     if state.alive[series] == 0:
         state.alive[series] = 2  # its next closed bin begins a fresh series
@@ -118,7 +120,7 @@ def count(state: BinState, series: int, row: int, packets: Packets, bin_number: 
 
 
 @kernel_lean
-def enqueue(state: BinState, now_ns: int, size: int, down: int) -> None:
+def enqueue(state: BinState, now_ns: int, size: float, down: int) -> None:
     """Let a packet pass its direction's virtual queue; one that comes late passes it with its predecessor."""
     now = max(now_ns, state.queue_ns[down])
     wait = drained(state.wait[down], now - state.queue_ns[down])
@@ -144,7 +146,7 @@ def accumulate(
     lateness_ns: int,
     packets: Packets,
     start: int,
-    sampling: int,
+    sampling: float,
     out: BinOut,
     key: NDArray[np.int64],
 ) -> int:
@@ -230,12 +232,12 @@ class Bins:
         self.state, self.hitters = new_bin_state(shape)
         self.key = np.empty(KEY, np.int64)
 
-    def update(self, packets: Packets, sampling: int = 1) -> Iterator[ClosedBins]:
+    def update(self, packets: Packets, sampling: float = 1.0) -> Iterator[ClosedBins]:
         """Count packets, each for `sampling`, and yield the bins they close.
 
         Each yield is overwritten by the next, and by what other bins yield in this thread: copy what is to stay.
         """
-        row, out = 0, room()
+        row, out, sampling = 0, room(), float(sampling)  # a whole number would be another kernel
         while row < len(packets.time_ns):
             row = accumulate(
                 self.state, self.hitters, self.networks, self.lateness_ns, packets, row, sampling, out, self.key

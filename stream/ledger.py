@@ -14,7 +14,8 @@ from offramp_errors import ContractError
 class StreamLedger:
     """rows = binned + late. A row of a device for which there was no place still counts for its link.
 
-    bins: closed bins of the link; windows: rows given to the model (link and devices), each with a forecast.
+    bins: closed bins of the link; windows: rows given to the model (link and devices), each with a forecast; holes:
+    times of which nothing is known, as packets were lost in a row: windows begin anew behind each.
     """
 
     rows: int = 0
@@ -25,6 +26,7 @@ class StreamLedger:
     windows: int = 0
     forecasts: int = 0
     series_begun: int = 0
+    holes: int = 0
     decided: int = 0
     commands: Counter[str] = field(default_factory=Counter)
     """Commands by action."""
@@ -51,7 +53,8 @@ class StreamLedger:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> StreamLedger:
         """Restore from `as_dict()`. Raises ContractError where it holds what are no counts."""
-        counts, commands = {name: state[name] for name in COUNTS}, dict(state["commands"])
+        counts = {name: state[name] for name in COUNTS if name != "holes" or name in state}  # older ones knew no holes
+        commands = dict(state["commands"])
         if not all(type(each) is int and each >= 0 for each in (*counts.values(), *commands.values())):
             raise ContractError("ledger: has what are no counts")
         return cls(**counts, commands=Counter(commands))
@@ -63,10 +66,13 @@ class StreamLedger:
             f"    late, not counted {self.late:>12,}" + ("   raise lateness_ms in site.toml" if self.late else ""),
             f"    device not tracked{self.untracked:>12,}",
             f"  bins of the link    {self.bins:>12,}",
+            *([f"  holes               {self.holes:>12,}   windows begin anew behind each"] if self.holes else []),
             f"  windows forecast    {self.forecasts:>12,}",
             f"  commands            {self.commands.total():>12,}",
         ]
         return lines + [f"    {action:<18}{count:>12,}" for action, count in sorted(self.commands.items())]
 
 
-COUNTS = ("rows", "late", "untracked", "devices_evicted", "bins", "windows", "forecasts", "series_begun", "decided")
+COUNTS = (
+    "rows", "late", "untracked", "devices_evicted", "bins", "windows", "forecasts", "series_begun", "holes", "decided",
+)  # fmt: skip

@@ -47,12 +47,16 @@ class LiveBatches:
     def read(self) -> Iterator[pa.RecordBatch | int]:
         """Yield feature batches, each with what became of the packets since the one before, and the clock in ns.
 
-        The clock comes when no packet does: all packets before it have been yielded.
+        The clock comes when no packet does: all packets before it have been yielded. It does not where packets were
+        lost that no batch has told of yet: their time would pass for silence.
         """
+        untold = False
         for block in until_bins_close(self.intake.read(), self.lateness_ms, self.bins):
-            for batch in self.dissector.dissect(block):
+            batches = self.dissector.dissect(block)
+            for batch in batches:
                 yield self._accounted(batch, block)
-            if block.clock_ns:
+            untold = not batches and bool(untold or block.kernel_drops or block.shed_before)
+            if block.clock_ns and not untold:
                 yield block.clock_ns
 
     def ledger(self) -> CaptureLedger:

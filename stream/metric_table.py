@@ -142,6 +142,8 @@ STREAM = (
     Metric("offramp_stream_bins_total", C, ("link",), STREAMING, "bins of the link closed, 10 ms each"),
     Metric("offramp_stream_forecasts_total", C, ("link",), STREAMING, "forecasts, of the link and of its devices"),
     Metric("offramp_stream_series_total", C, ("link",), STREAMING, "series begun: of the link and of its devices"),
+    Metric("offramp_stream_holes_total", C, ("link",), STREAMING,
+           "times of which nothing is known, as packets were shed or went missing in a row; windows begin anew"),
     Metric("offramp_stream_commands_total", C, ("link", "action"), STREAMING, "commands decided"),
     Metric("offramp_stream_newest_packet_timestamp_seconds", G, ("link",), STREAMING,
            "capture time of the newest packet, since 1970"),

@@ -86,6 +86,7 @@ STREAMED = {
     "bins": "offramp_stream_bins_total",
     "forecasts": "offramp_stream_forecasts_total",
     "series_begun": "offramp_stream_series_total",
+    "holes": "offramp_stream_holes_total",
 }
 
 

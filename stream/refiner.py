@@ -122,7 +122,7 @@ class Refiner:
                 self._tick = int(ticks[where.start])
                 self._on_tick(self._tick * TICK)
             cut = ClosedBins._make(array[where] for array in rows.closed)
-            yield WindowRows(cut, rows.x[where], rows.spectrum[where])
+            yield WindowRows(cut, rows.x[where], rows.spectrum[where], rows.behind_hole and where.start == 0)
 
     def observe(self, rows: WindowRows, prediction: Prediction) -> None:
         """Remember rows and what was forecast of them; a delay that is not the one the model was shown is no label."""

@@ -12,27 +12,37 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream.bin_state import SERIES, LinkShape, forget_bins
+from capture.wire import sampling_of
+from stream.bin_state import NEWEST, SERIES, LinkShape, forget_bins
 from stream.bins import Bins, ClosedBins
 from stream.channels import CHANNELS
+from stream.loss import Loss, Scale, loss_of
 from stream.normaliser import Normaliser, scaled
 from stream.packets import packets_from_batch
 from stream.stft import Spectra
 
 
 class WindowRows(NamedTuple):
-    """Closed bins with what the model is shown of them: x float32 [n, F] and spectrum float32 [n, K]."""
+    """Closed bins with what the model is shown of them: x float32 [n, F] and spectrum float32 [n, K].
+
+    behind_hole: nothing is known of the time between them and the rows before.
+    """
 
     closed: ClosedBins
     x: NDArray[np.float32]
     spectrum: NDArray[np.float32]
+    behind_hole: bool = False
 
 
 class Windowed(NamedTuple):
-    """What one feature batch came to: the rows of the bins it closed, and what it tells of its capture's ledger."""
+    """What one feature batch came to: the rows of the bins it closed, and what it tells of packets that are missing.
+
+    missing: packets that messages before it held, which never came.
+    """
 
     rows: list[WindowRows]
-    told: bytes | None
+    told: Loss | None = None
+    missing: int = 0
 
 
 class Windows:
@@ -47,25 +57,40 @@ class Windows:
         self.learned = Normaliser(len(CHANNELS))
         self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
         self.spectra = Spectra(SERIES)
+        self.holes = 0
+        self.scale = Scale()
+        self._behind_hole = False
 
     def update(self, batch: pa.RecordBatch) -> Windowed:
-        """Take one feature batch; return the rows of the bins it closes."""
+        """Take one feature batch; return the rows of the bins it closes.
+
+        Where it tells of packets that were dropped, those it has are scaled up. Where it tells of a hole, that is
+        skipped first.
+        Raises ContractError where its metadata is no account of packets, or a column is missing.
+        """
         metadata = batch.schema.metadata or {}
-        sampling = int(metadata.get(b"sampling", 1))
-        return Windowed(self._rows(self.bins.update(packets_from_batch(batch), sampling)), metadata.get(b"ledger"))
+        told, sampling = loss_of(metadata.get(b"ledger")), sampling_of(batch)
+        packets, rows = packets_from_batch(batch), list[WindowRows]()
+        if told is not None:
+            newest_ns = int(packets.time_ns[-1] if len(packets.time_ns) else self.bins.state.clock[NEWEST])
+            if self.scale.take(told, newest_ns) or told.in_a_row:
+                rows = self.skip().rows
+        return Windowed([*rows, *self._rows(self.bins.update(packets, sampling * self.scale.factor))], told)
 
     def advance(self, now_ns: int) -> Windowed:
         """Close the bins that are over by a live link's clock; return their rows."""
-        return Windowed(self._rows(self.bins.advance(now_ns)), None)
+        return Windowed(self._rows(self.bins.advance(now_ns)))
 
     def close(self) -> Windowed:
         """Close the open bins at the end of the input; return their rows."""
-        return Windowed(self._rows(self.bins.close()), None)
+        return Windowed(self._rows(self.bins.close()))
 
     def skip(self) -> Windowed:
         """Close the open bins before a time of which nothing is known; return their rows. What follows begins anew."""
         closed = self.close()
         forget_bins(self.bins.state)
+        self.holes += 1
+        self._behind_hole = True
         return closed
 
     def _rows(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
@@ -75,7 +100,8 @@ class Windows:
             self.learned.update(part.x)
             x = scaled(part.x, *self.limits)
             spectrum = self.spectra.update(x, part.series, part.fresh)
-            rows.append(WindowRows(own_copy(part), x, spectrum))
+            rows.append(WindowRows(own_copy(part), x, spectrum, self._behind_hole))
+            self._behind_hole = False
         return rows
 
     def state(self) -> dict[str, Any]:
@@ -85,6 +111,7 @@ class Windows:
             "hitters": {name: np.array(array) for name, array in self.bins.hitters._asdict().items()},
             "history": np.array(self.spectra.history),
             "learned": self.learned.state(),
+            "scale": self.scale.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -95,6 +122,7 @@ class Windows:
             getattr(self.bins.hitters, name)[...] = array
         self.spectra.history[...] = state["history"]
         self.learned = Normaliser.from_state(state["learned"])
+        self.scale.restore(state.get("scale", Scale().state()))  # older ones had none
 
 
 def own_copy(part: ClosedBins) -> ClosedBins:

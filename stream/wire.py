@@ -18,7 +18,7 @@ import pyarrow as pa
 from capture.batches import batch_schema
 from capture.ledger import CaptureLedger
 from capture.schema import SCHEMA_VERSION
-from capture.wire import HEADER_NAMES, OPTIONAL_HEADERS, FeatureHeaders, times_of
+from capture.wire import HEADER_NAMES, MAX_SAMPLING, OPTIONAL_HEADERS, FeatureHeaders, times_of
 from offramp_errors import ContractError
 from offramp_hops import HEADER, decode_hops
 from offramp_kafka import LONGEST_NAME
@@ -29,11 +29,8 @@ MAX_UNPACKED = 64 << 20
 """Bytes that the columns of one message may take: eight times what a full batch does."""
 MAX_MESSAGE = 16 << 20
 MAX_LEDGER = 64 << 10
-MAX_SAMPLING = 1 << 16
 SCHEMA = batch_schema("stream")
 NUMBER = re.compile(rb"\d{1,19}")
-LEDGER_KINDS = tuple((name, isinstance(value, int)) for name, value in CaptureLedger().as_dict().items())
-"""Of each count of a ledger whether it is a number, else numbers by reason."""
 
 
 class RefusedError(ContractError):
@@ -161,19 +158,13 @@ def _ledger(text: bytes, agent: str) -> Mapping[str, Any]:
         ledger = json.loads(text) if len(text) <= MAX_LEDGER else None
     except (ValueError, RecursionError):
         ledger = None
-    if not isinstance(ledger, dict) or not all(
-        _is_count(value) or (isinstance(value, dict) and all(map(_is_count, value.values())))
-        for value in ledger.values()
-    ):
+    if not isinstance(ledger, dict):
         raise RefusedError("headers", f"agent {agent}: ledger: expected counts as a JSON object, found {text[:60]!r}")
-    for name, plain in LEDGER_KINDS:
-        if name in ledger and _is_count(ledger[name]) is not plain:
-            raise RefusedError("headers", f"agent {agent}: ledger: {name} is of the wrong kind")
+    try:
+        CaptureLedger.from_dict(ledger)
+    except ContractError as error:
+        raise RefusedError("headers", f"agent {agent}: ledger: {error}") from error
     return ledger
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 1 << 53
 
 
 def decode_batch(value: bytes, agent: str) -> pa.RecordBatch:

@@ -6,6 +6,7 @@ import gc
 import logging
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from offramp_kernels import announce_compiling
 from stream.backlog import MAX_AGE_S
 from stream.bin_state import SERIES
 from stream.lane import CHECKPOINT_S, SESSION_S, WorkerLedger
-from stream.lane_meter import LaneMeter
+from stream.lane_meter import LaneMeter, LinkWork
 from stream.metric_server import serving
 from stream.metric_table import unobserved
 from stream.metrics import Metrics
@@ -92,7 +93,7 @@ def _work(options: WorkerOptions, metrics: Metrics | None) -> None:
     finally:
         watchdog.close()
         shutil.rmtree(str(worker.app.conf.datadir), ignore_errors=True)
-        print("\n".join(account(worker.ledger)), file=sys.stderr, flush=True)
+        print("\n".join(account(worker.ledger, worker.meter.links)), file=sys.stderr, flush=True)
         if watchdog.stall:
             raise stalled(watchdog)
 
@@ -149,8 +150,11 @@ def _run(worker: Any) -> None:
             raise KafkaAccessError("worker: ended by an error told above; start it again") from ended
 
 
-def account(ledger: WorkerLedger) -> list[str]:
-    """Return the ledger as lines."""
+def account(ledger: WorkerLedger, links: Mapping[str, LinkWork]) -> list[str]:
+    """Return the ledger as lines; of each link the messages that its agents' sequences left out, and the holes."""
+    gaps = {link: work.intake["gaps"] for link, work in sorted(links.items())}
+    holes = {link: work.stream.holes for link, work in sorted(links.items())}
+    repeats = sum(work.intake["duplicates"] for work in links.values())
     return [
         "ledger",
         f"  messages            {ledger.messages:>12,}",
@@ -158,6 +162,9 @@ def account(ledger: WorkerLedger) -> list[str]:
         f"    refused           {ledger.refused.total():>12,}",
         *(f"      {reason:<24} {count:>8,}" for reason, count in sorted(ledger.refused.items())),
         f"    shed, too old     {ledger.shed:>12,}   with {ledger.shed_rows:,} rows",
+        f"  repeats dropped     {repeats:>12,}",
+        f"  missing, in gaps    {sum(gaps.values()):>12,}   {sum(holes.values()):,} holes, windows begun anew",
+        *(f"    {link:<26} {gaps[link]:>8,}   {holes[link]:,} holes" for link in gaps if gaps[link] or holes[link]),
         f"  commands sent       {ledger.commands:>12,}",
         *(f"    never sent        {count:>12,}   {topic}" for topic, count in sorted(ledger.unsendable.items())),
         f"  checkpoints         {ledger.checkpoints:>12,}",
