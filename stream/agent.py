@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -65,11 +66,17 @@ def open_publisher(
 ) -> Publisher:
     """Return the publisher that the options ask for, not started."""
     agent = options.agent or socket.gethostname()
-    spool = Spool(options.spool, options.spool_bytes) if options.spool else None
+    spool = Spool(options.spool, options.spool_bytes, told=tell) if options.spool else None
     return Publisher(
         options.settings, site=site, agent=agent, epoch=epoch, live=live, spool=spool,
         acknowledged=acknowledgements(observe),
     )  # fmt: skip
+
+
+def tell(text: str) -> None:
+    """Tell the operator something, beside the data; a standard error that is gone ends nothing."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def publish_source(source: PacketSource, batches: LinkBatches, publisher: Publisher) -> bool:
@@ -124,6 +131,7 @@ def published_lines(publisher: Publisher) -> list[str]:
     """Return what became of the rows as lines of the ledger."""
     told = publisher.ledger
     left = told.rows + told.earlier_rows - told.rows_acknowledged - told.rows_shed
+    damaged = publisher.spool.damaged if publisher.spool is not None else 0
     earlier = [f"  rows of earlier runs{told.earlier_rows:>12,}   found in the spool"] if told.earlier_rows else []
     return [
         f"  rows published      {told.rows:>12,}   in {told.messages:,} messages of {told.bytes:,} bytes",
@@ -132,4 +140,5 @@ def published_lines(publisher: Publisher) -> list[str]:
         f"    shed              {told.rows_shed:>12,}",
         f"    not acknowledged  {left:>12,}",
         f"  messages spooled    {told.spooled:>12,}",
+        *([f"  spool, damaged      {damaged:>12,}   place(s) passed over, files kept aside"] if damaged else []),
     ]

@@ -86,6 +86,8 @@ PUBLISHER = (
     Metric("offramp_publish_under_way_bytes", G, (), (PUBLISH,), "bytes handed over and not acknowledged"),
     Metric("offramp_publish_spool_bytes", G, (), (PUBLISH,), "bytes in the spool"),
     Metric("offramp_publish_spool_limit_bytes", G, (), (PUBLISH,), "bytes it may hold; 0 without `--spool`"),
+    Metric("offramp_publish_spool_damaged_places_total", C, (), (PUBLISH,),
+           "places of the spool that held no message and were passed over; the file is kept aside"),
     Metric("offramp_publish_message_rows", H, (), (PUBLISH,), "rows of an acknowledged message", ROWS),
     Metric("offramp_publish_packet_to_topic_seconds", H, (), (PUBLISH,),
            "from the capture of a message's last packet to the broker's acknowledgement", DELAYS),

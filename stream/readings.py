@@ -121,7 +121,9 @@ def publish_readings(publisher: Publisher) -> Readings:
     """Yield what became of the messages of an agent."""
     yield from _counts(publisher.ledger, PUBLISHED)
     yield from _counts(publisher.backlog, BACKLOG)
-    yield "offramp_publish_spool_limit_bytes", publisher.spool.limit if publisher.spool is not None else 0, ()
+    spool = publisher.spool
+    yield "offramp_publish_spool_limit_bytes", spool.limit if spool is not None else 0, ()
+    yield "offramp_publish_spool_damaged_places_total", spool.damaged if spool is not None else 0, ()
 
 
 def acknowledgements(observe: Observe) -> Callable[[Outgoing], None]:
