@@ -22,6 +22,8 @@ class CaptureLedger:
     kernel_drops: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     """What was not understood inside decoded packets (an unknown ether type, a cut header), by reason."""
+    unfollowed: Counter[str] = field(default_factory=Counter)
+    """Decoded packets that name something which is not followed, by what that is: `ether_type_0x88e5`."""
 
     def closes(self) -> bool:
         """Tell whether the account adds up."""
@@ -35,11 +37,14 @@ class CaptureLedger:
         self.undecodable.update(other.undecodable)
         self.shed.update(other.shed)
         self.notes.update(other.notes)
+        self.unfollowed.update(other.unfollowed)
 
     def all_shed(self, reason: str) -> CaptureLedger:
         """Return the account of the same packets when none of them goes further."""
         shed = self.shed + Counter({reason: self.captured - self.shed.total()})
-        return CaptureLedger(self.captured, 0, Counter(), shed, self.kernel_drops, Counter(self.notes))
+        return CaptureLedger(
+            self.captured, 0, Counter(), shed, self.kernel_drops, Counter(self.notes), Counter(self.unfollowed)
+        )
 
     def since(self, before: CaptureLedger) -> CaptureLedger:
         """Return what was counted after `before`, an earlier reading of this ledger."""
@@ -50,6 +55,7 @@ class CaptureLedger:
             self.shed - before.shed,
             self.kernel_drops - before.kernel_drops,
             self.notes - before.notes,
+            self.unfollowed - before.unfollowed,
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -61,6 +67,7 @@ class CaptureLedger:
             "shed": dict(sorted(self.shed.items())),
             "kernel_drops": self.kernel_drops,
             "notes": dict(sorted(self.notes.items())),
+            "unfollowed": dict(sorted(self.unfollowed.items())),
         }
 
     @classmethod
@@ -73,4 +80,5 @@ class CaptureLedger:
             shed=Counter(told.get("shed", {})),
             kernel_drops=int(told.get("kernel_drops", 0)),
             notes=Counter(told.get("notes", {})),
+            unfollowed=Counter(told.get("unfollowed", {})),
         )
