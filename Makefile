@@ -80,6 +80,9 @@ FUZZ_SECONDS ?= 600
 fuzz: setup ## dissect mutated packets for FUZZ_SECONDS (600), every access checked; CAPTURES=DIR mutates those too
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(CAPTURES),--captures $(CAPTURES))
 
+dear: setup ## look for inputs that make dissection dear, for FUZZ_SECONDS (600): more than 64 steps a byte ends it
+	@$(BIN)/python -m tests.fuzz.costs --seconds $(FUZZ_SECONDS)
+
 lock: ## resolve requirements.lock anew (needs uv)
 	@uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --quiet pyproject.toml -o requirements.lock
@@ -87,4 +90,4 @@ lock: ## resolve requirements.lock anew (needs uv)
 clean: ## remove the environment and caches of the checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup system lint test checked mutants soak demo kafka bench fuzz lock clean
+.PHONY: help setup system lint test checked mutants soak demo kafka bench fuzz dear lock clean

@@ -26,6 +26,8 @@ class CaptureLedger:
     kernel_drops: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     """What was not understood inside decoded packets (an unknown ether type, a cut header), by reason."""
+    unfollowed: Counter[str] = field(default_factory=Counter)
+    """Decoded packets that name something which is not followed, by what that is: `ether_type_0x88e5`."""
 
     def closes(self) -> bool:
         """Tell whether the account adds up."""
@@ -39,11 +41,14 @@ class CaptureLedger:
         self.undecodable.update(other.undecodable)
         self.shed.update(other.shed)
         self.notes.update(other.notes)
+        self.unfollowed.update(other.unfollowed)
 
     def all_shed(self, reason: str) -> CaptureLedger:
         """Return the account of the same packets when none of them goes further."""
         shed = self.shed + Counter({reason: self.captured - self.shed.total()})
-        return CaptureLedger(self.captured, 0, Counter(), shed, self.kernel_drops, Counter(self.notes))
+        return CaptureLedger(
+            self.captured, 0, Counter(), shed, self.kernel_drops, Counter(self.notes), Counter(self.unfollowed)
+        )
 
     def since(self, before: CaptureLedger) -> CaptureLedger:
         """Return what was counted after `before`, an earlier reading of this ledger."""
@@ -54,6 +59,7 @@ class CaptureLedger:
             self.shed - before.shed,
             self.kernel_drops - before.kernel_drops,
             self.notes - before.notes,
+            self.unfollowed - before.unfollowed,
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -65,6 +71,7 @@ class CaptureLedger:
             "shed": dict(sorted(self.shed.items())),
             "kernel_drops": self.kernel_drops,
             "notes": dict(sorted(self.notes.items())),
+            "unfollowed": dict(sorted(self.unfollowed.items())),
         }
 
     @classmethod
@@ -75,9 +82,11 @@ class CaptureLedger:
         """
         if not isinstance(told, Mapping):
             raise ContractError(f"expected counts by name, found a {type(told).__name__}")
-        counts = {name: _count(name, told.get(name, 0)) for name in ("captured", "decoded", "kernel_drops")}
-        reasons = {name: _counts(name, told.get(name, {})) for name in ("undecodable", "shed", "notes")}
-        ledger = cls(**counts, **reasons)
+        captured, decoded, drops = (_count(name, told.get(name, 0)) for name in ("captured", "decoded", "kernel_drops"))
+        undecodable, shed, notes, unfollowed = (
+            _counts(name, told.get(name, {})) for name in ("undecodable", "shed", "notes", "unfollowed")
+        )
+        ledger = cls(captured, decoded, undecodable, shed, drops, notes, unfollowed)
         known = ledger.decoded + ledger.undecodable.total() + ledger.shed.total()
         if known > ledger.captured:
             raise ContractError(f"{known} packets decoded, undecodable or shed of {ledger.captured} captured")

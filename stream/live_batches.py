@@ -85,7 +85,8 @@ class LiveBatches:
         lines = ["", "ledger", *capture_lines(self.ledger())]
         shedding = self.intake.shedding
         if shedding.cut or shedding.highest > 1:
-            lines.append(f"  flows kept           1 of {shedding.factor} at the end, 1 of {shedding.highest} at worst")
+            share = f"1 of {shedding.factor} at the end, 1 of {shedding.highest} at worst"
+            lines.append(f"  flows kept           {share}; which ones follows from a secret of this process")
         if self.recorder is not None:
             files = self.recorder.files
             lines.append(f"  written             {files.packets:>12,} in {files.files} file(s)")

@@ -38,6 +38,7 @@ PACKETS_BY_REASON = {
     "undecodable": "offramp_capture_undecodable_packets_total",
     "shed": "offramp_capture_shed_packets_total",
     "notes": "offramp_capture_noted_packets_total",
+    "unfollowed": "offramp_capture_unfollowed_packets_total",
 }
 PUBLISHED = {
     "messages": "offramp_publish_messages_total",

@@ -196,4 +196,8 @@ def capture_lines(ledger: CaptureLedger) -> list[str]:
         lines += [f"      {reason:<24} {count:>8,}" for reason, count in sorted(reasons.items())]
     lines.append(f"  dropped by kernel   {ledger.kernel_drops:>12,}")
     lines += [f"    note: {reason:<24} {count:>8,}" for reason, count in sorted(ledger.notes.items())]
+    lines += [
+        f"    note: {count:,} packets of {kind.replace('_', ' ')} not looked into"
+        for kind, count in ledger.unfollowed.most_common()
+    ]
     return lines

@@ -13,8 +13,10 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from capture.block import PacketSource
+from capture.byte_stream import ByteStream
 from capture.dissector import Dissector
 from capture.files import open_captures
 from capture.record_scan import LARGEST_PACKET
@@ -121,6 +123,26 @@ def test_very_many_interfaces_cut_no_block_and_are_told_as_one_object(tmp_path: 
     assert np.concatenate([block.interface for block in blocks]).tolist() == [*range(count), *[count - 1] * count]
     assert len(blocks[-1].interfaces) == count
     assert blocks[-1].interfaces is blocks[-2].interfaces
+
+
+def test_what_is_left_of_a_long_record_is_not_copied_with_each_read(tmp_path: Path) -> None:
+    """Input that comes a little at a time is read into few buffers, and a block holds its own bytes, not the buffer."""
+    path = tmp_path / "capture.pcapng"
+    path.write_bytes(pcapng() + ng_block("<", 0xBAD, bytes(15 << 20)) + pcapng())
+    source = open_captures([str(path)])
+    buffers: dict[int, object] = {}
+    read = ByteStream.fill
+
+    def little(stream: ByteStream, buffer: NDArray[np.uint8], start: int) -> int:
+        buffers[id(buffer)] = buffer  # kept, so that no two have one id
+        return read(stream, buffer[: start + 30_000], start)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ByteStream, "fill", little)
+        blocks = list(source.read())
+    assert sum(len(block) for block in blocks) == 2 * len(PACKETS)
+    assert len(buffers) <= 6
+    assert all(len(block.data) <= 30_000 + 200 for block in blocks)
 
 
 def test_several_files_run_on(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks)
     link = site.links[0].name
     pipeline = Pipeline(site, link, predictor, normaliser_state, Policy(site, link), sink=told)
     rule = SheddingRule(raise_fill=2.0, lower_s=1e12)
-    shedding = Shedding(rule, level=level, _changed_s=0.0)
+    shedding = Shedding(rule, level=level, secret=np.uint64(7), _changed_s=0.0)
     tap = Tap(LiveBatches(Intake(source, shedding=shedding), Dissector("stream")), pipeline, hooks.get("tick"))
     assert list(tap.run()) == []
     return tap, sum(seen)
