@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stream.link_run import LinkRun
+from stream.states import ELSEWHERE
 from stream.timeline import LinkTimeline
 from stream.wire import FeatureMessage, RefusedError
 
@@ -35,7 +36,7 @@ class LinkRuns:
         if link not in self.runs:
             run = self.runs[link] = self._make(link, self._told.append)
             state = self.states.pop(link, None)
-            if state is not None:
+            if state is not None and not _holds(state, message):
                 self.restored += run.restore(state)
         return self.runs[link]
 
@@ -44,3 +45,13 @@ class LinkRuns:
         told = list(self._told)
         self._told.clear()
         return told
+
+
+def _holds(state: Mapping[str, Any], message: FeatureMessage) -> bool:
+    """Tell whether a state of another life of the topic holds a message already.
+
+    Then what was published before is published anew, and the link begins anew with it; else its agent just goes on.
+    """
+    told = message.headers
+    last = state["epochs"].get(f"{told.agent}/{told.agent_epoch}", -1)
+    return bool(state.get(ELSEWHERE)) and told.sequence <= int(last)

@@ -7,7 +7,6 @@ with all that followed it, so that a scope's commands stay in order; consumers d
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from stream.portion import Outgoing
+from stream.worker_log import tell_retry
 
-log = logging.getLogger("offramp.worker")
 LIMIT = 64
 """Messages that may be under way; beyond that `put` waits for the oldest."""
 
@@ -62,7 +61,7 @@ class Outbox:
         try:
             await future
         except (KafkaError, OSError) as error:
-            log.warning("sending to %s: %s; trying again", message.topic, error)
+            tell_retry(f"sending to {message.topic}", error)
             await asyncio.sleep(RETRY_S)
             again = list(self._under_way)
             await asyncio.gather(*(late for _, late in again), return_exceptions=True)  # not beside them
