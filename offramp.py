@@ -224,6 +224,26 @@ def topics_create(
     run_topics_create(kafka_settings(kafka, kafka_config), partitions, replicas)
 
 
+@topics_app.command("acl", epilog="Example: offramp topics acl --site lab --principal agent=User:tap --commands")
+def topics_acl(
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
+    site: Annotated[str, typer.Option("--site", metavar="NAME", help="the site's name")] = "default",
+    controller: Annotated[str, typer.Option("--controller", metavar="NAME", help="the controller's name")] = "mine",
+    principal: Annotated[
+        list[str] | None, typer.Option("--principal", metavar="ROLE=PRINCIPAL", help="who has a role; may be repeated")
+    ] = None,
+    commands: Annotated[bool, typer.Option("--commands", help="as commands of kafka-acls.sh, not as a table")] = False,
+) -> None:
+    """Print the least rights on Kafka of each role: agent, worker, controller, refiner, follower, admin."""
+    from offramp_kafka import kafka_settings
+    from stream.acl import AclOptions, parse_principals, run_topics_acl
+
+    settings = kafka_settings(kafka or "HOST:9092", kafka_config)
+    told = AclOptions(settings.prefix, site, controller, parse_principals(principal or []), settings.shown, commands)
+    run_topics_acl(told)
+
+
 @app.command(
     epilog="Examples: offramp publish capture.pcap --site site.toml --kafka 127.0.0.1:9092; "
     "offramp publish --interface eth0 --site site.toml"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from offramp_errors import ConfigError, ContractError
-from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import CLOSING, KafkaSettings, kafka_errors, topic_states
+from offramp_reach import reach_watched
+from stream.followed import READING, Followed
 from stream.topics import TOPICS
 
 POLL_MS = 200
@@ -35,21 +38,23 @@ def run_follow(options: FollowOptions) -> None:
         raise ConfigError(f"--topic {options.topic}: expected one of {', '.join(NAMES)}")
     start = parse_start(options.start)
     settings = options.settings
-    partitions = require_topics(settings, "follow", options.topic)[settings.topic(options.topic)]
-    with kafka_errors(settings, "follow"):
-        from kafka import KafkaConsumer, TopicPartition
+    topics = topic_states(settings, "follow", options.topic)
+    with kafka_errors(settings, "follow"), reach_watched(settings, "follow", options.topic) as watch:
+        from kafka import KafkaConsumer
 
-        consumer = KafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
-        places = [TopicPartition(settings.topic(options.topic), number) for number in range(partitions)]
+        consumer = KafkaConsumer(**settings.client_arguments(), **READING)
         try:
-            consumer.assign(places)
+            followed = Followed(consumer, watch, topics)
+            places = followed.places()
             seek(consumer, places, start)
-            for shown, record in enumerate(_records(consumer, places, options.wait), start=1):
+            ends = None if options.wait else consumer.end_offsets(places)
+            for shown, record in enumerate(_records(consumer, followed, ends), start=1):
                 _show(record, options)
                 if shown == options.count:
                     break
         finally:
-            consumer.close()
+            with suppress(*CLOSING):
+                consumer.close()
 
 
 def parse_start(text: str) -> str | int | float:
@@ -84,9 +89,9 @@ def seek(consumer: Any, places: list[Any], start: str | int | float) -> None:
             consumer.seek(place, found[place].offset if found.get(place) else ends[place])
 
 
-def _records(consumer: Any, places: list[Any], wait: bool) -> Iterator[Any]:
-    ends = None if wait else consumer.end_offsets(places)
-    while ends is None or any(consumer.position(place) < ends[place] for place in places):
+def _records(consumer: Any, followed: Followed, ends: Mapping[Any, int] | None) -> Iterator[Any]:
+    while ends is None or any(consumer.position(place) < end for place, end in ends.items()):
+        followed.keep_up()
         for records in consumer.poll(POLL_MS).values():
             yield from records
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stream.link_run import LinkRun
+from stream.states import ELSEWHERE
 from stream.timeline import LinkTimeline
 from stream.wire import FeatureMessage, RefusedError
 
@@ -36,16 +37,18 @@ class LinkRuns:
         if link not in self._names:
             raise RefusedError("link", f"agent {message.headers.agent}: the site has no link {link[:80]!r}")
         if link not in self.runs:
-            self.runs[link] = self._restored(link) or self._make(link, self._told.append)
+            self.runs[link] = self._restored(link, message) or self._make(link, self._told.append)
         return self.runs[link]
 
-    def _restored(self, link: str) -> LinkRun | None:
+    def _restored(self, link: str, message: FeatureMessage) -> LinkRun | None:
         """Return the run of a link's checkpoint; None, counted and told, where there is none that can be taken up."""
         state = self.states.pop(link, None)
         if state is None:
             return None
         run = self._make(link, self._told.append)
         try:
+            if _holds(state, message):
+                return None
             self.restored += run.restore(state)
         except Exception as error:  # whoever may write to the topic of states may write anything
             self.states_refused += 1
@@ -60,3 +63,13 @@ class LinkRuns:
         told = list(self._told)
         self._told.clear()
         return told
+
+
+def _holds(state: Mapping[str, Any], message: FeatureMessage) -> bool:
+    """Tell whether a state of another life of the topic holds a message already.
+
+    Then what was published before is published anew, and the link begins anew with it; else its agent just goes on.
+    """
+    told = message.headers
+    last = state["epochs"].get(f"{told.agent}/{told.agent_epoch}", -1)
+    return bool(state.get(ELSEWHERE)) and told.sequence <= int(last)

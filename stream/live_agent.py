@@ -17,6 +17,7 @@ from capture.wire import times_of
 from decision.site import default_site, load_site
 from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
+from offramp_reach import ReachWatch
 from stream.agent import PATIENCE_S, open_publisher, published_lines
 from stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
 from stream.listen import ListenOptions
@@ -25,7 +26,7 @@ from stream.metric_table import unobserved
 from stream.metrics import Metrics
 from stream.prefetch import prefetch
 from stream.publish import PublishOptions
-from stream.readings import info, live_readings, publish_readings
+from stream.readings import info, live_readings, publish_readings, reach_readings
 
 SILENCE_NS = 2 * WINDOW_BINS * BIN_NS
 """Once a link was silent for longer it has no open bin and no series: the clock changes nothing, and is not told."""
@@ -43,11 +44,15 @@ def publish_link(
         batches = stack.enter_context(
             listening(source, listen, site, publisher.agent, bins=options.message_ms // BIN_MS)
         )
+        watch = ReachWatch(options.settings, "publish", "features")
         if metrics is not None:
             metrics.read_from(
-                info("publish", site.name), partial(live_readings, batches), partial(publish_readings, publisher)
-            )
+                info("publish", site.name), partial(live_readings, batches), partial(publish_readings, publisher),
+                partial(reach_readings, watch.reach),
+            )  # fmt: skip
         publisher.start()
+        watch.start()
+        stack.callback(watch.close)
         say(f"agent {publisher.agent}, epoch {publisher.epoch}, to {publisher.topic} at {options.settings.shown}")
         try:
             with ended_by_signals(batches.intake):

@@ -120,6 +120,8 @@ CONSUMER = (
     Metric("offramp_worker_rewinds_total", C, (), (WORKER,), "times that a partition was read again from its place"),
     Metric("offramp_worker_rebalances_total", C, (), (WORKER,), "times that the group shared its partitions out"),
     Metric("offramp_worker_partitions", G, (), (WORKER,), "partitions that are this worker's"),
+    Metric("offramp_worker_added_partitions", G, (), (WORKER,),
+           "partitions added to the feature topic under its workers: nobody works on their links"),
     Metric("offramp_worker_lag_messages", G, ("partition",), (WORKER,),
            "messages of a partition of ours that are not done with, as the broker told at most 2 s ago"),
     Metric("offramp_worker_waiting_seconds", G, ("partition",), (WORKER,),
@@ -160,6 +162,8 @@ MODEL = (
 
 COMMON = (
     Metric("offramp_info", G, ("command", "version", "site"), (PUBLISH, TAP, WORKER), "1; the labels say what runs"),
+    Metric("offramp_kafka_connected", G, (), (PUBLISH, WORKER), "1 while Kafka answers, 0 while it is told to be away"),
+    Metric("offramp_kafka_silent_seconds", G, (), (PUBLISH, WORKER), "since Kafka last answered; it is asked each 2 s"),
 )  # fmt: skip
 
 TABLE: tuple[Metric, ...] = (*COMMON, *CAPTURE, *PUBLISHER, *CONSUMER, *STREAM, *MODEL)

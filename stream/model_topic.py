@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,4 +76,5 @@ def model_publisher(settings: KafkaSettings, doing: str) -> Iterator[ModelPublis
     try:
         yield ModelPublisher(settings, producer, doing)
     finally:
-        producer.close(timeout=5)
+        with suppress(Exception):  # all that was published is acknowledged
+            producer.close(timeout=1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from capture.ledger import CaptureLedger
 from capture.outgoing import Outgoing
 from capture.publish import Publisher
+from offramp_reach import Reach
 from stream.bin_state import NEWEST
 from stream.by_link import LinkBatches
 from stream.ledger import StreamLedger
@@ -127,6 +128,12 @@ def publish_readings(publisher: Publisher) -> Readings:
     yield "offramp_publish_spool_damaged_places_total", spool.damaged if spool is not None else 0, ()
 
 
+def reach_readings(reach: Reach) -> Readings:
+    """Yield whether Kafka answers."""
+    yield "offramp_kafka_connected", int(reach.connected), ()
+    yield "offramp_kafka_silent_seconds", reach.silent_s, ()
+
+
 def acknowledgements(observe: Observe) -> Callable[[Outgoing], None]:
     """Return what takes note of each message of a publisher that the broker has."""
 
@@ -155,6 +162,8 @@ def worker_readings(worker: Worker, watchdog: Watchdog) -> Readings:
     yield from _labelled(worker.meter.sent_messages, "offramp_worker_sent_messages_total")
     yield from _labelled(worker.meter.sent_bytes, "offramp_worker_sent_bytes_total")
     yield "offramp_worker_partitions", len(worker.assigned or ()), ()
+    yield "offramp_worker_added_partitions", watchdog.topics.added, ()
+    yield from reach_readings(worker.reach)
     for partition, wait in dict(watchdog.waits).items():
         yield "offramp_worker_lag_messages", wait.lag, (str(partition),)
         yield "offramp_worker_waiting_seconds", wait.seconds, (str(partition),)

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,11 @@ from decision.policy import Policy
 from decision.site import Site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
 from offramp_errors import ArtifactError, OfframpError
-from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import KafkaSettings, kafka_errors, topic_states
+from offramp_reach import reach_watched
 from stream.channels import BIN_MS
 from stream.follow import parse_start, seek
+from stream.followed import READING, Followed
 from stream.link_run import LinkRun
 from stream.model_messages import ModelMessage
 from stream.model_topic import ModelPublisher, model_publisher, newest_models, readable
@@ -94,6 +96,11 @@ class RefineService:
                 self._at[link] = step.pipeline
             step.pipeline.decide(step.windowed)
 
+    def begin_anew(self) -> None:
+        """Forget the places in the feature topic: it was made again. What agents publish anew is known by its epoch."""
+        for run, _ in self._runs.values():
+            run.next_offset = 0
+
     def note(self, record: Any) -> None:
         """Take a message of the topic of models: a federated one of this site is taken up."""
         model = readable(record)
@@ -154,45 +161,57 @@ def run_refine(options: RefineOptions) -> None:
     start = parse_start(options.start)
     site, settings, folder = load_site(options.site), options.settings, options.model or DEFAULT_ARTIFACT
     artifact = load_artifact(folder)
-    partitions = require_topics(settings, "refine", "features", "models")
+    topics = topic_states(settings, "refine", "features", "models")
     known = newest_models(settings, "refine", frozenset((site.name,)))
     chosen = RefineSettings(every_s=options.every_s)
     refining = Refining(artifact, options.folder, site.name, wait=True, settings=chosen)
-    with model_publisher(settings, "refine") as publisher, ending():
+    with (
+        model_publisher(settings, "refine") as publisher, reader(settings, "refine") as consumer,
+        reach_watched(settings, "refine", "features", "models") as watch, ending(),
+    ):  # fmt: skip
         service = RefineService(site, artifact, folder, refining, publisher, known)
         print(f"refining site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
         try:
             with kafka_errors(settings, "refine"):
-                _follow(service, settings, partitions, start, options.wait)
+                followed = Followed(consumer, watch, topics)
+                _follow(service, settings, consumer, followed, start, options.wait)
         except Ended:
             pass
         finally:
-            refining.close()
             print("\n".join(service.lines()), file=sys.stderr, flush=True)
+            refining.close()
+
+
+@contextmanager
+def reader(settings: KafkaSettings, doing: str) -> Iterator[Any]:
+    """Open a consumer for the body; it may be closed in the middle of what it does."""
+    with kafka_errors(settings, doing):
+        from kafka import KafkaConsumer
+
+        consumer = KafkaConsumer(**settings.client_arguments(), **READING)
+    try:
+        yield consumer
+    finally:
+        with suppress(Exception):
+            consumer.close()
 
 
 def _follow(
-    service: RefineService, settings: KafkaSettings, partitions: dict[str, int], start: str | int | float, wait: bool
-) -> None:
+    service: RefineService, settings: KafkaSettings, consumer: Any, followed: Followed, start: str | int | float,
+    wait: bool,
+) -> None:  # fmt: skip
     """Feed a service with the features from `start` on and the models that come from now on."""
-    from kafka import KafkaConsumer, TopicPartition
-
-    features, models = (
-        [TopicPartition(name, number) for number in range(partitions[name])]
-        for name in (settings.topic("features"), settings.topic("models"))
-    )
-    consumer = KafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
-    try:
-        consumer.assign([*features, *models])
-        seek(consumer, features, start)
-        seek(consumer, models, "end")
-        ends = None if wait else consumer.end_offsets(features)
-        while ends is None or any(consumer.position(place) < ends[place] for place in features):
-            for place, records in consumer.poll(POLL_MS).items():
-                for record in records:
-                    (service.take if place in features else service.note)(record)
-    finally:
-        consumer.close()
+    name = settings.topic("features")
+    features = followed.places(name)
+    seek(consumer, features, start)
+    seek(consumer, followed.places(settings.topic("models")), "end")
+    ends = None if wait else consumer.end_offsets(features)
+    while ends is None or any(consumer.position(place) < end for place, end in ends.items()):
+        if name in followed.keep_up():
+            service.begin_anew()
+        for place, records in consumer.poll(POLL_MS).items():
+            for record in records:
+                (service.take if place.topic == name else service.note)(record)
 
 
 class Ended(BaseException):

@@ -55,6 +55,19 @@ def test_wrong_configuration_is_named(tmp_path: Path, text: str, word: str) -> N
         kafka_settings("a:1", tmp_path / "missing", {})
 
 
+def test_a_user_without_tls_is_refused_unless_that_is_asked_for(tmp_path: Path) -> None:
+    config, known = tmp_path / "kafka.toml", {"OFFRAMP_KAFKA_PASSWORD": "x"}
+    for text in ("", "tls = false\n", 'mechanism = "PLAIN"\n'):
+        config.write_text(f'username = "u"\n{text}')
+        with pytest.raises(ConfigError, match="sasl_without_tls = true") as told:
+            kafka_settings("a:1", config, known)
+        assert "\n" not in str(told.value)
+        config.write_text(f'username = "u"\n{text}sasl_without_tls = true\n')
+        assert kafka_settings("a:1", config, known).protocol == "SASL_PLAINTEXT"
+    with pytest.raises(ConfigError, match="tls = true"):
+        KafkaSettings(("a:1",), username="u", password="x")
+
+
 def test_a_password_without_a_user_is_not_used() -> None:
     settings = kafka_settings("a:1", environment={"OFFRAMP_KAFKA_PASSWORD": "x"})
     assert settings == KafkaSettings(("a:1",))

@@ -16,9 +16,9 @@ from bench.service import site_file
 from offramp_kafka import KafkaSettings
 from stream.checkpoint import decode_checkpoint, encode_checkpoint
 from stream.states import load_states
+from tests.integration.until import until
 from tests.integration.workers import (
     SOAK,
-    WAIT_S,
     Decisions,
     WorkerProcess,
     demo_batches,
@@ -41,13 +41,6 @@ def checkpoints(settings: KafkaSettings) -> Iterator[tuple[str, dict[str, Any]]]
         for record in consumer.poll(500).get(place, ()):
             yield record.key.decode(), decode_checkpoint(record.value)
     consumer.close()
-
-
-def until(condition) -> None:  # type: ignore[no-untyped-def]
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_worker_that_stood_still_writes_nothing_behind_its_successor(topics: KafkaSettings, tmp_path: Path) -> None:
