@@ -75,9 +75,9 @@ class CaptureLedger:
         """
         if not isinstance(told, Mapping):
             raise ContractError(f"expected counts by name, found a {type(told).__name__}")
-        counts = {name: _count(name, told.get(name, 0)) for name in ("captured", "decoded", "kernel_drops")}
-        reasons = {name: _counts(name, told.get(name, {})) for name in ("undecodable", "shed", "notes")}
-        ledger = cls(**counts, **reasons)
+        captured, decoded, drops = (_count(name, told.get(name, 0)) for name in ("captured", "decoded", "kernel_drops"))
+        undecodable, shed, notes = (_counts(name, told.get(name, {})) for name in ("undecodable", "shed", "notes"))
+        ledger = cls(captured, decoded, undecodable, shed, drops, notes)
         known = ledger.decoded + ledger.undecodable.total() + ledger.shed.total()
         if known > ledger.captured:
             raise ContractError(f"{known} packets decoded, undecodable or shed of {ledger.captured} captured")
