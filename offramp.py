@@ -6,14 +6,14 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from offramp_errors import OfframpError
-from offramp_escape import EscapingStream
+from offramp_errors import OfframpError, ReaderGoneError
 from offramp_learning import learning
 from offramp_options import Kafka, KafkaConfig
+from offramp_streams import forget_output, standard_streams
 
 app = typer.Typer(
     name="offramp",
@@ -380,19 +380,30 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Run the command line; every error of ours is one line, an interrupt ends in order."""
+    """Run the command line; every error is one line, an interrupt ends in order."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stdout, sys.stderr = EscapingStream(sys.stdout), EscapingStream(sys.stderr)  # type: ignore[assignment]
     try:
-        app()
+        with standard_streams():
+            app()
+    except ReaderGoneError:
+        forget_output()
+        sys.exit(0)
     except OfframpError as error:
-        print(f"offramp: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except MemoryError:
+        _end("not enough memory: give it more (ulimit -v, the service's MemoryMax), or less to do at once", 1)
+    except OSError as error:  # of the machine: a full disk, no memory, no file left to open
+        where = f"{error.filename}: " if error.filename else ""
+        _end(f"{where}{error.strerror or error}", 1)
+
+
+def _end(text: str, exit_code: int) -> NoReturn:
+    """End with a line on standard error."""
+    forget_output()
+    print(f"offramp: {text}", file=sys.stderr)
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.artifact_check import check_manifest, check_normaliser, check_weights
-from offramp_errors import ArtifactError
+from offramp_errors import ArtifactError, writing
 
 DEFAULT_ARTIFACT = Path(__file__).with_name("default")
 """The small model that ships with offramp."""
@@ -52,17 +52,22 @@ def save_artifact(
     normaliser: Mapping[str, NDArray[Any]],
     meta: dict[str, Any],
 ) -> Artifact:
-    """Write a model to `folder`, the manifest last, and return it as loaded. meta: the manifest's keys but sha256."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sums = {}
+    """Write a model to `folder`, the manifest last, and return it as loaded. meta: the manifest's keys but sha256.
+
+    Raises OfframpError where it cannot be written.
+    """
+    sums, buffers = {}, {}
     for name, arrays in zip(FILES, (weights, normaliser), strict=True):
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{key: np.asarray(arrays[key]) for key in sorted(arrays)})  # type: ignore[arg-type]
-        (folder / name).write_bytes(buffer.getvalue())
-        sums[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
+        buffers[name] = io.BytesIO()
+        np.savez_compressed(buffers[name], **{key: np.asarray(arrays[key]) for key in sorted(arrays)})  # type: ignore[arg-type]
+        sums[name] = hashlib.sha256(buffers[name].getvalue()).hexdigest()
     manifest = {"format": FORMAT, **meta, "sha256": sums}
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, buffer in buffers.items():
+            (folder / name).write_bytes(buffer.getvalue())
+        (folder / "manifest.json").write_text(text, encoding="utf-8")
     return load_artifact(folder)
 
 

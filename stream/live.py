@@ -18,7 +18,7 @@ from decision.policy import Policy
 from decision.site import Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import Predictor, open_predictor
-from offramp_errors import OfframpError
+from offramp_errors import OfframpError, OutputError
 from offramp_kernels import announce_compiling
 from stream.bin_state import NEWEST
 from stream.channels import BIN_NS
@@ -36,10 +36,6 @@ from stream.windows import Windowed
 if TYPE_CHECKING:
     from stream.refiner import Refiner
     from stream.refining import Refining
-
-
-class OutputError(OfframpError):
-    """Where the data goes takes no more."""
 
 
 @dataclass(slots=True)
@@ -158,10 +154,5 @@ def assembled(
 
 def line(out: TextIO, text: str) -> None:
     """Write a line of data at once: a live link's reader waits for it. Raises OutputError where that fails."""
-    try:
-        out.write(text + "\n")
-        out.flush()
-    except BrokenPipeError:
-        raise  # the reader has seen enough: no error
-    except OSError as error:
-        raise OutputError(f"the data cannot be written: {error.strerror}") from error
+    out.write(text + "\n")
+    out.flush()

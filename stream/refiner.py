@@ -24,6 +24,7 @@ from inference.drift import DriftWatch
 from inference.forecast import BINS_PER_S, Prediction
 from inference.judge import FEWEST, Scored, Verdict, block_losses, compare, row_losses
 from inference.serve import CompiledPredictor
+from offramp_errors import OfframpError
 from stream.bin_state import SERIES
 from stream.bins import ClosedBins
 from stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
@@ -254,9 +255,13 @@ class Refiner:
         if why:
             self.events.tell("refused", now, told | {"reason": why})
             return
-        artifact, place = refined_artifact(
-            self.artifact, weights, self._folder / "models", running.own, running.seed, {**told}
-        )
+        try:
+            artifact, place = refined_artifact(
+                self.artifact, weights, self._folder / "models", running.own, running.seed, {**told}
+            )
+        except (OfframpError, OSError) as error:  # what cannot be kept does not serve: nobody could go back to it
+            self.events.tell("refused", now, told | {"reason": f"cannot be written: {error}"})
+            return
         self._former = (self.artifact, self.predictor)
         self.artifact, self.predictor, self._swapped_at = artifact, CompiledPredictor(artifact), now
         self._errors = DriftWatch(("error",))

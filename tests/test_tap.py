@@ -238,7 +238,9 @@ def test_data_that_cannot_be_written_ends_it_with_the_ledger(namespace: Namespac
     text = tap.end(None)
     assert tap.process.returncode == 1
     assert number_of(text, "packets captured") == 20
-    assert text.splitlines()[-1] == "offramp: the data cannot be written: No space left on device"
+    assert text.splitlines()[-1] == (
+        "offramp: --out /dev/full: cannot write: No space left on device; what is there is not whole"
+    )
 
 
 def test_a_folder_gets_a_ring_of_files(namespace: Namespace, tmp_path: Path) -> None:

@@ -206,7 +206,8 @@ def test_closing_while_the_client_waits_for_a_broker_ends_in_order(
         assert out.ledger.spooled == 4
     finally:
         broker.start()
-    second = publisher(topics, live=True, spool=Spool(tmp_path, 64 << 20))
+    second = Publisher(topics, site="lab", agent="tap", epoch=6, live=True, spool=Spool(tmp_path, 64 << 20))
+    second.start()
     assert second.close()
     assert sequences(messages(topics), "a") == list(range(4))
 
