@@ -7,11 +7,12 @@ spool both go on to disk.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from offramp_kafka import (
     BODY_LIMIT,
     LARGEST_MESSAGE,
     KafkaAwayError,
+    KafkaRefusedError,
     KafkaSettings,
     kafka_errors,
     require_name,
@@ -34,15 +36,16 @@ from offramp_kafka import (
 
 MESSAGE_LIMIT = BODY_LIMIT
 FOREVER_MS = 2**31 - 1
-BACKLOG = "publish_backlog"
-"""Why packets are shed here: the broker did not take them fast enough."""
+BACKLOG, REFUSED = "publish_backlog", "publish_refused"
+"""Why packets are shed here: the broker did not take them fast enough, or will never take them."""
 
 
 @dataclass(slots=True)
 class PublishLedger:
     """rows + earlier_rows = rows acknowledged + rows shed + what is still queued or under way.
 
-    What is still in the spool is of the rows; earlier_rows: found in the spool, of an earlier life of the agent.
+    What is still in the spool is of the rows; earlier_rows: found in the spool, of an earlier life of the agent;
+    refused: of the messages shed, those that the broker would never take.
     """
 
     messages: int = 0
@@ -54,6 +57,7 @@ class PublishLedger:
     rows_shed: int = 0
     spooled: int = 0
     earlier_rows: int = 0
+    refused: int = 0
     links_ended: int = 0
 
     def as_dict(self) -> dict[str, int]:
@@ -234,10 +238,10 @@ class Publisher:
             self.spool.append(each)
             self.ledger.spooled += 1
 
-    def _shed(self, message: Outgoing) -> None:
+    def _shed(self, message: Outgoing, reason: str = BACKLOG) -> None:
         self.ledger.shed += 1
         self.ledger.rows_shed += message.headers.rows
-        self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(BACKLOG))
+        self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(reason))
 
     def _is_own(self, message: Outgoing) -> bool:
         """Tell whether a spooled message is of this life, or recording."""
@@ -314,15 +318,15 @@ class Publisher:
                 continue
             from kafka.errors import KafkaTimeoutError
 
-            with kafka_errors(self.settings, "publish"):
+            with self._final(message), kafka_errors(self.settings, "publish"):
                 try:
                     future = self._producer.send(
                         self.topic, message.value, message.link.encode(), _leaving(message.headers).pairs()
                     )
                 except KafkaTimeoutError:
                     continue
-            future.add_callback(self._acknowledged, message)
-            future.add_errback(self._refused, message)
+                future.add_callback(self._acknowledged, message)
+                future.add_errback(self._refused, message)
             return
 
     def _acknowledged(self, message: Outgoing, _where: Any) -> None:
@@ -336,12 +340,36 @@ class Publisher:
             self._told(message)
             self._changed.notify_all()
 
-    def _refused(self, _message: Outgoing, error: BaseException) -> None:
+    def _refused(self, message: Outgoing, error: BaseException) -> None:
         try:
-            with kafka_errors(self.settings, "publish"):
+            with self._final(message), kafka_errors(self.settings, "publish"):
                 raise error
         except OfframpError as failure:
             self._fail(failure)
+
+    @contextmanager
+    def _final(self, message: Outgoing) -> Iterator[None]:
+        """Give a message up that no broker would ever take; of a recording being published that is the end instead.
+
+        A live link goes on, and what an earlier life spooled would be in the way of all that follows, for ever.
+        """
+        try:
+            yield
+        except KafkaRefusedError as error:
+            if not self.live and message.segment is None:
+                raise
+            with self._changed:
+                first = not self.ledger.refused
+                self.ledger.refused += 1
+                self._under_way -= message.size
+                del self._unacknowledged[id(message)]
+                self._shed(message, REFUSED)
+                if message.segment is not None and self.spool is not None:
+                    self.spool.done(message.segment)
+                self._changed.notify_all()
+            if first:
+                told = f"{message.size:,} bytes of link {message.link}, others are only counted"
+                print(f"given up: {told}: {error}", file=sys.stderr, flush=True)
 
     def _fail(self, error: OfframpError) -> None:
         with self._changed:

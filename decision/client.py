@@ -20,7 +20,14 @@ from typing import Any
 from decision.command import rfc3339, validate
 from offramp_errors import ConfigError, ContractError
 from offramp_hops import NONE, Hops, hops_of
-from offramp_kafka import KafkaSettings, kafka_errors, kafka_settings, require_topics
+from offramp_kafka import (
+    KafkaRefusedError,
+    KafkaSettings,
+    kafka_errors,
+    kafka_settings,
+    require_name,
+    require_topics,
+)
 
 STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
 REMEMBERED = 65_536
@@ -36,8 +43,9 @@ class DecisionClient:
     since the epoch to hold expiry against, else the time of the stream; idle_s: end after so long without a message.
 
     A command is counted as done when the next is asked for: what was in hand when a controller dies comes again.
-    `counts` tells what was given and what was left out: repeat, superseded, expired, invalid; `hops` when each stage
-    had the command given last (offramp_hops), and when it arrived here.
+    `counts` tells what was given and what was left out: repeat, superseded, expired, invalid; unacknowledged: expired
+    ones whose acknowledgement no broker would take; `hops` when each stage had the command given last (offramp_hops),
+    and when it arrived here.
     """
 
     def __init__(
@@ -51,6 +59,7 @@ class DecisionClient:
     ) -> None:
         if start not in ("beginning", "end"):
             raise ConfigError(f"start {start!r}: expected beginning or end")
+        require_name("controller", controller)
         self.settings = kafka if isinstance(kafka, KafkaSettings) else kafka_settings(kafka)
         self.controller, self.counts = controller, Counter[str]()
         self._start, self._clock, self._idle_s = start, clock, idle_s
@@ -139,14 +148,17 @@ class DecisionClient:
             command: dict[str, Any] = json.loads(record.value or b"")
             validate(command)
             begins, ends = time_ns(command["not_before"]), time_ns(command["expires_at"])
-        except (ValueError, RecursionError, TypeError, AttributeError, ContractError):
+        except Exception:  # nothing that a message holds may end the controller
             self.counts["invalid"] += 1
             return None
         self._stream_ns = max(self._stream_ns, begins)
         fate = self._fate(command, ends)
         self.counts[fate] += 1
         if fate == "expired":
-            self.ack(command, "expired", "it had expired when it came")
+            try:
+                self.ack(command, "expired", "it had expired when it came")
+            except KafkaRefusedError:  # as large as the command, and so never taken
+                self.counts["unacknowledged"] += 1
         return command if fate == "given" else None
 
     def _fate(self, command: Mapping[str, Any], ends_ns: int) -> str:
