@@ -40,6 +40,10 @@ class KafkaAwayError(KafkaAccessError):
     """No broker answers: it may be back later."""
 
 
+class KafkaRefusedError(KafkaAccessError):
+    """A message that no broker would ever take (`is_final`): the next one may be taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
     """Where the cluster is and who we are to it.
@@ -263,7 +267,8 @@ def kafka_errors(settings: KafkaSettings, doing: str) -> Iterator[None]:
         yield
     except errors.KafkaError as error:
         text, away = _reason(error, causes, settings)
-        raise (KafkaAwayError if away else KafkaAccessError)(f"{doing}: {text}") from error
+        refused = KafkaRefusedError if is_final(error) else KafkaAccessError
+        raise (KafkaAwayError if away else refused)(f"{doing}: {text}") from error
     except OSError as error:
         raise KafkaAccessError(f"{doing}: Kafka at {settings.shown}: {error}") from error
     except CLOSING as error:

@@ -7,11 +7,12 @@ spool both go on to disk. While the disk takes nothing the queue stands behind t
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from offramp_kafka import (
     BODY_LIMIT,
     LARGEST_MESSAGE,
     KafkaAwayError,
+    KafkaRefusedError,
     KafkaSettings,
     kafka_errors,
     require_name,
@@ -37,8 +39,8 @@ MESSAGE_LIMIT = BODY_LIMIT
 FOREVER_MS = 2**31 - 1
 DISK_RETRY_S = 1.0
 """How long the spool's disk is left alone after it has refused a message: each try moves the whole queue."""
-BACKLOG = "publish_backlog"
-"""Why packets are shed here: the broker did not take them fast enough."""
+BACKLOG, REFUSED = "publish_backlog", "publish_refused"
+"""Why packets are shed here: the broker did not take them fast enough, or will never take them."""
 
 
 class Publisher:
@@ -244,10 +246,10 @@ class Publisher:
             self._sequences[message.link] = before
             raise
 
-    def _shed(self, message: Outgoing) -> None:
+    def _shed(self, message: Outgoing, reason: str = BACKLOG) -> None:
         self.ledger.shed += 1
         self.ledger.rows_shed += message.headers.rows
-        self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(BACKLOG))
+        self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(reason))
 
     def _is_own(self, message: Outgoing) -> bool:
         """Tell whether a spooled message is of this life, or recording."""
@@ -333,15 +335,15 @@ class Publisher:
                 continue
             from kafka.errors import KafkaTimeoutError
 
-            with kafka_errors(self.settings, "publish"):
+            with self._final(message), kafka_errors(self.settings, "publish"):
                 try:
                     future = self._producer.send(
                         self.topic, message.value, message.link.encode(), _leaving(message.headers).pairs()
                     )
                 except KafkaTimeoutError:
                     continue
-            future.add_callback(self._acknowledged, message)
-            future.add_errback(self._refused, message)
+                future.add_callback(self._acknowledged, message)
+                future.add_errback(self._refused, message)
             return
 
     def _acknowledged(self, message: Outgoing, _where: Any) -> None:
@@ -358,14 +360,38 @@ class Publisher:
             except Exception as error:  # the client would only log it
                 self._fail(_unforeseen(error))
 
-    def _refused(self, _message: Outgoing, error: BaseException) -> None:
+    def _refused(self, message: Outgoing, error: BaseException) -> None:
         try:
-            with kafka_errors(self.settings, "publish"):
+            with self._final(message), kafka_errors(self.settings, "publish"):
                 raise error
         except OfframpError as failure:
             self._fail(failure)
         except BaseException as foreign:  # the client would only log it, and all would wait for the message
             self._fail(_unforeseen(foreign))
+
+    @contextmanager
+    def _final(self, message: Outgoing) -> Iterator[None]:
+        """Give a message up that no broker would ever take; of a recording being published that is the end instead.
+
+        A live link goes on, and what an earlier life spooled would be in the way of all that follows, for ever.
+        """
+        try:
+            yield
+        except KafkaRefusedError as error:
+            if not self.live and message.segment is None:
+                raise
+            with self._changed:
+                first = not self.ledger.refused
+                self.ledger.refused += 1
+                self._under_way -= message.size
+                del self._unacknowledged[id(message)]
+                self._shed(message, REFUSED)
+                if message.segment is not None and self.spool is not None:
+                    self.spool.done(message.segment)
+                self._changed.notify_all()
+            if first:
+                told = f"{message.size:,} bytes of link {message.link}, others are only counted"
+                print(f"given up: {told}: {error}", file=sys.stderr, flush=True)
 
     def _fail(self, error: OfframpError) -> None:
         with self._changed:

@@ -22,7 +22,15 @@ from decision.acceptance import Acceptance, Clock
 from decision.command import rfc3339
 from offramp_errors import ConfigError, ContractError
 from offramp_hops import NONE, Hops, hops_of
-from offramp_kafka import KafkaAccessError, KafkaSettings, TopicState, kafka_errors, kafka_settings, topic_states
+from offramp_kafka import (
+    KafkaAccessError,
+    KafkaSettings,
+    TopicState,
+    kafka_errors,
+    kafka_settings,
+    require_name,
+    topic_states,
+)
 from offramp_reach import ReachWatch
 
 log = logging.getLogger("offramp.decisions")
@@ -62,6 +70,7 @@ class DecisionClient:
     ) -> None:
         if start not in ("beginning", "end"):
             raise ConfigError(f"start {start!r}: expected beginning or end")
+        require_name("controller", controller)
         self.settings = kafka if isinstance(kafka, KafkaSettings) else kafka_settings(kafka)
         self.controller, self._start, self._idle_s = controller, start, idle_s
         self._acceptance = Acceptance(clock)

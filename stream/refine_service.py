@@ -20,8 +20,8 @@ from typing import Any
 from decision.policy import Policy
 from decision.site import Site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
-from offramp_errors import ArtifactError, OfframpError
-from offramp_kafka import KafkaSettings, kafka_errors, topic_states
+from offramp_errors import ArtifactError, ConfigError
+from offramp_kafka import KafkaAccessError, KafkaRefusedError, KafkaSettings, kafka_errors, topic_states
 from offramp_reach import reach_watched
 from stream.channels import BIN_MS
 from stream.follow import parse_start, seek
@@ -62,31 +62,34 @@ class RefineService:
     ) -> None:  # fmt: skip
         """Build it; artifact, folder: what service begins with; known: the newest models of the site/links."""
         self.site, self.base, self._folder, self._refining = site, artifact, folder, refining
-        self._publisher, self._known = publisher, known
         self._links = frozenset(link.name for link in site.links)
+        self._publisher, self._known = publisher, known
         self._runs: dict[str, tuple[LinkRun, Refiner]] = {}
         self._at: dict[str, Pipeline] = {}
         self.counts: Counter[str] = Counter()
 
     def take(self, record: Any) -> None:
-        """Take a message of the feature topic; one of another site, or that cannot be read, is counted."""
+        """Take a message of the feature topic; one of another site, or that cannot be read, is counted.
+
+        Nothing that a message holds may end the service; raised is only what would fail for the next one too: a broker
+        that is away, a folder that cannot be written.
+        """
         try:
             message = decode_message(record.key, pairs_of(record.headers), record.value, site=self.site.name)
+            if message is None or message.link not in self._links:
+                self.counts["of other sites or links"] += 1
+                return
+            self.counts["taken"] += 1
+            run, refiner = self._of(message.link)
+            self._learn(run.open(message, record.offset), message.link, refiner)
         except RefusedError:
             self.counts["refused"] += 1
-            return
-        if message is None or message.link not in self._links:
-            self.counts["of other sites or links"] += 1
-            return
-        self.counts["taken"] += 1
-        run, refiner = self._of(message.link)
-        try:
-            self._learn(run.open(message, record.offset), message.link, refiner)
-        except OfframpError:
+        except (KafkaAccessError, ConfigError):
             raise
-        except Exception as error:  # nothing that a message holds may end the service
+        except Exception as error:
             self.counts["failed"] += 1
-            print(f"warning: {record.topic}/{record.partition}/{record.offset}: {error!r}", file=sys.stderr, flush=True)
+            place = f"{record.topic}/{record.partition}/{record.offset}"
+            print(f"warning: {place}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def _learn(self, steps: Sequence[Step], link: str, refiner: Refiner) -> None:
         """Refine with what a message gave; another pipeline is another recording."""
@@ -105,6 +108,9 @@ class RefineService:
         """Take a message of the topic of models: a federated one of this site is taken up."""
         model = readable(record)
         if model is None or model.site != self.site.name or model.reason != "federated":
+            return
+        if model.link not in self._links:
+            self.counts["models of other links"] += 1
             return
         self._known[f"{model.site}/{model.link}"] = model
         if model.link in self._runs:
@@ -145,9 +151,14 @@ class RefineService:
             return
         sha = refiner.artifact.sha
         folder = self._folder if sha == self.base.sha else self._refining.place(link, sha)
-        self._publisher.publish(
-            self.site.name, link, folder, sha, base=self.base.sha, reason=kind, serves_from=bin_number + LEAD
-        )
+        try:
+            self._publisher.publish(
+                self.site.name, link, folder, sha, base=self.base.sha, reason=kind, serves_from=bin_number + LEAD
+            )
+        except (KafkaRefusedError, ArtifactError) as error:  # the next one may be smaller
+            self.counts["models never sent"] += 1
+            print(f"model of {link}: {error}", file=sys.stderr, flush=True)
+            return
         self.counts["models published"] += 1
 
     def lines(self) -> list[str]:
@@ -162,7 +173,7 @@ def run_refine(options: RefineOptions) -> None:
     site, settings, folder = load_site(options.site), options.settings, options.model or DEFAULT_ARTIFACT
     artifact = load_artifact(folder)
     topics = topic_states(settings, "refine", "features", "models")
-    known = newest_models(settings, "refine", frozenset((site.name,)))
+    known = newest_models(settings, "refine", frozenset((site.name,)), frozenset(link.name for link in site.links))
     chosen = RefineSettings(every_s=options.every_s)
     refining = Refining(artifact, options.folder, site.name, wait=True, settings=chosen)
     with (

@@ -23,18 +23,21 @@ LARGEST = {np.dtype(np.float64): 1e30, np.dtype(np.float32): 1e8}
 SMALLEST_COUNT = 1e-6
 """A counter of a bin is 0 or at least this (a round trip of a nanosecond, in ms): quotients of two are finite."""
 LONGEST_TEXT = 1_000
+STATE = "state"
 
 
-def require_like(own: Any, found: Any, where: str = "state") -> None:
+def require_like(own: Any, found: Any, where: str = STATE) -> None:
     """Hold a value of a checkpoint against that of an empty run. Raises ContractError naming the place.
 
-    Of mappings only names that both have are compared; lists and empty mappings may hold any plain values.
+    What a state lacks as a whole is for who takes it up to miss; lists and empty mappings may hold any plain values.
     """
     if isinstance(own, np.ndarray):
         _require_array(own, found, where)
     elif isinstance(own, Mapping) and own:
         if not isinstance(found, Mapping):
             raise ContractError(f"{where}: is no mapping")
+        if where != STATE and not own.keys() <= found.keys():
+            raise ContractError(f"{where}: lacks {', '.join(sorted(own.keys() - found.keys()))[:80]}")
         for name in own.keys() & found.keys():
             require_like(own[name], found[name], f"{where}.{name}")
     elif type(own) is not type(found):

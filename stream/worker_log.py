@@ -49,7 +49,7 @@ def tell_retry(what: str, error: BaseException) -> None:
 class OneLine(logging.Formatter):
     """A record as one line in UTC; an exception by its type, text and place."""
 
-    converter = time.gmtime
+    converter = time.gmtime  # type: ignore[assignment]
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
