@@ -154,4 +154,5 @@ def _sizes(weights: Mapping[str, NDArray[Any]], place: str) -> Sizes:
         if name not in weights or not weights[name].ndim or not 1 <= len(weights[name]) <= MOST_UNITS:
             raise ArtifactError(f"{place}: weight {name} is missing, or of no size; take the artifact from its source")
         widths.append(len(weights[name]))
-    return Sizes(*widths, memory=SCALE_NAMES[0] in weights)
+    dense, spectrum, lstm, fusion = widths
+    return Sizes(dense, spectrum, lstm, fusion, SCALE_NAMES[0] in weights)
