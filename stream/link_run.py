@@ -77,7 +77,7 @@ class LinkRun:
         self._told = IntakeLedger(), StreamLedger()
         self._epochs: dict[str, int] = {}
         self._newest_ns = 0
-        self._skipped = False
+        self._behind_hole = False
 
     def feed(self, message: FeatureMessage, offset: int) -> list[Command]:
         """Take the message at an offset of the topic; return the commands it causes."""
@@ -92,15 +92,15 @@ class LinkRun:
         begins, gap = self._place(message)
         if gap < 0:
             return []
-        steps = [self._begin_anew()] if begins and self._begins_ns(message) < 0 else []
-        self._skipped |= gap > 0 or (begins and self._begins_ns(message) > 0)
+        apart_ns = self._apart_ns(message) if begins else 0
+        steps = [self._begin_anew()] if apart_ns < 0 else []
+        if gap or apart_ns > 0 or message.shed:
+            steps += self._skip()
         if gap:
             steps.append(Step(self.pipeline, Windowed([], missing=self._packets(gap, message))))
         if message.shed:
             return [*steps, self._shed(message)]
-        if self._skipped:
-            steps.append(Step(self.pipeline, self.pipeline.windows.skip()))
-            self._skipped = False
+        self._behind_hole = False
         self.ledger.messages += 1
         self.ledger.rows += message.headers.rows
         self.ledger.ends += message.headers.end
@@ -116,13 +116,19 @@ class LinkRun:
             steps.append(self._begin_anew())
         return steps
 
+    def _skip(self) -> list[Step]:
+        """Close the open bins before a hole, once: what it lost is told after them, and grows old from behind it on."""
+        if self._behind_hole:
+            return []
+        self._behind_hole = True
+        return [Step(self.pipeline, self.pipeline.windows.skip())]
+
     def _shed(self, message: FeatureMessage) -> Step:
         """Count a message that is shed, so that the commands to come tell it as data quality."""
         told = message.headers
         self.ledger.shed += 1
         self.ledger.shed_rows += told.rows
         self._newest_ns = max(self._newest_ns, told.last_time_ns, told.clock_ns)
-        self._skipped = True
         return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(told.ledger).all_shed(REASON))))
 
     def _place(self, message: FeatureMessage) -> tuple[bool, int]:
@@ -147,7 +153,7 @@ class LinkRun:
         usual = self.ledger.rows // self.ledger.messages if self.ledger.messages else 1
         return min(gap * max(usual, message.headers.rows * message.headers.sampling, 1), MOST_MISSING)
 
-    def _begins_ns(self, message: FeatureMessage) -> int:
+    def _apart_ns(self, message: FeatureMessage) -> int:
         """Return how far from the newest time seen an epoch begins: before it, another recording; after it, a hole.
 
         0 where it is by no more than the site waits for packets out of order: those have a place in the bins. So it is
@@ -164,7 +170,7 @@ class LinkRun:
         self._ended.append(self.pipeline.ledger)  # which counts on until the step is concluded
         self.pipeline = self._make(self.link)
         self._newest_ns = 0
-        self._skipped = False
+        self._behind_hole = False
         self.ledger.restarts += 1
         return step
 
@@ -188,7 +194,7 @@ class LinkRun:
             "epochs": dict(self._epochs),
             "newest_ns": self._newest_ns,
             "intake": self.ledger.as_dict(),
-            "skipped": self._skipped,
+            "behind_hole": self._behind_hole,
             "model": self.pipeline.predictor.sha,
             "policy": self.pipeline.policy.version,
             "pipeline": self.pipeline.state(),
@@ -207,13 +213,15 @@ class LinkRun:
         if len(self._epochs) > MAX_EPOCHS:
             raise ContractError(f"state.epochs: {len(self._epochs)}, a run remembers {MAX_EPOCHS}")
         self.ledger = IntakeLedger(**state["intake"])
-        self._skipped = bool(state.get("skipped", False))
+        self._behind_hole = bool(state.get("behind_hole", False))
         same = (state["model"], state["policy"]) == (self.pipeline.predictor.sha, self.pipeline.policy.version)
         if same:
             require_like(mine, found)
             require_bins(found["bins"], found["hitters"], mine["bins"]["shape"])
             self._newest_ns = int(state["newest_ns"])
             self.pipeline.restore(found)
+            if state.get("skipped"):  # of a version that closed them when the hole was over
+                self._skip()
         self.untold()
         return same
 

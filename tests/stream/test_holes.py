@@ -13,17 +13,22 @@ import pyarrow as pa
 import pytest
 
 from capture.ledger import CaptureLedger
+from capture.publish import Publisher
 from capture.wire import FeatureHeaders, times_of
 from decision.command import Command, validate
 from decision.policy import Policy
 from decision.site import Site
+from offramp_kafka import KafkaSettings
 from stream.channels import BIN_NS
 from stream.checkpoint import decode_checkpoint, encode_checkpoint
+from stream.lane import WorkerLedger
+from stream.lane_meter import LaneMeter
 from stream.link_run import LinkRun
 from stream.pipeline import Pipeline
 from stream.table import Table
 from stream.timeline import LinkTimeline
 from stream.wire import FeatureMessage
+from stream.worker import account
 from tests.stream.test_pipeline import SITE
 
 ENFORCING = SITE.model_copy(update={"mode": "enforce"})
@@ -87,6 +92,35 @@ def test_a_gap_is_no_silence_and_lowers_the_quality(busy_batch, make):  # type: 
     assert all("data quality" in str(each.reason["rule"]) for each in after)
     for command in commands:
         validate(command.to_dict())
+
+
+@pytest.mark.parametrize("how", ["gap", "shed"])
+def test_a_hole_longer_than_the_window_of_quality_is_not_forgotten_at_its_end(busy_batch, make, how):  # type: ignore[no-untyped-def]
+    whole = messages(busy_batch)[:-1]
+    hour_ns = 3_600_000_000_000
+    late = [moved(each, hour_ns) for each in whole[20:]]
+    run = LinkRun("uplink", make)
+    fed(run, whole[:10])
+    if how == "shed":
+        fed(run, [replace(each, batch=None, shed=True) for each in whole[10:20]], 10)
+    commands = fed(run, late, 20)
+    assert run.pipeline.ledger.holes == 1
+    assert run.pipeline.quality.share < 0.8
+    assert {each.mode for each in commands} <= {"dry_run"}
+    again = messages(busy_batch, epoch=2)[:-1]
+    fed(run, [moved(each, hour_ns + 15_000_000_000) for each in again], 40)
+    assert run.pipeline.quality.share == 1.0
+
+
+def moved(told: FeatureMessage, by_ns: int) -> FeatureMessage:
+    """A message of a later time."""
+    batch = told.batch
+    assert batch is not None
+    at = batch.schema.get_field_index("frame.time_epoch")
+    time = pa.array(batch.column(at).to_numpy() + by_ns, pa.int64())
+    batch = batch.set_column(at, batch.schema.field(at), time)
+    first, last = times_of(batch)
+    return message(replace(told.headers, first_time_ns=first, last_time_ns=last), batch)
 
 
 @pytest.mark.parametrize("lost", [range(1), range(5), range(3, 4), range(35, 40), range(3, 38)])
@@ -297,3 +331,46 @@ def test_the_table_tells_what_its_lines_do_not_have(busy_batch, make):  # type: 
     assert quiet
     first = next(line for line in lines if "not known" in line)
     assert float(first.split("%")[0].split()[-1]) > 5  # the load of the bins that are known, not of the hole
+
+
+# the agent, and what a worker prints
+
+
+def test_what_an_agent_shed_is_told_by_the_message_behind_it(busy_batch, make):  # type: ignore[no-untyped-def]
+    """The broker is away, the oldest messages are shed: the queue's first, not its newest, stands behind the hole."""
+    publisher = Publisher(KafkaSettings("nowhere:9092"), site="lab", agent="a", epoch=1, live=True, queue_bytes=40_000)
+    parts = [busy_batch.slice(at, 200) for at in range(0, busy_batch.num_rows, 200)]
+    for part in parts:
+        ledger = json.dumps(CaptureLedger(part.num_rows, part.num_rows).as_dict())
+        publisher.publish("uplink", part.replace_schema_metadata({"ledger": ledger}))
+    sent = []
+    while publisher._queue:
+        with publisher._changed:
+            taken = publisher._take()
+        assert taken is not None
+        sent.append(taken.headers)
+    assert publisher.ledger.shed > 3
+    assert [each.sequence for each in sent] == list(range(len(sent)))
+    shed = [each.ledger["shed"].get("publish_backlog", 0) for each in sent]
+    assert shed == [publisher.ledger.rows_shed] + [0] * (len(sent) - 1)
+    assert sum(each.ledger["captured"] for each in sent) == busy_batch.num_rows
+    run = LinkRun("uplink", make)
+    fed(run, messages(busy_batch)[:2])
+    told = replace(messages(busy_batch)[38].headers, sequence=2, ledger=sent[0].ledger)
+    fed(run, [message(told, messages(busy_batch)[38].batch)], 2)
+    assert (run.ledger.gaps, run.pipeline.ledger.holes) == (0, 1)
+    assert run.pipeline.quality.shed > 0.5
+
+
+def test_a_workers_ledger_has_a_line_for_gaps_and_one_for_each_link_that_has_any(busy_batch, make):  # type: ignore[no-untyped-def]
+    meter = LaneMeter()
+    for link, lost in (("uplink", range(3, 8)), ("spare", range(0))):
+        run = LinkRun(link, make)
+        fed(run, [each for at, each in enumerate(messages(busy_batch)) if at not in lost])
+        fed(run, messages(busy_batch)[:2], 100)
+        meter.worked(run, 0, 0.0)
+    text = "\n".join(account(WorkerLedger(), meter.links))
+    assert "missing, in gaps               5   1 holes" in text
+    assert "repeats dropped                4" in text
+    assert [line.split() for line in text.splitlines() if "uplink" in line] == [["uplink", "5", "1", "holes"]]
+    assert "spare" not in text
