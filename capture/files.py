@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from capture.block import Damage, Interface, PacketBlock, PacketSource, Progress
 from capture.byte_stream import CHUNK, ByteStream, open_file
-from capture.formats import Format, Reading, recognise
+from capture.formats import HEADER_BYTES, Format, Reading, recognise
 from offramp_errors import InputError
 
 BLOCK_PACKETS = 8192
@@ -66,6 +66,8 @@ class FileSource:
         form: Format | None = None
         while form is None:
             chunks.more()
+            if stream.broken and chunks.end - chunks.start < HEADER_BYTES:
+                raise InputError(f"{stream.name}: {stream.broken}")
             form = recognise(chunks.data, chunks.start, chunks.end, chunks.ended, stream.name, self._interfaces)
         chunks.start += form.header
         while not self._closed:

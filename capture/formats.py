@@ -22,6 +22,8 @@ PCAP_MAGIC: dict[bytes, tuple[str, int, int]] = {
     b"\x34\xcd\xb2\xa1": ("<", 1000, 24),
     b"\xa1\xb2\xcd\x34": (">", 1000, 24),
 }
+HEADER_BYTES = 28
+"""With so many bytes of an input it is known what it is."""
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 OPTION_NAME, OPTION_RESOLUTION, OPTION_OFFSET = 2, 9, 14
 LARGEST_OFFSET_S = 2**33
@@ -56,7 +58,7 @@ def recognise(
     Raise InputError for what is no capture.
     """
     magic = data[start : min(end, start + 4)].tobytes()
-    if end - start < 28 and not ended and (len(magic) < 4 or magic in PCAP_MAGIC or magic == PCAPNG_MAGIC):
+    if end - start < HEADER_BYTES and not ended and (len(magic) < 4 or magic in PCAP_MAGIC or magic == PCAPNG_MAGIC):
         return None
     if end == start:
         raise InputError(f"{name}: is empty; a capture starts with a header")

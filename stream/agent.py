@@ -30,7 +30,6 @@ from stream.publish import PublishOptions
 from stream.readings import acknowledgements, file_readings, info, publish_readings, reach_readings
 from stream.replay import capture_lines
 
-READ = 1 << 20
 PATIENCE_S = 6.0
 """How long an interrupted agent waits for acknowledgements; with its end it stays below the 10 s of supervisors."""
 
@@ -118,7 +117,8 @@ def publish_source(source: PacketSource, batches: LinkBatches, publisher: Publis
 
 def _epoch(options: PublishOptions) -> int:
     """Return the epoch asked for; else, of files, one that the same files always have; else the time."""
-    if options.epoch == "new" or (not options.epoch and "-" in options.files):
+    read_once = any(name == "-" or not Path(name).is_file() for name in options.files)  # a pipe has no second reading
+    if options.epoch == "new" or (not options.epoch and read_once):
         return time.time_ns()
     if options.epoch:
         if not options.epoch.isdecimal() or int(options.epoch) >= 1 << 63:
@@ -131,16 +131,12 @@ def recording_epoch(files: Iterable[str], pace: str) -> int:
     """Return a number that stands for a recording: its bytes, and what decides how they are cut into messages.
 
     So an agent that is killed can start over: what was published already is known by epoch and sequence, and dropped.
+    All bytes are read for it: an edited capture is another one, wherever it was edited.
     """
     digest = hashlib.sha256(f"{SCHEMA_VERSION}|{pace}|{MESSAGE_LIMIT}".encode())
     for name in files:
-        path = Path(name)
-        digest.update(f"|{path.stat().st_size}|".encode())
-        with path.open("rb") as data:
-            digest.update(data.read(READ))
-            if path.stat().st_size > 2 * READ:
-                data.seek(-READ, 2)
-            digest.update(data.read(READ))
+        with Path(name).open("rb") as data:
+            digest.update(hashlib.file_digest(data, "sha256").digest())
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
