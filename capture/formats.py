@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import Interface
+from capture.block import NO_TIME, Interface
 from capture.record_scan import ABSURD, FULL, INTERFACE, LARGEST_BLOCK, MORE, SECTION, scan_pcap, scan_pcapng
 from offramp_errors import InputError
 
@@ -25,6 +25,7 @@ PCAP_MAGIC: dict[bytes, tuple[str, int, int]] = {
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 OPTION_NAME, OPTION_RESOLUTION, OPTION_OFFSET = 2, 9, 14
 LARGEST_OFFSET_S = 2**33
+"""Farther than int64 goes in nanoseconds: packets of such an interface have no time."""
 
 
 class Reading(Enum):
@@ -158,9 +159,8 @@ class Pcapng:
                 resolution = value[0]
             elif code == OPTION_OFFSET and len(value) == 8:
                 offset_s = struct.unpack(f"{order}q", value)[0]
-        if abs(offset_s) > LARGEST_OFFSET_S:
-            offset_s = 0
-        row = np.array([[snaplen, resolution, offset_s * 1_000_000_000]], np.int64)
+        offset_ns = offset_s * 1_000_000_000 if abs(offset_s) <= LARGEST_OFFSET_S else NO_TIME
+        row = np.array([[snaplen, resolution, offset_ns]], np.int64)
         self._table = np.concatenate([self._table, row])
         interfaces.append(Interface(name, linktype, snaplen))
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from capture.block import END_OF_TIME_NS
 from capture.ledger import CaptureLedger
 from capture.schema import SCHEMA_VERSION
 from offramp_errors import ContractError
@@ -91,9 +92,18 @@ def encode_parts(batch: pa.RecordBatch, limit: int) -> Iterator[tuple[pa.RecordB
 
 
 def times_of(batch: pa.RecordBatch) -> tuple[int, int]:
-    """Return the least and the greatest time of a batch's rows in ns, (0, 0) without rows."""
-    found = pc.min_max(batch.column("frame.time_epoch"))
-    return found["min"].as_py() or 0, found["max"].as_py() or 0
+    """Return the least and the greatest time of a batch's rows in ns, (0, 0) where no row has one that can be.
+
+    A time before 1970, or from END_OF_TIME_NS on, is that of a clock that is wrong: such a row is told by its count.
+    """
+    column = batch.column("frame.time_epoch")
+    found = pc.min_max(column)
+    least, greatest = found["min"].as_py() or 0, found["max"].as_py() or 0
+    if least < 0 or greatest >= END_OF_TIME_NS:
+        can_be = pc.and_(pc.greater_equal(column, 0), pc.less(column, END_OF_TIME_NS))
+        found = pc.min_max(column.filter(can_be))
+        least, greatest = found["min"].as_py() or 0, found["max"].as_py() or 0
+    return least, greatest
 
 
 def sampling_of(batch: pa.RecordBatch) -> int:

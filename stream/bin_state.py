@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.channels import CHANNELS, WINDOW_BINS, Counter
+from stream.channels import CHANNELS, Counter
 from stream.heavy_hitters import KEY, TOP, HeavyHitters, new_heavy_hitters
 
 DEVICE_SLOTS = 32
@@ -17,8 +17,7 @@ OPEN = 16
 """Bins that may be open at once."""
 
 OUT_ROWS = 6_000
-OUT_GUARD = SERIES * (WINDOW_BINS + OPEN + 2)
-"""What one packet may close at most: every series, its silence and the open bins."""
+"""Closed bins are handed on in portions of so many rows at most, however many a packet closes."""
 
 UP, DOWN, SIDES = range(3)
 """Directions: the place in every array that has one for each, and how far the one down stands behind the one up."""
@@ -27,9 +26,18 @@ NS_PER_BYTE, LIMIT_NS, DEVICE_SHARE, SHAPES = 0, SIDES, 2 * SIDES, 2 * SIDES + 1
 """Places in `BinState.shape`: service time up (and down), virtual buffer as a delay up (and down), share of a device.
 """
 
-NEXT, NEWEST, LATE, ROWS, UNTRACKED, HITS, CLOCKS = range(7)
-"""Places in `BinState.clock`: the next bin to close, the newest time in ns, rows late, rows seen, rows of devices for
-which there was no place, devices evicted."""
+(
+    NEXT, NEWEST, BEGUN, REACHED,
+    WAITS, WAITS_NS, WAITS_SAMPLING, BACK_ROWS, BACK_FIRST_NS, BACK_NEWEST_NS,
+    ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, HITS, STEPS, CLOCKS,
+) = range(18)  # fmt: skip
+"""Places in `BinState.clock`: the next bin to close; the newest packet's time in ns; whether there was one; the newest
+time of packet or clock. What `stream.event_time` waits for: what is held for a second witness (NOTHING, a CLOCK, a
+PACKET), its time, what it stands for; rows of a time gone back, the first's and the newest's time. Then counts: rows
+seen; of these late, far ahead with no witness, without a time; rows of devices for which there was no place; devices
+evicted; times that the link began anew because time went back."""
+
+COUNTS = (ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, HITS, STEPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +60,9 @@ class BinState(NamedTuple):
 
     clock: int64 [CLOCKS]; counters: float64 [OPEN, SERIES, Counter]; key: int64 [SERIES, 2] device address; alive: int8
     [SERIES] (0 silent, 1 running, 2 begins); first, last, last_ns: int64 [SERIES]; slow: float64 running load; rate:
-    float64 decayed bytes; hint: int16 [256]; shape: float64 [SHAPES]; wait: float64 [SIDES] ns; queue_ns: int64 [SIDES]; per
-    open bin and direction bin_wait, bin_queue_ns, peak [OPEN, 2], overflow [OPEN]; closing_wait, closing_ns: [2] the
-    queues as of the last closed bin.
+    float64 decayed bytes; hint: int16 [256]; shape: float64 [SHAPES]; wait: float64 [SIDES] ns; queue_ns: int64
+    [SIDES]; per open bin and direction bin_wait, bin_queue_ns, peak [OPEN, SIDES], overflow [OPEN]; closing_wait,
+    closing_ns: [SIDES] the queues as of the last closed bin.
     """
 
     clock: NDArray[np.int64]
@@ -128,7 +136,7 @@ def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
 
 def forget_bins(state: BinState) -> None:
     """Make the bins empty again, as what comes next does not follow on; the counts of rows and devices stay."""
-    kept = [LATE, ROWS, UNTRACKED, HITS]
+    kept = list(COUNTS)
     counts = state.clock[kept]
     for name, array in state._asdict().items():
         if name != "shape":

@@ -13,6 +13,7 @@ from stream.bin_state import (
     NEXT,
     NS_PER_BYTE,
     OPEN,
+    OUT_ROWS,
     SERIES,
     SIDES,
     UP,
@@ -168,8 +169,11 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
 
 
 @kernel_entry
-def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> None:
-    """Close the bins before `until`; a silence beyond the window ends all series and is skipped."""
+def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> bool:
+    """Close the bins before `until`; a silence beyond the window ends all series and is skipped.
+
+    Tell whether that is done: where `out` has no room for another bin of all series it is to be emptied first.
+    """
     clock = state.clock
     while clock[NEXT] < until:
         bin_number = clock[NEXT]
@@ -180,7 +184,10 @@ def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut)
             for series in range(SERIES):
                 state.rate[series] *= DECAY ** (until - bin_number)
             clock[NEXT] = until
-            return
+            return True
+        if out.used[0] + SERIES > OUT_ROWS:
+            return False
         if bin_number >= state.first[0]:
             close_bin(state, hitters, bin_number, out)
         clock[NEXT] = bin_number + 1
+    return True

@@ -99,10 +99,10 @@ class LinkRun:
         batch, clock_ns = message.batch, message.headers.clock_ns
         if batch is None:
             batch = pa.RecordBatch.from_pylist([], schema=SCHEMA).replace_schema_metadata(message.metadata())
-        self._newest_ns = max(self._newest_ns, message.headers.last_time_ns, clock_ns)
         steps.append(Step(self.pipeline, self.pipeline.windows.update(batch)))
         if clock_ns:
             steps.append(Step(self.pipeline, self.pipeline.windows.advance(clock_ns)))
+        self._newest_ns = self.pipeline.windows.bins.reached_ns
         if message.headers.end:
             steps.append(self._begin_anew())
         return steps

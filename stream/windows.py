@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream.bin_state import SERIES, LinkShape, forget_bins
+from stream.bin_state import SERIES, LinkShape
 from stream.bins import Bins, ClosedBins
 from stream.channels import CHANNELS
 from stream.normaliser import Normaliser, scaled
@@ -21,11 +21,15 @@ from stream.stft import Spectra
 
 
 class WindowRows(NamedTuple):
-    """Closed bins with what the model is shown of them: x float32 [n, F] and spectrum float32 [n, K]."""
+    """Closed bins with what the model is shown of them: x float32 [n, F] and spectrum float32 [n, K].
+
+    step: how often the link's time had gone back, and the link begun anew, before them.
+    """
 
     closed: ClosedBins
     x: NDArray[np.float32]
     spectrum: NDArray[np.float32]
+    step: int = 0
 
 
 class Windowed(NamedTuple):
@@ -65,7 +69,7 @@ class Windows:
     def skip(self) -> Windowed:
         """Close the open bins before a time of which nothing is known; return their rows. What follows begins anew."""
         closed = self.close()
-        forget_bins(self.bins.state)
+        self.bins.forget()
         return closed
 
     def _rows(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
@@ -75,7 +79,7 @@ class Windows:
             self.learned.update(part.x)
             x = scaled(part.x, *self.limits)
             spectrum = self.spectra.update(x, part.series, part.fresh)
-            rows.append(WindowRows(own_copy(part), x, spectrum))
+            rows.append(WindowRows(own_copy(part), x, spectrum, self.bins.steps))
         return rows
 
     def state(self) -> dict[str, Any]:
@@ -83,6 +87,7 @@ class Windows:
         return {
             "bins": {name: np.array(array) for name, array in self.bins.state._asdict().items()},
             "hitters": {name: np.array(array) for name, array in self.bins.hitters._asdict().items()},
+            "held": {name: np.array(array) for name, array in self.bins.held._asdict().items()},
             "history": np.array(self.spectra.history),
             "learned": self.learned.state(),
         }
@@ -93,6 +98,8 @@ class Windows:
             getattr(self.bins.state, name)[...] = array
         for name, array in state["hitters"].items():
             getattr(self.bins.hitters, name)[...] = array
+        for name, array in state["held"].items():
+            getattr(self.bins.held, name)[...] = array
         self.spectra.history[...] = state["history"]
         self.learned = Normaliser.from_state(state["learned"])
 

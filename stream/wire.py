@@ -230,7 +230,7 @@ def _check_rows(batch: pa.RecordBatch, told: FeatureHeaders) -> None:
     """Hold the rows against the headers."""
     if batch.num_rows != told.rows:
         raise RefusedError("rows", f"agent {told.agent}: {batch.num_rows} rows, the headers say {told.rows}")
-    if batch.column("frame.time_epoch").null_count or batch.column("frame.len").null_count:
-        raise RefusedError("rows", f"agent {told.agent}: rows without time or length")
-    if times_of(batch) != (told.first_time_ns, told.last_time_ns) or told.first_time_ns < 0:
+    if batch.column("frame.len").null_count:
+        raise RefusedError("rows", f"agent {told.agent}: rows without a length")
+    if times_of(batch) != (told.first_time_ns, told.last_time_ns):
         raise RefusedError("rows", f"agent {told.agent}: times of the rows are not those of the headers")
