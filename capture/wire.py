@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,6 +23,11 @@ from offramp_hops import HEADER, Hops, decode_hops, encode_hops
 
 COMPRESSION = "lz4"
 """Arrow's own buffer compression, so that any Arrow reader opens a message; lz4 costs a third of zstd's time."""
+
+
+LONGEST_NS, SILENCE_NS = 20_000_000_000, 1_000_000_000
+"""Event time that a message may cover, with silences counted as SILENCE_NS at most: a worker makes bins of all of it,
+and holds what it makes of one message in memory. A full message of 410 packets/s or more covers less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +82,16 @@ def encode_batch(batch: pa.RecordBatch) -> bytes:
 
 
 def encode_parts(batch: pa.RecordBatch, limit: int) -> Iterator[tuple[pa.RecordBatch, bytes]]:
-    """Yield the batch with its bytes, or its halves in order, until each message is at most `limit` bytes.
+    """Yield the batch with its bytes, or its halves in order, until each message is small enough.
 
-    The same batch gives the same parts. Raises ContractError where a single row is larger than that.
+    It is at most `limit` bytes and covers at most LONGEST_NS. The same batch gives the same parts. Raises ContractError
+    where a single row is larger than that.
     """
-    value = encode_batch(batch)
-    if len(value) <= limit:
-        yield batch, value
-        return
+    if covered_ns(batch) <= LONGEST_NS:
+        value = encode_batch(batch)
+        if len(value) <= limit:
+            yield batch, value
+            return
     if batch.num_rows <= 1:
         raise ContractError(f"a feature row takes {len(value)} bytes, the limit of a message is {limit}; raise it")
     half = batch.num_rows // 2
@@ -104,6 +112,13 @@ def times_of(batch: pa.RecordBatch) -> tuple[int, int]:
         found = pc.min_max(column.filter(can_be))
         least, greatest = found["min"].as_py() or 0, found["max"].as_py() or 0
     return least, greatest
+
+
+def covered_ns(batch: pa.RecordBatch) -> int:
+    """Return the event time that a batch's rows cover, silences (and leaps of a wrong clock) as SILENCE_NS at most."""
+    time_ns = pc.fill_null(batch.column("frame.time_epoch"), 0).to_numpy(zero_copy_only=False)
+    clipped = np.clip(time_ns, 0, END_OF_TIME_NS)
+    return int(np.minimum(np.abs(np.diff(clipped)), SILENCE_NS).sum())
 
 
 def sampling_of(batch: pa.RecordBatch) -> int:

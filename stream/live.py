@@ -70,8 +70,11 @@ class Tap:
         """Yield what the model is shown, in a thread beside it; the clock where no packet comes; the newest's time."""
         windows = self.pipeline.windows
         for item in prefetch(self.batches.read()):
-            told = (windows.advance(item), item) if isinstance(item, int) else (windows.update(item), 0)
-            yield *told, windows.bins.newest_ns
+            if isinstance(item, int):
+                yield windows.advance(item), item, windows.bins.newest_ns
+                continue
+            for windowed in windows.portions(item):
+                yield windowed, 0, windows.bins.newest_ns
 
 
 def watch(source: PacketSource, options: TapOptions, out: TextIO, metrics: Metrics | None = None) -> None:

@@ -302,6 +302,11 @@ class Step(NamedTuple):
     pipeline: Pipeline
     windowed: Windowed
 
+    @property
+    def rows(self) -> int:
+        """How many rows the model is to be asked for."""
+        return sum(len(rows.x) for rows in self.windowed.rows)
+
 
 def predictions_of(steps: Sequence[Step]) -> list[list[Prediction]]:
     """Return the predictions of each step, for `Pipeline.conclude`: of all links together, in as few calls as may be.

@@ -5,7 +5,7 @@ It knows no model and no policy, so it may run a few batches ahead of them, in a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,10 @@ from stream.channels import CHANNELS
 from stream.normaliser import Normaliser, scaled
 from stream.packets import packets_from_batch
 from stream.stft import Spectra
+
+PORTION_ROWS = 4_096
+"""Closed bins go on to the model in portions of about so many rows, 4 MB: a sparse batch of 8,192 packets closes half a
+million."""
 
 
 class WindowRows(NamedTuple):
@@ -52,11 +56,25 @@ class Windows:
         self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
         self.spectra = Spectra(SERIES)
 
-    def update(self, batch: pa.RecordBatch) -> Windowed:
-        """Take one feature batch; return the rows of the bins it closes."""
+    def portions(self, batch: pa.RecordBatch) -> Iterator[Windowed]:
+        """Take one feature batch; yield the rows of the bins it closes, at most about PORTION_ROWS at a time.
+
+        The first tells the ledger. The batch is taken as far as this is asked; to the end, before the next one.
+        """
         metadata = batch.schema.metadata or {}
-        sampling = int(metadata.get(b"sampling", 1))
-        return Windowed(self._rows(self.bins.update(packets_from_batch(batch), sampling)), metadata.get(b"ledger"))
+        told, sampling = metadata.get(b"ledger"), int(metadata.get(b"sampling", 1))
+        rows: list[WindowRows] = []
+        for each in self._each(self.bins.update(packets_from_batch(batch), sampling)):
+            rows.append(each)
+            if sum(len(part.x) for part in rows) >= PORTION_ROWS:
+                yield Windowed(rows, told)
+                rows, told = [], None
+        yield Windowed(rows, told)
+
+    def update(self, batch: pa.RecordBatch) -> Windowed:
+        """Take one feature batch; return the rows of the bins it closes, all at once."""
+        first, *more = self.portions(batch)
+        return first._replace(rows=[row for part in (first, *more) for row in part.rows])
 
     def advance(self, now_ns: int) -> Windowed:
         """Close the bins that are over by a live link's clock; return their rows."""
@@ -73,14 +91,15 @@ class Windows:
         return closed
 
     def _rows(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
-        """Return the rows of closed bins in arrays of their own: the bins write over theirs."""
-        rows = []
+        return list(self._each(parts))
+
+    def _each(self, parts: Iterable[ClosedBins]) -> Iterator[WindowRows]:
+        """Yield the rows of closed bins in arrays of their own: the bins write over theirs."""
         for part in parts:
             self.learned.update(part.x)
             x = scaled(part.x, *self.limits)
             spectrum = self.spectra.update(x, part.series, part.fresh)
-            rows.append(WindowRows(own_copy(part), x, spectrum, self.bins.steps))
-        return rows
+            yield WindowRows(own_copy(part), x, spectrum, self.bins.steps)
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next batch depends on."""
