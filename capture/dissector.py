@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from capture.application import NOTES, grow_applications, new_applications
 from capture.application_state import GIVEN_UP, STEPS
 from capture.batches import table_to_batch, told_schema
-from capture.block import Interface, PacketBlock
+from capture.block import NO_TIME, Interface, PacketBlock
 from capture.content_coding import NOTE_BODY_CUT
 from capture.emit import ABSENT, NOTE_COUNT, TABLE_NOTES, Table, new_table
 from capture.flow_table import (
@@ -35,11 +35,13 @@ from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_IDLE, NOTE_NAMES, NOT
 from capture.ledger import CaptureLedger
 from capture.link import LINK_TYPE_NAMES, LINK_TYPES
 from capture.reassembly import NOTE_GIVEN_UP
-from capture.rows import NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
+from capture.rows import FRAME_EPOCH, FRAME_TIME, NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
 from capture.unfollowed import new_kinds, taken
 from offramp_errors import InputError
 
 REASONS = NOTE_NAMES | NOTES | TABLE_NOTES
+UNTIMED = "no_time"
+"""The note of packets whose capture gives them no time, or none that a number of ours can hold."""
 MAX_FLOWS = 1 << 18
 """Conversations kept by default. Where half as many are known, those idle for five minutes are forgotten; where there
 are more, the idlest quarter is. Both are counted; tshark forgets none.
@@ -100,7 +102,7 @@ class Dissector:
         self._interfaces: tuple[Interface, ...] | None = None
         self._types = np.empty(0, np.int64)
         self._number = 1
-        self._drops = 0
+        self._drops = self._untimed = 0
 
     def dissect(self, block: PacketBlock) -> list[pa.RecordBatch]:
         """Return the block's packets as feature batches of at most `batch_rows` rows, in order.
@@ -120,15 +122,22 @@ class Dissector:
         table: Table | None = None
         self._drops += block.kernel_drops
         self.ledger.kernel_drops += block.kernel_drops
+        time_ns, untimed = block.time_ns, block.time_ns == NO_TIME
+        if untimed.any():
+            time_ns = np.where(untimed, 0, time_ns)  # what is relative to other packets reckons with 0, as tshark does
+            self._untimed += int(np.count_nonzero(untimed))
         data, scratch = _read_only(block.data), np.empty(0, np.uint8)
         self._fragments.counters[SCRATCH_USED] = 0
         while done < len(block):
             table = table or self._cleared()
             count, reason = dissect_rows(
                 table, self._flows, self._applications, self._fragments, data, scratch,
-                block.offset, block.caplen, block.length, block.time_ns, block.interface,
+                block.offset, block.caplen, block.length, time_ns, block.interface,
                 linktypes, done, self._number, row, self._cursor, self._found, self._bad, self._kinds,
             )  # fmt: skip
+            if time_ns is not block.time_ns:
+                rows = row + np.flatnonzero(untimed[done : done + count])
+                table.values[FRAME_TIME, rows] = table.values[FRAME_EPOCH, rows] = ABSENT
             done += count
             row += count
             if reason == NO_FLOW_ROOM:
@@ -221,6 +230,8 @@ class Dissector:
         self._applications.counters[GIVEN_UP] = 0
         part.notes.update({REASONS[reason]: int(notes[reason]) for reason in np.flatnonzero(notes).tolist()})
         notes[:] = 0
+        if self._untimed:
+            part.notes[UNTIMED], self._untimed = self._untimed, 0
         self.ledger.add(part)
         part.kernel_drops, self._drops = self._drops, 0  # of blocks since; counted in the ledger when they came
         return part

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import Interface
+from capture.block import NO_TIME, Interface
 from capture.record_scan import ABSURD, FULL, INTERFACE, LARGEST_BLOCK, MORE, SECTION, scan_pcap, scan_pcapng
 from offramp_errors import InputError
 
@@ -27,6 +27,7 @@ HEADER_BYTES = 28
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 OPTION_NAME, OPTION_RESOLUTION, OPTION_OFFSET = 2, 9, 14
 LARGEST_OFFSET_S = 2**33
+"""Farther than int64 goes in nanoseconds: packets of such an interface have no time."""
 
 
 class Reading(Enum):
@@ -162,11 +163,10 @@ class Pcapng:
                 resolution = value[0]
             elif code == OPTION_OFFSET and len(value) == 8:
                 offset_s = struct.unpack(f"{order}q", value)[0]
-        if abs(offset_s) > LARGEST_OFFSET_S:
-            offset_s = 0
+        offset_ns = offset_s * 1_000_000_000 if abs(offset_s) <= LARGEST_OFFSET_S else NO_TIME
         if self._known == len(self._table):
             self._table = np.concatenate([self._table, self._table])
-        self._table[self._known] = snaplen, resolution, offset_s * 1_000_000_000
+        self._table[self._known] = snaplen, resolution, offset_ns
         self._known += 1
         interfaces.append(Interface(name, linktype, snaplen))
 

@@ -26,9 +26,18 @@ NS_PER_BYTE, LIMIT_NS, DEVICE_SHARE, SHAPES = 0, SIDES, 2 * SIDES, 2 * SIDES + 1
 """Places in `BinState.shape`: service time up (and down), virtual buffer as a delay up (and down), share of a device.
 """
 
-NEXT, NEWEST, LATE, ROWS, UNTRACKED, HITS, CLOCKS = range(7)
-"""Places in `BinState.clock`: the next bin to close, the newest time in ns, rows late, rows seen, rows of devices for
-which there was no place, devices evicted."""
+(
+    NEXT, NEWEST, BEGUN, REACHED,
+    WAITS, WAITS_NS, WAITS_SAMPLING, BACK_ROWS, BACK_FIRST_NS, BACK_NEWEST_NS,
+    ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, HITS, STEPS, CLOCKS,
+) = range(18)  # fmt: skip
+"""Places in `BinState.clock`: the next bin to close; the newest packet's time in ns; whether there was one; the newest
+time of packet or clock. What `stream.event_time` waits for: what is held for a second witness (NOTHING, a CLOCK, a
+PACKET), its time, what it stands for; rows of a time gone back, the first's and the newest's time. Then counts: rows
+seen; of these late, far ahead with no witness, without a time; rows of devices for which there was no place; devices
+evicted; times that the link began anew because time went back."""
+
+COUNTS = (ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, HITS, STEPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +134,12 @@ def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
     return state, new_heavy_hitters()
 
 
-def forget_bins(state: BinState) -> None:
+def forget_bins(state: BinState, *, goes_on: bool) -> None:
     """Make the bins empty again, as what comes next does not follow on; the counts of rows and devices stay.
 
-    So does the time up to which bins were closed: none is closed twice, what comes for one is late.
+    goes_on: so does the time up to which bins were closed: none is closed twice, what comes for one is late.
     """
-    kept = [NEXT, NEWEST, LATE, ROWS, UNTRACKED, HITS]
+    kept = [*COUNTS, *((NEXT, NEWEST, BEGUN, REACHED) if goes_on else ())]
     counts = state.clock[kept]
     for name, array in state._asdict().items():
         if name != "shape":

@@ -177,7 +177,7 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
 def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> bool:
     """Close the bins before `until`; a silence beyond the window ends all series and is skipped.
 
-    False where `out` is full before: called again, when it was emptied, it goes on.
+    Tell whether that is done: where `out` has no room for another bin of all series it is to be emptied first.
     """
     clock = state.clock
     while clock[NEXT] < until:

@@ -108,10 +108,10 @@ class LinkRun:
         batch, clock_ns = message.batch, message.headers.clock_ns
         if batch is None:
             batch = pa.RecordBatch.from_pylist([], schema=SCHEMA).replace_schema_metadata(message.metadata())
-        self._newest_ns = max(self._newest_ns, message.headers.last_time_ns, clock_ns)
         steps.append(Step(self.pipeline, self.pipeline.windows.update(batch)))
         if clock_ns:
             steps.append(Step(self.pipeline, self.pipeline.windows.advance(clock_ns)))
+        self._newest_ns = self.pipeline.windows.bins.reached_ns
         if message.headers.end:
             steps.append(self._begin_anew())
         return steps
@@ -217,7 +217,7 @@ class LinkRun:
         same = (state["model"], state["policy"]) == (self.pipeline.predictor.sha, self.pipeline.policy.version)
         if same:
             require_like(mine, found)
-            require_bins(found["bins"], found["hitters"], mine["bins"]["shape"])
+            require_bins(found["bins"], found["hitters"], found["held"], mine["bins"]["shape"])
             self._newest_ns = int(state["newest_ns"])
             self.pipeline.restore(found)
             if state.get("skipped"):  # of a version that closed them when the hole was over

@@ -20,7 +20,6 @@ from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import Predictor, open_predictor
 from offramp_errors import OfframpError, OutputError
 from offramp_kernels import announce_compiling
-from stream.bin_state import NEWEST
 from stream.channels import BIN_NS
 from stream.live_batches import LiveBatches, ended_by_signals, listening, one_packet, say
 from stream.metric_table import Observe, unobserved
@@ -67,8 +66,11 @@ class Tap:
         """Yield what the model is shown, in a thread beside it; the clock where no packet comes; the newest's time."""
         windows = self.pipeline.windows
         for item in prefetch(self.batches.read()):
-            told = (windows.advance(item), item) if isinstance(item, int) else (windows.update(item), 0)
-            yield *told, int(windows.bins.state.clock[NEWEST])
+            if isinstance(item, int):
+                yield windows.advance(item), item, windows.bins.newest_ns
+                continue
+            for windowed in windows.portions(item):
+                yield windowed, 0, windows.bins.newest_ns
 
 
 def watch(source: PacketSource, options: TapOptions, out: TextIO, metrics: Metrics | None = None) -> None:

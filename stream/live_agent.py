@@ -98,7 +98,7 @@ class LiveAgent:
 
     def _publish(self, item: pa.RecordBatch | int) -> None:
         if not isinstance(item, int):
-            self._newest_ns = max(self._newest_ns, times_of(item)[1])
+            self._newest_ns = times_of(item)[1]  # of this batch: the clock may be set back
             self.publisher.publish(self.batches.link, item)
         elif self._newest_ns and self._clock_ns - self._newest_ns <= SILENCE_NS:
             self._clock_ns = item

@@ -140,8 +140,15 @@ CONSUMER = (
 )  # fmt: skip
 
 STREAM = (
-    Metric("offramp_stream_rows_total", C, ("link",), STREAMING, "rows that came to the bins, late ones included"),
+    Metric("offramp_stream_rows_total", C, ("link",), STREAMING,
+           "rows that came to the bins, those that were not counted included"),
     Metric("offramp_stream_late_rows_total", C, ("link",), STREAMING, "rows that came after their bin was closed"),
+    Metric("offramp_stream_ahead_rows_total", C, ("link",), STREAMING,
+           "rows so far ahead in time that a second was to bear them out, and none did"),
+    Metric("offramp_stream_untimed_rows_total", C, ("link",), STREAMING,
+           "rows without a time, or with one before 1970 or after 2116"),
+    Metric("offramp_stream_time_steps_total", C, ("link",), STREAMING,
+           "times that the packets' time went back and stayed, so that the link began anew"),
     Metric("offramp_stream_untracked_rows_total", C, ("link",), STREAMING,
            "rows of devices for which there was no place; they count for their link"),
     Metric("offramp_stream_evicted_devices_total", C, ("link",), STREAMING, "devices that gave way to busier ones"),

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from capture.block import NO_TIME
 from offramp_errors import ContractError
 from offramp_kernels import kernel_entry, kernel_lean
 from stream.channels import Counter, mark
@@ -21,9 +22,9 @@ TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 class Packets(NamedTuple):
     """Many packets, one row each, in the order they came.
 
-    time_ns: int64; size: int64 bytes on the wire; address: int64 [n, 4] (source high, low, destination high, low; all 0
-    without IP); protocol, ports (source << 16 | destination): int64; marks: int64 bits by `stream.channels.Counter`;
-    rtt_ms: float64, NaN where none.
+    time_ns: int64, or NO_TIME; size: int64 bytes on the wire; address: int64 [n, 4] (source high, low, destination
+    high, low; all 0 without IP); protocol, ports (source << 16 | destination): int64; marks: int64 bits by
+    `stream.channels.Counter`; rtt_ms: float64, NaN where none.
     """
 
     time_ns: NDArray[np.int64]
@@ -68,6 +69,14 @@ SYN, FIN_RST, PURE_ACK, NEW_FLOW = map(mark, (Counter.SYN, Counter.FIN_RST, Coun
 UDP_MARK, ICMP_MARK, ARP_MARK = map(mark, (Counter.UDP, Counter.ICMP, Counter.ARP))
 DNS_QUERY, DNS_RETRANSMISSION = mark(Counter.DNS_QUERY), mark(Counter.DNS_RETRANSMISSION)
 HTTP, MQTT_MARK, MODBUS_MARK = map(mark, (Counter.HTTP, Counter.MQTT, Counter.MODBUS))
+
+
+def no_packets(rows: int = 0) -> Packets:
+    """Return room for packets, all 0."""
+    none = np.zeros(rows, np.int64)
+    return Packets(
+        none.copy(), none.copy(), np.zeros((rows, 4), np.int64), none.copy(), none.copy(), none.copy(), np.zeros(rows)
+    )
 
 
 def part_of(packets: Packets, start: int, end: int) -> Packets:
@@ -197,7 +206,7 @@ def convert(
 ) -> None:
     """Write the packets of a batch; cells: the arrays of NUMBERS, empty where a column has no value at all."""
     for row in range(len(out.time_ns)):
-        out.time_ns[row] = number(cells[TIME], bits, TIME, row)
+        out.time_ns[row] = number(cells[TIME], bits, TIME, row) if has(bits, TIME, row) else NO_TIME
         out.size[row] = number(cells[LEN], bits, LEN, row)
         proto = number(cells[PROTO], bits, PROTO, row)
         out.protocol[row] = proto

@@ -6,6 +6,7 @@ on the packets alone: not on the cut into batches, not on the clock, not on how 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -20,9 +21,9 @@ from decision.command import Command
 from decision.policy import Policy
 from decision.site import Site
 from decision.traffic import Quality
-from inference.forecast import Forecast
+from inference.forecast import BINS_PER_S, Forecast
 from offramp_errors import ArtifactError
-from stream.bin_state import HITS, LATE, ROWS, SERIES, UNTRACKED, LinkShape
+from stream.bin_state import AHEAD, HITS, LATE, ROWS, SERIES, STEPS, UNTIMED, UNTRACKED, LinkShape
 from stream.bins import ClosedBins
 from stream.carried_state import Ask, CarriedState, predict_together
 from stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from inference.forecast import Prediction
     from inference.serve import Predictor
     from stream.refiner import Refiner
+
+log = logging.getLogger("offramp.stream")
 
 Sink = Callable[[LinkTimeline], None]
 
@@ -80,6 +83,8 @@ class Pipeline:
         self._quality = DataQuality()
         self._lost = [0, 0, 0]
         self._ledger = StreamLedger()
+        self._step, self._last_bin = 0, 0
+        self._unmoved = policy.state()
 
     @property
     def ledger(self) -> StreamLedger:
@@ -87,6 +92,8 @@ class Pipeline:
         clock = self.windows.bins.state.clock
         self._ledger.rows, self._ledger.late = int(clock[ROWS]), int(clock[LATE])
         self._ledger.holes = self.windows.holes
+        self._ledger.ahead, self._ledger.untimed = int(clock[AHEAD]), int(clock[UNTIMED])
+        self._ledger.time_steps = int(clock[STEPS])
         self._ledger.untracked, self._ledger.devices_evicted = int(clock[UNTRACKED]), int(clock[HITS])
         return self._ledger
 
@@ -116,6 +123,7 @@ class Pipeline:
         self._note_loss(windowed)
         commands: list[Command] = []
         for rows, prediction in zip(windowed.rows, predictions, strict=True):
+            self._follow(rows)
             self._count(rows.closed)
             found = self._commands(rows.closed, prediction)
             self._quality.reached(int(rows.closed.bin_number[-1]))
@@ -129,6 +137,7 @@ class Pipeline:
         """Decide as `decide` does, the rows cut where another model may begin to serve, and that model taken up."""
         commands = self.conclude(windowed._replace(rows=[]), [])
         for rows in windowed.rows:
+            self._follow(rows)
             for part in refiner.parts(rows):
                 if refiner.predictor.sha != self.predictor.sha:
                     self.predictor = self._watched(refiner.predictor)
@@ -138,6 +147,20 @@ class Pipeline:
                 refiner.observe(part, predictions[0])
                 commands += self.conclude(one, predictions)
         return commands
+
+    def _follow(self, rows: WindowRows) -> None:
+        """Begin anew where the packets' time went back before these rows: open moves, and labels, are of another."""
+        begins = int(rows.closed.bin_number[0])
+        if rows.step != self._step:
+            back_s = (self._last_bin - begins) / BINS_PER_S
+            if not self._step:
+                told = "link %s: the packets' time goes back by %.1f s and stays: the link begins anew (told once)"
+                log.warning(told, self.link.name, back_s)
+            self._step = rows.step
+            self.policy.restore(self._unmoved)
+            if self.refiner is not None:
+                self.refiner.forget()
+        self._last_bin = int(rows.closed.bin_number[-1])
 
     def _count(self, closed: ClosedBins) -> None:
         self._ledger.bins += int(np.count_nonzero(closed.series == 0))
@@ -241,6 +264,7 @@ class Pipeline:
             **self.windows.state(),
             "carried": np.array(self.carried.state),
             "policy": self.policy.state(),
+            "time": [self._step, self._last_bin],
             "quality": self._quality.state(),
             "ledger": self.ledger.as_dict(),
         }
@@ -250,6 +274,7 @@ class Pipeline:
         self.windows.restore(state)
         self.carried.state[...] = state["carried"]
         self.policy.restore(state["policy"])
+        self._step, self._last_bin = state["time"]
         self._quality.restore(state["quality"])
         self._ledger = StreamLedger.from_dict(state["ledger"])
         self.windows.holes = self._ledger.holes
@@ -283,6 +308,11 @@ class Step(NamedTuple):
 
     pipeline: Pipeline
     windowed: Windowed
+
+    @property
+    def rows(self) -> int:
+        """How many rows the model is to be asked for."""
+        return sum(len(rows.x) for rows in self.windowed.rows)
 
 
 def predictions_of(steps: Sequence[Step]) -> list[list[Prediction]]:

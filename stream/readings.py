@@ -14,7 +14,6 @@ from capture.ledger import CaptureLedger
 from capture.outgoing import Outgoing
 from capture.publish import Publisher
 from offramp_reach import Reach
-from stream.bin_state import NEWEST
 from stream.by_link import LinkBatches
 from stream.ledger import StreamLedger
 from stream.live_batches import LiveBatches
@@ -83,6 +82,9 @@ CONSUMED = {
 STREAMED = {
     "rows": "offramp_stream_rows_total",
     "late": "offramp_stream_late_rows_total",
+    "ahead": "offramp_stream_ahead_rows_total",
+    "untimed": "offramp_stream_untimed_rows_total",
+    "time_steps": "offramp_stream_time_steps_total",
     "untracked": "offramp_stream_untracked_rows_total",
     "devices_evicted": "offramp_stream_evicted_devices_total",
     "bins": "offramp_stream_bins_total",
@@ -150,7 +152,7 @@ def pipeline_readings(pipeline: Pipeline) -> Readings:
     """Yield what a pipeline did, where it is the only one of its link."""
     link = pipeline.link.name
     yield from _streamed(pipeline.ledger, link)
-    yield from _newest(int(pipeline.windows.bins.state.clock[NEWEST]), link)
+    yield from _newest(pipeline.windows.bins.newest_ns, link)
 
 
 def worker_readings(worker: Worker, watchdog: Watchdog) -> Readings:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from stream.refining import Refining
 
 WINDOWS_AHEAD = 4
-"""Batches whose windows may wait for the model."""
+"""Portions of windows that may wait for the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ class Replay:
     def _windowed(self) -> Iterator[tuple[Pipeline, Windowed]]:
         for link, batch in self.batches.read():
             pipeline = self._pipeline(link)
-            yield pipeline, pipeline.windows.update(batch)
+            for windowed in pipeline.windows.portions(batch):
+                yield pipeline, windowed
 
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.block import END_OF_TIME_NS
 from offramp_errors import ContractError
-from stream.bin_state import NEWEST, NEXT, OPEN, SERIES
+from stream.bin_state import NEWEST, NEXT, OPEN, SERIES, WAITS, WAITS_NS
 from stream.channels import BIN_NS
+from stream.event_time import NOTHING, PACKET
 from stream.heavy_hitters import COUNTERS
 
 MOST = 1 << 63
@@ -75,8 +77,11 @@ def _require_plain(found: Any, where: str) -> None:
         raise ContractError(f"{where}: has a {type(found).__name__} where plain values are")
 
 
-def require_bins(bins: Mapping[str, NDArray[Any]], hitters: Mapping[str, NDArray[Any]], shape: NDArray[Any]) -> None:
-    """Hold the arrays of bins and heavy hitters, of the right kinds, against what their kernels rely on.
+def require_bins(
+    bins: Mapping[str, NDArray[Any]], hitters: Mapping[str, NDArray[Any]], held: Mapping[str, NDArray[Any]],
+    shape: NDArray[Any],
+) -> None:  # fmt: skip
+    """Hold the arrays of bins, heavy hitters and the held packet, of the right kinds, against what kernels rely on.
 
     shape: the link's own. Raises ContractError.
     """
@@ -86,6 +91,8 @@ def require_bins(bins: Mapping[str, NDArray[Any]], hitters: Mapping[str, NDArray
         ("bins.hint", _within(bins["hint"], 0, SERIES - 1)),
         ("bins.alive", _within(bins["alive"], 0, 2)),
         ("bins.clock", bool((clock >= 0).all()) and int(clock[NEWEST]) // BIN_NS <= following),
+        ("bins.clock", clock[WAITS] != PACKET or int(held["time_ns"][0]) == int(clock[WAITS_NS]) < END_OF_TIME_NS),
+        ("bins.clock", _within(clock[[WAITS]], NOTHING, PACKET)),
         ("bins.last", _within(bins["last"], -1, following)),  # what is closed ends a window behind it
         ("bins.counters", bool(((counters == 0) | (counters >= SMALLEST_COUNT)).all())),
         ("bins.shape", bool((bins["shape"] == shape).all())),

@@ -81,6 +81,8 @@ class Table:
             self.begin_ns = int(timeline.time_ns[0])
         self._print(self.complete)
         interval = (timeline.time_ns - self.begin_ns) // self.every_ns
+        if int(interval[0]) < self.complete:
+            self._print(None)  # the link's time went back: what is told of before is over
         cuts = [0, *(np.flatnonzero(np.diff(interval)) + 1).tolist(), len(interval)]
         for start, end in pairwise(cuts):
             key = (int(interval[start]), timeline.link)

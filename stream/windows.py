@@ -5,7 +5,7 @@ It knows no model and no policy, so it may run a few batches ahead of them, in a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from capture.wire import sampling_of
-from stream.bin_state import NEWEST, SERIES, LinkShape, forget_bins
+from stream.bin_state import SERIES, LinkShape
 from stream.bins import Bins, ClosedBins
 from stream.channels import CHANNELS
 from stream.loss import Loss, Scale, loss_of
@@ -21,17 +21,23 @@ from stream.normaliser import Normaliser, scaled
 from stream.packets import packets_from_batch
 from stream.stft import Spectra
 
+PORTION_ROWS = 4_096
+"""Closed bins go on to the model in portions of about so many rows, 4 MB: a sparse batch of 8,192 packets closes half a
+million."""
+
 
 class WindowRows(NamedTuple):
     """Closed bins with what the model is shown of them: x float32 [n, F] and spectrum float32 [n, K].
 
-    behind_hole: nothing is known of the time between them and the rows before.
+    behind_hole: nothing is known of the time between them and the rows before; step: how often the link's time had gone
+    back, and the link begun anew, before them.
     """
 
     closed: ClosedBins
     x: NDArray[np.float32]
     spectrum: NDArray[np.float32]
     behind_hole: bool = False
+    step: int = 0
 
 
 class Windowed(NamedTuple):
@@ -61,21 +67,31 @@ class Windows:
         self.scale = Scale()
         self._behind_hole = False
 
-    def update(self, batch: pa.RecordBatch) -> Windowed:
-        """Take one feature batch; return the rows of the bins it closes.
+    def portions(self, batch: pa.RecordBatch) -> Iterator[Windowed]:
+        """Take one feature batch; yield the rows of the bins it closes, at most about PORTION_ROWS at a time.
 
         Where it tells of packets that were dropped, those it has are scaled up. Where it tells of a hole, that is
-        skipped first.
-        Raises ContractError where its metadata is no account of packets, or a column is missing.
+        skipped first. The first portion tells what was lost. The batch is taken as far as this is asked; to the end,
+        before the next one. Raises ContractError where its metadata is no account of packets, or a column is missing.
         """
         metadata = batch.schema.metadata or {}
         told, sampling = loss_of(metadata.get(b"ledger")), sampling_of(batch)
         packets, rows = packets_from_batch(batch), list[WindowRows]()
         if told is not None:
-            newest_ns = int(packets.time_ns[-1] if len(packets.time_ns) else self.bins.state.clock[NEWEST])
+            newest_ns = int(packets.time_ns[-1]) if len(packets.time_ns) else self.bins.newest_ns
             if self.scale.take(told, newest_ns) or told.in_a_row:
                 rows = self.skip().rows
-        return Windowed([*rows, *self._rows(self.bins.update(packets, sampling * self.scale.factor))], told)
+        for each in self._each(self.bins.update(packets, sampling * self.scale.factor)):
+            rows.append(each)
+            if sum(len(part.x) for part in rows) >= PORTION_ROWS:
+                yield Windowed(rows, told)
+                rows, told = [], None
+        yield Windowed(rows, told)
+
+    def update(self, batch: pa.RecordBatch) -> Windowed:
+        """Take one feature batch; return the rows of the bins it closes, all at once."""
+        first, *more = self.portions(batch)
+        return first._replace(rows=[row for part in (first, *more) for row in part.rows])
 
     def advance(self, now_ns: int) -> Windowed:
         """Close the bins that are over by a live link's clock; return their rows."""
@@ -88,27 +104,29 @@ class Windows:
     def skip(self) -> Windowed:
         """Close the open bins before a time of which nothing is known; return their rows. What follows begins anew."""
         closed = self.close()
-        forget_bins(self.bins.state)
+        self.bins.forget()
         self.holes += 1
         self._behind_hole = True
         return closed
 
     def _rows(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
-        """Return the rows of closed bins in arrays of their own: the bins write over theirs."""
-        rows = []
+        return list(self._each(parts))
+
+    def _each(self, parts: Iterable[ClosedBins]) -> Iterator[WindowRows]:
+        """Yield the rows of closed bins in arrays of their own: the bins write over theirs."""
         for part in parts:
             self.learned.update(part.x)
             x = scaled(part.x, *self.limits)
             spectrum = self.spectra.update(x, part.series, part.fresh)
-            rows.append(WindowRows(own_copy(part), x, spectrum, self._behind_hole))
-            self._behind_hole = False
-        return rows
+            behind_hole, self._behind_hole = self._behind_hole, False
+            yield WindowRows(own_copy(part), x, spectrum, behind_hole, self.bins.steps)
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next batch depends on."""
         return {
             "bins": {name: np.array(array) for name, array in self.bins.state._asdict().items()},
             "hitters": {name: np.array(array) for name, array in self.bins.hitters._asdict().items()},
+            "held": {name: np.array(array) for name, array in self.bins.held._asdict().items()},
             "history": np.array(self.spectra.history),
             "learned": self.learned.state(),
             "scale": self.scale.state(),
@@ -120,6 +138,8 @@ class Windows:
             getattr(self.bins.state, name)[...] = array
         for name, array in state["hitters"].items():
             getattr(self.bins.hitters, name)[...] = array
+        for name, array in state["held"].items():
+            getattr(self.bins.held, name)[...] = array
         self.spectra.history[...] = state["history"]
         self.learned = Normaliser.from_state(state["learned"])
         self.scale.restore(state.get("scale", Scale().state()))  # older ones had none

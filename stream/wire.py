@@ -18,7 +18,15 @@ import pyarrow as pa
 from capture.batches import batch_schema
 from capture.ledger import CaptureLedger
 from capture.schema import SCHEMA_VERSION
-from capture.wire import HEADER_NAMES, MAX_SAMPLING, OPTIONAL_HEADERS, FeatureHeaders, times_of
+from capture.wire import (
+    HEADER_NAMES,
+    LONGEST_NS,
+    MAX_SAMPLING,
+    OPTIONAL_HEADERS,
+    FeatureHeaders,
+    covered_ns,
+    times_of,
+)
 from offramp_errors import ContractError
 from offramp_hops import HEADER, decode_hops
 from offramp_kafka import LONGEST_NAME
@@ -71,7 +79,8 @@ def decode_message(
     """Return a checked message; None where it is another site's than `site`. Raises RefusedError.
 
     shed: whether it is shed, unread, if it is a live link's; the link's end never is.
-    Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`; the text says what was wrong and names the agent.
+    Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`, `span`; the text says what was wrong and
+    names the agent.
     """
     told = decode_headers(headers)
     if site is not None and told.site != site:
@@ -242,7 +251,12 @@ def _check_rows(batch: pa.RecordBatch, told: FeatureHeaders) -> None:
     """Hold the rows against the headers."""
     if batch.num_rows != told.rows:
         raise RefusedError("rows", f"agent {told.agent}: {batch.num_rows} rows, the headers say {told.rows}")
-    if batch.column("frame.time_epoch").null_count or batch.column("frame.len").null_count:
-        raise RefusedError("rows", f"agent {told.agent}: rows without time or length")
-    if times_of(batch) != (told.first_time_ns, told.last_time_ns) or told.first_time_ns < 0:
+    if batch.column("frame.len").null_count:
+        raise RefusedError("rows", f"agent {told.agent}: rows without a length")
+    if covered_ns(batch) > LONGEST_NS:
+        longest_s = LONGEST_NS // 1_000_000_000
+        raise RefusedError(
+            "span", f"agent {told.agent}: the rows cover more than {longest_s} s; send fewer in a message"
+        )
+    if times_of(batch) != (told.first_time_ns, told.last_time_ns):
         raise RefusedError("rows", f"agent {told.agent}: times of the rows are not those of the headers")

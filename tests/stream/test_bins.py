@@ -60,7 +60,7 @@ def test_what_has_directions_is_counted_up_then_down():
     assert [channel.shared for channel in TABLE] == [place >= FIRST_SHARED for place in range(len(TABLE))]
 
 
-ORDINARY = re.compile(r"(?:counters|state\.shape|clock|total|bits|cells|x)\[(?:\d|\w+\[\w+\], \d)|\brange\(\d{2,}\)")
+ORDINARY = re.compile(r"(?:counters|state\.shape|clock|total|bits|cells|x)\[(?:\d|\w+\[\w+\], \d)|\bin range\(\d{2,}\)")
 """Places of a table as numbers. An address has two halves, a network four numbers: those are no table of ours."""
 
 
@@ -105,7 +105,7 @@ def test_rows_within_the_lateness_count_and_later_ones_are_counted():
 
 
 def test_a_long_silence_ends_the_series_and_costs_no_bins():
-    rows = closed(Bins(SHAPE), packets([0, 3_600_000]))
+    rows = closed(Bins(SHAPE), packets([0, 3_600_000, 3_600_001]))
     assert len([row for row in rows if row[1] == 0]) == 1 + WINDOW_BINS + 1
     assert [row[2] for row in rows if row[1] == 0] == [1] + [0] * WINDOW_BINS + [1]
 
