@@ -10,11 +10,12 @@ import pytest
 
 from bench.blast import frames
 from capture.block import Interface, ListSource, PacketBlock, tick
-from capture.dissector import Dissector
 from capture.intake import Intake
 from capture.shedding import Shedding, SheddingRule
 from decision.policy import Policy
 from decision.site import default_site
+from stream.by_link import ByLink
+from stream.link_choice import LinkChoice
 from stream.live import Tap
 from stream.live_batches import LiveBatches
 from stream.pipeline import Pipeline
@@ -52,7 +53,8 @@ def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks)
     pipeline = Pipeline(site, link, predictor, normaliser_state, Policy(site, link), sink=told)
     rule = SheddingRule(raise_fill=2.0, lower_s=1e12)
     shedding = Shedding(rule, level=level, _changed_s=0.0)
-    tap = Tap(LiveBatches(Intake(source, shedding=shedding), Dissector("stream")), pipeline, hooks.get("tick"))
+    batches = LiveBatches(Intake(source, shedding=shedding), ByLink(LinkChoice(site), site, "tap"))
+    tap = Tap([batches], lambda _: pipeline, hooks.get("tick"))
     assert list(tap.run()) == []
     return tap, sum(seen)
 
@@ -60,25 +62,25 @@ def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks)
 @pytest.mark.parametrize("level", [0, 1, 2, 4])
 def test_counters_are_scaled_by_what_was_sampled_away(level, predictor, normaliser_state):
     tap, load = tapped(ListSource(blocks(10)), level, predictor, normaliser_state)
-    ledger = tap.batches.ledger()
+    ledger = tap.sources[0].ledger()
     assert ledger.closes()
     assert ledger.captured == 10 * FLOWS
     assert ledger.shed.total() == ledger.shed["flow_sampling"]
-    kept = tap.pipeline.ledger.rows
+    kept = tap.pipelines["capture"].ledger.rows
     assert kept == ledger.decoded == 10 * FLOWS - ledger.shed.total()
-    factor = tap.batches.intake.shedding.factor
+    factor = tap.sources[0].intake.shedding.factor
     assert factor == 1 << max(0, level - 1)
     assert (kept < 10 * FLOWS) == (factor > 1)
     _, whole = tapped(ListSource(blocks(10)), 0, predictor, normaliser_state)
     assert load == pytest.approx(whole * factor * kept / (10 * FLOWS), rel=1e-6)
     assert load == pytest.approx(whole, rel=4 * np.sqrt(factor / FLOWS))
-    assert tap.pipeline.quality.shed == pytest.approx(1 - kept / (10 * FLOWS), abs=0.02)
+    assert tap.pipelines["capture"].quality.shed == pytest.approx(1 - kept / (10 * FLOWS), abs=0.02)
 
 
 def test_kernel_drops_show_in_ledger_and_quality(predictor, normaliser_state):
     tap, _ = tapped(ListSource(blocks(10, drops=FLOWS)), 0, predictor, normaliser_state)
-    assert tap.batches.ledger().kernel_drops == 10 * FLOWS
-    assert tap.pipeline.quality.dropped == pytest.approx(0.5)
+    assert tap.sources[0].ledger().kernel_drops == 10 * FLOWS
+    assert tap.pipelines["capture"].quality.dropped == pytest.approx(0.5)
 
 
 def test_an_idle_links_bins_and_lines_come_by_the_clock(predictor, normaliser_state):
