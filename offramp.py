@@ -80,6 +80,7 @@ class ServeBy(StrEnum):
 Captures = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="pcap or pcapng, also .gz and .zst, in this order; - is stdin")
 ]
+LinkName = Annotated[str, typer.Option("--link", metavar="NAME", help="all packets are of this link of the site")]
 SiteFile = Annotated[Path | None, typer.Option("--site", help="site.toml: links, capacities, paths, nodes, devices")]
 
 
@@ -105,13 +106,14 @@ def replay(
     serve_by: ServedBy = ServeBy.COMPILED,
     refine: RefineFolder = None,
     refine_every: RefineEvery = 60,
+    link: LinkName = "",
 ) -> None:
     """Replay captures through the whole pipeline: link state, forecasts, decisions, ledger."""
     from stream.replay import ReplayOptions, run_replay
 
     run_replay(
         ReplayOptions(
-            tuple(files), site, model, form.value, out, pace, strict, every, serve_by.value, refine, refine_every
+            tuple(files), site, model, form.value, out, pace, strict, every, serve_by.value, refine, refine_every, link
         )
     )
 
@@ -133,7 +135,9 @@ Listening = Annotated[Backend, typer.Option("--backend", help="how to listen; au
 
 @app.command(epilog="Example: offramp tap eth0 --site site.toml")
 def tap(
-    interface: Annotated[str, typer.Argument(metavar="IFACE", help="interface to watch; any: all of them")],
+    interfaces: Annotated[
+        list[str], typer.Argument(metavar="IFACE...", help="interfaces to watch, each a link; any: all of them")
+    ],
     bpf: Bpf = "",
     snaplen: Snaplen = 262_144,
     promisc: Promisc = True,
@@ -151,13 +155,14 @@ def tap(
     metrics: Metrics = "",
     refine: RefineFolder = None,
     refine_every: RefineEvery = 60,
+    link: LinkName = "",
 ) -> None:
-    """Watch a live interface: link state, forecasts, decisions; the ledger at the end."""
+    """Watch live interfaces: link state, forecasts, decisions; the ledger at the end."""
     from stream.listen import ListenOptions
     from stream.tap import TapOptions, run_tap
 
     listen = ListenOptions(
-        interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
+        tuple(interfaces), bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value, link
     )
     run_tap(TapOptions(listen, site, model, form.value, out, every, metrics, refine, refine_every))
 
@@ -252,7 +257,10 @@ def publish(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="[FILE...]", help="captures, as replay takes them")
     ] = None,
-    interface: Annotated[str, typer.Option("--interface", "-i", metavar="IFACE", help="publish a live interface")] = "",
+    interface: Annotated[
+        list[str] | None,
+        typer.Option("--interface", "-i", metavar="IFACE", help="publish a live interface, again for more"),
+    ] = None,
     kafka: Kafka = None,
     kafka_config: KafkaConfig = None,
     site: SiteFile = None,
@@ -277,6 +285,7 @@ def publish(
         int, typer.Option("--message-every", metavar="MS", help="of a live link: longer is cheaper, and later", min=10)
     ] = 10,
     metrics: Metrics = "",
+    link: LinkName = "",
 ) -> None:
     """Publish captures, or a live interface, as feature batches to Kafka for workers; the ledger at the end."""
     from offramp_kafka import kafka_settings
@@ -285,12 +294,13 @@ def publish(
 
     settings = kafka_settings(kafka, kafka_config)
     listen = ListenOptions(
-        interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
-    )
+        tuple(interface or ()), bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value,
+        link if interface else "",
+    )  # fmt: skip
     run_publish(
         PublishOptions(
             tuple(files or ()), settings, site, agent, epoch, pace, spool, spool_size << 20, strict,
-            None if listen == ListenOptions("") else listen, metrics, message_every,
+            None if listen == ListenOptions(()) else listen, metrics, message_every, link,
         )
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ END_OF_TIME_NS = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One capture interface of a source: its name, libpcap link type (LINKTYPE_*) and snap length in bytes."""
+    """One capture interface of a source: its name ("": none is told), libpcap link type, snap length in bytes."""
 
     name: str
     linktype: int

@@ -73,20 +73,20 @@ def recognise(
         )
     if end - start < 24:
         raise InputError(f"{name}: ends within its pcap header ({end - start} of 24 bytes); record it again")
-    return Pcap(data[start : start + 24].tobytes(), name, interfaces)
+    return Pcap(data[start : start + 24].tobytes(), interfaces)
 
 
 class Pcap:
     """One pcap file: one interface, records with fixed headers."""
 
-    def __init__(self, header: bytes, name: str, interfaces: list[Interface]) -> None:
+    def __init__(self, header: bytes, interfaces: list[Interface]) -> None:
         order, self._unit_ns, self._record = PCAP_MAGIC[header[:4]]
         snaplen, network = struct.unpack(f"{order}II", header[16:24])
         self.header = 24
         self.complaint = "a packet length that no capture has"
         self._big = order == ">"
         self._number = len(interfaces)
-        interfaces.append(Interface(name, network & 0xFFFF, snaplen))
+        interfaces.append(Interface("", network & 0xFFFF, snaplen))
 
     def scan(
         self, data: NDArray[np.uint8], start: int, end: int, interfaces: list[Interface], *columns: NDArray[Any]
@@ -155,7 +155,7 @@ class Pcapng:
     def _interface(self, body: bytes, interfaces: list[Interface]) -> None:
         order = ">" if self._big else "<"
         linktype, _, snaplen = struct.unpack(f"{order}HHI", body[:8])
-        name, resolution, offset_s = f"interface {len(interfaces)}", 6, 0
+        name, resolution, offset_s = "", 6, 0
         for code, value in _options(body[8:], order):
             if code == OPTION_NAME:
                 name = value.decode("utf-8", "replace")

@@ -22,13 +22,14 @@ from offramp_errors import ConfigError, OfframpError
 from offramp_reach import ReachWatch
 from stream.by_link import LinkBatches
 from stream.console import console_bar
+from stream.link_choice import LinkChoice
 from stream.metric_table import Observe, unobserved
 from stream.metrics import Metrics
 from stream.pace import parse_pace
 from stream.prefetch import prefetch
 from stream.publish import PublishOptions
 from stream.readings import acknowledgements, file_readings, info, publish_readings, reach_readings
-from stream.replay import capture_lines
+from stream.replay import capture_lines, hold_strict, warn
 
 PATIENCE_S = 6.0
 """How long an interrupted agent waits for acknowledgements; with its end it stays below the 10 s of supervisors."""
@@ -37,9 +38,10 @@ PATIENCE_S = 6.0
 def publish_files(options: PublishOptions, metrics: Metrics | None = None) -> None:
     """Publish the packets of files; the ledger to standard error."""
     site = load_site(options.site) if options.site else default_site()
+    choice = LinkChoice(site, options.link, warn)
     source = open_captures(options.files)
     publisher = open_publisher(options, site.name, _epoch(options), observe=metrics.observe if metrics else unobserved)
-    batches = LinkBatches(source, site, publisher.agent, parse_pace(options.pace))
+    batches = LinkBatches(source, site, publisher.agent, parse_pace(options.pace), choice)
     watch = ReachWatch(options.settings, "publish", "features")
     if metrics is not None:
         metrics.read_from(
@@ -57,14 +59,14 @@ def publish_files(options: PublishOptions, metrics: Metrics | None = None) -> No
             finished = publish_source(source, batches, publisher)
     finally:
         watch.close()
-        for damage in source.damages:
-            print(f"warning: {damage}", file=sys.stderr)
-        lines = ["ledger", *capture_lines(batches.ledger()), *published_lines(publisher)]
+        for text in (*map(str, source.damages), *batches.warnings()):
+            warn(text)
+        lines = ["ledger", *capture_lines(batches.ledger(), choice.unlinked), *published_lines(publisher)]
         print("\n".join(lines), file=sys.stderr)
     if not finished:
         raise OfframpError("the broker is away: what is not acknowledged is in the spool; run the same command again")
-    if source.damages and options.strict:
-        raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
+    if options.strict:
+        hold_strict(source, choice)
 
 
 @contextmanager

@@ -60,6 +60,8 @@ CAPTURE = (
            "decoded packets with something in them that was not understood, or cut (`payload_shed`)"),
     Metric("offramp_capture_unfollowed_packets_total", C, ("link", "kind"), CAPTURING,
            "packets with a header that is not followed: `ether_type_0x88e5`; 16 kinds by name, `other_kinds`"),
+    Metric("offramp_capture_unlinked_packets_total", C, ("interface",), CAPTURING,
+           "packets of an interface that no link of the site names; not in the other counts"),
     Metric("offramp_capture_read_bytes_total", C, (), (PUBLISH,), "bytes of capture files read"),
     Metric("offramp_capture_queue_fill_ratio", G, ("link",), CAPTURING,
            "how full the queue before the dissection is, 0 to 1; a live link's only"),

@@ -106,19 +106,21 @@ def info(command: str, site: str) -> Callable[[], Readings]:
 def file_readings(batches: LinkBatches) -> Readings:
     """Yield what became of the packets of files, by link."""
     yield "offramp_capture_read_bytes_total", batches.source.progress.done, ()
+    yield from _labelled(batches.choice.unlinked, "offramp_capture_unlinked_packets_total")
     for link, dissector in dict(batches.dissectors).items():
         yield from _packets(dissector.ledger, link)
 
 
 def live_readings(batches: LiveBatches) -> Readings:
-    """Yield what became of a live link's packets, on their way to the dissection and in files too."""
-    link = (batches.link,)
-    yield from _packets(batches.ledger(), batches.link)
-    yield "offramp_capture_queue_fill_ratio", batches.intake.fill, link
-    yield "offramp_capture_sampling_factor", batches.intake.shedding.factor, link
-    if batches.recorder is not None:
-        yield "offramp_capture_written_packets_total", batches.recorder.files.packets, link
-        yield from _labelled(batches.recorder.unwritten, "offramp_capture_unwritten_packets_total", *link)
+    """Yield what became of the packets of a live source's links, on their way to the dissection and in files too."""
+    yield from _labelled(batches.links.choice.unlinked, "offramp_capture_unlinked_packets_total")
+    for link in tuple(batches.links.dissectors):
+        yield from _packets(batches.ledger_of(link), link)
+        yield "offramp_capture_queue_fill_ratio", batches.intake.fill, (link,)
+        yield "offramp_capture_sampling_factor", batches.intake.shedding.factor, (link,)
+        if batches.recorder is not None:
+            yield "offramp_capture_written_packets_total", batches.recorder.files.packets, (link,)
+            yield from _labelled(batches.recorder.unwritten, "offramp_capture_unwritten_packets_total", link)
 
 
 def publish_readings(publisher: Publisher) -> Readings:

@@ -97,7 +97,7 @@ def test_interfaces_have_their_names(tmp_path: Path) -> None:
     path = tmp_path / "capture.pcapng"
     path.write_bytes(pcapng(sections=2))
     blocks = list(open_captures([str(path)]).read())
-    assert [interface.name for interface in blocks[-1].interfaces] == ["interface 0", "eth7", "interface 2", "eth7"]
+    assert [interface.name for interface in blocks[-1].interfaces] == ["", "eth7", "", "eth7"]
     assert set(np.concatenate([block.interface for block in blocks]).tolist()) == {0, 1, 2, 3}
 
 
