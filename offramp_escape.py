@@ -6,7 +6,7 @@ An escape is written as JSON writes it, so that a line of JSON stays one and say
 from __future__ import annotations
 
 import re
-from typing import Any, TextIO
+from typing import Any
 
 CONTROLS = (
     (0x00, 0x08), (0x0B, 0x1F),  # C0 but tab and line end (ECMA-48)
@@ -33,7 +33,7 @@ class EscapingStream:
     rich_proxied_file: by this name rich finds the stream itself, as its colours are sequences that are meant.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self.rich_proxied_file = stream
 
     def write(self, text: str) -> int:

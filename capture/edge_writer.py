@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, EdgeColumn, label_cells
-from capture.feature_files import cannot_write, escape_cells, render_batch
+from capture.feature_files import escape_cells, render_batch
 from capture.schema import INDEX
+from offramp_errors import writing
 
 
 def write_edge_csv(batches: Iterable[pa.RecordBatch], path: Path, label: str, *, raw: bool = False) -> int:
@@ -22,14 +23,11 @@ def write_edge_csv(batches: Iterable[pa.RecordBatch], path: Path, label: str, *,
     """
     labels = ",".join(label_cells(label))
     rows = 0
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(",".join(EDGE_HEADER) + "\n")
-            for batch in batches:
-                file.writelines(f"{line},{labels}\n" for line in _lines(batch, raw))
-                rows += batch.num_rows
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    with writing(path), path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(",".join(EDGE_HEADER) + "\n")
+        for batch in batches:
+            file.writelines(f"{line},{labels}\n" for line in _lines(batch, raw))
+            rows += batch.num_rows
     return rows
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from capture.batches import OCCURRENCE_TYPE, OCCURRENCES
 from capture.rendering import join_occurrences, render_column
 from capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
-from offramp_errors import OfframpError
+from offramp_errors import writing
 from offramp_escape import CONTROLS, escaped
 
 
@@ -47,14 +47,11 @@ def write_csv(batches: Iterable[pa.RecordBatch], path: Path, profile: str = "ful
     written.
     """
     rows = 0
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(",".join(column.name for column in profile_columns(profile)) + "\n")
-            for batch in batches:
-                file.writelines(_csv_lines(batch, raw))
-                rows += batch.num_rows
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    with writing(path), path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(",".join(column.name for column in profile_columns(profile)) + "\n")
+        for batch in batches:
+            file.writelines(_csv_lines(batch, raw))
+            rows += batch.num_rows
     return rows
 
 
@@ -99,13 +96,10 @@ def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, profile: str = 
     """Write batches as Parquet, one row group a batch; return the rows. Raises OfframpError as `write_csv` does."""
     rows = 0
     schema = parquet_schema(profile)
-    try:
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for batch in batches:
-                writer.write_batch(_parquet_batch(batch, schema))
-                rows += batch.num_rows
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    with writing(path), pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(_parquet_batch(batch, schema))
+            rows += batch.num_rows
     return rows
 
 
@@ -143,8 +137,3 @@ def _parquet_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     if OCCURRENCES in schema.names:
         arrays.append(batch[OCCURRENCES])
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def cannot_write(path: Path, error: OSError) -> OfframpError:
-    """Return what a user is told when a file cannot be written."""
-    return OfframpError(f"{path}: cannot write: {error.strerror or error}; check the folder, its rights and its space")

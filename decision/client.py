@@ -11,17 +11,29 @@ Needs kafka-python; loads no model and no compiled code.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from decision.acceptance import Acceptance, Clock
 from decision.command import rfc3339
 from offramp_errors import ConfigError, ContractError
 from offramp_hops import NONE, Hops, hops_of
-from offramp_kafka import KafkaAccessError, KafkaSettings, kafka_errors, kafka_settings, require_topics
+from offramp_kafka import (
+    KafkaAccessError,
+    KafkaSettings,
+    TopicState,
+    kafka_errors,
+    kafka_settings,
+    require_name,
+    topic_states,
+)
+from offramp_reach import ReachWatch
 
+log = logging.getLogger("offramp.decisions")
 STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
 ACK_S = 30.0
 MAX_REASON = 1_000
@@ -58,12 +70,15 @@ class DecisionClient:
     ) -> None:
         if start not in ("beginning", "end"):
             raise ConfigError(f"start {start!r}: expected beginning or end")
+        require_name("controller", controller)
         self.settings = kafka if isinstance(kafka, KafkaSettings) else kafka_settings(kafka)
         self.controller, self._start, self._idle_s = controller, start, idle_s
         self._acceptance = Acceptance(clock)
         self.hops: Hops = NONE
         self._consumer: Any = None
         self._producer: Any = None
+        self._watch: ReachWatch | None = None
+        self._topic = TopicState("", 0)
 
     @property
     def counts(self) -> Counter[str]:
@@ -74,7 +89,8 @@ class DecisionClient:
         """Connect. Raise KafkaAccessError where no broker answers, it refuses us, or a topic is missing."""
         from kafka import KafkaConsumer, KafkaProducer
 
-        require_topics(self.settings, "decisions", "decisions", "acks")
+        topics = topic_states(self.settings, "decisions", "decisions", "acks")
+        self._topic = topics[self.settings.topic("decisions")]
         with kafka_errors(self.settings, "decisions"):
             self._producer = KafkaProducer(**self.settings.client_arguments(), acks="all")
             self._consumer = KafkaConsumer(
@@ -82,14 +98,19 @@ class DecisionClient:
                 group_id=f"{self.settings.prefix}-controller-{self.controller}",
                 auto_offset_reset="earliest" if self._start == "beginning" else "latest",
             )  # fmt: skip
+        self._watch = ReachWatch(self.settings, "decisions", "decisions", tell=log.warning)
+        self._watch.start()
         return self
 
     def close(self) -> None:
-        """Let go of the broker; what was not asked beyond comes again."""
-        for client in (self._consumer, self._producer):
+        """Let go of the broker, also while another thread iterates; what was not asked beyond comes again."""
+        consumer, producer, self._consumer, self._producer = self._consumer, self._producer, None, None
+        if self._watch is not None:
+            self._watch.close()
+        for client in (consumer, producer):
             if client is not None:
-                client.close()
-        self._consumer = self._producer = None
+                with suppress(Exception):  # nothing is left to be sent, and a broker that is away needs no good-bye
+                    client.close()
 
     def __enter__(self) -> DecisionClient:
         return self.open()
@@ -100,9 +121,15 @@ class DecisionClient:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield commands until `close`, or until nothing came for `idle_s`."""
         quiet_since = time.monotonic()
-        while self._consumer is not None:
-            with kafka_errors(self.settings, "decisions"):
-                found = self._consumer.poll(200)
+        while (consumer := self._consumer) is not None:
+            try:
+                with kafka_errors(self.settings, "decisions"):
+                    self._keep_up(consumer)
+                    found = consumer.poll(200)
+            except KafkaAccessError:
+                if self._consumer is None:
+                    return  # closed meanwhile
+                raise
             arrived_ns = time.time_ns()
             for place, records in found.items():
                 for record in records:
@@ -135,6 +162,16 @@ class DecisionClient:
                 self.settings.topic("acks"), value, command["scope"].encode(),
                 [*headers, ("content-type", b"application/json")],
             ).get(ACK_S)  # fmt: skip
+
+    def _keep_up(self, consumer: Any) -> None:
+        """Read from its beginning a topic that was made again: a place in the former says nothing of it."""
+        found = self._watch.topics if self._watch is not None else {}
+        topic = found.get(self.settings.topic("decisions"), self._topic)
+        places = consumer.assignment() if topic.id != self._topic.id else ()
+        if places:
+            log.warning("%s was made again: read from its beginning", self.settings.topic("decisions"))
+            consumer.seek_to_beginning(*places)
+            self._topic = topic
 
     def _done(self, place: Any, offset: int) -> None:
         from kafka.structs import OffsetAndMetadata

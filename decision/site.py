@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from glob import escape
 from pathlib import Path as FilePath
 from typing import Annotated, Literal
 
@@ -200,6 +201,12 @@ def load_site(path: FilePath) -> Site:
     return load_toml(Site, path, PAGE)
 
 
-def default_site() -> Site:
-    """Return the site assumed without a file: one link of 100 Mbit/s with a delay budget of 25 ms."""
-    return Site(links=(Link(name="capture", capacity=100e6),))
+def default_site(interfaces: Sequence[str] = ()) -> Site:
+    """Return the site assumed without a file: links of 100 Mbit/s with a delay budget of 25 ms.
+
+    One, `capture`; where several interfaces are watched, one each, of its name.
+    """
+    if len(interfaces) < 2:
+        return Site(links=(Link(name="capture", capacity=100e6),))
+    names = [each for each in interfaces if each.isprintable()]
+    return Site(links=tuple(Link(name=each, interface=escape(each), capacity=100e6) for each in names))

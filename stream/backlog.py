@@ -54,8 +54,9 @@ class Backlog:
         return turned
 
     def _is_fresh(self, age_s: float, now_s: float) -> bool:
+        """Tell whether shedding may end; of a message from the future it is not known how old it is."""
         idle = self._idle_since is not None and now_s - self._idle_since >= IDLE_S
-        return idle or age_s <= FRESH * self.max_age_s
+        return idle or -self.max_age_s <= age_s <= FRESH * self.max_age_s
 
     def _is_over(self, age_s: float, now_s: float, waiting: bool) -> bool:
         """Tell whether messages have been too old, without a pause, for longer than there is patience for."""

@@ -25,7 +25,7 @@ from stream.link_runs import LinkRuns, MakeRun
 from stream.micro_batch import BYTES, MicroBatches
 from stream.outbox import Outbox
 from stream.portion import Outcome, Outgoing, Portion, Record, dead_letter, pairs_of
-from stream.states import Loaded
+from stream.states import TOPIC, Loaded
 from stream.turn import Turn, Verdict
 
 log = logging.getLogger("offramp.worker")
@@ -59,6 +59,7 @@ class WorkerLedger:
     shed: int = 0
     shed_rows: int = 0
     rebalances: int = 0
+    last_other_site: str = ""
 
 
 class Outlet(Protocol):
@@ -102,8 +103,10 @@ class Lane:
         max_age_s: float = MAX_AGE_S,
         session_s: float = SESSION_S,
         meter: LaneMeter | None = None,
+        topic_id: str = "",
     ) -> None:
-        self.partition, self.site, self.ledger = partition, site, ledger
+        """Build it; topic_id: of the feature topic whose offsets these are."""
+        self.partition, self.site, self.ledger, self._topic_id = partition, site, ledger, topic_id
         self._load, self._outlet, self._batches, self._executor = load, outlet, batches, executor
         self._horizon_ms, self._forecasts = horizon_ms, forecasts
         self._checkpoint_s, self._session_s = checkpoint_s, session_s
@@ -155,10 +158,18 @@ class Lane:
         self._queue.put_nowait(None)
         await asyncio.gather(self._task, return_exceptions=True)
 
+    def abandon(self) -> None:
+        """End at once: what was not checkpointed the next owner does again."""
+        self._task.cancel()
+        if self._saving is not None:
+            self._saving.cancel()
+
     async def _work(self) -> None:
         begun_s = time.monotonic()
-        states, due = await self._load(self.partition)
-        self._runs.states.update(states)
+        loaded = await self._load(self.partition)
+        self._runs.states.update(loaded.states)
+        self.ledger.states_refused += loaded.refused
+        due = loaded.due
         turn, ended = Turn(due), False
         self._turn, self.done = turn, due
         self._is_sure(due, begun_s)
@@ -244,8 +255,14 @@ class Lane:
                 await self._outbox.put(message)
         for outcome in portion.outcomes:
             self._note(outcome, begun_s)
+        pairs = zip(records, portion.outcomes, strict=True)
+        others = [record for record, outcome in pairs if not outcome.link and not outcome.refused]
+        if others:
+            site = dict(pairs_of(others[-1].headers)).get("site", b"")
+            self.ledger.last_other_site = site[:80].decode(errors="replace")
         self.ledger.links_restored += self._runs.restored
-        self._runs.restored = 0
+        self.ledger.states_refused += self._runs.states_refused
+        self._runs.restored = self._runs.states_refused = 0
         self._next = self.done = records[-1].offset + 1
 
     def _note(self, outcome: Outcome, begun_s: float) -> None:
@@ -291,7 +308,7 @@ class Lane:
 
     def _copies(self) -> dict[str, dict[str, Any]]:
         """Return the states of the links that changed since the last time."""
-        states = {link: self.runs[link].state() for link in sorted(self._changed)}
+        states = {link: {**self.runs[link].state(), TOPIC: self._topic_id} for link in sorted(self._changed)}
         self._changed.clear()
         return states
 

@@ -58,6 +58,10 @@ CAPTURE = (
            "packets that the kernel dropped before we had them"),
     Metric("offramp_capture_noted_packets_total", C, ("link", "reason"), CAPTURING,
            "decoded packets with something in them that was not understood, or cut (`payload_shed`)"),
+    Metric("offramp_capture_unfollowed_packets_total", C, ("link", "kind"), CAPTURING,
+           "packets with a header that is not followed: `ether_type_0x88e5`; 16 kinds by name, `other_kinds`"),
+    Metric("offramp_capture_unlinked_packets_total", C, ("interface",), CAPTURING,
+           "packets of an interface that no link of the site names; not in the other counts"),
     Metric("offramp_capture_read_bytes_total", C, (), (PUBLISH,), "bytes of capture files read"),
     Metric("offramp_capture_queue_fill_ratio", G, ("link",), CAPTURING,
            "how full the queue before the dissection is, 0 to 1; a live link's only"),
@@ -86,6 +90,8 @@ PUBLISHER = (
     Metric("offramp_publish_under_way_bytes", G, (), (PUBLISH,), "bytes handed over and not acknowledged"),
     Metric("offramp_publish_spool_bytes", G, (), (PUBLISH,), "bytes in the spool"),
     Metric("offramp_publish_spool_limit_bytes", G, (), (PUBLISH,), "bytes it may hold; 0 without `--spool`"),
+    Metric("offramp_publish_spool_damaged_places_total", C, (), (PUBLISH,),
+           "places of the spool that held no message and were passed over; the file is kept aside"),
     Metric("offramp_publish_message_rows", H, (), (PUBLISH,), "rows of an acknowledged message", ROWS),
     Metric("offramp_publish_packet_to_topic_seconds", H, (), (PUBLISH,),
            "from the capture of a message's last packet to the broker's acknowledgement", DELAYS),
@@ -116,6 +122,8 @@ CONSUMER = (
     Metric("offramp_worker_rewinds_total", C, (), (WORKER,), "times that a partition was read again from its place"),
     Metric("offramp_worker_rebalances_total", C, (), (WORKER,), "times that the group shared its partitions out"),
     Metric("offramp_worker_partitions", G, (), (WORKER,), "partitions that are this worker's"),
+    Metric("offramp_worker_added_partitions", G, (), (WORKER,),
+           "partitions added to the feature topic under its workers: nobody works on their links"),
     Metric("offramp_worker_lag_messages", G, ("partition",), (WORKER,),
            "messages of a partition of ours that are not done with, as the broker told at most 2 s ago"),
     Metric("offramp_worker_waiting_seconds", G, ("partition",), (WORKER,),
@@ -134,14 +142,23 @@ CONSUMER = (
 )  # fmt: skip
 
 STREAM = (
-    Metric("offramp_stream_rows_total", C, ("link",), STREAMING, "rows that came to the bins, late ones included"),
+    Metric("offramp_stream_rows_total", C, ("link",), STREAMING,
+           "rows that came to the bins, those that were not counted included"),
     Metric("offramp_stream_late_rows_total", C, ("link",), STREAMING, "rows that came after their bin was closed"),
+    Metric("offramp_stream_ahead_rows_total", C, ("link",), STREAMING,
+           "rows so far ahead in time that a second was to bear them out, and none did"),
+    Metric("offramp_stream_untimed_rows_total", C, ("link",), STREAMING,
+           "rows without a time, or with one before 1970 or after 2116"),
+    Metric("offramp_stream_time_steps_total", C, ("link",), STREAMING,
+           "times that the packets' time went back and stayed, so that the link began anew"),
     Metric("offramp_stream_untracked_rows_total", C, ("link",), STREAMING,
            "rows of devices for which there was no place; they count for their link"),
     Metric("offramp_stream_evicted_devices_total", C, ("link",), STREAMING, "devices that gave way to busier ones"),
     Metric("offramp_stream_bins_total", C, ("link",), STREAMING, "bins of the link closed, 10 ms each"),
     Metric("offramp_stream_forecasts_total", C, ("link",), STREAMING, "forecasts, of the link and of its devices"),
     Metric("offramp_stream_series_total", C, ("link",), STREAMING, "series begun: of the link and of its devices"),
+    Metric("offramp_stream_holes_total", C, ("link",), STREAMING,
+           "times of which nothing is known, as packets were shed or went missing in a row; windows begin anew"),
     Metric("offramp_stream_commands_total", C, ("link", "action"), STREAMING, "commands decided"),
     Metric("offramp_stream_newest_packet_timestamp_seconds", G, ("link",), STREAMING,
            "capture time of the newest packet, since 1970"),
@@ -154,6 +171,8 @@ MODEL = (
 
 COMMON = (
     Metric("offramp_info", G, ("command", "version", "site"), (PUBLISH, TAP, WORKER), "1; the labels say what runs"),
+    Metric("offramp_kafka_connected", G, (), (PUBLISH, WORKER), "1 while Kafka answers, 0 while it is told to be away"),
+    Metric("offramp_kafka_silent_seconds", G, (), (PUBLISH, WORKER), "since Kafka last answered; it is asked each 2 s"),
 )  # fmt: skip
 
 TABLE: tuple[Metric, ...] = (*COMMON, *CAPTURE, *PUBLISHER, *CONSUMER, *STREAM, *MODEL)

@@ -8,15 +8,14 @@ never be taken is given up, so that it does not stand in the way of all that fol
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from offramp_kafka import is_final
 from stream.portion import Outgoing
+from stream.worker_log import tell_retry
 
-log = logging.getLogger("offramp.worker")
 LIMIT = 64
 """Messages that may be under way; beyond that `put` waits for the oldest."""
 
@@ -67,7 +66,7 @@ class Outbox:
             await future
         except Exception as error:  # of the clients' many; none may end the lane
             if not is_final(error):
-                log.warning("sending to %s: %s; trying again", message.topic, error)
+                tell_retry(f"sending to {message.topic}", error)
                 await self._send_again()
                 return
             instead = self._give_up(message, error)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("offramp.worker")
 
+OPEN_ROWS = 16_384
+"""Rows of windows from which on no further message is opened until these are concluded: 15 MB. Messages of sparse
+packets, small as they are, close thousands of bins each."""
+
 
 class Record(Protocol):
     """A message of the feature topic as Faust hands it over."""
@@ -91,18 +95,31 @@ class Portion:
         self.outcomes = [Outcome(record.offset) for record in records]
         self._horizon_ms, self._forecasts, self._shed = horizon_ms, forecasts, shed
         self._fetched_ns = time.time_ns()
+        self._opened = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether all messages have been opened."""
+        return self._opened == len(self.records)
 
     def open(self) -> list[Step]:
-        """Decode the messages and make their windows; return what is to be decided, in order."""
+        """Decode the next messages and make their windows; return what is to be decided, in order.
+
+        All messages, or so many as give about OPEN_ROWS rows: conclude them, and call it again until it is `done`.
+        """
         begun_ns = time.time_ns()
-        for record, outcome in zip(self.records, self.outcomes, strict=True):
+        first, rows = self._opened, 0
+        while not self.done and rows < OPEN_ROWS:
+            record, outcome = self.records[self._opened], self.outcomes[self._opened]
+            self._opened += 1
             try:
                 self._open(record, outcome, begun_ns)
             except RefusedError as error:
                 bury(outcome, record, error.reason, str(error))
             except Exception as error:  # nothing that a message holds may end the worker
                 fail(outcome, record, error)
-        return [step for outcome in self.outcomes for step in outcome.steps]
+            rows += sum(step.rows for step in outcome.steps)
+        return [step for outcome in self.outcomes[first : self._opened] for step in outcome.steps]
 
     def _open(self, record: Record, outcome: Outcome, begun_ns: int) -> None:
         shed = record.offset in self._shed
@@ -117,7 +134,7 @@ class Portion:
         outcome.shed_rows = message.headers.rows if message.shed else -1
 
     def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
-        """Decide all steps with the predictions for each; with an error instead, all messages with steps fail."""
+        """Decide what was opened with the predictions for each step; with an error instead, those messages fail."""
         start = 0
         for record, outcome in zip(self.records, self.outcomes, strict=True):
             steps, outcome.steps = outcome.steps, []

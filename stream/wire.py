@@ -18,7 +18,15 @@ import pyarrow as pa
 from capture.batches import batch_schema
 from capture.ledger import CaptureLedger
 from capture.schema import SCHEMA_VERSION
-from capture.wire import HEADER_NAMES, OPTIONAL_HEADERS, FeatureHeaders, times_of
+from capture.wire import (
+    HEADER_NAMES,
+    LONGEST_NS,
+    MAX_SAMPLING,
+    OPTIONAL_HEADERS,
+    FeatureHeaders,
+    covered_ns,
+    times_of,
+)
 from offramp_errors import ContractError
 from offramp_hops import HEADER, decode_hops
 from offramp_kafka import LONGEST_NAME
@@ -29,11 +37,8 @@ MAX_UNPACKED = 64 << 20
 """Bytes that the columns of one message may take: eight times what a full batch does."""
 MAX_MESSAGE = 16 << 20
 MAX_LEDGER = 64 << 10
-MAX_SAMPLING = 1 << 16
 SCHEMA = batch_schema("stream")
 NUMBER = re.compile(rb"\d{1,19}")
-LEDGER_KINDS = tuple((name, isinstance(value, int)) for name, value in CaptureLedger().as_dict().items())
-"""Of each count of a ledger whether it is a number, else numbers by reason."""
 
 
 class RefusedError(ContractError):
@@ -74,7 +79,8 @@ def decode_message(
     """Return a checked message; None where it is another site's than `site`. Raises RefusedError.
 
     shed: whether it is shed, unread, if it is a live link's; the link's end never is.
-    Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`; the text says what was wrong and names the agent.
+    Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`, `span`; the text says what was wrong and
+    names the agent.
     """
     told = decode_headers(headers)
     if site is not None and told.site != site:
@@ -161,19 +167,13 @@ def _ledger(text: bytes, agent: str) -> Mapping[str, Any]:
         ledger = json.loads(text) if len(text) <= MAX_LEDGER else None
     except (ValueError, RecursionError):
         ledger = None
-    if not isinstance(ledger, dict) or not all(
-        _is_count(value) or (isinstance(value, dict) and all(map(_is_count, value.values())))
-        for value in ledger.values()
-    ):
+    if not isinstance(ledger, dict):
         raise RefusedError("headers", f"agent {agent}: ledger: expected counts as a JSON object, found {text[:60]!r}")
-    for name, plain in LEDGER_KINDS:
-        if name in ledger and _is_count(ledger[name]) is not plain:
-            raise RefusedError("headers", f"agent {agent}: ledger: {name} is of the wrong kind")
+    try:
+        CaptureLedger.from_dict(ledger)
+    except ContractError as error:
+        raise RefusedError("headers", f"agent {agent}: ledger: {error}") from error
     return ledger
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 1 << 53
 
 
 def decode_batch(value: bytes, agent: str) -> pa.RecordBatch:
@@ -251,7 +251,12 @@ def _check_rows(batch: pa.RecordBatch, told: FeatureHeaders) -> None:
     """Hold the rows against the headers."""
     if batch.num_rows != told.rows:
         raise RefusedError("rows", f"agent {told.agent}: {batch.num_rows} rows, the headers say {told.rows}")
-    if batch.column("frame.time_epoch").null_count or batch.column("frame.len").null_count:
-        raise RefusedError("rows", f"agent {told.agent}: rows without time or length")
-    if times_of(batch) != (told.first_time_ns, told.last_time_ns) or told.first_time_ns < 0:
+    if batch.column("frame.len").null_count:
+        raise RefusedError("rows", f"agent {told.agent}: rows without a length")
+    if covered_ns(batch) > LONGEST_NS:
+        longest_s = LONGEST_NS // 1_000_000_000
+        raise RefusedError(
+            "span", f"agent {told.agent}: the rows cover more than {longest_s} s; send fewer in a message"
+        )
+    if times_of(batch) != (told.first_time_ns, told.last_time_ns):
         raise RefusedError("rows", f"agent {told.agent}: times of the rows are not those of the headers")
