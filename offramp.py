@@ -118,6 +118,10 @@ def replay(
     )
 
 
+AsUser = Annotated[
+    str,
+    typer.Option("--user", metavar="NAME", help="whom root becomes before a packet; else who called sudo, or nobody"),
+]
 Bpf = Annotated[str, typer.Option("--filter", help="capture filter, as in man pcap-filter")]
 Snaplen = Annotated[int, typer.Option("--snaplen", help="bytes kept of a packet", min=14)]
 Promisc = Annotated[bool, typer.Option("--promisc/--no-promisc", help="also packets for others")]
@@ -156,14 +160,16 @@ def tap(
     refine: RefineFolder = None,
     refine_every: RefineEvery = 60,
     link: LinkName = "",
+    user: AsUser = "",
 ) -> None:
     """Watch live interfaces: link state, forecasts, decisions; the ledger at the end."""
     from stream.listen import ListenOptions
     from stream.tap import TapOptions, run_tap
 
     listen = ListenOptions(
-        tuple(interfaces), bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value, link
-    )
+        tuple(interfaces), bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value, link,
+        user,
+    )  # fmt: skip
     run_tap(TapOptions(listen, site, model, form.value, out, every, metrics, refine, refine_every))
 
 
@@ -286,6 +292,7 @@ def publish(
     ] = 10,
     metrics: Metrics = "",
     link: LinkName = "",
+    user: AsUser = "",
 ) -> None:
     """Publish captures, or a live interface, as feature batches to Kafka for workers; the ledger at the end."""
     from offramp_kafka import kafka_settings
@@ -295,7 +302,7 @@ def publish(
     settings = kafka_settings(kafka, kafka_config)
     listen = ListenOptions(
         tuple(interface or ()), bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value,
-        link if interface else "",
+        link if interface else "", user,
     )  # fmt: skip
     run_publish(
         PublishOptions(

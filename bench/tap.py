@@ -24,9 +24,10 @@ from capture.intake import Intake
 from capture.ledger import CaptureLedger
 from capture.live import LiveOptions, open_interface
 from decision.site import default_site
+from inference.artifact import DEFAULT_ARTIFACT
 from stream.by_link import ByLink
 from stream.link_choice import LinkChoice
-from stream.live import assembled
+from stream.live import Loaded, assembled
 from stream.live_batches import LiveBatches, one_packet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +69,7 @@ def blast(what: str, rate: float, seconds: float, size: int, buffer_mb: int, who
     """Send `rate` frames of `size` bytes a second to a tap: the whole pipeline, or capture and dissection alone."""
     namespace = Namespace()
     try:
-        options = LiveOptions(backend="ring", buffer_mb=buffer_mb, drop_rights=False)
+        options = LiveOptions(backend="ring", buffer_mb=buffer_mb, left=None)
         listening = threading.Event()
         intake = Intake(namespace.call(open_interface, "v1", options), begun=listening.set)
         work, account = _pipeline(intake) if whole else _dissection(intake)
@@ -97,7 +98,9 @@ def blast(what: str, rate: float, seconds: float, size: int, buffer_mb: int, who
 def _pipeline(intake: Intake) -> tuple[Callable[[], object], Callable[[], CaptureLedger]]:
     site = default_site()
     batches = LiveBatches(intake, ByLink(LinkChoice(site), site, "tap"))
-    tap = assembled([batches], site, None, None)
+    loaded = Loaded.of(DEFAULT_ARTIFACT)
+    loaded.warm(site)
+    tap = assembled([batches], site, loaded, None)
     return lambda: deque(tap.run(), maxlen=0), batches.ledger
 
 

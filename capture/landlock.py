@@ -32,17 +32,18 @@ SCOPED_FROM = 6
 """The version that can keep signals and abstract sockets within the process."""
 
 
-def allow_writing(paths: Iterable[Path]) -> bool:
-    """Let this thread, and all that it starts, write below `paths` alone and run no other program; files that are open
-    stay as they are.
+def allow_writing(paths: Iterable[Path], *, programs: bool = False) -> bool:
+    """Let this thread, and all that it starts, write below `paths` alone; files that are open stay as they are.
 
-    Tell whether the kernel does so. Paths that do not exist are left out. Raises OSError where it refuses, which it has
-    no reason to once PR_SET_NO_NEW_PRIVS is set.
+    programs: whether it may run other programs. Tell whether the kernel does so. Paths that do not exist are left out.
+    Raises OSError where it refuses, which it has no reason to once PR_SET_NO_NEW_PRIVS is set.
     """
     version = _call(CREATE_RULESET, None, 0, VERSION, may_fail=True)
     if version < 1:
         return False
     handled = sum(rights for since, rights in HANDLED.items() if since <= version)
+    if programs:
+        handled &= ~EXECUTE
     scoped = ABSTRACT_UNIX_SOCKET | SIGNAL if version >= SCOPED_FROM else 0
     attributes = struct.pack("=QQQ", handled, 0, scoped)[: 24 if scoped else 8]
     rules = _call(CREATE_RULESET, attributes, len(attributes), 0)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capture.packet_filter import library_name
 from capture.packet_socket import EVERY_INTERFACE, PacketSocket, open_packet_socket
-from capture.privileges import MEND, drop_privileges
+from capture.privileges import MEND, Confinement, confine
 from offramp_errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -26,16 +26,22 @@ BACKENDS = ("ring", "pcapy", "scapy")
 """In the order of preference."""
 
 
+NOTHING_LEFT = Confinement()
+
+
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """How to listen: filter text (pcap-filter(7)), bytes kept of a packet, backend, megabytes of kernel buffer."""
+    """How to listen: filter text (pcap-filter(7)), bytes kept of a packet, backend, megabytes of kernel buffer.
+
+    left: the rights that stay once the sockets are open; None: all.
+    """
 
     bpf: str = ""
     snaplen: int = 262_144
     promiscuous: bool = True
     backend: str = "auto"
     buffer_mb: int = 64
-    drop_rights: bool = True
+    left: Confinement | None = NOTHING_LEFT
 
 
 def open_interface(name: str, options: LiveOptions | None = None) -> PacketSource:
@@ -46,7 +52,7 @@ def open_interface(name: str, options: LiveOptions | None = None) -> PacketSourc
 def open_interfaces(names: Sequence[str], options: LiveOptions | None = None) -> list[PacketSource]:
     """Return a source over the packets that pass each interface (`any`, alone: every interface, on Linux).
 
-    All capabilities of the calling thread are dropped once the sockets are open, unless the options say otherwise.
+    Once the sockets are open the calling thread gives up all rights but those that the options leave it.
     Raises InputError for an unknown interface or a missing right, ConfigError for a wrong filter or backend.
     """
     options = options or LiveOptions()
@@ -69,8 +75,8 @@ def open_interfaces(names: Sequence[str], options: LiveOptions | None = None) ->
         for each in opened:
             each.handle.close()
         raise
-    if options.drop_rights:
-        drop_privileges()
+    if options.left is not None:
+        confine(options.left)
     return [each.source() for each in opened]
 
 

@@ -63,9 +63,7 @@ class PcapngFiles:
         self._described: dict[int, int] = {}
         """The number in the file at hand of each of the source's interfaces that it describes."""
         self._size = 0
-        nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)
-        bytes_, words = np.empty(0, np.uint8), np.empty(0, np.uint32)
-        pack_enhanced(bytes_, nothing, none, none, nothing, nothing, bytes_, words)  # loads the kernel now
+        load_kernel()
         try:
             self._file = self._open()
         except OSError as error:
@@ -148,6 +146,13 @@ def _description(interface: Interface) -> bytes:
     size = 20 + len(options)
     body = struct.pack("=IIHHI", 1, size, interface.linktype, 0, interface.snaplen)
     return body + options + struct.pack("=I", size)
+
+
+def load_kernel() -> None:
+    """Have the kernel that packs packets at hand: a link does not wait for a compiler."""
+    nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)
+    bytes_, words = np.empty(0, np.uint8), np.empty(0, np.uint32)
+    pack_enhanced(bytes_, nothing, none, none, nothing, nothing, bytes_, words)
 
 
 @kernel_entry

@@ -1,4 +1,4 @@
-"""Rights: capturing needs CAP_NET_RAW to open a socket and nothing afterwards; then all rights are given up, in two steps.
+"""Rights: capturing needs CAP_NET_RAW to open a socket and nothing afterwards; then all are given up, in two steps.
 
 `confine`, once the socket is open and before libraries start threads: no capability but those to become another user,
 nothing written but below the folders that are named, no other program run. `become`, once everything is loaded and
@@ -11,7 +11,6 @@ import ctypes
 import os
 import pwd
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,24 +60,37 @@ def service_user(asked: str = "") -> User | None:
     return User(entry.pw_uid, entry.pw_gid, groups, entry.pw_name)
 
 
-def confine(writable: Iterable[Path] = (), user: User | None = None) -> None:
-    """Give up every right but to write below `writable` and to become `user`, for this thread and those it starts.
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What is left to a process once its sockets are open.
 
-    A thread that runs already keeps what it has: call this before anything is imported that starts threads. Folders of
-    `writable` that are not there are made, for `user`. Raises ConfigError where `user` could not write to one, OSError
-    where the kernel refuses, which it has no reason to. Does nothing but on Linux.
+    user: whom it becomes; folders: those it writes to, which are made for the user where they are not there; loading:
+    where it writes while it is loaded, before it becomes the user; programs: whether it may start programs.
+    """
+
+    user: User | None = None
+    folders: tuple[Path, ...] = ()
+    loading: tuple[Path, ...] = ()
+    programs: bool = False
+
+
+def confine(left: Confinement) -> None:
+    """Give up every right but those that are left, for this thread and those it starts.
+
+    A thread that runs already keeps what it has: call this before anything is imported that starts threads. Raises
+    ConfigError where the user to become could not write to a folder, OSError where the kernel refuses, which it has no
+    reason to. Does nothing but on Linux.
     """
     if not sys.platform.startswith("linux"):
         return
-    folders = list(writable)
-    if user is not None:
-        for folder in folders:
-            _hand_over(folder, user)
+    if left.user is not None:
+        for folder in left.folders:
+            _hand_over(folder, left.user)
     _checked(_libc().prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
     _checked(_libc().prctl(AMBIENT, AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl")
-    _keep(SETGID | SETUID if user is not None else 0)
+    _keep(SETGID | SETUID if left.user is not None else 0)
     os.umask(OWN_FILES)
-    allow_writing([*folders, Path(os.devnull)])
+    allow_writing([*left.folders, *left.loading, Path(os.devnull)], programs=left.programs)
 
 
 def become(user: User | None) -> None:

@@ -1,6 +1,7 @@
-"""What `offramp tap` and `offramp publish --interface` are asked for alike, and the opening of the interface.
+"""What `offramp tap` and `offramp publish --interface` are asked for alike; opening interfaces, giving rights up.
 
-Imports nothing heavy: the interface is opened, and the rights are dropped, before numerical libraries start threads.
+Imports nothing heavy: the interfaces are opened, and the rights are dropped, before numerical libraries start threads.
+Then all that is to be run is loaded, and before a packet is taken root becomes another user.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from capture.live import LiveOptions, open_interfaces
 from capture.packet_socket import EVERY_INTERFACE
+from capture.privileges import Confinement, become, service_user
 from offramp_errors import ConfigError
+from offramp_kernel_places import places
 
 if TYPE_CHECKING:
     from capture.block import PacketSource
@@ -23,7 +26,8 @@ RING_FILES = 10
 class ListenOptions:
     """Which interfaces, how, until when, and where their packets are written; 0 for a bound: none.
 
-    count: packets of each interface; link: the name of the link that they are of, whatever the site's patterns say.
+    count: packets of each interface; link: the name of the link that they are of, whatever the site's patterns say;
+    user: whom root becomes.
     """
 
     interfaces: tuple[str, ...]
@@ -37,10 +41,22 @@ class ListenOptions:
     ring_mb: int = 0
     backend: str = "auto"
     link: str = ""
+    user: str = ""
+
+    @property
+    def folder(self) -> tuple[Path, ...]:
+        """The folder that packets are written to, if any are."""
+        if self.write is None:
+            return ()
+        return (self.write if self.write.is_dir() else self.write.parent,)
 
 
-def open_links(options: ListenOptions) -> list[PacketSource]:
-    """Return the open interfaces; from here on the process has no capability. Raises ConfigError and InputError."""
+def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, programs: bool = False) -> list[PacketSource]:
+    """Return the open interfaces; what else the process may do from here on, `capture.privileges` tells.
+
+    folders: those that it writes to beside the packets' own; programs: whether it starts others. Raises ConfigError and
+    InputError.
+    """
     if options.interfaces == (EVERY_INTERFACE,) and options.backend == "pcapy" and not options.link:
         raise ConfigError(
             "any: pcapy does not tell by which interface a packet came; use --backend ring, or --link NAME"
@@ -52,5 +68,24 @@ def open_links(options: ListenOptions) -> list[PacketSource]:
         raise ConfigError(f"--write {options.write}: is no folder; several interfaces have a ring of files each in one")
     if options.write is None and (options.ring_mb or options.ring_files != RING_FILES):
         raise ConfigError("--ring-files and --ring-size say how --write writes; give --write FILE or FOLDER too")
-    live = LiveOptions(options.bpf, options.snaplen, options.promiscuous, options.backend)
+    kept = places().writable
+    left = Confinement(
+        service_user(options.user), (*options.folder, *folders), () if kept is None else (kept,), programs
+    )
+    live = LiveOptions(options.bpf, options.snaplen, options.promiscuous, options.backend, left=left)
     return open_interfaces(options.interfaces, live)
+
+
+def settle(options: ListenOptions) -> None:
+    """Load what reads packets, then be the user that this runs as; before files are opened and a packet is taken."""
+    from capture.dissector import Dissector
+    from capture.pcapng_files import load_kernel as load_writing
+    from capture.ring import load_kernel as load_ring
+    from capture.shedding import Shedding
+    from stream.live_batches import one_packet
+
+    Dissector("stream").dissect(one_packet())
+    Shedding().warm()
+    load_ring()
+    load_writing()
+    become(service_user(options.user))

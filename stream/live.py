@@ -9,18 +9,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from capture.block import PacketSource
 from capture.dissector import Dissector
 from decision.command import Command
 from decision.policy import Policy
 from decision.site import Site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
 from offramp_errors import OfframpError, OutputError
 from offramp_kernels import announce_compiling
 from stream.channels import BIN_NS
+from stream.listen import settle
 from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, say, site_of
 from stream.metric_table import Observe, unobserved
 from stream.metrics import Metrics, Reading
@@ -108,6 +109,7 @@ class Tap:
 def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, metrics: Metrics | None = None) -> None:
     """Run opened interfaces through the pipeline until they are told to end; raise OfframpError where one failed."""
     announce_compiling()
+    loaded = Loaded.of(options.model or DEFAULT_ARTIFACT)
     site = site_of(options.site, [source.name for source in sources])
     if options.site is None:
         each = "each assumed link is" if len(site.links) > 1 else "the assumed link is"
@@ -117,12 +119,14 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
     def level(factor: int) -> None:
         table.note = f"  1/{factor} of flows" if factor > 1 else ""
 
+    loaded.warm(site)
+    settle(options.listen)
     with ExitStack() as stack:
         found = stack.enter_context(listening(sources, options.listen, site, "tap", level))
         observe = metrics.observe if metrics else unobserved
         told = table.update if options.form == "table" else None
         tap = assembled(
-            found, site, options.model, told, observe, refine=options.refine, refine_every_s=options.refine_every_s
+            found, site, loaded, told, observe, refine=options.refine, refine_every_s=options.refine_every_s
         )
         if tap.refining is not None:
             stack.callback(tap.refining.close)
@@ -156,13 +160,32 @@ def written(tap: Tap, out: TextIO, table: Table | None) -> list[str]:
     return []
 
 
+class Loaded(NamedTuple):
+    """A model that was loaded."""
+
+    artifact: Artifact
+    predictor: Predictor
+
+    @classmethod
+    def of(cls, folder: Path) -> Loaded:
+        """Load the model of a folder."""
+        return cls(load_artifact(folder), open_predictor(folder))
+
+    def warm(self, site: Site) -> None:
+        """Run a made-up packet through a pipeline, so that its kernels are loaded."""
+        link = site.links[0].name
+        pipeline = Pipeline(site, link, self.predictor, self.artifact.normaliser, Policy(site, link))
+        for batch in Dissector("stream").dissect(one_packet()):
+            pipeline.update(batch)
+        pipeline.close()
+
+
 def assembled(
-    sources: Sequence[LiveBatches], site: Site, model: Path | None, sink: Sink | None, observe: Observe = unobserved, *,
+    sources: Sequence[LiveBatches], site: Site, loaded: Loaded, sink: Sink | None, observe: Observe = unobserved, *,
     refine: Path | None = None, refine_every_s: int = 60,
 ) -> Tap:  # fmt: skip
-    """Return the tap of live batches, with a pipeline a link whose kernels are loaded and warm."""
-    folder = model or DEFAULT_ARTIFACT
-    artifact, predictor = load_artifact(folder), open_predictor(folder)
+    """Return the tap of live batches, with a pipeline a link."""
+    artifact, predictor = loaded
     refining = None
 
     def pipeline(link: str, told: Sink | None, observe: Observe, refiner: Refiner | None = None) -> Pipeline:
@@ -173,10 +196,6 @@ def assembled(
             site, link, predictor, artifact.normaliser, Policy(site, link), sink=told, refiner=refiner, watched=watched,
         )  # fmt: skip
 
-    warm = pipeline(site.links[0].name, None, unobserved)
-    for batch in Dissector("stream").dissect(one_packet()):
-        warm.update(batch)
-    warm.close()
     if refine is not None:
         from stream.refiner import RefineSettings
         from stream.refining import Refining

@@ -20,7 +20,7 @@ from offramp_kernels import announce_compiling
 from offramp_reach import ReachWatch
 from stream.agent import PATIENCE_S, open_publisher, published_lines
 from stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
-from stream.listen import ListenOptions
+from stream.listen import ListenOptions, settle
 from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, say, site_of
 from stream.metric_table import unobserved
 from stream.metrics import Metrics
@@ -40,6 +40,7 @@ def publish_links(
     announce_compiling()
     site = site_of(options.site, [source.name for source in sources])
     observe = metrics.observe if metrics else unobserved
+    settle(listen)
     publisher = open_publisher(options, site.name, time.time_ns(), live=True, observe=observe)
     with ExitStack() as stack:
         found = stack.enter_context(

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 
 from capture.block import Interface, PacketBlock, PacketSource
-from capture.dissector import Dissector
 from capture.intake import Intake, Until
 from capture.ledger import CaptureLedger
 from capture.packet_socket import EVERY_INTERFACE
@@ -157,7 +156,7 @@ def listening(
     sources: Sequence[PacketSource], options: ListenOptions, site: Site, agent: str,
     level: Callable[[int], None] = lambda _: None, bins: int = 1,
 ) -> Iterator[list[LiveBatches]]:  # fmt: skip
-    """Give the batches of opened interfaces, their kernels loaded: a link does not wait for a compiler.
+    """Give the batches of opened interfaces, behind `stream.listen.settle`.
 
     level: told how many packets a kept one stands for, when that changes; bins: see LiveBatches. Leaving it, what is
     to be written is written. Raises ConfigError for an interface that is of no link, or two of one link.
@@ -172,7 +171,6 @@ def listening(
                     f"{' and '.join(named)} are both of link {link}: packets of two sockets have no common order; "
                     "watch one of them, or give each a link"
                 )
-        Dissector("stream").dissect(one_packet())
         gc.collect()
         gc.freeze()  # what is loaded stays: the collector need not halt the capture to look at it
         yield found

@@ -45,7 +45,7 @@ def run_publish(options: PublishOptions) -> None:
             publish_files(options, metrics)
         return
     with ExitStack() as stack:
-        sources = open_links(options.listen)
+        sources = open_links(options.listen, () if options.spool is None else (options.spool,))
         for source in sources:
             stack.callback(source.close)
         from stream.live_agent import publish_links

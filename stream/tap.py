@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TextIO
 
 from stream.listen import ListenOptions, open_links
@@ -35,7 +36,8 @@ def run_tap(options: TapOptions) -> None:
     with ExitStack() as stack:
         out = open_out(options.out)
         stack.callback(_close, out)
-        sources = open_links(options.listen)
+        refined = () if options.refine is None else (options.refine, Path(gettempdir()))
+        sources = open_links(options.listen, refined, programs=options.refine is not None)
         for source in sources:
             stack.callback(source.close)
         from stream.live import watch

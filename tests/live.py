@@ -109,7 +109,7 @@ class Capture:
 
 def listen(namespace: Namespace, backend: str, interface: str = "v1", **options: object) -> Capture:
     """Open an interface in the namespace and read it."""
-    asked = LiveOptions(backend=backend, drop_rights=False, **options)  # type: ignore[arg-type]
+    asked = LiveOptions(backend=backend, left=None, **options)  # type: ignore[arg-type]
     return Capture(namespace.call(open_interface, interface, asked))
 
 

@@ -90,7 +90,7 @@ def test_the_filter_lets_through_what_it_names(namespace: Namespace, backend: st
 
 def test_a_wrong_filter_is_named(namespace: Namespace, backend: str) -> None:
     with pytest.raises(ConfigError, match="udp prot 10"):
-        namespace.call(open_interface, "v1", LiveOptions("udp prot 10", backend=backend, drop_rights=False))
+        namespace.call(open_interface, "v1", LiveOptions("udp prot 10", backend=backend, left=None))
 
 
 def test_sent_is_captured_plus_dropped(namespace: Namespace, backend: str) -> None:
@@ -144,7 +144,7 @@ def test_an_interface_that_vanishes_ends_it(namespace: Namespace, backend: str) 
 
 def test_an_unknown_interface_is_told_with_those_there_are(namespace: Namespace, backend: str) -> None:
     with pytest.raises(InputError, match=r"nosuch0.*lo, v0, v1"):
-        namespace.call(open_interface, "nosuch0", LiveOptions(backend=backend, drop_rights=False))
+        namespace.call(open_interface, "nosuch0", LiveOptions(backend=backend, left=None))
 
 
 def test_an_interface_that_is_down_is_told(namespace: Namespace, backend: str) -> None:

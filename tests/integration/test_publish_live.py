@@ -198,7 +198,7 @@ def test_a_worker_sees_what_the_tap_sees(
 def test_a_broker_that_is_restarted_loses_nothing_with_a_spool(
     namespace: Namespace, broker: Broker, topics: KafkaSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = namespace.call(open_interface, "v1", LiveOptions(drop_rights=False))
+    source = namespace.call(open_interface, "v1", LiveOptions(left=None))
     listens, finished = threading.Event(), []
     batches = LiveBatches(Intake(source, begun=listens.set), by_link())
     spool = Spool(tmp_path, 64 << 20, segment_bytes=1 << 16)
