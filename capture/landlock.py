@@ -17,19 +17,20 @@ VERSION, PATH_BENEATH = 1, 1
 EXECUTE, WRITE_FILE, REMOVE_DIR, REMOVE_FILE = 1 << 0, 1 << 1, 1 << 4, 1 << 5
 MAKE_CHAR, MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = (1 << bit for bit in range(6, 13))
 REFER, TRUNCATE = 1 << 13, 1 << 14
+TRUNCATE_FROM, SCOPED_FROM = 3, 6
+"""The versions that can hold files that are cut, and keep signals and abstract sockets within the process."""
+
 HANDLED = {
     1: EXECUTE | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_CHAR | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO
     | MAKE_BLOCK | MAKE_SYM,
     2: REFER,
-    3: TRUNCATE,
+    TRUNCATE_FROM: TRUNCATE,
 }  # fmt: skip
 """What is forbidden but where a rule allows it, by the version that brought it."""
 
 IN_FOLDER = WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | REFER | TRUNCATE
 IN_FILE = WRITE_FILE | TRUNCATE
 ABSTRACT_UNIX_SOCKET, SIGNAL = 1, 2
-SCOPED_FROM = 6
-"""The version that can keep signals and abstract sockets within the process."""
 
 
 def allow_writing(paths: Iterable[Path], *, programs: bool = False) -> bool:
@@ -38,13 +39,13 @@ def allow_writing(paths: Iterable[Path], *, programs: bool = False) -> bool:
     programs: whether it may run other programs. Tell whether the kernel does so. Paths that do not exist are left out.
     Raises OSError where it refuses, which it has no reason to once PR_SET_NO_NEW_PRIVS is set.
     """
-    version = _call(CREATE_RULESET, None, 0, VERSION, may_fail=True)
-    if version < 1:
+    here = version()
+    if here < 1:
         return False
-    handled = sum(rights for since, rights in HANDLED.items() if since <= version)
+    handled = sum(rights for since, rights in HANDLED.items() if since <= here)
     if programs:
         handled &= ~EXECUTE
-    scoped = ABSTRACT_UNIX_SOCKET | SIGNAL if version >= SCOPED_FROM else 0
+    scoped = ABSTRACT_UNIX_SOCKET | SIGNAL if here >= SCOPED_FROM else 0
     attributes = struct.pack("=QQQ", handled, 0, scoped)[: 24 if scoped else 8]
     rules = _call(CREATE_RULESET, attributes, len(attributes), 0)
     try:
@@ -54,6 +55,11 @@ def allow_writing(paths: Iterable[Path], *, programs: bool = False) -> bool:
     finally:
         os.close(rules)
     return True
+
+
+def version() -> int:
+    """Return the version of Landlock that this kernel has; less than 1: none, or it is switched off."""
+    return _call(CREATE_RULESET, None, 0, VERSION, may_fail=True)
 
 
 def _allow(rules: int, path: Path, handled: int) -> None:

@@ -1,0 +1,116 @@
+"""What is left to a process that captures: in one that was started as root, as far as this system lets us."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from capture import landlock
+from capture.privileges import service_user
+from offramp_errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+CONFINED = """
+import os, subprocess, sys, threading
+from pathlib import Path
+from capture.privileges import Confinement, become, capabilities, confine, service_user
+own, other, asked = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+user = service_user(asked)
+confine(Confinement(user, (own,), (), asked == "programs"))
+waiting = threading.Event()
+threading.Thread(target=waiting.wait).start()
+become(user)
+(own / "packets").write_text("x")
+held = []
+def tried(what, work):
+    try:
+        work()
+    except OSError:
+        held.append(what)
+tried("beside", lambda: (other / "x").write_text("x"))
+tried("into", lambda: (other / "there").write_text("x"))
+tried("away", lambda: (other / "there").unlink())
+tried("moved", lambda: (own / "packets").rename(other / "packets"))
+tried("linked", lambda: (own / "link").symlink_to("/etc/shadow"))
+tried("program", lambda: subprocess.run(["/bin/true"]))
+tried("root", lambda: os.setuid(0))
+statuses = [path.read_text() for path in Path("/proc/self/task").glob("*/status")]
+users = {line for text in statuses for line in text.splitlines() if line.startswith(("Uid", "CapPrm", "NoNewPrivs"))}
+waiting.set()
+print(os.getuid(), capabilities(), len(statuses), sorted(held), sorted(users), oct((own / "packets").stat().st_mode))
+"""
+
+
+def confined(own: Path, other: Path, asked: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
+    return subprocess.run(
+        [sys.executable, "-c", CONFINED, str(own), str(other), asked], cwd="/", env=environment, capture_output=True,
+        text=True, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A folder that everybody may write to, with a file."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    made = tmp_path / "other"
+    made.mkdir()
+    made.chmod(0o777)
+    (made / "there").write_text("y")
+    (made / "there").chmod(0o666)
+    return made
+
+
+@ONLY_ROOT
+def test_what_root_started_is_nobody_and_writes_below_its_own_folder_alone(other: Path) -> None:
+    """Though the other folder is everybody's: Landlock holds it. Its own is made for it, its files are its alone."""
+    if landlock.version() < landlock.TRUNCATE_FROM:
+        pytest.skip(f"Landlock of this kernel is version {landlock.version()}, which does not hold all of it")
+    own = other.parent / "own"
+    done = confined(own, other, SUDO_UID="")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split(" ", 3)[:3] == ["65534", "0", "2"]
+    assert "['away', 'beside', 'into', 'linked', 'moved', 'program', 'root']" in done.stdout
+    assert "'CapPrm:\\t0000000000000000', 'NoNewPrivs:\\t1', 'Uid:\\t65534\\t65534\\t65534\\t65534'" in done.stdout
+    assert done.stdout.rstrip().endswith("0o100600")
+    assert (own.stat().st_uid, own.stat().st_mode & 0o777) == (65534, 0o700)
+    assert (other / "there").read_text() == "y"
+
+
+@ONLY_ROOT
+def test_who_called_sudo_is_whom_it_becomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", "1")
+    found = service_user()
+    assert found is not None
+    assert (found.uid, found.name) == (1, "daemon")
+    assert service_user("nobody") != found
+    assert service_user("root") is None
+    monkeypatch.setenv("SUDO_UID", "0")
+    assert service_user() is None
+    for wrong in ("no such user", "4000000000", "-1", "9" * 30):
+        with pytest.raises(ConfigError, match="no such user"):
+            service_user(wrong)
+
+
+@ONLY_ROOT
+def test_a_folder_that_the_user_could_not_write_to_is_told_before_anything_is_taken(other: Path) -> None:
+    own = other.parent / "roots"
+    own.mkdir(0o755)
+    done = confined(own, other, SUDO_UID="")
+    assert done.returncode != 0
+    assert f"{own}: user nobody" in done.stderr
+    assert "--user" in done.stderr
+
+
+def test_who_is_not_root_stays_who_he_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert service_user() is None
+    with pytest.raises(ConfigError, match="only root"):
+        service_user("nobody")
