@@ -212,7 +212,11 @@ BOUNDS: dict[str, Callable[[], Grown]] = {
         )
     ),
     "samples that show the same payload": lambda: Grown([large_ipv6(overlapping(publish(240_000), 41, 1883), 6343)]),
-    "two messages of 16 MB that end in one frame": lambda: ends_together([publish(LARGEST - 30)] * 2, 1883),
+    "two messages of 16 MB that end in one frame, behind a third": lambda: Grown(
+        [wireless(each) for each in stream(publish(LARGEST - 30), 1883, near=3999)]
+        + ends_together([publish(LARGEST - 30)] * 2, 1883).packets,
+        WIRELESS,
+    ),
     "two answers of 1 MB in chunks of a byte": lambda: over_tcp(chunked(200_000) * 2, 80, 200_000),
     "fields and requests without number": lambda: over_tcp(referers(9_000) + requests(200_000), 80, 200_000),
     "a target of 200 kB that is not ASCII": lambda: jumbo(far_uri(200_000), 80),

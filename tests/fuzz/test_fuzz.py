@@ -41,7 +41,7 @@ CUT = {
     "samples that show the same 30,000 messages": {"occurrences_cut"},
     "samples that spell the same names": {"occurrences_cut"},
     "samples that show the same payload": {"occurrences_cut"},
-    "two messages of 16 MB that end in one frame": {"text_cut"},
+    "two messages of 16 MB that end in one frame, behind a third": {"text_cut"},
 }
 """What is cut of the blocks that reach a bound; the others lie below it, or another bound ends them first."""
 
