@@ -1,4 +1,4 @@
-"""Messages that the topic has lost, with a real broker and worker: no silence, nothing enforced, a line in the ledger."""
+"""Messages that the topic has lost, with a real broker: no silence, nothing enforced, a line in the ledger."""
 
 from __future__ import annotations
 
