@@ -158,7 +158,7 @@ class Policy:
         """
         now_ns = forecast.window_end_ns
         trusted = self._trusts(quality)
-        enforce = self.mode == "enforce" and trusted
+        enforce = self.mode == "enforce" and trusted and (phase != "abated" or loop.enforced)
         clear = {"type": "clear", "loop_id": loop.loop_id}
         action = clear if phase == "abated" else loop.move.action
         if enforce or not loop.enforced:

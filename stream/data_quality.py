@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from decision.traffic import Quality
+from offramp_errors import ContractError
 from stream.channels import WINDOW_BINS
 from stream.loss import Loss
 
@@ -92,7 +93,13 @@ class DataQuality:
         return {**self.totals, "slots": slots, "open": list(self._open), "bin": self._bin, "closing": self._closing}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state; one of a version that knew no windows has the totals only, and begins to watch anew."""
+        """Go on from a state; one of a version that knew no windows has the totals only, and begins to watch anew.
+
+        Raises ContractError where it is none.
+        """
+        rows = [counts for _, *counts in state.get("slots", [])] + [state.get("open", (0, 0, 0, 0))]
+        if len(rows) > FAR + 2 or any(len(row) != 4 or min(row) < 0 for row in rows):
+            raise ContractError("checkpoint: the counts of the data quality are none")
         self.totals = {name: int(state[name]) for name in COUNTS}
         self._slots = {int(slot): [int(count) for count in counts] for slot, *counts in state.get("slots", [])}
         self._open = [int(count) for count in state.get("open", (0, 0, 0, 0))]

@@ -194,7 +194,8 @@ class LinkRun:
             "epochs": dict(self._epochs),
             "newest_ns": self._newest_ns,
             "intake": self.ledger.as_dict(),
-            "behind_hole": self._behind_hole,
+            "skipped": self._behind_hole,
+            "closed": self._behind_hole,
             "model": self.pipeline.predictor.sha,
             "policy": self.pipeline.policy.version,
             "pipeline": self.pipeline.state(),
@@ -213,14 +214,14 @@ class LinkRun:
         if len(self._epochs) > MAX_EPOCHS:
             raise ContractError(f"state.epochs: {len(self._epochs)}, a run remembers {MAX_EPOCHS}")
         self.ledger = IntakeLedger(**state["intake"])
-        self._behind_hole = bool(state.get("behind_hole", False))
+        self._behind_hole = bool(state.get("closed", False))
         same = (state["model"], state["policy"]) == (self.pipeline.predictor.sha, self.pipeline.policy.version)
         if same:
             require_like(mine, found)
             require_bins(found["bins"], found["hitters"], found["held"], mine["bins"]["shape"])
             self._newest_ns = int(state["newest_ns"])
             self.pipeline.restore(found)
-            if state.get("skipped"):  # of a version that closed them when the hole was over
+            if state.get("skipped"):  # of a version that closed the bins before a hole when it was over
                 self._skip()
         self.untold()
         return same

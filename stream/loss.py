@@ -72,8 +72,8 @@ class Scale:
 
     def restore(self, state: Sequence[float]) -> None:
         """Go on from what `state` returned."""
-        self.factor = min(max(float(state[0]), 1.0), float(MOST_SCALED))
-        self._slot, self._captured, self._dropped = (int(each) for each in state[1:])
+        factor, self._slot, self._captured, self._dropped = float(state[0]), *(max(0, int(each)) for each in state[1:])
+        self.factor = min(max(factor, 1.0), float(MOST_SCALED))
 
 
 def loss_of(told: bytes | None) -> Loss | None:

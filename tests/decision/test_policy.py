@@ -172,6 +172,13 @@ def test_a_move_that_bad_data_kept_from_being_renewed_expires_for_all_alike() ->
     assert (policy.open_moves, policy.expired) == (0, 1)
 
 
+def test_the_clear_of_a_move_that_was_never_enforced_is_not_enforced_either() -> None:
+    policy = Policy(SITE, "wan", mode="enforce")
+    onset = [c for i in range(3) for c in policy.decide(forecast(i, 0.9), TRAFFIC, Quality(shed=0.5))][-1]
+    assert (onset.phase, onset.mode) == ("onset", "dry_run")
+    assert [(c.phase, c.mode) for c in calm(policy, range(3, 40), Quality())] == [("abated", "dry_run")]
+
+
 def test_a_move_is_renewed_as_soon_as_the_data_can_be_trusted_again() -> None:
     policy = Policy(SITE, "wan", mode="enforce")
     onset = run([0.9] * 5, policy)[0]

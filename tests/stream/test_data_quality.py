@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from offramp_errors import ContractError
 from stream.data_quality import FAR, NEAR, SLOT_BINS, DataQuality
 from stream.loss import Loss
 
@@ -104,6 +105,15 @@ def test_it_is_a_share_and_a_checkpoint_keeps_it(told: list[tuple[int, ...]], cu
                 each.reached(bin_number)
         assert len(one.state()["slots"]) <= FAR
         assert one.state() == other.state()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"open": [1]}, {"open": [0, 0, -1, 0]}, {"slots": [[1, 2]]}, {"slots": [[at, 1, 1, 0, 0] for at in range(99)]}],
+)
+def test_a_state_that_is_none_is_refused(more: dict[str, list[object]]) -> None:
+    with pytest.raises(ContractError):
+        DataQuality().restore({"captured": 10, "decoded": 9, "shed": 0, "dropped": 1} | more)
 
 
 def test_a_state_that_knew_no_windows_is_taken_up() -> None:

@@ -1,0 +1,72 @@
+"""Messages that the topic has lost, with a real broker: no silence, nothing enforced, a line in the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka import KafkaProducer
+
+from bench.service import site_file
+from capture.wire import FeatureHeaders, encode_batch, ledger_of, times_of
+from decision.command import rfc3339
+from decision.policy import Policy
+from decision.site import load_site
+from inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from inference.serve import open_predictor
+from offramp_kafka import KafkaSettings
+from stream.link_run import LinkRun
+from stream.pipeline import Pipeline
+from stream.wire import decode_message
+from tests.integration.workers import Decisions, WorkerProcess, demo_batches, workers
+
+PARTITIONS = 1
+LOST = 1
+"""Of the six messages: four seconds of congestion, in which two moves are open."""
+
+AFTER_NS = 20_000_000_000
+"""From there on the data is good again: the message behind the gap covers four seconds, and the far window ten."""
+
+
+@pytest.fixture
+def decisions(topics: KafkaSettings) -> Iterator[Decisions]:
+    made = Decisions(topics)
+    yield made
+    made.close()
+
+
+def test_a_gap_is_told_and_nothing_is_enforced_on_it(
+    topics: KafkaSettings, decisions: Decisions, tmp_path: Path
+) -> None:
+    _, path = site_file(1, tmp_path)
+    path.write_text('mode = "enforce"\n' + path.read_text())
+    site = load_site(path)
+    artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
+    run = LinkRun("uplink0", lambda link: Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link)))
+    raw, wanted, begun_ns = KafkaProducer(**topics.client_arguments()), list[bytes](), 0
+    batches = demo_batches()
+    with workers(WorkerProcess(topics, path, tmp_path / "w.log")) as running:
+        for number, batch in enumerate(batches):
+            if number == LOST:
+                begun_ns = times_of(batch)[0]
+                continue
+            told = ledger_of(batch).as_dict()
+            headers = FeatureHeaders(site.name, "a", 1, number, batch.num_rows, *times_of(batch), told).pairs()
+            message = decode_message(b"uplink0", headers, encode_batch(batch))
+            assert message is not None
+            wanted += [command.to_json().encode() for command in run.feed(message, number)]
+            raw.send(topics.topic("features"), encode_batch(batch), b"uplink0", headers)
+        raw.flush()
+        decisions.wait_for({"uplink0": wanted})
+        text = running[0].stop()
+    raw.close()
+    bodies = [json.loads(body) for body in wanted]
+    near = [body for body in bodies if rfc3339(begun_ns) < body["not_before"] < rfc3339(begun_ns + AFTER_NS)]
+    later = [body for body in bodies if body["not_before"] > rfc3339(begun_ns + AFTER_NS)]
+    assert [(body["phase"], body["mode"]) for body in near] == [("update", "dry_run")] * 2
+    assert all(body["reason"]["quality"]["dropped"] > 0.5 and "quality" in body["reason"]["rule"] for body in near)
+    assert {body["mode"] for body in later} == {"enforce"}
+    assert "  missing, in gaps               1   1 holes, windows begun anew\n" in text
+    assert "    uplink0                           1   1 holes\n" in text
