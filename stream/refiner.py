@@ -122,7 +122,7 @@ class Refiner:
                 self._tick = int(ticks[where.start])
                 self._on_tick(self._tick * TICK)
             cut = ClosedBins._make(array[where] for array in rows.closed)
-            yield WindowRows(cut, rows.x[where], rows.spectrum[where])
+            yield rows._replace(closed=cut, x=rows.x[where], spectrum=rows.spectrum[where])
 
     def observe(self, rows: WindowRows, prediction: Prediction) -> None:
         """Remember rows and what was forecast of them; a delay that is not the one the model was shown is no label."""
