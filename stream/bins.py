@@ -387,8 +387,8 @@ class Bins:
         """Close the open bins; the packets to come are of another time, and so are the flows."""
         yield from self.close()
         self.forget()
-        for ours, empty in zip(self.hitters, new_heavy_hitters(), strict=True):
-            ours[...] = empty
+        for name, empty in new_heavy_hitters()._asdict().items():
+            getattr(self.hitters, name)[...] = empty
         self.state.clock[STEPS] += 1
 
 
