@@ -17,6 +17,7 @@ from offramp_errors import ConfigError, InputError
 from stream.bins import LinkShape
 from stream.copies import content, packet_keys
 from stream.dataset_spec import Source
+from stream.event_time import lives
 from stream.packets import IPV4_MAPPED, UDP, Packets, packets_from_batch
 from stream.synthetic import synthetic_packets
 
@@ -113,7 +114,19 @@ def read_capture(origin: str, path: Path) -> Arrivals:
         return Arrivals(origin, empty_packets(), np.empty(0, np.uint64), faults=tuple(faults))
     packets = Packets(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     packets = packets._replace(size=packets.size - np.concatenate(made_up))
-    return Arrivals(origin, packets, content(np.concatenate(keys), packets.size), faults=tuple(faults))
+    shingles = content(np.concatenate(keys), packets.size)
+    packets, left_out = of_one_time(packets)
+    faults += [f"{left_out} packets: their times are of another clock"] if left_out else []
+    return Arrivals(origin, packets, shingles, faults=tuple(faults))
+
+
+def of_one_time(packets: Packets) -> tuple[Packets, int]:
+    """Return the packets of the time that most are of, in order, and how many are of none or another."""
+    found = lives(packets.time_ns, 0)
+    if len(found) and (found == 0).all():
+        return packets, 0
+    kept = np.flatnonzero(found == np.argmax(np.bincount(found[found >= 0]))) if (found >= 0).any() else found[:0]
+    return Packets(*(column[kept] for column in packets)), len(found) - len(kept)
 
 
 def header_excess(block: PacketBlock) -> NDArray[np.int64]:

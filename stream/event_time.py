@@ -11,15 +11,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from capture.block import END_OF_TIME_NS
-from offramp_kernels import kernel_lean
+from offramp_kernels import kernel, kernel_lean
 from stream.bin_state import (
     AHEAD,
     BACK_FIRST_NS,
     BACK_NEWEST_NS,
     BACK_ROWS,
     BEGUN,
+    CLOCKS,
     NEWEST,
     NEXT,
     REACHED,
@@ -136,3 +138,44 @@ def stays_back(clock: Any, now_ns: int) -> bool:
     clock[BACK_NEWEST_NS] = max(clock[BACK_NEWEST_NS], now_ns)
     lasted = clock[BACK_NEWEST_NS] - clock[BACK_FIRST_NS] >= FAR_NS
     return bool(clock[BACK_ROWS] >= STAYS_ROWS or (clock[BACK_ROWS] >= STAYS_LEAST_ROWS and lasted))
+
+
+@kernel
+def lives(time_ns: NDArray[np.int64], lateness_ns: int) -> NDArray[np.int32]:
+    """Return which time each packet of a recording is of, int32 [n]: 0, then one more each time that it goes back.
+
+    -1: of none: without a time, far ahead alone, or of a time gone back before that was found to stay.
+    """
+    out = np.full(len(time_ns), -1, np.int32)
+    clock = np.zeros(CLOCKS, np.int64)
+    held, life = 0, 0
+    for row in range(len(time_ns)):
+        now = time_ns[row]
+        if not is_time(now):
+            continue
+        if clock[BEGUN] == 0:
+            clock[BEGUN] = 1
+            clock[REACHED] = now
+            clock[NEXT] = max(0, (now - lateness_ns) // BIN_NS)
+        if is_far_ahead(clock, now):
+            if bears_out(clock, now):
+                out[held] = life
+                clock[WAITS] = NOTHING
+                clock[REACHED] = time_ns[held]
+            if is_far_ahead(clock, now):
+                clock[WAITS], clock[WAITS_NS], held = PACKET, now, row
+                continue
+        clock[WAITS] = NOTHING
+        clock[REACHED] = max(clock[REACHED], now)
+        clock[NEXT] = max(clock[NEXT], (clock[REACHED] - lateness_ns) // BIN_NS)
+        if not is_back(clock, now):
+            clock[BACK_ROWS] = 0
+            out[row] = life
+        elif stays_back(clock, now):
+            life += 1
+            clock[:] = 0
+            clock[BEGUN] = 1
+            clock[REACHED] = now
+            clock[NEXT] = max(0, (now - lateness_ns) // BIN_NS)
+            out[row] = life
+    return out

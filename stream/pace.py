@@ -17,6 +17,9 @@ from stream.event_time import FAR_NS
 SLICE_NS = 20_000_000
 """A paced block is handed over in slices of this much capture time."""
 
+LONGEST_NS = 3_600_000_000_000
+"""A silence is waited for no longer than an hour: a first packet dated 1970 is followed by one of decades."""
+
 
 def parse_pace(text: str) -> float:
     """Return how many times faster than the capture's clock: 0 for `max`, 1 for `realtime`, N for `Nx`."""
@@ -35,42 +38,52 @@ def paced(blocks: Iterator[PacketBlock], factor: float) -> Iterator[PacketBlock]
     if factor == 0:
         yield from blocks
         return
-    last_ns: int | None = None
-    passed_ns = 0
+    waits = Waits()
     begin = time.monotonic()
     for block in blocks:
         if not len(block):
             continue
-        believed = replace(block, time_ns=believable(block.time_ns, last_ns))
-        for start, end in _slices(believed):
-            now_ns = int(believed.time_ns[end - 1])
-            passed_ns += max(0, now_ns - (now_ns if last_ns is None else last_ns))
-            last_ns = now_ns
-            time.sleep(max(0.0, passed_ns / 1e9 / factor - (time.monotonic() - begin)))
+        passed_ns = waits.passed(block.time_ns)
+        cuts = (np.flatnonzero(np.diff(passed_ns // SLICE_NS)) + 1).tolist()
+        for start, end in zip([0, *cuts], [*cuts, len(block)], strict=True):
+            due = int(passed_ns[end - 1]) / 1e9 / factor
+            time.sleep(max(0.0, due - (time.monotonic() - begin)))
             yield select(block, slice(start, end), block.first_number + start)
 
 
-def believable(time_ns: NDArray[np.int64], before_ns: int | None) -> NDArray[np.int64]:
-    """Return times to wait for: never later than a packet that follows, so that one wrong time holds up nothing.
+class Waits:
+    """How long to wait for packets by their own times, none of which, wrong alone, is waited for.
 
-    A packet without a time has that of the one before; the last one's, which nothing follows, is believed if it is not
-    far from the others'.
+    A leap of more than FAR_NS counts where no later packet of the block is before it, and only beyond the newest time
+    there was; the last packet's, which nothing follows yet, where one of the next block is as far. What goes back costs
+    no time.
     """
-    out = time_ns.copy()
-    if len(out) > 1 and out[-1] - FAR_NS > out[-2] >= 0:
-        out[-1] = out[-2]
-    timed = (out >= 0) & (out < END_OF_TIME_NS)
-    if not timed.all():
-        usual = before_ns if before_ns is not None else (int(out[timed][0]) if timed.any() else 0)
-        place = np.maximum.accumulate(np.where(timed, np.arange(len(out)), -1))
-        out = np.where(place >= 0, out[place], usual)
-    return np.minimum.accumulate(out[::-1])[::-1]
 
+    def __init__(self) -> None:
+        self._last_ns = self._newest_ns = self._doubted_ns = -1
+        self._passed_ns = 0
 
-def _slices(block: PacketBlock) -> Iterator[tuple[int, int]]:
-    """Yield where to cut a block: where its time passes a multiple of SLICE_NS."""
-    cuts = np.flatnonzero(np.diff(block.time_ns // SLICE_NS)) + 1
-    return zip([0, *cuts.tolist()], [*cuts.tolist(), len(block)], strict=True)
+    def passed(self, time_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how much time has passed with each packet of the next block: int64 [n] ns."""
+        timed = (time_ns >= 0) & (time_ns < END_OF_TIME_NS)
+        place = np.maximum.accumulate(np.where(timed, np.arange(len(time_ns)), -1))
+        first_ns = int(time_ns[timed][0]) if timed.any() else 0
+        last_ns = self._last_ns if self._last_ns >= 0 else first_ns
+        now_ns = np.where(place >= 0, time_ns[place], last_ns)
+        before_ns = np.concatenate([[last_ns], now_ns[:-1]])
+        newest_ns = np.maximum.accumulate(np.concatenate([[max(self._newest_ns, last_ns)], now_ns[:-1]]))
+        leap = now_ns - before_ns > FAR_NS
+        undone = np.minimum.accumulate(now_ns[::-1])[::-1] < now_ns - FAR_NS
+        end_ns = int(now_ns[-1])
+        doubted = bool(leap[-1]) and not 0 <= self._doubted_ns <= end_ns
+        undone[-1] |= doubted
+        beyond = np.where(undone, 0, np.minimum(now_ns - newest_ns, LONGEST_NS))
+        passed_ns = self._passed_ns + np.cumsum(np.maximum(np.where(leap, beyond, now_ns - before_ns), 0))
+        self._doubted_ns = end_ns if doubted else -1
+        self._last_ns = int(before_ns[-1]) if doubted else end_ns
+        self._newest_ns = max(int(newest_ns[-1]), self._last_ns)
+        self._passed_ns = int(passed_ns[-1])
+        return passed_ns
 
 
 def select(block: PacketBlock, rows: slice | np.ndarray, first_number: int) -> PacketBlock:

@@ -123,7 +123,8 @@ class Refiner:
                 self._tick = int(ticks[where.start])
                 self._on_tick(self._tick * TICK)
             cut = ClosedBins._make(array[where] for array in rows.closed)
-            yield WindowRows(cut, rows.x[where], rows.spectrum[where], rows.behind_hole and where.start == 0)
+            first = rows.behind_hole and where.start == 0
+            yield rows._replace(closed=cut, x=rows.x[where], spectrum=rows.spectrum[where], behind_hole=first)
 
     def observe(self, rows: WindowRows, prediction: Prediction) -> None:
         """Remember rows and what was forecast of them; a delay that is not the one the model was shown is no label."""

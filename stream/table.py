@@ -72,6 +72,7 @@ class Table:
     known_ns: dict[str, int] = field(default_factory=dict)
     note: str = ""
     headed: bool = False
+    newest_ns: dict[str, int] = field(default_factory=dict)
 
     def update(self, timeline: LinkTimeline) -> None:
         """Add closed bins of one link; their commands stand after the lines of their intervals."""
@@ -81,8 +82,9 @@ class Table:
             self.begin_ns = int(timeline.time_ns[0])
         self._print(self.complete)
         interval = (timeline.time_ns - self.begin_ns) // self.every_ns
-        if int(interval[0]) < self.complete:
+        if int(timeline.time_ns[0]) < self.newest_ns.get(timeline.link, 0):
             self._print(None)  # the link's time went back: what is told of before is over
+        self.newest_ns[timeline.link] = int(timeline.time_ns[-1])
         cuts = [0, *(np.flatnonzero(np.diff(interval)) + 1).tolist(), len(interval)]
         for start, end in pairwise(cuts):
             key = (int(interval[start]), timeline.link)

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from capture.block import PacketSource
+from capture.block import NO_TIME, PacketSource
 from capture.byte_stream import ByteStream
 from capture.dissector import Dissector
 from capture.files import open_captures
-from capture.record_scan import LARGEST_PACKET
+from capture.record_scan import LARGEST_PACKET, moved, ticks_to_ns
 from offramp_errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"
@@ -277,3 +277,57 @@ def test_every_real_capture_is_read_and_dissected_to_its_end_or_damage() -> None
     assert len(refused) < 0.02 * len(paths)
     assert all("link type" in text or "is no capture" in text or "is empty" in text or "ends within" in text
                for text in refused), refused  # fmt: skip
+
+
+def exact_ns(ticks: int, resolution: int) -> int:
+    unit = 2 ** (resolution & 0x7F) if resolution & 0x80 else 10**resolution
+    return ticks * 10**9 // unit
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 64), st.integers(0, 255))
+def test_ticks_are_exact_or_no_time(ticks: int, shift: int, resolution: int) -> None:
+    ticks >>= shift
+    found, exact = int(ticks_to_ns(np.uint64(ticks), resolution)), exact_ns(ticks, resolution)
+    last_second = (2**63 - 1) // 10**9 * 10**9
+    if found == NO_TIME:
+        assert exact >= last_second
+    else:
+        fine = resolution & 0x80 and resolution & 0x7F > 32  # its product would need more than 64 bits
+        assert found == exact or (fine and 0 <= exact - found <= 1)
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**33), 2**33))
+def test_an_offset_wraps_no_time(time_ns: int, offset_s: int) -> None:
+    time_ns = time_ns if time_ns == NO_TIME else abs(time_ns)
+    found = int(moved(time_ns, offset_s * 10**9))
+    assert found in (NO_TIME, time_ns + offset_s * 10**9)
+    assert int(moved(time_ns, NO_TIME)) == NO_TIME
+
+
+def test_packets_without_a_time_have_none(tmp_path: Path) -> None:
+    """A simple packet block; ticks, and an offset, that no number of ours holds: null, counted, the rest is told."""
+
+    frame = bytes(12) + b"\x08\x06" + bytes(46)
+
+    def interface(offset_s: int) -> bytes:
+        return ng_block("<", 1, struct.pack("<HHI", 1, 0, 0) + struct.pack("<HHqHH", 14, 8, offset_s, 0, 0))
+
+    def enhanced(number: int, ticks: int) -> bytes:
+        head = struct.pack("<IIIII", number, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(frame))
+        return ng_block("<", 6, head + frame)
+
+    path = tmp_path / "untimed.pcapng"
+    path.write_bytes(
+        ng_block("<", 0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)) + interface(0) + interface(2**40)
+        + enhanced(0, 1_700_000_000_000_000) + ng_block("<", 3, struct.pack("<I", len(frame)) + frame)
+        + enhanced(0, 20_000_000_000_000_000) + enhanced(1, 5) + enhanced(0, 2**64 - 1) + enhanced(0, 0)
+    )  # fmt: skip
+    source = open_captures([str(path)])
+    dissector, times = Dissector("stream"), []
+    for packets in source.read():
+        for batch in dissector.dissect(packets):
+            times += batch.column("frame.time_epoch").to_pylist()
+    assert times == [1_700_000_000_000_000_000, None, None, None, None, 0]
+    assert dissector.ledger.notes["no_time"] == 4
+    assert dissector.ledger.closes()
+    assert source.damages == []

@@ -75,10 +75,12 @@ def test_only_live_messages_of_the_site_are_judged() -> None:
     ):
         backlogs = Backlogs(site, frozenset({"uplink"}), 1e-9, -PATIENCE_S)
         assert not backlogs.judge(key, headers_of(batch, **more).pairs(), waiting=True)
-    backlogs = Backlogs("lab", frozenset({"uplink"}), 1e-9, -PATIENCE_S)
+    backlogs = Backlogs("lab", frozenset({"uplink"}), 3_600.0, -PATIENCE_S)
     assert backlogs.judge(b"uplink", headers_of(batch, live=True).pairs(), waiting=True)
     assert backlogs.sheds(b"uplink")
-    now = FeatureHeaders("lab", "a", 1, 1, 0, clock_ns=time.time_ns() + 10**12, live=True)
+    future = FeatureHeaders("lab", "a", 1, 1, 0, clock_ns=time.time_ns() + 10**13, live=True)
+    assert not backlogs.judge(b"uplink", future.pairs(), waiting=True)
+    now = FeatureHeaders("lab", "a", 1, 1, 0, clock_ns=time.time_ns(), live=True)
     assert backlogs.judge(b"uplink", now.pairs(), waiting=True)
     assert not backlogs.sheds(b"uplink")
 

@@ -7,24 +7,39 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from capture.block import END_OF_TIME_NS, NO_TIME, ListSource
+from capture.block import END_OF_TIME_NS, NO_TIME, Interface, ListSource, PacketBlock
 from capture.files import open_captures
+from capture.wire import FeatureHeaders
 from decision.site import load_site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
+from stream import pace
+from stream.arrivals import of_one_time
+from stream.backlog import Backlog
+from stream.bin_edges import until_bins_close
 from stream.bin_state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, LinkShape
 from stream.bins import Bins
 from stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
-from stream.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS
+from stream.checkpoint import decode_checkpoint, encode_checkpoint
+from stream.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS, lives
+from stream.link_run import LinkRun
 from stream.packets import IPV4_MAPPED, Packets, part_of
+from stream.refiner import Refiner
 from stream.replay import Replay
+from stream.table import Table
+from stream.timeline import LinkTimeline
+from stream.windows import Windows
+from stream.wire import FeatureMessage
+from tests.stream.test_link_run import cut, fed, make  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE, SECOND = 1_700_000_000_000_000_000, 1_000_000_000
@@ -211,6 +226,96 @@ def test_closed_bins_keep_to_their_room_whatever_the_state_says():
     assert rows > 3_600 * 100
 
 
+def test_a_data_set_takes_the_time_that_most_packets_are_of():
+    time_ns = steady(1_000)
+    ours, left_out = of_one_time(packets(time_ns))
+    assert (len(ours.time_ns), left_out) == (1_000, 0)
+    time_ns[300:] -= 3_600 * SECOND
+    time_ns[[5, 500, 900, 901]] = NO_TIME, 2**31 * SECOND, 0, -1
+    ours, left_out = of_one_time(packets(time_ns))
+    assert len(ours.time_ns) + left_out == 1_000
+    assert len(ours.time_ns) == 700 - 3 - STAYS_ROWS + 1
+    assert (np.diff(ours.time_ns) > 0).all()
+    assert len(of_one_time(packets(np.full(9, NO_TIME)))[0].time_ns) == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(faulty_times())
+def test_a_data_set_tells_times_apart_as_bins_do(time_ns):
+    found = lives(time_ns, 0)
+    _, bins, _ = rows_of(Bins(SHAPE, 0), packets(time_ns), [])
+    told = counted(bins)
+    assert max(0, int(found.max(initial=0))) == told["steps"]
+    assert (found < 0).sum() <= told["late"] + told["ahead"] + told["untimed"]
+
+
+def block_of(time_ns: Times, **told) -> PacketBlock:
+    size, none = np.full(len(time_ns), 60, np.int32), np.zeros(len(time_ns), np.int32)
+    interfaces = (Interface("x", 1),)
+    return PacketBlock(np.zeros(60, np.uint8), none.astype(np.int64), size, size, time_ns, none, interfaces, **told)
+
+
+@pytest.mark.parametrize("wrong", [60 * SECOND, 2**31 * SECOND, -60 * SECOND, -(2**62)])
+@pytest.mark.parametrize("at", [1, 500, 998, 999])
+def test_a_paced_replay_does_not_wait_for_a_wrong_time(wrong, at, monkeypatch):
+    clock, slept = [0.0], []
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(pace.time, "sleep", sleep)
+    time_ns = steady(2_000)
+    time_ns[at] = max(time_ns[at] + wrong, NO_TIME)
+    blocks = [block_of(time_ns[:1_000], first_number=1), block_of(time_ns[1_000:], first_number=1_001)]
+    parts = list(pace.paced(iter(blocks), 1.0))
+    assert sum(map(len, parts)) == 2_000
+    assert sum(slept) == pytest.approx(4.0, abs=0.7)
+    np.testing.assert_array_equal(np.concatenate([part.time_ns for part in parts]), time_ns)
+
+
+def test_a_paced_replay_goes_on_at_its_pace_when_time_is_set_back(monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr(pace.time, "monotonic", lambda: sum(slept))
+    monkeypatch.setattr(pace.time, "sleep", slept.append)
+    time_ns = steady(2_000)
+    time_ns[1_000:] -= 3_600 * SECOND
+    list(pace.paced(iter([block_of(time_ns)]), 2.0))
+    assert 1.0 <= sum(slept) <= 2.0
+
+
+@pytest.mark.parametrize("bins", [1, 50])
+def test_blocks_of_a_live_link_do_not_wait_for_a_time_that_is_over(bins):
+    time_ns = steady(2_000)
+    time_ns[1_000:] -= 3_600 * SECOND
+    time_ns[200] = 2**31 * SECOND
+    blocks = [block_of(time_ns[start : start + 10]) for start in range(0, 2_000, 10)]
+    sizes = [len(block) for block in until_bins_close(iter(blocks), 1.0, bins)]
+    assert sum(sizes) == 2_000
+    assert max(sizes) <= 5 * bins + 2 * 10  # 5 packets a bin; until it closes
+
+
+def test_a_message_of_the_future_does_not_end_the_shedding():
+    backlog = Backlog(1.0)
+    turns = [backlog.judge(5.0, now, waiting=True) for now in (0.0, 1.0, 4.0)]
+    assert turns == [False, False, True]
+    assert not backlog.judge(-3_600.0, 4.1, waiting=True)
+    assert backlog.shedding
+    assert backlog.judge(0.1, 4.2, waiting=True)
+
+
+def test_the_table_prints_on_when_time_goes_back():
+    lines: list[str] = []
+    table = Table(lines.append, SECOND, BIN_NS)
+    one = np.zeros((1, 3), np.float32)
+    for second in (10, 11, 12, 5, 6, 7):
+        end = np.array([BASE + second * SECOND])
+        table.update(LinkTimeline("up", end, one[0, :1], one[0, :1], one[0, :1], one, one))
+    table.close()
+    assert [line.split()[0] for line in lines[1:]] == ["0.0s", "1.0s", "2.0s", "-5.0s", "-4.0s", "-3.0s"]
+
+
 @pytest.fixture(scope="module")
 def replayed() -> Callable[..., tuple[list[tuple[float, str, str, str]], Replay]]:
     """Replays the sample with other times; gives its commands as seconds since the begin, phase, type and body."""
@@ -285,3 +390,59 @@ def test_commands_say_what_they_said_where_all_times_are_right(replayed):
     assert json.loads(commands[0][3])["phase"] == "onset"
     told = replay.stream_ledger().lines()
     assert not any("went back" in line or "lateness" in line or "no time" in line for line in told)
+
+
+def test_rows_that_a_refiner_cuts_at_its_ticks_keep_the_time_they_are_of(normaliser_state):
+    time_ns = steady(4_000, 1.0)
+    time_ns[2_000:] -= 3_600 * SECOND
+    windows = Windows(SHAPE, normaliser_state)
+    rows = [*windows._rows(windows.bins.update(packets(time_ns))), *windows._rows(windows.bins.close())]
+    ticked: list[int] = []
+    refiner = SimpleNamespace(_tick=0, _on_tick=ticked.append)
+    steps = [part.step for whole in rows for part in Refiner.parts(refiner, whole)]
+    assert steps == sorted(steps)
+    assert set(steps) == {0, 1}
+
+
+def test_a_link_in_a_worker_takes_wrong_times_as_they_come(busy_batch, make):  # noqa: F811
+    """One row of the future, rows gone back, a clock of the future: with checkpoints between, the same commands."""
+
+    def dated(batch, change):
+        column = batch.schema.get_field_index("frame.time_epoch")
+        times = change(batch.column(column).to_numpy().copy())
+        return batch.set_column(column, "frame.time_epoch", pa.array(times, pa.int64()))
+
+    def one(times):
+        times[3_000] += 3_600 * SECOND
+        return times
+
+    right = fed(LinkRun("uplink", make), cut(busy_batch))
+    assert right
+    run, told = LinkRun("uplink", make), []
+    for offset, message in enumerate(cut(dated(busy_batch, one))):
+        told += [command.to_json() for command in run.feed(message, offset)]
+        if offset % 3 == 1:
+            other = LinkRun("uplink", make)
+            assert other.restore(decode_checkpoint(encode_checkpoint(run.state())))
+            run = other
+    assert len(told) == len(right)
+    assert run.ledger.restarts == 1  # by its end only
+
+    def back(times):
+        times[len(times) // 2 :] -= 3_600 * SECOND
+        return times
+
+    run = LinkRun("uplink", make)
+    messages = cut(dated(busy_batch, back))
+    fed(run, messages[:-1])
+    assert run.pipeline.ledger.time_steps == 1
+    assert run.pipeline.ledger.late < STAYS_ROWS
+    assert run._newest_ns == run.pipeline.windows.bins.reached_ns == messages[-2].headers.last_time_ns
+
+    run = LinkRun("uplink", make)
+    messages = cut(busy_batch)
+    ahead = FeatureHeaders("lab", "a", 1, 99, 0, clock_ns=BASE + 10**6 * SECOND)
+    fed(run, messages[:6])
+    before = run._newest_ns
+    run.feed(FeatureMessage("uplink", ahead, None), 6)
+    assert run._newest_ns == before
