@@ -28,6 +28,7 @@ from offramp_kafka import (
     require_name,
     require_topics,
 )
+from offramp_records import open_consumer
 
 STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
 REMEMBERED = 65_536
@@ -72,12 +73,12 @@ class DecisionClient:
 
     def open(self) -> DecisionClient:
         """Connect. Raise KafkaAccessError where no broker answers, it refuses us, or a topic is missing."""
-        from kafka import KafkaConsumer, KafkaProducer
+        from kafka import KafkaProducer
 
         require_topics(self.settings, "decisions", "decisions", "acks")
         with kafka_errors(self.settings, "decisions"):
             self._producer = KafkaProducer(**self.settings.client_arguments(), acks="all")
-            self._consumer = KafkaConsumer(
+            self._consumer = open_consumer(
                 self.settings.topic("decisions"), **self.settings.client_arguments(), enable_auto_commit=False,
                 group_id=f"{self.settings.prefix}-controller-{self.controller}",
                 auto_offset_reset="earliest" if self._start == "beginning" else "latest",

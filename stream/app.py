@@ -35,6 +35,7 @@ from inference.artifact import Artifact
 from inference.serve import Predictor
 from offramp_hops import HEADER, encode_hops
 from offramp_kafka import LARGEST_MESSAGE, KafkaAccessError, KafkaSettings, is_final
+from offramp_records import read_past_unreadable_records
 from stream.backlog import MAX_AGE_S
 from stream.bin_state import SERIES
 from stream.carried_state import StatePool
@@ -88,6 +89,7 @@ class Worker:
         max_age_s: float = MAX_AGE_S,
         meter: LaneMeter | None = None,
     ) -> None:
+        read_past_unreadable_records()
         self.settings, self.site, self.artifact, self.predictor = settings, site, artifact, predictor
         self.ledger = WorkerLedger()
         self.lanes: dict[int, Lane] = {}

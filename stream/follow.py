@@ -11,6 +11,7 @@ from typing import Any
 
 from offramp_errors import ConfigError, ContractError
 from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from offramp_records import open_consumer
 from stream.topics import TOPICS
 
 POLL_MS = 200
@@ -37,9 +38,9 @@ def run_follow(options: FollowOptions) -> None:
     settings = options.settings
     partitions = require_topics(settings, "follow", options.topic)[settings.topic(options.topic)]
     with kafka_errors(settings, "follow"):
-        from kafka import KafkaConsumer, TopicPartition
+        from kafka import TopicPartition
 
-        consumer = KafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
+        consumer = open_consumer(**settings.client_arguments(), enable_auto_commit=False)
         places = [TopicPartition(settings.topic(options.topic), number) for number in range(partitions)]
         try:
             consumer.assign(places)

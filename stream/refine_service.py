@@ -22,6 +22,7 @@ from decision.site import Site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
 from offramp_errors import ArtifactError, ConfigError
 from offramp_kafka import KafkaAccessError, KafkaRefusedError, KafkaSettings, kafka_errors, require_topics
+from offramp_records import open_consumer
 from stream.channels import BIN_MS
 from stream.follow import parse_start, seek
 from stream.link_run import LinkRun
@@ -186,13 +187,13 @@ def _follow(
     service: RefineService, settings: KafkaSettings, partitions: dict[str, int], start: str | int | float, wait: bool
 ) -> None:
     """Feed a service with the features from `start` on and the models that come from now on."""
-    from kafka import KafkaConsumer, TopicPartition
+    from kafka import TopicPartition
 
     features, models = (
         [TopicPartition(name, number) for number in range(partitions[name])]
         for name in (settings.topic("features"), settings.topic("models"))
     )
-    consumer = KafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
+    consumer = open_consumer(**settings.client_arguments(), enable_auto_commit=False)
     try:
         consumer.assign([*features, *models])
         seek(consumer, features, start)

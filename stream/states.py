@@ -6,6 +6,7 @@ import logging
 from typing import Any, NamedTuple
 
 from offramp_kafka import KafkaSettings, kafka_errors
+from offramp_records import open_consumer
 from stream.checkpoint import decode_checkpoint
 
 log = logging.getLogger("offramp.worker")
@@ -28,12 +29,12 @@ def load_states(settings: KafkaSettings, partition: int, site: str, links: froze
     Of several the one with the greatest input offset counts: a worker that lost the partition may have written late.
     One ahead of the feature topic belongs to a topic that was made anew, and is left out.
     """
-    from kafka import KafkaConsumer, TopicPartition
+    from kafka import TopicPartition
 
     found: dict[str, dict[str, Any]] = {}
     refused = 0
     with kafka_errors(settings, "worker: reading checkpoints"):
-        consumer = KafkaConsumer(**settings.client_arguments(), group_id=group, enable_auto_commit=False)
+        consumer = open_consumer(**settings.client_arguments(), group_id=group, enable_auto_commit=False)
         try:
             place = TopicPartition(settings.topic("state"), partition)
             features = TopicPartition(settings.topic("features"), partition)
