@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from bench.service import site_file
@@ -19,18 +20,39 @@ from capture.ledger import CaptureLedger
 from capture.outgoing import Outgoing
 from capture.publish import Publisher
 from capture.spool import Spool
-from capture.wire import encode_batch, times_of
+from capture.wire import FeatureHeaders, encode_batch, times_of
+from decision.client import DecisionClient
 from decision.policy import Policy
 from decision.site import Site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
-from offramp_kafka import BODY_LIMIT, KafkaAccessError, KafkaSettings
+from offramp_kafka import BODY_LIMIT, LONGEST_NAME, KafkaAccessError, KafkaSettings
 from stream.pipeline import Pipeline
-from tests.integration.workers import DEMO, Decisions, WorkerProcess, demo_batches, expected, publisher_of, workers
+from stream.states import load_states
+from stream.wire import MAX_LEDGER
+from tests.integration.workers import (
+    DEMO,
+    WAIT_S,
+    Decisions,
+    WorkerProcess,
+    demo_batches,
+    expected,
+    publisher_of,
+    workers,
+)
+from tests.stream.test_wire import random_batch
 
 PUBLIC = Path(__file__).resolve().parents[2].parent / "shared/pcaps/MQTTset-reduced/benign.pcap"
 SPARSE, EVERY_NS = 1_200, 400_000_000
 """Packets before the demo, and the time from one to the next: less than a window, so that no bin between is skipped."""
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.3)
 
 
 def pcap(path: Path, packets: Iterator[tuple[int, bytes, int]]) -> Path:
@@ -191,3 +213,81 @@ def test_a_recording_that_the_broker_refuses_is_the_end_of_its_agent(topics: Kaf
         for batch in demo_batches():
             out.publish("uplink0", batch)
         out.close()
+
+
+def large_batch() -> tuple[bytes, FeatureHeaders]:
+    """A feature message of nearly as many bytes as one may have, of all random columns."""
+    rows = 64
+    while len(encode_batch(random_batch(2 * rows))) <= BODY_LIMIT:
+        rows *= 2
+    while len(encode_batch(random_batch(rows + 256))) <= BODY_LIMIT:
+        rows += 256
+    batch = random_batch(rows)
+    return encode_batch(batch), FeatureHeaders("lab", "a" * LONGEST_NAME, 1, 0, rows, *times_of(batch))
+
+
+def test_every_message_at_its_limit_is_taken_or_refused_and_nobody_ends(topics: KafkaSettings, tmp_path: Path) -> None:
+    _, path = site_file(1, tmp_path)
+    value, good = large_batch()
+    assert len(value) > 0.9 * BODY_LIMIT
+    ledger = b'{"captured":7' + b" " * (MAX_LEDGER - 14) + b"}"
+
+    def headers(**changed: bytes) -> list[tuple[str, bytes]]:
+        return [(name, changed.get(name, text)) for name, text in good.pairs()]
+
+    link, taken, refused = b"uplink0", 0, 0
+    raw = KafkaProducer(**topics.client_arguments(), max_request_size=2 << 20)
+
+    def send(key: bytes, body: bytes, pairs: list[tuple[str, bytes]]) -> None:
+        raw.send(topics.topic("features"), body, key, pairs).get(30)
+
+    for sequence, more in enumerate(({}, {"ledger": ledger}, {"agent": b"\x01" * LONGEST_NAME})):
+        send(link, value, headers(sequence=str(sequence).encode(), **more))
+        taken += 1
+    most = 1_048_588 - 1_000  # what a broker takes
+    for key, body, pairs in (
+        (link, value, headers(agent=b"a" * (LONGEST_NAME + 1))),
+        (b"k" * LONGEST_NAME, value, headers()),
+        (b"k" * (LONGEST_NAME + 1), value, headers()),
+        (b"k" * 900_000, b"", headers()),
+        (link, bytes(most - 2_000), headers()),
+        (link, b"", headers(ledger=ledger + b" ")),
+        (link, b"", headers(agent=b"a" * (most - 2_000))),
+        (link, b"", headers(hops=b"h" * (most - 2_000))),
+        (link, b"", [(f"h{number}", b"") for number in range(60_000)]),
+    ):
+        send(key, body, pairs)
+        refused += 1
+    raw.close()
+    dead, decisions, out = Decisions(topics, "dead-letters"), Decisions(topics), publisher_of(topics, 9)
+    with workers(WorkerProcess(topics, path, tmp_path / "w.log", "--no-forecasts")) as running:
+        dead.wait_until(refused)
+        for batch in demo_batches():
+            out.publish("uplink0", batch)
+        out.end("uplink0")
+        assert out.close()
+        state = (topics, 0, "lab", frozenset({"uplink0"}), f"{topics.prefix}-lab")
+        wait_for(lambda: load_states(*state).states.get("uplink0", {}).get("intake", {}).get("ends") == 1)
+        told = running[0].stop()
+    for each in (dead, decisions):
+        each.close()
+    assert len(dead.records) == refused
+    assert load_states(*state).states["uplink0"]["intake"]["messages"] == taken + len(demo_batches()) + 1
+    assert "Traceback" not in told
+    assert "never sent" not in told
+
+
+def test_a_command_too_large_to_acknowledge_does_not_end_its_controller(topics: KafkaSettings, tmp_path: Path) -> None:
+    site, _ = site_file(1, tmp_path)
+    bodies = [json.loads(body) for body in expected(site)["uplink0"]]
+    large = {**bodies[0], "scope": "link:" + "x" * 940_000, "decision_id": "other", "loop_id": "other"}
+    raw = KafkaProducer(**topics.client_arguments(), max_request_size=2 << 20)
+    for body in (large, bodies[0]):
+        raw.send(topics.topic("decisions"), json.dumps(body).encode(), b"link:uplink0").get(30)
+    raw.close()
+    with DecisionClient(topics, controller="test", start="beginning", idle_s=2, clock=lambda: 1 << 62) as client:
+        assert list(client) == []
+        assert client.counts == {"expired": 2, "unacknowledged": 1}
+        with pytest.raises(KafkaAccessError, match="takes no message that large"):
+            client.ack(large, "applied")
+        client.ack(bodies[0], "applied")
