@@ -86,6 +86,11 @@ fuzz: setup ## dissect mutated packets for FUZZ_SECONDS (600), every access chec
 dear: setup ## look for inputs that make dissection dear, for FUZZ_SECONDS (600): more than 64 steps a byte ends it
 	@$(BIN)/python -m tests.fuzz.costs --seconds $(FUZZ_SECONDS)
 
+fuzz-messages: setup ## mutated Kafka messages and checkpoints for FUZZ_SECONDS, half the time each, every access checked
+	@$(BIN)/python -m tests.fuzz.messages --seconds $$(( $(FUZZ_SECONDS) / 2 ))
+	@$(BIN)/python -m tests.fuzz.states --seconds 0.1 --keep .venv/fuzz.stock
+	@OFFRAMP_BOUNDSCHECK=1 $(BIN)/python -m tests.fuzz.states --stock .venv/fuzz.stock --seconds $$(( $(FUZZ_SECONDS) / 2 )); rm -f .venv/fuzz.stock
+
 lock: ## resolve requirements.lock anew (needs uv)
 	@uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --quiet pyproject.toml -o requirements.lock
@@ -93,4 +98,4 @@ lock: ## resolve requirements.lock anew (needs uv)
 clean: ## remove the environment and caches of the checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup system lint test checked mutants soak demo kafka bench fuzz dear lock clean
+.PHONY: help setup system lint test checked mutants soak demo kafka bench fuzz dear fuzz-messages lock clean

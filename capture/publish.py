@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -82,6 +82,8 @@ class Publisher:
         self._disk_again = 0.0
         self._failure: OfframpError | None = None
         self._producer: Any = None
+        self._spent: Any = None  # a client that has failed, as it does after a refusal
+        self._again: deque[Outgoing] = deque()
         self._thread = threading.Thread(target=self._pump, name="offramp-publish", daemon=True)
 
     def start(self) -> None:
@@ -298,6 +300,8 @@ class Publisher:
                 self._changed.wait_for(self._may_send)
                 if self._failure is not None:
                     return None
+                if self._again:
+                    return self._again.popleft()  # under way all the time
                 message = self._take()
                 if message is not None:
                     self._under_way += message.size
@@ -307,7 +311,7 @@ class Publisher:
                     return None
 
     def _may_send(self) -> bool:
-        if self._failure is not None or (self._closing and self._idle()):
+        if self._failure is not None or self._again or (self._closing and self._idle()):
             return True
         waiting = bool(self._queue) or (self.spool is not None and self.spool.pending)
         return waiting and self._under_way < self._bounds[1]
@@ -329,21 +333,28 @@ class Publisher:
     def _send(self, message: Outgoing) -> None:
         """Hand a message to the client, again and again while it has no broker to learn of partitions from."""
         while self._failure is None:
+            if self._producer is not None and self._producer is self._spent:
+                message = self._replace_spent(message)
             if self._producer is None and _away(self._connect):
                 with self._changed:
                     self._changed.wait_for(lambda: self._failure is not None, 1.0)
                 continue
-            from kafka.errors import KafkaTimeoutError
+            from kafka.errors import KafkaError, KafkaTimeoutError
 
-            with self._final(message), kafka_errors(self.settings, "publish"):
+            producer = self._producer
+            with kafka_errors(self.settings, "publish"):
                 try:
-                    future = self._producer.send(
+                    future = producer.send(
                         self.topic, message.value, message.link.encode(), _leaving(message.headers).pairs()
                     )
                 except KafkaTimeoutError:
                     continue
-                future.add_callback(self._acknowledged, message)
-                future.add_errback(self._refused, message)
+                except KafkaError:
+                    if producer is self._spent:
+                        continue
+                    raise
+            future.add_callback(self._acknowledged, message)
+            future.add_errback(self._refused, producer, message)
             return
 
     def _acknowledged(self, message: Outgoing, _where: Any) -> None:
@@ -360,38 +371,49 @@ class Publisher:
             except Exception as error:  # the client would only log it
                 self._fail(_unforeseen(error))
 
-    def _refused(self, message: Outgoing, error: BaseException) -> None:
+    def _refused(self, producer: Any, message: Outgoing, error: BaseException) -> None:
         try:
-            with self._final(message), kafka_errors(self.settings, "publish"):
+            with kafka_errors(self.settings, "publish"):
                 raise error
         except OfframpError as failure:
-            self._fail(failure)
+            if not self._set_aside(producer, message, failure):
+                self._fail(failure)
         except BaseException as foreign:  # the client would only log it, and all would wait for the message
             self._fail(_unforeseen(foreign))
 
-    @contextmanager
-    def _final(self, message: Outgoing) -> Iterator[None]:
-        """Give a message up that no broker would ever take; of a recording being published that is the end instead.
+    def _set_aside(self, producer: Any, message: Outgoing, failure: OfframpError) -> bool:
+        """Give up what no broker would ever take, and send again what the client failed along with it; tell whether so.
 
-        A live link goes on, and what an earlier life spooled would be in the way of all that follows, for ever.
+        The client fails all that it has under way after the one that was refused. Of a recording that is published now
+        this is the end: its operator can mend it; a live link goes on, and the spool of an earlier life too.
         """
-        try:
-            yield
-        except KafkaRefusedError as error:
-            if not self.live and message.segment is None:
-                raise
-            with self._changed:
-                first = not self.ledger.refused
-                self.ledger.refused += 1
+        with self._changed:
+            if producer is self._spent:
+                self._again.append(message)
+            elif isinstance(failure, KafkaRefusedError) and (self.live or message.segment is not None):
+                if self._spent is None:
+                    told = f"{message.size:,} bytes of link {message.link}, others are only counted"
+                    print(f"given up: {told}: {failure}", file=sys.stderr, flush=True)
+                self._spent = producer
                 self._under_way -= message.size
                 del self._unacknowledged[id(message)]
                 self._shed(message, REFUSED)
                 if message.segment is not None and self.spool is not None:
                     self.spool.done(message.segment)
-                self._changed.notify_all()
-            if first:
-                told = f"{message.size:,} bytes of link {message.link}, others are only counted"
-                print(f"given up: {told}: {error}", file=sys.stderr, flush=True)
+            else:
+                return False
+            self._changed.notify_all()
+            return True
+
+    def _replace_spent(self, message: Outgoing) -> Outgoing:
+        """Close a client that fails all it is given; return what is to be sent first; what is in hand is last."""
+        with suppress(Exception):  # it raises for what it has failed
+            self._producer.close(timeout=5)
+        with self._changed:
+            self._producer = None
+            again = {id(each) for each in (*self._again, message)}
+            self._again = deque(each for name, each in self._unacknowledged.items() if name in again)  # in order
+            return self._again.popleft()
 
     def _fail(self, error: OfframpError) -> None:
         with self._changed:

@@ -10,8 +10,7 @@ from typing import NamedTuple
 class PublishLedger:
     """rows + earlier_rows = rows acknowledged + rows shed + what is still queued or under way.
 
-    What is still in the spool is of the rows; earlier_rows: found in the spool, of an earlier life of the agent;
-    refused: of the messages shed, those that the broker would never take.
+    What is still in the spool is of the rows; earlier_rows: found in the spool, of an earlier life of the agent.
     """
 
     messages: int = 0
@@ -23,7 +22,6 @@ class PublishLedger:
     rows_shed: int = 0
     spooled: int = 0
     earlier_rows: int = 0
-    refused: int = 0
     links_ended: int = 0
 
     def as_dict(self) -> dict[str, int]:

@@ -32,6 +32,7 @@ from offramp_kafka import (
     topic_states,
 )
 from offramp_reach import ReachWatch
+from offramp_records import open_consumer
 
 log = logging.getLogger("offramp.decisions")
 STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
@@ -87,13 +88,13 @@ class DecisionClient:
 
     def open(self) -> DecisionClient:
         """Connect. Raise KafkaAccessError where no broker answers, it refuses us, or a topic is missing."""
-        from kafka import KafkaConsumer, KafkaProducer
+        from kafka import KafkaProducer
 
         topics = topic_states(self.settings, "decisions", "decisions", "acks")
         self._topic = topics[self.settings.topic("decisions")]
         with kafka_errors(self.settings, "decisions"):
             self._producer = KafkaProducer(**self.settings.client_arguments(), acks="all")
-            self._consumer = KafkaConsumer(
+            self._consumer = open_consumer(
                 self.settings.topic("decisions"), **self.settings.client_arguments(), enable_auto_commit=False,
                 group_id=f"{self.settings.prefix}-controller-{self.controller}",
                 auto_offset_reset="earliest" if self._start == "beginning" else "latest",

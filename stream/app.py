@@ -37,6 +37,7 @@ from inference.serve import Predictor
 from offramp_hops import HEADER, encode_hops
 from offramp_kafka import LARGEST_MESSAGE, KafkaSettings, TopicState, is_final
 from offramp_reach import Reach
+from offramp_records import read_past_unreadable_records
 from stream.backlog import MAX_AGE_S
 from stream.bin_state import SERIES
 from stream.carried_state import StatePool
@@ -90,6 +91,7 @@ class Worker:
         meter: LaneMeter | None = None,
         topic: TopicState = UNKNOWN,
     ) -> None:
+        read_past_unreadable_records()
         self.settings, self.site, self.artifact, self.predictor = settings, site, artifact, predictor
         self.ledger = WorkerLedger()
         self.lanes: dict[int, Lane] = {}

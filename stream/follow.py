@@ -13,6 +13,7 @@ from typing import Any
 from offramp_errors import ConfigError, ContractError
 from offramp_kafka import CLOSING, KafkaSettings, kafka_errors, topic_states
 from offramp_reach import reach_watched
+from offramp_records import open_consumer
 from stream.followed import READING, Followed
 from stream.topics import TOPICS
 
@@ -40,9 +41,7 @@ def run_follow(options: FollowOptions) -> None:
     settings = options.settings
     topics = topic_states(settings, "follow", options.topic)
     with kafka_errors(settings, "follow"), reach_watched(settings, "follow", options.topic) as watch:
-        from kafka import KafkaConsumer
-
-        consumer = KafkaConsumer(**settings.client_arguments(), **READING)
+        consumer = open_consumer(**settings.client_arguments(), **READING)
         try:
             followed = Followed(consumer, watch, topics)
             places = followed.places()

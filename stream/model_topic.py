@@ -10,6 +10,7 @@ from typing import Any
 
 from offramp_errors import ContractError
 from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from offramp_records import open_consumer
 from stream.model_messages import ModelMessage, decode_model, encode_model
 
 SEND_S = 30.0
@@ -29,9 +30,9 @@ def newest_models(
     found: dict[str, ModelMessage] = {}
     left = 0
     with kafka_errors(settings, doing):
-        from kafka import KafkaConsumer, TopicPartition
+        from kafka import TopicPartition
 
-        consumer = KafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
+        consumer = open_consumer(**settings.client_arguments(), enable_auto_commit=False)
         try:
             places = [TopicPartition(settings.topic("models"), number) for number in range(partitions)]
             consumer.assign(places)

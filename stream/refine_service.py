@@ -23,6 +23,7 @@ from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, requir
 from offramp_errors import ArtifactError, ConfigError
 from offramp_kafka import KafkaAccessError, KafkaRefusedError, KafkaSettings, kafka_errors, topic_states
 from offramp_reach import reach_watched
+from offramp_records import open_consumer
 from stream.channels import BIN_MS
 from stream.follow import parse_start, seek
 from stream.followed import READING, Followed
@@ -197,9 +198,7 @@ def run_refine(options: RefineOptions) -> None:
 def reader(settings: KafkaSettings, doing: str) -> Iterator[Any]:
     """Open a consumer for the body; it may be closed in the middle of what it does."""
     with kafka_errors(settings, doing):
-        from kafka import KafkaConsumer
-
-        consumer = KafkaConsumer(**settings.client_arguments(), **READING)
+        consumer = open_consumer(**settings.client_arguments(), **READING)
     try:
         yield consumer
     finally:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from offramp_kafka import KafkaAccessError, KafkaSettings, TopicState, kafka_errors
 from offramp_reach import patient_admin
+from offramp_records import open_consumer
 from stream.checkpoint import decode_checkpoint
 from stream.topics import WAY_BACK
 
@@ -44,12 +45,12 @@ def load_states(
     of it: reading begins at the topic's beginning, and the newest such state counts where there is no other. One that
     names none and is ahead of the topic is left out.
     """
-    from kafka import KafkaConsumer, TopicPartition
+    from kafka import TopicPartition
 
     found: dict[str, dict[str, Any]] = {}
     refused = 0
     with kafka_errors(settings, "worker: reading checkpoints"):
-        consumer = KafkaConsumer(**settings.client_arguments(), group_id=group, enable_auto_commit=False)
+        consumer = open_consumer(**settings.client_arguments(), group_id=group, enable_auto_commit=False)
         try:
             place = TopicPartition(settings.topic("state"), partition)
             features = TopicPartition(settings.topic("features"), partition)
