@@ -30,6 +30,8 @@ STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
 REMEMBERED = 65_536
 """Ids of commands, and loops, that are remembered to know repeats."""
 ACK_S = 30.0
+METADATA_MS = 10_000
+"""How old the consumer's knowledge of its topic may be: one that is deleted and made again is then shared out anew."""
 
 
 class DecisionClient:
@@ -79,6 +81,7 @@ class DecisionClient:
                 self.settings.topic("decisions"), **self.settings.client_arguments(), enable_auto_commit=False,
                 group_id=f"{self.settings.prefix}-controller-{self.controller}",
                 auto_offset_reset="earliest" if self._start == "beginning" else "latest",
+                metadata_max_age_ms=METADATA_MS,
             )  # fmt: skip
         self._watch = ReachWatch(self.settings, "decisions", "decisions", tell=log.warning)
         self._watch.start()

@@ -44,13 +44,21 @@ def load_states(settings: KafkaSettings, partition: int, site: str, group: str, 
             features = TopicPartition(settings.topic("features"), partition)
             consumer.assign([place])
             consumer.seek_to_beginning(place)
-            ends = consumer.end_offsets([place, features])
-            begins = consumer.beginning_offsets([features])[features]
             committed = place_of(consumer.committed(features, metadata=True), topic_id)
+            # asked after that, so a place beyond them is none of this topic; each alone: asked for both, kafka-python
+            # forgets the one where the other's leader is not known yet
+            ends = {each: consumer.end_offsets([each])[each] for each in (place, features)}
+            begins = consumer.beginning_offsets([features])[features]
             due = max(committed, begins) if committed <= ends[features] else begins
+
+            def beyond(offset: int) -> bool:
+                if offset > ends[features]:  # a former owner may have written it meanwhile
+                    ends.update(consumer.end_offsets([features]))
+                return bool(offset > ends[features])
+
             while consumer.position(place) < ends[place]:
                 for record in consumer.poll(500).get(place, ()):
-                    _note(found, record, site, ends[features], topic_id)
+                    _note(found, record, site, beyond, topic_id)
         finally:
             consumer.close()
     return found, due
@@ -114,7 +122,9 @@ def _patiently(ask: Callable[[], Any]) -> Any:
         time.sleep(0.2)
 
 
-def _note(found: dict[str, dict[str, Any]], record: Any, site: str, end: int, topic_id: str) -> None:
+def _note(
+    found: dict[str, dict[str, Any]], record: Any, site: str, beyond: Callable[[int], bool], topic_id: str
+) -> None:
     """Enter a checkpoint where it is of the site and newer than what was found."""
     owner, _, link = (record.key or b"").decode(errors="replace").partition("/")
     if owner != site or not record.value:
@@ -129,9 +139,9 @@ def _note(found: dict[str, dict[str, Any]], record: Any, site: str, end: int, to
     better = not before or bool(before.get(ELSEWHERE))
     if is_elsewhere(named, topic_id):
         state = {**state, "next_offset": 0, ELSEWHERE: True}
-    elif offset > end and named:  # the topic has lost its end: what comes again is known by its agent's sequence
+    elif named and beyond(offset):  # the topic has lost its end: what comes again is known by its agent's sequence
         state = {**state, "next_offset": 0}
     else:
-        better = offset <= end and (better or offset >= int(before["next_offset"]))
+        better = (better or offset >= int(before["next_offset"])) and not beyond(offset)
     if better:
         found[link] = state

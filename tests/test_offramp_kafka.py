@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from offramp_errors import ConfigError
-from offramp_kafka import KafkaSettings, kafka_settings
+from offramp_kafka import KafkaAccessError, KafkaSettings, kafka_errors, kafka_settings
 
 
 def test_servers_come_from_the_option_or_the_environment() -> None:
@@ -72,3 +72,22 @@ def test_a_password_without_a_user_is_not_used() -> None:
     settings = kafka_settings("a:1", environment={"OFFRAMP_KAFKA_PASSWORD": "x"})
     assert settings == KafkaSettings(("a:1",))
     assert settings.protocol == "PLAINTEXT"
+
+
+def raised_in(module: str, error: Exception) -> None:
+    """Raise an error in a function of a module of that name."""
+    exec("def work(error):\n    raise error", space := {"__name__": module})  # noqa: S102 - two lines of ours
+    space["work"](error)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, AttributeError])
+def test_what_the_client_raises_of_a_closed_connection_is_one_line(kind: type[Exception]) -> None:
+    """Where another thread closes it; the same error of our own code is a fault, and stays what it is."""
+    settings = KafkaSettings(("a:1",))
+    with (
+        pytest.raises(KafkaAccessError, match=r"publish: Kafka at a:1: the client fails: "),
+        kafka_errors(settings, "publish"),
+    ):
+        raised_in("kafka.net.selector", kind("NetworkSelector closed!"))
+    with pytest.raises(kind), kafka_errors(settings, "publish"):
+        raised_in("capture.publish", kind("NetworkSelector closed!"))
