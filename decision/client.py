@@ -68,6 +68,7 @@ class DecisionClient:
         self._producer: Any = None
         self._watch: ReachWatch | None = None
         self._topic = TopicState("", 0)
+        self._anew = False
 
     def open(self) -> DecisionClient:
         """Connect. Raise KafkaAccessError where no broker answers, it refuses us, or a topic is missing."""
@@ -150,13 +151,16 @@ class DecisionClient:
 
     def _keep_up(self, consumer: Any) -> None:
         """Read from its beginning a topic that was made again: a place in the former says nothing of it."""
-        found = self._watch.topics if self._watch is not None else {}
-        topic = found.get(self.settings.topic("decisions"), self._topic)
-        places = consumer.assignment() if topic.id != self._topic.id else ()
-        if places:
-            log.warning("%s was made again: read from its beginning", self.settings.topic("decisions"))
-            consumer.seek_to_beginning(*places)
-            self._topic = topic
+        name = self.settings.topic("decisions")
+        topic = self._watch.topics.get(name, self._topic) if self._watch is not None else self._topic
+        if topic.id != self._topic.id:
+            log.warning("%s was made again: read from its beginning", name)
+            self._topic, self._anew = topic, True
+            consumer.unsubscribe()  # kafka-python gives a topic up for good that it once found gone
+            consumer.subscribe([name])
+        elif self._anew and consumer.assignment():
+            consumer.seek_to_beginning(*consumer.assignment())
+            self._anew = False
 
     def _done(self, place: Any, offset: int) -> None:
         from kafka.structs import OffsetAndMetadata
