@@ -79,11 +79,12 @@ class DecisionClient:
         with kafka_errors(self.settings, "decisions"):
             self._producer = KafkaProducer(**self.settings.client_arguments(), acks="all")
             self._consumer = KafkaConsumer(
-                self.settings.topic("decisions"), **self.settings.client_arguments(), enable_auto_commit=False,
+                **self.settings.client_arguments(), enable_auto_commit=False,
                 group_id=f"{self.settings.prefix}-controller-{self.controller}",
                 auto_offset_reset="earliest" if self._start == "beginning" else "latest",
                 metadata_max_age_ms=METADATA_MS,
             )  # fmt: skip
+            self._subscribe(self._consumer)
         self._watch = ReachWatch(self.settings, "decisions", "decisions", tell=log.warning)
         self._watch.start()
         return self
@@ -157,10 +158,16 @@ class DecisionClient:
             log.warning("%s was made again: read from its beginning", name)
             self._topic, self._anew = topic, True
             consumer.unsubscribe()  # kafka-python gives a topic up for good that it once found gone
-            consumer.subscribe([name])
+            self._subscribe(consumer)
         elif self._anew and consumer.assignment():
             consumer.seek_to_beginning(*consumer.assignment())
             self._anew = False
+
+    def _subscribe(self, consumer: Any) -> None:
+        """Join the group once the topic's partitions are known: else kafka-python may share out none, for good."""
+        name = self.settings.topic("decisions")
+        consumer.partitions_for_topic(name)
+        consumer.subscribe([name])
 
     def _done(self, place: Any, offset: int) -> None:
         from kafka.structs import OffsetAndMetadata

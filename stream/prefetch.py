@@ -10,6 +10,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+LEAVE_S = 1.0
+"""How long the thread may take to end; one that waits for a pipe does not, and is left to itself."""
+
+
 class _End:
     """What the thread hands over last: why it ended."""
 
@@ -59,4 +63,4 @@ def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
             yield item
     finally:
         stopped.set()
-        thread.join()
+        thread.join(LEAVE_S)
