@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -408,7 +409,10 @@ def main() -> None:
     except OfframpError as error:
         _end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        with suppress(OfframpError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)  # a thread that waits for standard input lets the interpreter not end in order
     except MemoryError:
         _end("not enough memory: give it more (ulimit -v, the service's MemoryMax), or less to do at once", 1)
     except OSError as error:  # of the machine: a full disk, no memory, no file left to open

@@ -274,7 +274,7 @@ def kafka_errors(settings: KafkaSettings, doing: str) -> Iterator[None]:
     except CLOSING as error:
         if not _of_client(error):
             raise
-        raise KafkaAccessError(f"{doing}: Kafka at {settings.shown}: the connection is closed ({error!r})") from error
+        raise KafkaAccessError(f"{doing}: Kafka at {settings.shown}: the client fails: {error!r}") from error
 
 
 CLOSING = (RuntimeError, ValueError, AttributeError, AssertionError, KeyError, TypeError)

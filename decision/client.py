@@ -44,6 +44,8 @@ WITHHELD = {
     "ahead": ("rejected", "it begins in the future by the clock here"),
 }
 """The acknowledgement of what is not given though it is a command that nobody gave before."""
+METADATA_MS = 10_000
+"""How old the consumer's knowledge of its topic may be: one that is deleted and made again is then shared out anew."""
 
 
 class DecisionClient:
@@ -80,6 +82,7 @@ class DecisionClient:
         self._producer: Any = None
         self._watch: ReachWatch | None = None
         self._topic = TopicState("", 0)
+        self._anew = False
 
     @property
     def counts(self) -> Counter[str]:
@@ -95,10 +98,12 @@ class DecisionClient:
         with kafka_errors(self.settings, "decisions"):
             self._producer = KafkaProducer(**self.settings.client_arguments(), acks="all")
             self._consumer = open_consumer(
-                self.settings.topic("decisions"), **self.settings.client_arguments(), enable_auto_commit=False,
+                **self.settings.client_arguments(), enable_auto_commit=False,
                 group_id=f"{self.settings.prefix}-controller-{self.controller}",
                 auto_offset_reset="earliest" if self._start == "beginning" else "latest",
+                metadata_max_age_ms=METADATA_MS,
             )  # fmt: skip
+            self._subscribe(self._consumer)
         self._watch = ReachWatch(self.settings, "decisions", "decisions", tell=log.warning)
         self._watch.start()
         return self
@@ -166,13 +171,22 @@ class DecisionClient:
 
     def _keep_up(self, consumer: Any) -> None:
         """Read from its beginning a topic that was made again: a place in the former says nothing of it."""
-        found = self._watch.topics if self._watch is not None else {}
-        topic = found.get(self.settings.topic("decisions"), self._topic)
-        places = consumer.assignment() if topic.id != self._topic.id else ()
-        if places:
-            log.warning("%s was made again: read from its beginning", self.settings.topic("decisions"))
-            consumer.seek_to_beginning(*places)
-            self._topic = topic
+        name = self.settings.topic("decisions")
+        topic = self._watch.topics.get(name, self._topic) if self._watch is not None else self._topic
+        if topic.id != self._topic.id:
+            log.warning("%s was made again: read from its beginning", name)
+            self._topic, self._anew = topic, True
+            consumer.unsubscribe()  # kafka-python gives a topic up for good that it once found gone
+            self._subscribe(consumer)
+        elif self._anew and consumer.assignment():
+            consumer.seek_to_beginning(*consumer.assignment())
+            self._anew = False
+
+    def _subscribe(self, consumer: Any) -> None:
+        """Join the group once the topic's partitions are known: else kafka-python may share out none, for good."""
+        name = self.settings.topic("decisions")
+        consumer.partitions_for_topic(name)
+        consumer.subscribe([name])
 
     def _done(self, place: Any, offset: int) -> None:
         from kafka.structs import OffsetAndMetadata

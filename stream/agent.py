@@ -31,7 +31,7 @@ from stream.publish import PublishOptions
 from stream.readings import acknowledgements, file_readings, info, publish_readings, reach_readings
 from stream.replay import capture_lines, hold_strict, warn
 
-PATIENCE_S = 6.0
+PATIENCE_S = 5.0
 """How long an interrupted agent waits for acknowledgements; with its end it stays below the 10 s of supervisors."""
 
 

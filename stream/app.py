@@ -96,6 +96,7 @@ class Worker:
         self.ledger = WorkerLedger()
         self.lanes: dict[int, Lane] = {}
         self.assigned: frozenset[int] | None = None
+        self._given = frozenset[int]()
         self.topic, self.reach = topic, Reach("worker")
         self.ending = self._moving = False
         self.meter = meter or LaneMeter()
@@ -183,13 +184,17 @@ class Worker:
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         """Hand the partitions over: checkpoints, then nothing of them stays in memory."""
-        self.assigned = None
+        self.assigned, self._given = None, frozenset()
         await self.close_lanes()
 
     async def _assigned(self, _: Any, assigned: Any, **__: Any) -> None:
-        ours = (tp.partition for tp in assigned if tp.topic == self.settings.topic("features"))
-        self.assigned = frozenset(partition for partition in ours if partition < self.topic.partitions)
+        self._given = frozenset(tp.partition for tp in assigned if tp.topic == self.settings.topic("features"))
+        self.assigned = self._served()
         self.ledger.rebalances += 1
+
+    def _served(self) -> frozenset[int]:
+        """Return those of the partitions that the group gave us that are worked on."""
+        return frozenset(partition for partition in self._given if partition < self.topic.partitions)
 
     async def close_lanes(self, patience_s: float | None = None) -> None:
         """End all lanes with a checkpoint each; what takes longer than there is patience for is given up."""
@@ -209,10 +214,11 @@ class Worker:
         try:
             await self.close_lanes(LANES_S)
             self.topic = topic
-            for partition in sorted(self.assigned or ()):
-                await self.rewind(partition, 0)
-        except (KafkaError, AssertionError, OSError) as error:  # no longer ours: the next assignment begins right
-            log.info("taking up topic %s: %r", topic.id, error)
+            if self.assigned is not None:
+                self.assigned = self._served()
+            for partition in sorted(self._served()):
+                with suppress(KafkaError, AssertionError, OSError):  # not ours, or not there: shared out anew soon
+                    await self.rewind(partition, 0)
         finally:
             self._moving = False
 

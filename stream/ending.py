@@ -22,11 +22,12 @@ LANES_AWAY_S = 1.0
 class Ending:
     """Tells the account once; after `begin` the process ends within END_S, in order or not.
 
-    account: its lines; failure: what ended the worker in words, empty where it was asked to; clean: removes its files.
+    failed: whether it ends by an error that is told elsewhere. account: its lines; failure: what ended the worker in
+    words, empty where it was asked to; clean: removes its files.
     """
 
     def __init__(self, account: Callable[[], list[str]], failure: Callable[[], str], clean: Callable[[], None]) -> None:
-        self.begun = False
+        self.begun = self.failed = False
         self._account, self._failure, self._clean = account, failure, clean
         self._lock = threading.Lock()
         self._told = False
@@ -55,4 +56,4 @@ class Ending:
         failure = self._failure()
         if failure:
             print(f"offramp: {failure}", file=sys.stderr, flush=True)
-        os._exit(1 if failure else 0)
+        os._exit(1 if failure or self.failed else 0)

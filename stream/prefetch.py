@@ -10,6 +10,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+LEAVE_S = 1.0
+"""How long the thread may take to end; one that waits for a pipe does not, and is left to itself."""
+
+
 class _End:
     """What the thread hands over last: why it ended."""
 
@@ -71,4 +75,4 @@ def merged(streams: Sequence[Iterator[T]], depth: int = 4) -> Generator[T, None,
     finally:
         stopped.set()
         for thread in threads:
-            thread.join()
+            thread.join(LEAVE_S)

@@ -56,13 +56,21 @@ def load_states(
             features = TopicPartition(settings.topic("features"), partition)
             consumer.assign([place])
             consumer.seek_to_beginning(place)
-            ends = consumer.end_offsets([place, features])
-            begins = consumer.beginning_offsets([features])[features]
             committed = place_of(consumer.committed(features, metadata=True), topic_id)
+            # asked after that, so a place beyond them is none of this topic; each alone: asked for both, kafka-python
+            # forgets the one where the other's leader is not known yet
+            ends = {each: consumer.end_offsets([each])[each] for each in (place, features)}
+            begins = consumer.beginning_offsets([features])[features]
             due = max(committed, begins) if committed <= ends[features] else begins
+
+            def beyond(offset: int) -> bool:
+                if offset > ends[features]:  # a former owner may have written it meanwhile
+                    ends.update(consumer.end_offsets([features]))
+                return bool(offset > ends[features])
+
             while consumer.position(place) < ends[place]:
                 for record in consumer.poll(500).get(place, ()):
-                    refused += not _note(found, record, site, links, ends[features], topic_id)
+                    refused += not _note(found, record, site, links, beyond, topic_id)
         finally:
             consumer.close()
     return Loaded(found, due, refused)
@@ -127,8 +135,9 @@ def _patiently(ask: Callable[[], Any]) -> Any:
 
 
 def _note(
-    found: dict[str, dict[str, Any]], record: Any, site: str, links: frozenset[str], end: int, topic_id: str
-) -> bool:
+    found: dict[str, dict[str, Any]], record: Any, site: str, links: frozenset[str], beyond: Callable[[int], bool],
+    topic_id: str,
+) -> bool:  # fmt: skip
     """Enter a checkpoint where it is of the site and newer than what was found; tell whether it could be read.
 
     Only links of the site have a place: what others there are may be as many as somebody likes.
@@ -147,10 +156,10 @@ def _note(
     better = not before or bool(before.get(ELSEWHERE))
     if is_elsewhere(named, topic_id):
         state = {**state, "next_offset": 0, ELSEWHERE: True}
-    elif offset > end and named:  # the topic has lost its end: what comes again is known by its agent's sequence
+    elif named and beyond(offset):  # the topic has lost its end: what comes again is known by its agent's sequence
         state = {**state, "next_offset": 0}
     else:
-        better = offset <= end and (better or offset >= int(before["next_offset"]))
+        better = (better or offset >= int(before["next_offset"])) and not beyond(offset)
     if better:
         found[link] = state
     return True

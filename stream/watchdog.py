@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from offramp_kafka import KafkaAccessError, TopicState, kafka_errors
 from offramp_reach import ANSWER_S, patient_admin
+from stream.ending import LANES_S
 from stream.other_sites import OtherSites
 from stream.topic_watch import TopicWatch, unowned
 
@@ -156,8 +157,7 @@ class Watchdog:
             self._away()  # nothing can come of a topic that is not there, which is told
             return ""
         if self.topics.is_new(features):
-            self._take_up(features)
-            return ""
+            return self._take_up(features)
         if assigned is None:
             self.waits = {}
             return self._unassigned(now_s - self._changed_s)
@@ -169,15 +169,19 @@ class Watchdog:
             return ""  # the places may be those of others by now
         self.waits = self._judge.update(now_s, places, by_partition)
         if self._is_short(places, by_partition):
-            self._take_up(features)
+            return self._take_up(features)
         return self._stalled() or self._apart(now_s, assigned, features)
 
-    def _take_up(self, features: TopicState) -> None:
-        """Let the worker go on with another life of its topic; where it does not within END_S it is a stall."""
+    def _take_up(self, features: TopicState) -> str:
+        """Let the worker go on with another life of its topic; return what is wrong where it does not."""
         self._away()
         self._committed.clear()
         moved = asyncio.run_coroutine_threadsafe(self._worker.take_up(features), self._worker.app.loop)
-        moved.result(self._end_s)
+        try:
+            moved.result(LANES_S + self._end_s)
+        except TimeoutError:
+            return "the feature topic was made again and is not taken up"
+        return ""
 
     def _is_short(self, places: Mapping[int, Place], ends: Mapping[int, int]) -> bool:
         """Tell whether a partition has ended before our place in it for two looks: it has lost its end."""

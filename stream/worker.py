@@ -100,6 +100,9 @@ def _work(options: WorkerOptions, metrics: Metrics | None) -> None:
     watchdog.start()
     try:
         _run(worker, ending, selection)
+    except KafkaAccessError:
+        ending.failed = True
+        raise
     finally:
         ending.begin()
         ending.tell()

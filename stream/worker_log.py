@@ -49,7 +49,9 @@ def tell_retry(what: str, error: BaseException) -> None:
 class OneLine(logging.Formatter):
     """A record as one line in UTC; an exception by its type, text and place."""
 
-    converter = time.gmtime  # type: ignore[assignment]
+    def __init__(self, form: str, times: str | None = None) -> None:
+        super().__init__(form, times)
+        self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""

@@ -8,7 +8,7 @@ import pytest
 from capture.publish import Publisher
 from decision.client import DecisionClient
 from offramp_errors import ConfigError
-from offramp_kafka import KafkaSettings, kafka_settings, require_name
+from offramp_kafka import KafkaAccessError, KafkaSettings, kafka_errors, kafka_settings, require_name
 from stream.topics import TOPICS
 
 
@@ -102,3 +102,22 @@ def test_a_name_that_no_reader_takes_is_refused(name: str) -> None:
             Publisher(KafkaSettings(("a:1",)), epoch=1, **more)
     with pytest.raises(ConfigError):
         DecisionClient("a:1", controller=name)
+
+
+def raised_in(module: str, error: Exception) -> None:
+    """Raise an error in a function of a module of that name."""
+    exec("def work(error):\n    raise error", space := {"__name__": module})  # noqa: S102 - two lines of ours
+    space["work"](error)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, AttributeError])
+def test_what_the_client_raises_of_a_closed_connection_is_one_line(kind: type[Exception]) -> None:
+    """Where another thread closes it; the same error of our own code is a fault, and stays what it is."""
+    settings = KafkaSettings(("a:1",))
+    with (
+        pytest.raises(KafkaAccessError, match=r"publish: Kafka at a:1: the client fails: "),
+        kafka_errors(settings, "publish"),
+    ):
+        raised_in("kafka.net.selector", kind("NetworkSelector closed!"))
+    with pytest.raises(kind), kafka_errors(settings, "publish"):
+        raised_in("capture.publish", kind("NetworkSelector closed!"))

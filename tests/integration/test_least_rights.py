@@ -22,7 +22,7 @@ from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp_kafka import KafkaSettings, kafka_settings
 from stream.acl import ROLES
 from stream.model_topic import model_publisher, newest_models
-from stream.topics import TOPICS
+from stream.topics import TOPICS, run_topics_create
 from tests.integration.brokers import running
 from tests.integration.test_security import SECRET, config_of
 from tests.integration.until import until
@@ -138,15 +138,9 @@ def operations(role: str, name: str) -> tuple[bool, bool]:
 @pytest.mark.parametrize("role", NAMES)
 def test_no_role_goes_beyond_its_rights(guarded: Broker, tmp_path: Path, role: str) -> None:
     """Every topic read and written by everybody: what the table has is allowed, all else is refused."""
-    plain = KafkaAdminClient(bootstrap_servers=guarded.address)
-    there = plain.list_topics()
-    plain.create_topics({
-        name: {"num_partitions": 1, "replication_factor": 1}
-        for name in (f"offramp.{topic.name}.v1" for topic in TOPICS) if name not in there
-    }, wait_for_metadata=True)  # fmt: skip
-    plain.close()
+    run_topics_create(KafkaSettings((guarded.address,)), 1, 1)
     arguments: dict[str, Any] = settings(guarded, role, tmp_path).client_arguments()
-    producer = KafkaProducer(**arguments, acks="all", max_block_ms=20_000)
+    producer = KafkaProducer(**arguments, acks="all", enable_idempotence=False, max_block_ms=20_000)
     for topic in TOPICS:
         name, allowed = f"offramp.{topic.name}.v1", operations(role, topic.name)
         assert (can_read(arguments, name), can_write(producer, name)) == allowed, name
@@ -162,7 +156,7 @@ def test_no_role_goes_beyond_its_rights(guarded: Broker, tmp_path: Path, role: s
 
 def can_write(producer: KafkaProducer, topic: str) -> bool:
     try:
-        producer.send(topic, b"x").get(30)
+        producer.send(topic, b"x", b"key").get(30)
     except AuthorizationError:
         return False
     return True
