@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import sys
 from contextlib import suppress
 from enum import StrEnum
@@ -26,6 +28,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+LEAST_ADDRESS_SPACE = 1_000 << 20
+"""Bytes. With 600 to 900 MiB the numeric libraries crash, or wait for ever; with more Python tells what it lacks."""
+NO_MEMORY = "not enough memory: give it more (ulimit -v, the service's MemoryMax), or less to do at once"
 
 
 class Format(StrEnum):
@@ -402,6 +409,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with standard_streams():
+            _heed_address_space()
             app()
     except ReaderGoneError:
         forget_output()
@@ -414,10 +422,22 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(130)  # a thread that waits for standard input lets the interpreter not end in order
     except MemoryError:
-        _end("not enough memory: give it more (ulimit -v, the service's MemoryMax), or less to do at once", 1)
+        _end(NO_MEMORY, 1)
     except OSError as error:  # of the machine: a full disk, no memory, no file left to open
         where = f"{error.filename}: " if error.filename else ""
-        _end(f"{where}{error.strerror or error}", 1)
+        _end(NO_MEMORY if error.errno == errno.ENOMEM else f"{where}{error.strerror or error}", 1)
+
+
+def _heed_address_space() -> None:
+    """Raise OfframpError where the command's libraries would crash, or wait for ever, for want of address space."""
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if allowed == resource.RLIM_INFINITY:
+        return
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # it waits for ever where a thread's buffer has no room
+    if allowed < LEAST_ADDRESS_SPACE and sys.argv[1:2] not in ([], ["-h"], ["--help"], ["follow"], ["topics"]):
+        raise OfframpError(
+            f"{allowed >> 20} MiB of address space are too few; allow {LEAST_ADDRESS_SPACE >> 20} (ulimit -v)"
+        )
 
 
 def _end(text: str, exit_code: int) -> NoReturn:

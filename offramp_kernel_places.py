@@ -101,10 +101,8 @@ def lasting_roots() -> list[Path]:
     if chosen:
         roots.append(Path(chosen) / "offramp")
     else:
-        try:
-            roots.append(Path.home() / ".cache" / "offramp")
-        except RuntimeError:  # neither HOME nor an entry in the list of users
-            roots.append(Path("~/.cache/offramp"))
+        home = os.path.expanduser("~") if os.environ.get("HOME", "~") else "~"  # noqa: PTH111 - unlike Path's, raises nothing
+        roots.append(Path(home) / ".cache" / "offramp")  # "~" stays where neither HOME nor the list of users knows one
     return roots
 
 

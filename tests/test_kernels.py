@@ -290,3 +290,17 @@ def test_a_full_disk_or_a_read_only_one_is_told_in_a_line(tmp_path: Path) -> Non
         assert len(found.stderr.splitlines()) <= 3
         assert len([line for line in found.stderr.splitlines() if "XDG_CACHE_HOME" in line]) == 1
         assert "not kept" in found.stderr
+
+
+@pytest.mark.parametrize("home", ["/proc/nowhere", ""])
+def test_the_doctor_works_where_nothing_can_be_kept(tmp_path: Path, home: str) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "HOME": home}
+    env.pop("XDG_CACHE_HOME", None)
+    done = subprocess.run(
+        [*stranger(), sys.executable, str(ROOT / "offramp.py"), "doctor"], capture_output=True, text=True, check=False,
+        cwd=ROOT, env=env,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert f"note  compiled kernels are kept in {tmp_path / 'offramp-4711'} only" in done.stdout
+    assert "XDG_CACHE_HOME" in done.stdout
+    assert "loads and its hashes hold" in done.stdout

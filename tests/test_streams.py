@@ -114,3 +114,20 @@ def test_events_that_do_not_fit_are_counted_and_leave_no_torn_line(
     assert events.unwritten == 3
     assert any("not written" in line for line in events.lines())
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("megabytes", [400, 620, 700, 950])
+@pytest.mark.parametrize("words", [REPLAY, "doctor"])
+def test_too_little_address_space_is_one_line(words: str, megabytes: int) -> None:
+    """The libraries of arrays crash there, or wait for a thread that cannot begin."""
+    done = shell(f"ulimit -v {megabytes * 1024}; offramp {words}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("offramp: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("megabytes", [1_000, 1_200])
+def test_with_some_more_it_runs_or_says_what_it_lacks(megabytes: int) -> None:
+    done = shell(f"ulimit -v {megabytes * 1024}; offramp {REPLAY} --format jsonl")
+    assert done.returncode == 0 or done.stderr.splitlines()[-1].startswith("offramp: not enough memory")
+    assert "Traceback" not in done.stderr
