@@ -145,6 +145,8 @@ def spec_of(options: TrainOptions) -> DatasetSpec:
 
 def _source(sort: str, files: tuple[str, ...], site: Site) -> Source:
     link, share = site.links[0], 1 / HELD_OUT
+    if len(site.links) > 1 and sort == "captures":
+        print(f"all captures are taken as of link {link.name}, the first of the site", file=sys.stderr)
     split = Split(by="origin" if len(files) >= HELD_OUT else "time", train=1 - share, validation=share, test=0)
     loads = Capacity(loads=LOADS)
     if sort == "packet_times":

@@ -222,9 +222,9 @@ def test_packets_of_an_interface_that_no_link_names_are_of_no_link(wlan: Path, t
     done = offramp("replay", wlan, "--site", site, "--format", "jsonl")
     assert (done.returncode, done.stdout) == (0, "")
     count = 26_988
-    named = "the links name eth0 (link-0), eth1 (link-1)"
+    named = "the links name eth0 (link-0) and eth1 (link-1)"
     assert f"warning: {count:,} packets of wlan0 belong to no link: {named}" in done.stderr
-    assert "no packet belongs to link-0 (eth0), link-1 (eth1); the interfaces are wlan0" in done.stderr
+    assert "no packet belongs to link-0 (eth0) and link-1 (eth1); the interfaces are wlan0" in done.stderr
     assert re.search(rf"packets captured +{count:,}\n +decoded +0\n", done.stderr)
     assert re.search(rf"of no link +{count:,}\n +wlan0 +{count:,}\n", done.stderr)
     assert offramp("replay", wlan, "--site", site, "--strict").returncode == 1

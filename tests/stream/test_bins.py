@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import numpy as np
 import pytest
 
 from stream import bins as bins_module
 from stream import close_bins
 from stream.bin_state import DEVICE_SLOTS, HITS, LATE, ROWS, LinkShape
-from stream.bins import Bins
+from stream.bins import Bins, network_table
 from stream.channels import BIN_NS, CHANNELS, FIRST_MARK, MARKS, TABLE, WINDOW_BINS, Counter
 from stream.packets import IPV4_MAPPED, Packets
 
@@ -167,3 +169,19 @@ def test_a_packet_of_sampled_flows_counts_for_as_many():
         assert np.expm1(other[0][3][name]) == pytest.approx(4 * np.expm1(one[0][3][name]), rel=1e-5)
     assert other[0][3][CHANNELS[5]] == one[0][3][CHANNELS[5]]
     np.testing.assert_array_equal(once.hitters.weight, four.hitters.weight)  # a flow that is kept has its own rate
+
+
+def lies_in(address: str, *networks: str) -> bool:
+    number = int(ip_address(address)) | (IPV4_MAPPED if "." in address else 0)
+    high, low = number >> 64, number & (1 << 64) - 1
+    rows = network_table(networks).view(np.uint64).tolist()
+    return any(high & row[2] == row[0] and low & row[3] == row[1] for row in rows)
+
+
+def test_all_of_ipv6_holds_no_ipv4() -> None:
+    """IPv4 addresses stand as IPv4-mapped ones, which are none of IPv6: ::/0 takes nothing of them."""
+    assert lies_in("2001:db8::c", "::/0")
+    assert lies_in("::1", "::/64")
+    assert not lies_in("192.0.2.1", "::/0")
+    assert not lies_in("192.0.2.1", "::/64", "10.0.0.0/8")
+    assert lies_in("10.0.0.1", "::/0", "10.0.0.0/8")
