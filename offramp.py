@@ -15,7 +15,7 @@ import typer
 
 from offramp_errors import OfframpError, ReaderGoneError
 from offramp_learning import learning
-from offramp_options import Kafka, KafkaConfig
+from offramp_options import DAY_S, MOST_PACKETS, YEAR_S, Kafka, KafkaConfig
 from offramp_streams import forget_output, standard_streams
 
 app = typer.Typer(
@@ -96,7 +96,9 @@ ServedBy = Annotated[ServeBy, typer.Option("--serve-by", help="what serves the m
 RefineFolder = Annotated[
     Path | None, typer.Option("--refine", metavar="DIR", help="refine the model in service; events and models go here")
 ]
-RefineEvery = Annotated[int, typer.Option("--refine-every", help="seconds from one challenger to the next", min=5)]
+RefineEvery = Annotated[
+    int, typer.Option("--refine-every", help="seconds from one challenger to the next", min=5, max=DAY_S)
+]
 
 
 @app.command(epilog="Example: offramp replay samples/demo.pcap.zst --site samples/site.toml")
@@ -109,7 +111,7 @@ def replay(
     pace: Annotated[str, typer.Option("--pace", help="max, realtime, or N times as fast, such as 10x")] = "max",
     strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
     every: Annotated[
-        float, typer.Option("--every", help="seconds of capture time per line of the table", min=0.01)
+        float, typer.Option("--every", help="seconds of capture time per line of the table", min=0.01, max=DAY_S)
     ] = 1,
     serve_by: ServedBy = ServeBy.COMPILED,
     refine: RefineFolder = None,
@@ -131,13 +133,13 @@ AsUser = Annotated[
     typer.Option("--user", metavar="NAME", help="whom root becomes before a packet; else who called sudo, or nobody"),
 ]
 Bpf = Annotated[str, typer.Option("--filter", help="capture filter, as in man pcap-filter")]
-Snaplen = Annotated[int, typer.Option("--snaplen", help="bytes kept of a packet", min=14)]
+Snaplen = Annotated[int, typer.Option("--snaplen", help="bytes kept of a packet", min=14, max=262_144)]
 Promisc = Annotated[bool, typer.Option("--promisc/--no-promisc", help="also packets for others")]
-Duration = Annotated[float, typer.Option("--duration", help="end after this many seconds", min=0)]
-Count = Annotated[int, typer.Option("--count", help="end after this many packets", min=0)]
+Duration = Annotated[float, typer.Option("--duration", help="end after this many seconds", min=0, max=YEAR_S)]
+Count = Annotated[int, typer.Option("--count", help="end after this many packets", min=0, max=MOST_PACKETS)]
 Write = Annotated[Path | None, typer.Option("--write", help="pcapng file, or folder for a ring of them")]
-RingFiles = Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1)]
-RingSize = Annotated[int, typer.Option("--ring-size", help="megabytes of a file of the ring", min=0)]
+RingFiles = Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1, max=100_000)]
+RingSize = Annotated[int, typer.Option("--ring-size", help="megabytes of a file of the ring", min=0, max=1_000_000)]
 Metrics = Annotated[
     str,
     typer.Option("--metrics", metavar="HOST:PORT", help="serve Prometheus metrics; a port alone: on loopback"),
@@ -163,7 +165,7 @@ def tap(
     form: Annotated[Format, typer.Option("--format", help="a table to read, or commands as JSON lines")] = Format.TABLE,
     out: Annotated[Path | None, typer.Option("--out", help="write the data here instead of standard output")] = None,
     backend: Listening = Backend.AUTO,
-    every: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01)] = 1,
+    every: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01, max=DAY_S)] = 1,
     metrics: Metrics = "",
     refine: RefineFolder = None,
     refine_every: RefineEvery = 60,
@@ -233,8 +235,10 @@ app.add_typer(topics_app, name="topics")
 def topics_create(
     kafka: Kafka = None,
     kafka_config: KafkaConfig = None,
-    partitions: Annotated[int, typer.Option("--partitions", help="of each topic: the most workers", min=1)] = 8,
-    replicas: Annotated[int, typer.Option("--replicas", help="copies of each partition", min=1)] = 1,
+    partitions: Annotated[
+        int, typer.Option("--partitions", help="of each topic: the most workers", min=1, max=10_000)
+    ] = 8,
+    replicas: Annotated[int, typer.Option("--replicas", help="copies of each partition", min=1, max=100)] = 1,
 ) -> None:
     """Make the topics that are missing, with their retention and compaction."""
     from offramp_kafka import kafka_settings
@@ -284,7 +288,9 @@ def publish(
     ] = "",
     pace: Annotated[str, typer.Option("--pace", help="max, realtime, or N times as fast, such as 10x")] = "max",
     spool: Annotated[Path | None, typer.Option("--spool", help="folder to write to while the broker is away")] = None,
-    spool_size: Annotated[int, typer.Option("--spool-size", help="megabytes of the spool", min=1)] = 1024,
+    spool_size: Annotated[
+        int, typer.Option("--spool-size", help="megabytes of the spool", min=1, max=100_000_000)
+    ] = 1024,
     strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
     bpf: Bpf = "",
     snaplen: Snaplen = 262_144,
@@ -296,7 +302,10 @@ def publish(
     ring_size: RingSize = 0,
     backend: Listening = Backend.AUTO,
     message_every: Annotated[
-        int, typer.Option("--message-every", metavar="MS", help="of a live link: longer is cheaper, and later", min=10)
+        int,
+        typer.Option(
+            "--message-every", metavar="MS", help="of a live link: longer is cheaper, and later", min=10, max=10_000
+        ),
     ] = 10,
     metrics: Metrics = "",
     link: LinkName = "",
@@ -328,15 +337,23 @@ def worker(
     model: Annotated[Path | None, typer.Option("--model", help="artifact folder; the shipped model otherwise")] = None,
     group: Annotated[str, typer.Option("--group", help="its workers share the links; PREFIX-SITE otherwise")] = "",
     forecasts: Annotated[bool, typer.Option("--forecasts/--no-forecasts", help="publish forecasts too")] = True,
-    checkpoint: Annotated[float, typer.Option("--checkpoint", help="seconds between checkpoints", min=0.05)] = 5.0,
+    checkpoint: Annotated[
+        float, typer.Option("--checkpoint", help="seconds between checkpoints", min=0.05, max=3_600)
+    ] = 5.0,
     session: Annotated[
-        float, typer.Option("--session", help="seconds of silence until others take its links", min=1)
+        float, typer.Option("--session", help="seconds of silence until others take its links", min=1, max=600)
     ] = 10.0,
     max_age: Annotated[
-        float, typer.Option("--max-age", help="seconds; older live messages are shed under overload; 0: never", min=0)
+        float,
+        typer.Option(
+            "--max-age", help="seconds; older live messages are shed under overload; 0: never", min=0, max=3_600
+        ),
     ] = 1.0,
     stall: Annotated[
-        float, typer.Option("--stall", help="seconds that messages may wait in vain before it ends; 0: for ever", min=0)
+        float,
+        typer.Option(
+            "--stall", help="seconds that messages may wait in vain before it ends; 0: for ever", min=0, max=DAY_S
+        ),
     ] = 30.0,
     metrics: Metrics = "",
     serve_by: ServedBy = ServeBy.COMPILED,
@@ -359,7 +376,9 @@ def refine(
     model: Annotated[
         Path | None, typer.Option("--model", help="artifact that service begins with; the shipped model otherwise")
     ] = None,
-    every: Annotated[int, typer.Option("--every", help="seconds from one challenger to the next", min=5)] = 60,
+    every: Annotated[
+        int, typer.Option("--every", help="seconds from one challenger to the next", min=5, max=DAY_S)
+    ] = 60,
     start: Annotated[str, typer.Option("--from", help="beginning, end, an offset, or a time")] = "end",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="at the end of the topic wait for more")] = True,
 ) -> None:
@@ -386,7 +405,7 @@ def follow(
     ] = "decisions",
     start: Annotated[str, typer.Option("--from", help="beginning, end, an offset, or a time")] = "end",
     form: Annotated[Look, typer.Option("--format", help="a line to read, or JSON lines")] = Look.PRETTY,
-    count: Annotated[int, typer.Option("--count", help="end after this many messages", min=0)] = 0,
+    count: Annotated[int, typer.Option("--count", help="end after this many messages", min=0, max=MOST_PACKETS)] = 0,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="at the end of the topic wait for more")] = True,
 ) -> None:
     """Print what goes over a topic, checked against its contract."""

@@ -32,16 +32,20 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="artifact folder to write")] = Path("model"),
     site: Annotated[Path | None, typer.Option("--site", help="site.toml: the links of the captures")] = None,
-    synthetic: Annotated[int, typer.Option("--synthetic", help="made-up arrival sequences to add (seeded)", min=0)] = 0,
+    synthetic: Annotated[
+        int, typer.Option("--synthetic", help="made-up arrival sequences to add (seeded)", min=0, max=100_000)
+    ] = 0,
     preset: Annotated[
         str, typer.Option("--preset", help="hyperparameters: default, paper, or a file of `offramp tune`")
     ] = "default",
     seed: Annotated[int, typer.Option("--seed", help="same seed, same model")] = 1,
-    epochs: Annotated[int, typer.Option("--epochs", help="the most passes over the data", min=1)] = 40,
+    epochs: Annotated[int, typer.Option("--epochs", help="the most passes over the data", min=1, max=100_000)] = 40,
     thresholds: Annotated[
         str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
     ] = "5,25",
-    horizon: Annotated[int, typer.Option("--horizon", help="ms ahead that the delay is foreseen", min=10)] = 500,
+    horizon: Annotated[
+        int, typer.Option("--horizon", help="ms ahead that the delay is foreseen", min=10, max=3_600_000)
+    ] = 500,
     outliers: Annotated[Outliers, typer.Option("--outliers", help="how outliers are found")] = Outliers.Z_SCORE,
     treat: Annotated[Treatment, typer.Option("--treat", help="what is done with them")] = Treatment.WINSORISE,
     impute: Annotated[Imputation, typer.Option("--impute", help="what stands in for the missing")] = Imputation.MEAN,
@@ -65,11 +69,19 @@ def tune(
         "study.sqlite"
     ),
     method: Annotated[Search, typer.Option("--method", help="Bayesian (TPE), or a grid")] = Search.BAYES,
-    trials: Annotated[int, typer.Option("--trials", help="the most trials, earlier runs' counted", min=1)] = 40,
-    minutes: Annotated[float, typer.Option("--minutes", help="the longest this run may take", min=0.1)] = 60.0,
-    epochs: Annotated[int, typer.Option("--epochs", help="the most passes over the data a trial", min=1)] = 8,
+    trials: Annotated[
+        int, typer.Option("--trials", help="the most trials, earlier runs' counted", min=1, max=100_000)
+    ] = 40,
+    minutes: Annotated[
+        float, typer.Option("--minutes", help="the longest this run may take", min=0.1, max=600_000)
+    ] = 60.0,
+    epochs: Annotated[
+        int, typer.Option("--epochs", help="the most passes over the data a trial", min=1, max=100_000)
+    ] = 8,
     preset: Annotated[str, typer.Option("--preset", help="where the search begins")] = "default",
-    horizon: Annotated[int, typer.Option("--horizon", help="ms ahead that the delay is foreseen", min=10)] = 500,
+    horizon: Annotated[
+        int, typer.Option("--horizon", help="ms ahead that the delay is foreseen", min=10, max=3_600_000)
+    ] = 500,
     thresholds: Annotated[
         str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
     ] = "5,25",
@@ -102,7 +114,9 @@ def dataset_build(
 @dataset_app.command("show", epilog="Example: offramp dataset show data")
 def dataset_show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of `offramp dataset build`")],
-    horizon: Annotated[int, typer.Option("--horizon", help="ms ahead of the table by kind", min=10)] = 500,
+    horizon: Annotated[
+        int, typer.Option("--horizon", help="ms ahead of the table by kind", min=10, max=3_600_000)
+    ] = 500,
 ) -> None:
     """Show a data set: rows by part and kind, balance of the classes, persistence, copies left out."""
     from inference.dataset_show import run_show
@@ -117,25 +131,31 @@ def evaluate(
     models: Annotated[
         list[str] | None, typer.Option("--models", help="one of them, again for more: hybrid, boosting, ...; all")
     ] = None,
-    horizon: Annotated[int, typer.Option("--horizon", help="ms ahead of the tables, one of the data set's")] = 500,
+    horizon: Annotated[
+        int, typer.Option("--horizon", help="ms ahead of the tables, one of the data set's", min=10, max=3_600_000)
+    ] = 500,
     curves: Annotated[
         bool, typer.Option("--curves/--no-curves", help="also scores over all horizons, and learning curves")
     ] = True,
     thresholds: Annotated[
         str, typer.Option("--thresholds", help="delay in ms where Medium and High begin, or `terciles`")
     ] = "terciles",
-    scale: Annotated[float, typer.Option("--scale", help="share of the full budget of data, epochs and trials")] = 1.0,
+    scale: Annotated[
+        float, typer.Option("--scale", help="share of the full budget of data, epochs and trials", min=0.001, max=100)
+    ] = 1.0,
     quick: Annotated[bool, typer.Option("--quick", help="a hundredth of the budget: to see that it runs")] = False,
     seed: Annotated[int, typer.Option("--seed", help="same seed, same report but for times")] = 1,
     watts: Annotated[
-        float, typer.Option("--watts", help="of a busy core, where the energy counter cannot be read", min=0)
+        float,
+        typer.Option("--watts", help="of a busy core, where the energy counter cannot be read", min=0, max=10_000),
     ] = 15.0,
     edge: Annotated[
         list[str] | None,
         typer.Option("--edge", metavar="FILE", help="a CSV file of Edge-IIoTset to show, again for more"),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", help="models trained at once, each with its share of the cores", min=1)
+        int,
+        typer.Option("--jobs", "-j", help="models trained at once, each with its share of the cores", min=1, max=1_024),
     ] = 1,
 ) -> None:
     """Train every model and rival on one data set and write a report: tables, figures, intervals."""
@@ -170,9 +190,13 @@ def federate(
         list[Path] | None,
         typer.Argument(metavar="[SITE...]", help="what they made of it, by --refine; none: the topic `models`"),
     ] = None,
-    clip: Annotated[float, typer.Option("--clip", help="the longest an update may be, of the weights' length")] = 0.1,
+    clip: Annotated[
+        float,
+        typer.Option("--clip", help="the longest an update may be, of the weights' length", min=0.0001, max=1_000),
+    ] = 0.1,
     noise: Annotated[
-        float, typer.Option("--noise", help="differential privacy: deviation over what one site can change", min=0)
+        float,
+        typer.Option("--noise", help="differential privacy: deviation over what one site can change", min=0, max=1_000),
     ] = 0,
     names: Annotated[
         list[str] | None, typer.Option("--site", metavar="NAME", help="of the topic only this site, again for more")

@@ -10,8 +10,8 @@ from typing import Any
 
 from offramp_errors import ConfigError
 
-LARGEST = 1 << 20
-"""Bytes of a file that is read: a hundred thousand lines, and not all of /dev/zero."""
+LARGEST = 16 << 20
+"""Bytes of a file that is read: tens of thousands of links, and not all of /dev/zero."""
 SHOWN = 60
 """Characters of a value that a message shows."""
 

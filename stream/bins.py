@@ -9,7 +9,7 @@ only a live link's clock, `advance`, closes bins without a packet.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.block import END_OF_TIME_NS
+from decision.address import MAPPED
 from offramp_kernels import kernel_entry, kernel_lean
 from stream.bin_state import (
     AHEAD,
@@ -417,13 +418,17 @@ def _drain(out: BinOut) -> Iterator[ClosedBins]:
 def network_table(networks: tuple[str, ...]) -> NDArray[np.int64]:
     """Return networks as int64 [n, 4]: network high, low, mask high, low, IPv4 as IPv4-mapped IPv6."""
     rows = []
-    for text in networks:
-        net: IPv4Network | IPv6Network = ip_network(text, strict=False)
+    for net in (part for text in networks for part in _without_mapped(ip_network(text, strict=False))):
         number, mask = int(net.network_address), int(net.netmask)
         if net.version == 4:
             number, mask = number | IPV4_MAPPED, mask | (2**128 - 2**32)
         rows.append([number >> 64, number & (2**64 - 1), mask >> 64, mask & (2**64 - 1)])
     return np.array(rows, np.uint64).reshape(-1, 4).view(np.int64)
+
+
+def _without_mapped(net: IPv4Network | IPv6Network) -> Iterable[IPv4Network | IPv6Network]:
+    """Return an IPv6 network without the addresses that stand for IPv4, such as ::/0: those are none of its."""
+    return net.address_exclude(MAPPED) if net.version == 6 and net.supernet_of(MAPPED) and net != MAPPED else (net,)
 
 
 __all__ = ["DEVICE_SLOTS", "Bins", "ClosedBins", "LinkShape"]

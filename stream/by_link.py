@@ -14,12 +14,11 @@ from capture.dissector import Dissector
 from capture.ledger import CaptureLedger
 from decision.site import Site
 from stream.dissecting import dissected
-from stream.link_choice import LinkChoice, visible
+from stream.link_choice import LinkChoice, listed, visible
 from stream.pace import paced, select
 from stream.site_match import SiteMatch
 
 NO_LINK = -1
-MOST_SHOWN = 5
 
 
 class ByLink:
@@ -93,8 +92,7 @@ class ByLink:
             return []
         names = [f"{link.name} ({link.interface or 'no interface'})" for link in idle]
         there = sorted({visible(interface.name) for interface in self._interfaces})
-        more = f" and {len(there) - MOST_SHOWN} more" if len(there) > MOST_SHOWN else ""
-        return [f"no packet belongs to {', '.join(names)}; the interfaces are {', '.join(there[:MOST_SHOWN])}{more}"]
+        return [f"no packet belongs to {listed(names)}; the interfaces are {listed(there)}"]
 
     def _links_of(self, interfaces: tuple[Interface, ...]) -> NDArray[np.int64]:
         """Return the place of each interface's link; a source's interfaces only become more."""

@@ -32,11 +32,11 @@ class LinkChoice:
         self.forced, self._site, self._told = forced, site, told
         names = [link.name for link in site.links]
         if forced and forced not in names:
-            raise ConfigError(f"--link {shown(forced)}: the site has {_listed(names)}")
+            raise ConfigError(f"--link {shown(forced)}: the site has {listed(names)}")
         free = [link.name for link in site.links if link.interface is None]
         if len(free) > 1 and not forced:
             raise ConfigError(
-                f"links {_listed(free)} have no interface, so whose a packet is is not said; give all but one of them "
+                f"links {listed(free)} have no interface, so whose a packet is is not said; give all but one of them "
                 f"an interface ({PAGE}), or choose one with --link NAME"
             )
         self._free = free[0] if free else None
@@ -65,7 +65,7 @@ class LinkChoice:
 
     def patterns(self) -> str:
         """Return which interfaces the links name, in words."""
-        return "the links name " + ", ".join(f"{link.interface} ({link.name})" for link in self._patterned)
+        return f"the links name {listed([f'{link.interface} ({link.name})' for link in self._patterned])}"
 
     def warnings(self) -> list[str]:
         """Return what is to be said of packets that belong to no link."""
@@ -84,7 +84,7 @@ class LinkChoice:
         fitting = [link for link in self._patterned if fnmatchcase(interface, link.interface or "")]
         if len(fitting) > 1:
             self._told(
-                f"{visible(interface)} fits {_listed([f'{link.name} ({link.interface})' for link in fitting])}; "
+                f"{visible(interface)} fits {listed([f'{link.name} ({link.interface})' for link in fitting])}; "
                 f"{fitting[0].name} takes it, as it stands first"
             )
         return fitting[0].name if fitting else self._free
@@ -114,5 +114,8 @@ def _most(unlinked: Counter[str]) -> list[tuple[str, int]]:
     return [*named[:MOST_SHOWN], *([(f"{len(named) - MOST_SHOWN} other interfaces", rest)] if rest else [])]
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Return names in words, of many the first."""
+    if len(names) > MOST_SHOWN:
+        return f"{', '.join(names[:MOST_SHOWN])} and {len(names) - MOST_SHOWN} more"
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]

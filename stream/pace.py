@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from capture.block import END_OF_TIME_NS, PacketBlock, some_rows
 from offramp_errors import ConfigError
+from offramp_toml import shown
 from stream.event_time import FAR_NS
 
 SLICE_NS = 20_000_000
 """A paced block is handed over in slices of this much capture time."""
+SLOWEST, FASTEST = 0.001, 1_000_000.0
+"""A second in a quarter of an hour, and eleven days in one."""
 
 LONGEST_NS = 3_600_000_000_000
 """A silence is waited for no longer than an hour: a first packet dated 1970 is followed by one of decades."""
@@ -27,9 +30,11 @@ def parse_pace(text: str) -> float:
         return 0.0
     if text == "realtime":
         return 1.0
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)x", text)
-    if match is None or float(match[1]) <= 0:
-        raise ConfigError(f"--pace {text}: expected max, realtime or a factor such as 10x")
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)x", text, re.ASCII)
+    if match is None or not SLOWEST <= float(match[1]) <= FASTEST:
+        raise ConfigError(
+            f"--pace {shown(text)}: expected max, realtime or {SLOWEST:g}x to {FASTEST:,.0f}x, such as 10x"
+        )
     return float(match[1])
 
 

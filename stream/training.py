@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from decision.site import Site, default_site, load_site
+from decision.tables import first_complaint
 from inference.dataset import Dataset, LabelledSeries, open_dataset
 from inference.sequences import TrainingSequence
 from inference.train import train
@@ -20,7 +22,7 @@ from offramp_errors import ConfigError, InputError
 from offramp_kernels import announce_compiling
 from stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
 from stream.dataset import build_series
-from stream.dataset_spec import Capacity, DatasetSpec, Source, Split
+from stream.dataset_spec import PAGE, Capacity, DatasetSpec, Source, Split
 from stream.normaliser import Limits, scaled
 from stream.preprocessing import fit_scale
 from stream.preprocessing_choice import Preprocessing
@@ -135,11 +137,16 @@ def spec_of(options: TrainOptions) -> DatasetSpec:
     for name, files in (("captures", captures), ("packet_times", traces)):
         if files:
             sources.append(_source(name, files, site))
-    return DatasetSpec(name="train", seed=options.seed, horizons_ms=(options.horizon_ms,), sources=tuple(sources))
+    try:
+        return DatasetSpec(name="train", seed=options.seed, horizons_ms=(options.horizon_ms,), sources=tuple(sources))
+    except ValidationError as error:
+        raise ConfigError(f"--seed or --horizon: {first_complaint(error, {}, PAGE)}") from error
 
 
 def _source(sort: str, files: tuple[str, ...], site: Site) -> Source:
     link, share = site.links[0], 1 / HELD_OUT
+    if len(site.links) > 1 and sort == "captures":
+        print(f"all captures are taken as of link {link.name}, the first of the site", file=sys.stderr)
     split = Split(by="origin" if len(files) >= HELD_OUT else "time", train=1 - share, validation=share, test=0)
     loads = Capacity(loads=LOADS)
     if sort == "packet_times":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +16,9 @@ import numpy as np
 import pytest
 import zstandard
 
+from capture.block import Interface
 from capture.files import open_captures
+from capture.pcapng_files import PcapngFiles, RingOfFiles
 from decision.command import validate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -188,3 +192,69 @@ def test_doctor_finds_this_machine_well() -> None:
     done = offramp("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "shipped model" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def wlan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample as a pcapng file of the interface wlan0."""
+    path = tmp_path_factory.mktemp("wlan") / "wlan.pcapng"
+    files = PcapngFiles(RingOfFiles(path), "wlan0")
+    for block in open_captures([str(DEMO)]).read():
+        files.write(replace(block, interfaces=(Interface("wlan0", 1),)))
+    files.close()
+    return path
+
+
+def site_with(folder: Path, *interfaces: str) -> Path:
+    """The sample's site with its link once for each interface; "": none is named."""
+    text, path = SITE.read_text(), folder / "site.toml"
+    head, _, link = text.partition("[[links]]")
+    links = []
+    for at, interface in enumerate(interfaces):
+        own = link.replace('name = "uplink"', f'name = "link-{at}"', 1)
+        links.append(own.replace("capacity =", f'interface = "{interface}"\ncapacity =', 1) if interface else own)
+    path.write_text(head + "".join(f"[[links]]{each}\n" for each in links))
+    return path
+
+
+def test_packets_of_an_interface_that_no_link_names_are_of_no_link(wlan: Path, tmp_path: Path) -> None:
+    site = site_with(tmp_path, "eth0", "eth1")
+    done = offramp("replay", wlan, "--site", site, "--format", "jsonl")
+    assert (done.returncode, done.stdout) == (0, "")
+    count = 26_988
+    named = "the links name eth0 (link-0) and eth1 (link-1)"
+    assert f"warning: {count:,} packets of wlan0 belong to no link: {named}" in done.stderr
+    assert "no packet belongs to link-0 (eth0) and link-1 (eth1); the interfaces are wlan0" in done.stderr
+    assert re.search(rf"packets captured +{count:,}\n +decoded +0\n", done.stderr)
+    assert re.search(rf"of no link +{count:,}\n +wlan0 +{count:,}\n", done.stderr)
+    assert offramp("replay", wlan, "--site", site, "--strict").returncode == 1
+
+
+def test_a_link_may_be_named_for_a_capture(wlan: Path, tmp_path: Path, jsonl: str) -> None:
+    site = site_with(tmp_path, "eth0", "eth1")
+    for more in (("--link", "link-1"), ("--link", "link-0")):
+        done = offramp("replay", wlan, "--site", site, "--format", "jsonl", *more)
+        assert len(done.stdout.splitlines()) == len(jsonl.splitlines())
+        assert f'"scope":"link:{more[1]}"' in done.stdout
+    assert offramp("replay", wlan, "--site", site, "--link", "link-2").returncode == 2
+
+
+def test_classic_pcap_names_no_interface(tmp_path: Path, jsonl: str) -> None:
+    one = offramp("replay", DEMO, "--site", site_with(tmp_path, "eth0"), "--format", "jsonl")
+    assert len(one.stdout.splitlines()) == len(jsonl.splitlines())
+    none = offramp("replay", DEMO, "--site", site_with(tmp_path, "eth0", "eth1"), "--format", "jsonl")
+    assert none.stdout == ""
+    assert "26,988 packets of (no name) belong to no link" in none.stderr
+    free = offramp("replay", DEMO, "--site", site_with(tmp_path, "eth0", ""), "--format", "jsonl")
+    assert '"scope":"link:link-1"' in free.stdout
+    two = offramp("replay", DEMO, "--site", site_with(tmp_path, "", ""), "--format", "jsonl")
+    assert two.returncode == 2
+    assert "links link-0 and link-1 have no interface" in two.stderr
+
+
+def test_devices_of_another_network_are_said_with_the_busiest(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(SITE.read_text().replace("10.13.0.0/24", "192.168.7.0/24"))
+    done = offramp("replay", DEMO, "--site", site)
+    assert "no packet of 'uplink' has an address in 192.168.7.0/24 (devices)" in done.stderr
+    assert "busiest: 10.13.1.2" in done.stderr

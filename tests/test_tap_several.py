@@ -159,7 +159,7 @@ def test_any_gives_each_interface_its_own_link(namespace: Namespace, site: Path,
     assert number_of(ledgers["link wireless"], "packets captured") == 20
     rest = ledgers["any, of which no link is known"]
     assert number_of(rest, "packets captured") == number_of(rest, "of no link") == 50
-    assert "warning: 30 packets of v0 belong to no link: the links name v1 (uplink), w1 (wireless)" in text
+    assert "warning: 30 packets of v0 belong to no link: the links name v1 (uplink) and w1 (wireless)" in text
     command = [sys.executable, ROOT / "offramp.py", "replay", file, "--site", site]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert number_of(done.stderr, "packets captured") == 100
@@ -196,7 +196,7 @@ WRONG = {
     ("any", "v1"): "any: is every interface",
     ("v1", "w1", "--link", "uplink"): "--link names one link",
     ("v1", "w1", "--site", "samples/site.toml"): "v1 and w1 are both of link uplink",
-    ("v0", "--site", "SITE"): "v0 belongs to no link: the links name v1 (uplink), w1 (wireless)",
+    ("v0", "--site", "SITE"): "v0 belongs to no link: the links name v1 (uplink) and w1 (wireless)",
     ("v1", "w0", "--site", "SITE"): "w0 belongs to no link",
     ("v1", "--site", "SITE", "--link", "lte"): "--link 'lte': the site has uplink and wireless",
     ("v1", "w1", "--write", "/proc/x.pcapng"): "is no folder",

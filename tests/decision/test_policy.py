@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decision.bounds import BOUNDS
 from decision.command import Command, validate
 from decision.policy import Policy
 from decision.site import Device, Limits, Link, Node, Site, load_site
@@ -269,3 +270,12 @@ def test_wrong_site_is_told(text: str, words: list[str], tmp_path: Path) -> None
         load_site(path)
     for word in ["site.toml", *words]:
         assert word in str(caught.value)
+
+
+def test_the_longest_waits_that_are_taken_give_commands_whose_dates_can_be_written() -> None:
+    longest = BOUNDS["wait_s"].most
+    rules = Rules(enter_bins=3, hold_s=longest, cooldown_s=longest, expiry_s=BOUNDS["expiry_s"].most)
+    commands = run([0.9] * 5, Policy(SITE.model_copy(update={"policy": rules}), "wan"))
+    assert commands
+    for command in commands:
+        validate(command.to_dict())

@@ -161,7 +161,7 @@ def test_only_is_held_against_mapped_addresses_too(tmp_path: Path) -> None:
         (LINK.replace('"8 Mbit/s"', "1" + "0" * 4000), "a number of more than 20 digits"),
         (LINK.encode("utf-16"), "is no UTF-8 text"),
         (LINK.encode() + b"\xff", "is no UTF-8 text"),
-        ("#" * (1 << 20) + "\n", "larger than 1 MB"),
+        ("#" * (16 << 20) + "\n", "larger than 16 MB"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str | bytes, said: str) -> None:
@@ -216,7 +216,7 @@ def test_any_value_at_any_key_is_taken_or_refused_in_our_words(tmp_path: Path, t
 
 
 def test_each_number_has_a_bound_and_both_its_ends_are_taken(tmp_path: Path) -> None:
-    """The ends of every bound may be used; a policy of the longest waits gives commands whose dates can be written."""
+    """The ends of a bound may be used."""
     numbers = {
         "budget_ms": "budget_ms", "lateness_ms": "lateness_ms", "buffer_bytes": "buffer_bytes", "capacity": "rate",
     }  # fmt: skip

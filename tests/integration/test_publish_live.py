@@ -124,6 +124,33 @@ def test_what_is_sent_is_in_the_topic_and_in_the_ledger(
     assert {(message.link, message.headers.agent) for message in found} == {(LINK, "edge-1")}
 
 
+def test_two_interfaces_are_two_links_of_one_agent(namespace: Namespace, topics: KafkaSettings, tmp_path: Path) -> None:
+    namespace.run("ip link add w0 type veth peer name w1 && ip link set w0 up && ip link set w1 up")
+    site = tmp_path / "two.toml"
+    links = (
+        f'[[links]]\nname = "{name}"\ninterface = "{of}"\ncapacity = 1e7\n' for name, of in (("a", "v1"), ("b", "w1"))
+    )
+    site.write_text("".join(links))
+    agent = Agent(
+        namespace, topics, tmp_path, "--interface", "w1", "--site", site, "--agent", "edge", "--filter", "udp"
+    )
+    agent.told("watching v1 as link a")
+    agent.told("watching w1 as link b")
+    send(namespace, [frame(each) for each in range(300)])
+    send(namespace, [frame(each) for each in range(200)], "w0")
+    until(lambda: sum(message.headers.rows for message in namespace.call(messages, topics)) == 500)
+    text = agent.end(signal.SIGTERM)
+    assert (agent.process.returncode, agent.out) == (0, []), text
+    found = namespace.call(messages, topics)
+    for link, count, title in (("a", 300, "ledger of v1, link a"), ("b", 200, "ledger of w1, link b")):
+        own = [message for message in found if message.link == link]
+        assert sum(message.headers.rows for message in own) == total(own, "captured") == count
+        assert [message.headers.sequence for message in own] == list(range(len(own)))
+        assert [message.headers.end for message in own] == [False] * (len(own) - 1) + [True]
+        assert number_of(text.partition(title)[2], "packets captured") == count
+    assert number_of(text, "rows published") == number_of(text, "acknowledged") == 500
+
+
 def test_kernel_drops_and_shedding_are_told(namespace: Namespace, topics: KafkaSettings, tmp_path: Path) -> None:
     """An agent that stands still for a while loses packets in the kernel, and then has much to catch up with."""
     agent = Agent(namespace, topics, tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import get_type_hints
 
@@ -14,7 +15,7 @@ from inference.drift import EVERY
 from inference.forecast import BIN_MS, BINS_PER_S
 from inference.judge import BLOCK
 from stream.bin_state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, ROWS, UP, LinkShape
-from stream.bins import Bins
+from stream.bins import Bins, network_table
 from stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
 from stream.packets import IPV4_MAPPED, Packets
 from stream.refiner import TICK
@@ -213,3 +214,19 @@ def test_times_before_zero_close_no_more_bins_at_once_than_there_is_room_for():
     rows += sum(len(chunk.series) for chunk in bins.close())
     assert rows > 0
     assert int(bins.state.clock[ROWS]) == 4
+
+
+def lies_in(address: str, *networks: str) -> bool:
+    number = int(ip_address(address)) | (IPV4_MAPPED if "." in address else 0)
+    high, low = number >> 64, number & (1 << 64) - 1
+    rows = network_table(networks).view(np.uint64).tolist()
+    return any(high & row[2] == row[0] and low & row[3] == row[1] for row in rows)
+
+
+def test_all_of_ipv6_holds_no_ipv4() -> None:
+    """IPv4 addresses stand as IPv4-mapped ones, which are none of IPv6: ::/0 takes nothing of them."""
+    assert lies_in("2001:db8::c", "::/0")
+    assert lies_in("::1", "::/64")
+    assert not lies_in("192.0.2.1", "::/0")
+    assert not lies_in("192.0.2.1", "::/64", "10.0.0.0/8")
+    assert lies_in("10.0.0.1", "::/0", "10.0.0.0/8")
