@@ -6,13 +6,14 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from offramp_errors import OfframpError
+from offramp_errors import OfframpError, ReaderGoneError
 from offramp_learning import learning
 from offramp_options import Kafka, KafkaConfig
+from offramp_streams import forget_output, standard_streams
 
 app = typer.Typer(
     name="offramp",
@@ -79,6 +80,7 @@ class ServeBy(StrEnum):
 Captures = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="pcap or pcapng, also .gz and .zst, in this order; - is stdin")
 ]
+LinkName = Annotated[str, typer.Option("--link", metavar="NAME", help="all packets are of this link of the site")]
 SiteFile = Annotated[Path | None, typer.Option("--site", help="site.toml: links, capacities, paths, nodes, devices")]
 
 
@@ -104,13 +106,14 @@ def replay(
     serve_by: ServedBy = ServeBy.COMPILED,
     refine: RefineFolder = None,
     refine_every: RefineEvery = 60,
+    link: LinkName = "",
 ) -> None:
     """Replay captures through the whole pipeline: link state, forecasts, decisions, ledger."""
     from stream.replay import ReplayOptions, run_replay
 
     run_replay(
         ReplayOptions(
-            tuple(files), site, model, form.value, out, pace, strict, every, serve_by.value, refine, refine_every
+            tuple(files), site, model, form.value, out, pace, strict, every, serve_by.value, refine, refine_every, link
         )
     )
 
@@ -132,7 +135,9 @@ Listening = Annotated[Backend, typer.Option("--backend", help="how to listen; au
 
 @app.command(epilog="Example: offramp tap eth0 --site site.toml")
 def tap(
-    interface: Annotated[str, typer.Argument(metavar="IFACE", help="interface to watch; any: all of them")],
+    interfaces: Annotated[
+        list[str], typer.Argument(metavar="IFACE...", help="interfaces to watch, each a link; any: all of them")
+    ],
     bpf: Bpf = "",
     snaplen: Snaplen = 262_144,
     promisc: Promisc = True,
@@ -150,13 +155,14 @@ def tap(
     metrics: Metrics = "",
     refine: RefineFolder = None,
     refine_every: RefineEvery = 60,
+    link: LinkName = "",
 ) -> None:
-    """Watch a live interface: link state, forecasts, decisions; the ledger at the end."""
+    """Watch live interfaces: link state, forecasts, decisions; the ledger at the end."""
     from stream.listen import ListenOptions
     from stream.tap import TapOptions, run_tap
 
     listen = ListenOptions(
-        interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
+        tuple(interfaces), bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value, link
     )
     run_tap(TapOptions(listen, site, model, form.value, out, every, metrics, refine, refine_every))
 
@@ -179,11 +185,14 @@ def features(
         typer.Option("--label", help="with --layout edge-iiotset: Attack_type of all rows (Normal otherwise)"),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="in CSV: control characters as on the wire, as tshark writes them")
+    ] = False,
 ) -> None:
     """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own."""
     from stream.features import FeatureOptions, run_features
 
-    options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label)
+    options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label, raw)
     run_features(options)
 
 
@@ -220,6 +229,26 @@ def topics_create(
     run_topics_create(kafka_settings(kafka, kafka_config), partitions, replicas)
 
 
+@topics_app.command("acl", epilog="Example: offramp topics acl --site lab --principal agent=User:tap --commands")
+def topics_acl(
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
+    site: Annotated[str, typer.Option("--site", metavar="NAME", help="the site's name")] = "default",
+    controller: Annotated[str, typer.Option("--controller", metavar="NAME", help="the controller's name")] = "mine",
+    principal: Annotated[
+        list[str] | None, typer.Option("--principal", metavar="ROLE=PRINCIPAL", help="who has a role; may be repeated")
+    ] = None,
+    commands: Annotated[bool, typer.Option("--commands", help="as commands of kafka-acls.sh, not as a table")] = False,
+) -> None:
+    """Print the least rights on Kafka of each role: agent, worker, controller, refiner, follower, admin."""
+    from offramp_kafka import kafka_settings
+    from stream.acl import AclOptions, parse_principals, run_topics_acl
+
+    settings = kafka_settings(kafka or "HOST:9092", kafka_config)
+    told = AclOptions(settings.prefix, site, controller, parse_principals(principal or []), settings.shown, commands)
+    run_topics_acl(told)
+
+
 @app.command(
     epilog="Examples: offramp publish capture.pcap --site site.toml --kafka 127.0.0.1:9092; "
     "offramp publish --interface eth0 --site site.toml"
@@ -228,7 +257,10 @@ def publish(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="[FILE...]", help="captures, as replay takes them")
     ] = None,
-    interface: Annotated[str, typer.Option("--interface", "-i", metavar="IFACE", help="publish a live interface")] = "",
+    interface: Annotated[
+        list[str] | None,
+        typer.Option("--interface", "-i", metavar="IFACE", help="publish a live interface, again for more"),
+    ] = None,
     kafka: Kafka = None,
     kafka_config: KafkaConfig = None,
     site: SiteFile = None,
@@ -253,6 +285,7 @@ def publish(
         int, typer.Option("--message-every", metavar="MS", help="of a live link: longer is cheaper, and later", min=10)
     ] = 10,
     metrics: Metrics = "",
+    link: LinkName = "",
 ) -> None:
     """Publish captures, or a live interface, as feature batches to Kafka for workers; the ledger at the end."""
     from offramp_kafka import kafka_settings
@@ -261,12 +294,13 @@ def publish(
 
     settings = kafka_settings(kafka, kafka_config)
     listen = ListenOptions(
-        interface, bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value
-    )
+        tuple(interface or ()), bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value,
+        link if interface else "",
+    )  # fmt: skip
     run_publish(
         PublishOptions(
             tuple(files or ()), settings, site, agent, epoch, pace, spool, spool_size << 20, strict,
-            None if listen == ListenOptions("") else listen, metrics, message_every,
+            None if listen == ListenOptions(()) else listen, metrics, message_every, link,
         )
     )  # fmt: skip
 
@@ -356,18 +390,30 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Run the command line; every error of ours is one line, an interrupt ends in order."""
+    """Run the command line; every error is one line, an interrupt ends in order."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        app()
+        with standard_streams():
+            app()
+    except ReaderGoneError:
+        forget_output()
+        sys.exit(0)
     except OfframpError as error:
-        print(f"offramp: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except MemoryError:
+        _end("not enough memory: give it more (ulimit -v, the service's MemoryMax), or less to do at once", 1)
+    except OSError as error:  # of the machine: a full disk, no memory, no file left to open
+        where = f"{error.filename}: " if error.filename else ""
+        _end(f"{where}{error.strerror or error}", 1)
+
+
+def _end(text: str, exit_code: int) -> NoReturn:
+    """End with a line on standard error."""
+    forget_output()
+    print(f"offramp: {text}", file=sys.stderr)
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

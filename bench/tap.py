@@ -24,6 +24,8 @@ from capture.intake import Intake
 from capture.ledger import CaptureLedger
 from capture.live import LiveOptions, open_interface
 from decision.site import default_site
+from stream.by_link import ByLink
+from stream.link_choice import LinkChoice
 from stream.live import assembled
 from stream.live_batches import LiveBatches, one_packet
 
@@ -94,16 +96,18 @@ def blast(what: str, rate: float, seconds: float, size: int, buffer_mb: int, who
 
 def _pipeline(intake: Intake) -> tuple[Callable[[], object], Callable[[], CaptureLedger]]:
     site = default_site()
-    batches = LiveBatches(intake, Dissector("stream"), site.links[0].name)
-    tap = assembled(batches, site, None, None)
+    batches = LiveBatches(intake, ByLink(LinkChoice(site), site, "tap"))
+    tap = assembled([batches], site, None, None)
     return lambda: deque(tap.run(), maxlen=0), batches.ledger
 
 
 def _dissection(intake: Intake) -> tuple[Callable[[], object], Callable[[], CaptureLedger]]:
     Dissector("stream").dissect(one_packet())
-    dissector = Dissector("stream")
+    site = default_site()
+    batches = LiveBatches(intake, ByLink(LinkChoice(site), site, "tap"))
+    dissector = batches.links.dissector(site.links[0].name)
     read = (dissector.dissect(block) for block in intake.read())
-    return lambda: deque(read, maxlen=0), LiveBatches(intake, dissector).ledger
+    return lambda: deque(read, maxlen=0), batches.ledger
 
 
 def _own_cpu_s() -> float:

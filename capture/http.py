@@ -42,8 +42,9 @@ from capture.http_head import (
     text_end,
     token_end,
 )
-from capture.http_wait import head_needs
-from capture.reassembly import ABORT, COMPLETE, SEGMENT
+from capture.http_wait import MAX_HEAD, head_needs
+from capture.layers import NOTE_STEPS
+from capture.reassembly import ABORT, COMPLETE, HEAD_LINES
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
@@ -66,8 +67,6 @@ SPEAKS_HTTP = 0
 SWITCHED = 1  # to a protocol that is not dissected here
 TUNNEL_TAKEN = 2  # the first request through a proxy's tunnel was shown; what follows is not
 
-MAX_HEAD = 1 << 17
-
 
 @kernel_lean
 def http_message(
@@ -85,17 +84,17 @@ def http_message(
     start = pos + skipped
     if buf[start] < 32 or buf[start] > 126:
         return end, COMPLETE, 0
-    stop, _ = find_line(buf, start, end, True)
+    stop, _ = find_line(out.notes, buf, start, end, True)
     if stop < 0 and can_wait:
         if end - start < MAX_HEAD:
-            return start, SEGMENT, 0
+            return start, HEAD_LINES, 0
         return end, COMPLETE, 0
     seen = kind[slot, HTTP_SEEN] != 0
     first = OTHER if stop < 0 else first_line_kind(buf, start, stop)
     if first != OTHER and can_wait:
         bodied = not fin and body_follows(apps, slot, first, buf, start, stop)
-        mode, need = head_needs(buf, start, end, bodied, first == ANSWER)
-        if mode != COMPLETE and (mode != SEGMENT or end - start < MAX_HEAD):
+        mode, need = head_needs(out.notes, buf, start, end, bodied, first == ANSWER)
+        if mode != COMPLETE and (mode != HEAD_LINES or end - start < MAX_HEAD):
             return start, mode, need
     body = read_message(out, apps, row, buf, in_block, start, end, slot, tls_port, head, seen or first != OTHER)
     if body < 0:
@@ -128,7 +127,8 @@ def read_message(
     head[SHOWN] = shown
     any_line = False
     while pos < end:
-        stop, following = find_line(buf, pos, end, False)
+        stop, following = find_line(out.notes, buf, pos, end, False)
+        out.notes[NOTE_STEPS] += 8 + stop - pos  # its name and value are looked at byte by byte
         first = first_line_kind(buf, pos, stop)
         colon = pos
         if first == OTHER and stop > pos:

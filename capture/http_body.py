@@ -7,6 +7,7 @@ from typing import Any
 from capture.emit import TEXT, Table, copy_text, put_span, put_text
 from capture.http_head import find_line
 from capture.http_wait import hexadecimal
+from capture.layers import NOTE_STEPS
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
@@ -35,29 +36,30 @@ def join_chunks(out: Table, buf: Any, pos: int, end: int) -> Any:
     """
     start = at = out.cursor[TEXT]
     while pos < end:
-        stop, following = find_line(buf, pos, end, True)
+        stop, following = find_line(out.notes, buf, pos, end, True)
         if stop <= pos:
             break
         size, _ = hexadecimal(buf, pos, stop)
         size = min(size, end - pos)
         if size == 0:
-            pos = trailer_end(buf, following, end)
+            pos = trailer_end(out.notes, buf, following, end)
             break
         if following + size + 2 > end:
             return TOO_SHORT, 0
         copy_text(out, at, buf, following, size)
+        out.notes[NOTE_STEPS] += (stop - pos) + (size >> 3)
         at += size
         pos = following + size + 2
     return pos, at - start
 
 
 @kernel_lean
-def trailer_end(buf: Any, pos: int, end: int) -> Any:
+def trailer_end(notes: Any, buf: Any, pos: int, end: int) -> Any:
     """Return where the trailer of a chunked body ends, its blank line included, or TOO_SHORT without room for one."""
     if end - pos < 2:
         return TOO_SHORT
     while True:
-        stop, following = find_line(buf, pos, end, True)
+        stop, following = find_line(notes, buf, pos, end, True)
         if stop < 0:
             return pos
         if stop == pos:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import importlib.util
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capture.packet_filter import library_name
-from capture.packet_socket import EVERY_INTERFACE, open_packet_socket
+from capture.packet_socket import EVERY_INTERFACE, PacketSocket, open_packet_socket
 from capture.privileges import MEND, drop_privileges
 from offramp_errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from capture.block import PacketSource
+    from capture.polled import Listener
 
 BACKENDS = ("ring", "pcapy", "scapy")
 """In the order of preference."""
@@ -37,24 +39,39 @@ class LiveOptions:
 
 
 def open_interface(name: str, options: LiveOptions | None = None) -> PacketSource:
-    """Return a source over the packets that pass interface `name` (`any`: every interface, on Linux).
+    """Return a source over the packets that pass interface `name`; see open_interfaces."""
+    return open_interfaces((name,), options)[0]
 
-    All capabilities of the calling thread are dropped once the socket is open, unless the options say otherwise.
+
+def open_interfaces(names: Sequence[str], options: LiveOptions | None = None) -> list[PacketSource]:
+    """Return a source over the packets that pass each interface (`any`, alone: every interface, on Linux).
+
+    All capabilities of the calling thread are dropped once the sockets are open, unless the options say otherwise.
     Raises InputError for an unknown interface or a missing right, ConfigError for a wrong filter or backend.
     """
     options = options or LiveOptions()
-    names = [each for _, each in socket.if_nameindex()]
-    if name not in names and name != EVERY_INTERFACE:
-        raise InputError(f"{name}: there is no such interface; there are {', '.join(sorted(names))} and any")
+    there = [each for _, each in socket.if_nameindex()]
+    for name in names:
+        if name not in there and name != EVERY_INTERFACE:
+            raise InputError(f"{name}: there is no such interface; there are {', '.join(sorted(there))} and any")
+        if names.count(name) > 1:
+            raise ConfigError(f"{name}: is named twice; each interface is watched once")
+    if EVERY_INTERFACE in names and len(names) > 1:
+        raise ConfigError("any: is every interface; name it alone, or the interfaces without it")
     backend = options.backend if options.backend != "auto" else usable()[0]
     if backend not in BACKENDS:
         raise ConfigError(f"--backend {backend}: expected auto, {', '.join(BACKENDS)}")
+    opened: list[_Opened] = []
     try:
-        return _open(backend, name, options)
-    except PermissionError as error:
-        raise InputError(f"{name}: no right to capture; {MEND}") from error
-    except OSError as error:
-        raise InputError(f"{name}: cannot be captured: {error.strerror or error}") from error
+        for name in names:
+            opened.append(_opened(backend, name, options))  # noqa: PERF401 - what is open is closed where one fails
+    except BaseException:
+        for each in opened:
+            each.handle.close()
+        raise
+    if options.drop_rights:
+        drop_privileges()
+    return [each.source() for each in opened]
 
 
 def usable() -> list[str]:
@@ -68,31 +85,47 @@ def filters() -> str | None:
     return library_name()
 
 
-def _open(backend: str, name: str, options: LiveOptions) -> PacketSource:
-    """Open with one backend, drop the rights, and only then import what reads."""
-    if backend == "ring":
-        sock = open_packet_socket(name, options.bpf, options.snaplen, options.promiscuous, options.buffer_mb)
-        _drop(options)
-        from capture.ring import RingSource
+class _Opened(NamedTuple):
+    """What needed the right to capture, and what makes a source of it: that imports what reads."""
 
-        return RingSource(sock)
+    handle: Any
+    source: Callable[[], PacketSource]
+
+
+def _opened(backend: str, name: str, options: LiveOptions) -> _Opened:
+    """Open an interface with a backend, its errors in words."""
+    try:
+        return _open(backend, name, options)
+    except PermissionError as error:
+        raise InputError(f"{name}: no right to capture; {MEND}") from error
+    except OSError as error:
+        raise InputError(f"{name}: cannot be captured: {error.strerror or error}") from error
+
+
+def _open(backend: str, name: str, options: LiveOptions) -> _Opened:
+    arguments = (name, options.bpf, options.snaplen, options.promiscuous, options.buffer_mb)
+    if backend == "ring":
+        sock = open_packet_socket(*arguments)
+        return _Opened(sock, lambda: _ring(sock))
+    listener: Listener
     if backend == "pcapy":
         from capture.live_pcapy import open_pcapy
 
-        reader = open_pcapy(name, options.bpf, options.snaplen, options.promiscuous, options.buffer_mb)
-        _drop(options)
-        from capture.polled import PolledSource
+        listener = open_pcapy(*arguments)
+    else:
+        from capture.live_scapy import open_scapy
 
-        return PolledSource(reader)
-    from capture.live_scapy import open_scapy
+        listener = open_scapy(*arguments)
+    return _Opened(listener, lambda: _polled(listener))
 
-    listener = open_scapy(name, options.bpf, options.snaplen, options.promiscuous, options.buffer_mb)
-    _drop(options)
+
+def _ring(sock: PacketSocket) -> PacketSource:
+    from capture.ring import RingSource
+
+    return RingSource(sock)
+
+
+def _polled(listener: Listener) -> PacketSource:
     from capture.polled import PolledSource
 
     return PolledSource(listener)
-
-
-def _drop(options: LiveOptions) -> None:
-    if options.drop_rights:
-        drop_privileges()

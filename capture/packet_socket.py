@@ -31,6 +31,7 @@ SOL_PACKET = 263
 ADD_MEMBERSHIP, RX_RING, STATISTICS, VERSION = 1, 5, 6, 10  # linux/if_packet.h
 TPACKET_V3, PROMISCUOUS = 2, 1
 ATTACH_FILTER = 26
+GET_NAME = 0x8910  # SIOCGIFNAME
 GET_HARDWARE_ADDRESS = 0x8927  # SIOCGIFHWADDR
 ETHERNET_TYPES = frozenset({1, 772})  # ARPHRD_ETHER, ARPHRD_LOOPBACK
 RAW_TYPES = frozenset({0xFFFE, 519, 768, 776})  # ARPHRD_NONE (tun), RAWIP, TUNNEL, SIT: packets begin with IP
@@ -96,6 +97,11 @@ class PacketSocket:
         except OSError:
             return False
         return True
+
+    def name_of(self, index: int) -> str:
+        """Return an interface's name by its number, in the network namespace of the socket. Raises OSError."""
+        answer = fcntl.ioctl(self.sock, GET_NAME, struct.pack("16si20x", b"", index))
+        return answer[:16].split(b"\0", 1)[0].decode(errors="replace")
 
     def close(self) -> None:
         """Close the socket; the ring goes with the last view of it."""

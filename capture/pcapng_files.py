@@ -23,7 +23,7 @@ FIXED = 32
 """Bytes of an enhanced packet block beside the packet."""
 
 MOST_HEAD = 128
-"""Bytes of the blocks before the packets; a Linux interface's name has at most 15 characters."""
+"""Bytes of the blocks before the packets, an interface; a Linux interface's name has at most 15 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class RingOfFiles:
 
 
 class PcapngFiles:
-    """Writes packet blocks of one interface; times in nanoseconds.
+    """Writes packet blocks of one source, each interface that has packets described once a file; times in nanoseconds.
 
     Built, it has opened its first file: raises InputError where that cannot be. `write` raises OSError where it fails;
     nothing of that block is left in the file then, so `packets` counts what is in the files.
@@ -60,11 +60,12 @@ class PcapngFiles:
         folder, stem = (ring.path, interface) if ring.path.is_dir() else (ring.path.parent, ring.path.stem)
         self._folder, self._stem = folder, stem
         self._begun = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self._headed = False
+        self._described: dict[int, int] = {}
+        """The number in the file at hand of each of the source's interfaces that it describes."""
         self._size = 0
         nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)
         bytes_, words = np.empty(0, np.uint8), np.empty(0, np.uint32)
-        pack_enhanced(bytes_, nothing, none, none, nothing, bytes_, words)  # loads the kernel now
+        pack_enhanced(bytes_, nothing, none, none, nothing, nothing, bytes_, words)  # loads the kernel now
         try:
             self._file = self._open()
         except OSError as error:
@@ -77,24 +78,41 @@ class PcapngFiles:
         """Append a block's packets, in a new file where the present one would grow too large."""
         words = np.empty((int(block.caplen.sum()) + (FIXED + 3) * len(block) + 3) >> 2, np.uint32)
         packed = words.view(np.uint8)
-        if packed.nbytes > self._limit - MOST_HEAD and len(block) > 1:
+        if packed.nbytes > self._limit - MOST_HEAD * max(1, len(block.interfaces)) and len(block) > 1:
             half = len(block) // 2
             self.write(some_rows(block, slice(0, half)))
             self.write(some_rows(block, slice(half, None)))
             return
-        used = pack_enhanced(block.data, block.offset, block.caplen, block.length, block.time_ns, packed, words)
-        if self._headed and self._size + used > self._limit:
+        there = np.unique(block.interface).tolist() or list(range(len(block.interfaces)))
+        heads = self._heads(block, there)
+        if self._size and self._size + packed.nbytes + len(heads) > self._limit:
             self._file.close()
-            self._file, self._headed = self._open(), False
-        if not self._headed:
-            self._append(memoryview(_head(block.interfaces[0])))
-            self._headed = True
+            self._file, self._described = self._open(), {}
+            heads = self._heads(block, there)
+        numbers = self._numbers(there)
+        number = np.array([numbers.get(at, 0) for at in range(len(block.interfaces))], np.int64)
+        used = pack_enhanced(
+            block.data, block.offset, block.caplen, block.length, block.time_ns, number[block.interface], packed, words
+        )
+        if heads:
+            self._append(memoryview(heads))
+            self._described = numbers
         self._append(packed[:used].data)
         self.packets += len(block)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _numbers(self, there: list[int]) -> dict[int, int]:
+        """Return the numbers in the file of the interfaces described so far and of those in `there`."""
+        new = [at for at in there if at not in self._described]
+        return {**self._described, **{at: len(self._described) + more for more, at in enumerate(new)}}
+
+    def _heads(self, block: PacketBlock, there: list[int]) -> bytes:
+        """Return what must stand before a block's packets: a section where there is none, interfaces not described."""
+        new = [at for at in there if at not in self._described]
+        return (b"" if self._size else SECTION) + b"".join(_description(block.interfaces[at]) for at in new)
 
     def _append(self, data: memoryview) -> None:
         """Write all of `data`, or none of it."""
@@ -122,25 +140,30 @@ class PcapngFiles:
         return opened
 
 
-def _head(interface: Interface) -> bytes:
-    """Return the section header and the interface's description: its name and if_tsresol 9, nanoseconds."""
+def _description(interface: Interface) -> bytes:
+    """Return an interface's description: its name and if_tsresol 9, nanoseconds."""
     name = interface.name.encode()
     options = struct.pack("=HH", 2, len(name)) + name + bytes(-len(name) % 4)
     options += struct.pack("=HHB3xHH", 9, 1, 9, 0, 0)
     size = 20 + len(options)
     body = struct.pack("=IIHHI", 1, size, interface.linktype, 0, interface.snaplen)
-    return SECTION + body + options + struct.pack("=I", size)
+    return body + options + struct.pack("=I", size)
 
 
 @kernel_entry
-def pack_enhanced(data: Any, offset: Any, caplen: Any, length: Any, time_ns: Any, out: Any, words: Any) -> int:
-    """Write packets as enhanced packet blocks to `out` (uint8; words: the same as uint32); return the bytes used."""
+def pack_enhanced(
+    data: Any, offset: Any, caplen: Any, length: Any, time_ns: Any, interface: Any, out: Any, words: Any
+) -> int:  # fmt: skip
+    """Write packets as enhanced packet blocks to `out` (uint8; words: the same as uint32); return the bytes used.
+
+    interface: int64, the number of each packet's interface in the file.
+    """
     at: Any = 0
     for row in range(len(offset)):
         kept = np.int64(caplen[row])
         size = FIXED + ((kept + 3) & ~3)
         word = at >> 2
-        words[word], words[word + 1], words[word + 2] = ENHANCED, size, 0
+        words[word], words[word + 1], words[word + 2] = ENHANCED, size, interface[row]
         words[word + 3], words[word + 4] = time_ns[row] >> 32, time_ns[row] & 0xFFFFFFFF
         words[word + 5], words[word + 6] = kept, length[row]
         body, start = at + 28, offset[row]

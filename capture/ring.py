@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from capture.block import Damage, Interface, PacketBlock, Progress, tick
+from capture.cooked import InterfacesOfAny
 from capture.packet_filter import SLL2
-from capture.packet_socket import BLOCK_BYTES, ETHERNET, PacketSocket
+from capture.packet_socket import BLOCK_BYTES, ETHERNET, EVERY_INTERFACE, PacketSocket
 from offramp_kernels import kernel_entry, kernel_lean
 
 TICK_MS = 50
@@ -31,7 +32,7 @@ MOST_ADDED = 24  # bytes that a packet may grow by: the cooked header, a VLAN ta
 
 
 class RingSource:
-    """Packets of one interface from a packet socket; see capture.block.PacketSource.
+    """Packets of one interface, or of each (`any`), from a packet socket; see capture.block.PacketSource.
 
     `read` starts to listen when its first block is asked for. An interface that vanishes ends it with a damage; after
     `close` it yields what the ring still holds, so that packets and drops account for all that came in.
@@ -43,6 +44,8 @@ class RingSource:
         self.damages: list[Damage] = []
         self._socket = sock
         self._interface = Interface(sock.interface, sock.linktype, sock.snaplen)
+        every = sock.interface == EVERY_INTERFACE
+        self._every = InterfacesOfAny(sock.name_of, sock.snaplen) if every else None
         self._packets = 0
         self._closed = False
 
@@ -79,10 +82,10 @@ class RingSource:
                 continue
             drops = self._socket.count()
             if stopped_s and (self._packets == self._socket.packets or time.monotonic() - stopped_s > LAST_BLOCK_S):
-                yield tick(self._interface, now_ns - LAG_NS, self._packets + 1, drops)
+                yield self._tick(now_ns, drops)
                 return
             if waited or drops:
-                yield tick(self._interface, now_ns - LAG_NS, self._packets + 1, drops)
+                yield self._tick(now_ns, drops)
             if self._closed and not stopped_s:
                 self._socket.stop()
                 stopped_s = time.monotonic()
@@ -91,6 +94,12 @@ class RingSource:
             if any(event & select.POLLERR for _, event in events):
                 self._fail()
                 stopped_s = stopped_s or time.monotonic()
+
+    def _tick(self, now_ns: int, drops: int) -> PacketBlock:
+        return self._told_apart(tick(self._interface, now_ns - LAG_NS, self._packets + 1, drops))
+
+    def _told_apart(self, block: PacketBlock) -> PacketBlock:
+        return block if self._every is None else self._every.told_apart(block)
 
     def _ready(self, words: Any, place: int) -> int:
         """Return how many blocks from `place` on are ours, as far as they lie in a row."""
@@ -110,10 +119,11 @@ class RingSource:
         )  # fmt: skip
         first = self._packets + 1
         self._packets += count
-        return PacketBlock(
+        block = PacketBlock(
             data[:used], offset, caplen, length, time_ns, np.zeros(count, np.int32), (self._interface,), first,
             self._socket.count(), read_ns=now_ns,
         )  # fmt: skip
+        return self._told_apart(block)
 
     def _fail(self) -> None:
         """End because of the socket's error."""

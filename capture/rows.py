@@ -31,11 +31,15 @@ from capture.layers import (
     NOTE_CUT,
     NOTE_DEPTH,
     NOTE_PROTOCOL,
+    NOTE_STEPS,
+    NOW_NS,
     NSH,
     POSITION,
     PPP,
     RESUME,
+    STEPS,
     TYPE,
+    UNFOLLOWED,
     WIRE_END,
     WLAN,
     fits,
@@ -50,6 +54,7 @@ from capture.schema import INDEX
 from capture.serial_links import ppp
 from capture.transport import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
 from capture.tunnels import gre, udp_tunnel
+from capture.unfollowed import IP_PROTOCOL_KIND, count_kind, unfollowed
 from capture.wireless import next_subframe, wireless
 from offramp_kernels import kernel_entry, kernel_inline
 
@@ -88,11 +93,13 @@ def dissect_rows(
     cur: Any,
     found: Any,
     bad: Any,
+    kinds: Any,
 ) -> Any:
     """Dissect packets from `first` on into rows from `row` on; return packets done and what ended the loop.
 
     data: uint8, the block's bytes; scratch: uint8, the same memory and room behind it, writable, or empty;
-    number: frame number of packet 0 of the block; bad: int64 [3], counts of undecodable packets by reason.
+    number: frame number of packet 0 of the block; bad: int64 [3], counts of undecodable packets by reason; kinds: int64
+    [KINDS, 2], what was not followed (capture.unfollowed).
     """
     count = min(offset.shape[0] - first, out.values.shape[1] - row)
     for done in range(count):
@@ -110,6 +117,7 @@ def dissect_rows(
         cur[POSITION] = offset[packet]
         cur[END] = offset[packet] + caplen[packet]
         cur[WIRE_END] = offset[packet] + max(length[packet], caplen[packet])
+        cur[NOW_NS] = time_ns[packet]
         if caplen[packet] <= 0:
             bad[EMPTY] += 1
         elif not start_link(data, cur, linktypes[interface[packet]]):
@@ -119,6 +127,9 @@ def dissect_rows(
             while cur[NEXT] != DONE or cur[RESUME] != DONE:
                 turns += 1
                 one_layer(out, flows, apps, fragments, row, data, scratch, cur, time_ns[packet], number + packet, found)
+            out.notes[NOTE_STEPS] += turns + cur[STEPS]
+            if cur[UNFOLLOWED]:
+                count_kind(kinds, cur[UNFOLLOWED])
             if cur[CUT]:
                 if turns <= 1 and cur[POSITION] == offset[packet]:
                     bad[LINK_CUT] += 1
@@ -249,4 +260,4 @@ def ip_protocol(
             go(cur, IP_PROTOCOL, int(data[at]), (int(data[at + 1]) + 2) * 4)
             cur[POSITION] = min(cur[POSITION], cur[END])
     else:
-        stop(out, cur, NOTE_PROTOCOL)
+        unfollowed(out, cur, NOTE_PROTOCOL, IP_PROTOCOL_KIND, kind)

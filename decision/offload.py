@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from decision.costs import cheapest
+from decision.known import known_of
 from decision.loop import Move, Taken
 from decision.reroute import allowed, worth
-from decision.site import Device, Limits, Link
+from decision.site import Limits, Link
 from decision.traffic import DeviceRate, Traffic
+
+ENERGY_NJ_PER_BIT = 1.0
+"""What a device of which nothing is known spends to send a bit: the default of site.toml."""
 
 
 def offload(
@@ -36,19 +40,17 @@ def offload(
 
 def ranked(link: Link, limits: Limits, traffic: Traffic, taken: Taken, p_high: Mapping[str, float]) -> list[DeviceRate]:
     """Return the devices that may be moved: by priority, then P(High), then the power their sending takes."""
-    known = {device.address: device for device in link.known}
-    unknown = Device(address="")
+    known = known_of(link.known)
 
     def order(device: DeviceRate) -> tuple[float, ...]:
-        details = known.get(device.address, unknown)
+        details = known.of(device.address)
         chance = round(p_high.get(device.address, 0.0), 1)
-        return details.priority, -chance, -device.rate_bps * details.energy_nj_per_bit
+        energy = details.energy_nj_per_bit if details else ENERGY_NJ_PER_BIT
+        return details.priority if details else 0, -chance, -device.rate_bps * energy
 
     free = [
         device
         for device in (taken.left_of(device, traffic) for device in traffic.devices)
-        if worth(device.rate_bps, traffic)
-        and known.get(device.address, unknown).priority >= 0
-        and allowed(limits, device.address)
+        if worth(device.rate_bps, traffic) and not known.is_fixed(device.address) and allowed(limits, device.address)
     ]
     return sorted(free, key=order)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Any
 
+from decision.address import address_of
 from decision.costs import cheapest
+from decision.known import known_of
 from decision.loop import Move, Taken
 from decision.site import Limits, Link
 from decision.traffic import FlowRate, Traffic
@@ -19,11 +20,11 @@ LOWER_EFFORT = 1
 
 def movable(link: Link, limits: Limits, traffic: Traffic, taken: Taken) -> Iterator[FlowRate]:
     """Yield the flows that may be moved and are not yet, heaviest first."""
-    fixed = {device.address for device in link.known if device.priority < 0}
+    known = known_of(link.known)
     for flow in traffic.flows:
         if not worth(flow.rate_bps, traffic):
             return  # so are all that follow
-        free = fixed.isdisjoint((flow.src, flow.dst)) and not taken.has(flow)
+        free = not (known.is_fixed(flow.src) or known.is_fixed(flow.dst) or taken.has(flow))
         if free and allowed(limits, flow.src, flow.dst):
             yield flow
 
@@ -35,7 +36,7 @@ def worth(rate_bps: float, traffic: Traffic) -> bool:
 
 def allowed(limits: Limits, *addresses: str) -> bool:
     """Tell whether one of `addresses` is in the networks that the site allows to be moved."""
-    return not limits.only or any(ip_address(text) in network for text in addresses for network in limits.only)
+    return not limits.only or any(address_of(text) in network for text in addresses for network in limits.only)
 
 
 def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: Taken) -> list[Move]:

@@ -2,112 +2,166 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Iterable, Sequence
+from glob import escape
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from offramp_errors import ConfigError
+from decision.address import network_of, spelled
+from decision.bounds import number
+from decision.tables import Label, Name, NetworkField, Strict, load_toml, printable
+from offramp_toml import shown
 
-RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s|bps|bit)?\s*")
 PAGE = "docs/site.md"
-Table = TypeVar("Table", bound=BaseModel)
-FACTOR = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+
+Rate = Annotated[float, number("rate")]
+Milliseconds = Annotated[float, number("delay_ms")]
+Energy = Annotated[float, number("energy")]
+Probability = Annotated[float, number("probability")]
 
 
-def parse_rate(value: Any) -> Any:
-    """Return bits per second of a number or of text such as `20 Mbit/s`."""
-    if isinstance(value, str):
-        match = RATE.fullmatch(value)
-        if match is None:
-            raise ValueError("expected bits per second, such as 20000000 or '20 Mbit/s'")
-        return float(match[1]) * FACTOR[match[2]]
-    return value
+def _pattern(text: str) -> str:
+    if not printable(text).strip():
+        raise ValueError("expected a pattern such as 'eth*'; leave the key out for any interface")
+    return text
 
 
-Rate = Annotated[float, BeforeValidator(parse_rate), Field(gt=0)]
-Network = IPv4Network | IPv6Network
+def _site_name(text: str) -> str:
+    if "/" in text:
+        raise ValueError(f"expected a name without /, which parts site and link in keys; found {shown(text)}")
+    return text
 
 
-class Strict(BaseModel):
-    """A table of site.toml: no unknown keys, no later change."""
+def _repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that stands twice."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+def _address(text: str) -> str:
+    return spelled(network_of(text))
 
 
 class Path(Strict):
     """A way that flows of a link may take instead."""
 
-    name: str = Field(description="name that commands carry, as the controller knows it")
+    name: Name = Field(description="name that commands carry, as the controller knows it")
     capacity: Rate = Field(description="bits per second, or text such as '20 Mbit/s'")
-    delay_ms: float = Field(1.0, ge=0, description="one-way delay without load")
-    energy_nj_per_bit: float = Field(1.0, ge=0, description="energy to carry a bit")
+    delay_ms: Milliseconds = Field(1.0, description="one-way delay without load")
+    energy_nj_per_bit: Energy = Field(1.0, description="energy to carry a bit")
 
 
 class Node(Strict):
     """A place that can serve a device's traffic: edge or cloud."""
 
-    name: str = Field(description="name that commands carry")
+    name: Name = Field(description="name that commands carry")
     tier: Literal["device", "edge", "cloud"] = Field("edge", description="device, edge or cloud")
-    delay_ms: float = Field(1.0, ge=0, description="one-way delay from the devices")
+    delay_ms: Milliseconds = Field(1.0, description="one-way delay from the devices")
     capacity: Rate = Field(1e9, description="bits per second that it can take")
-    energy_nj_per_bit: float = Field(1.0, ge=0, description="energy to serve a bit")
+    energy_nj_per_bit: Energy = Field(1.0, description="energy to serve a bit")
 
 
 class Device(Strict):
     """What is known of one device behind a link."""
 
-    address: str = Field(description="IPv4 or IPv6 address")
-    name: str = Field("", description="name for people")
-    priority: int = Field(0, description="the higher, the later it is moved; below 0: never")
-    energy_nj_per_bit: float = Field(1.0, ge=0, description="energy that the device spends to send a bit")
+    address: Annotated[str, AfterValidator(_address)] = Field(
+        description="IPv4 or IPv6 address, or a network; the narrowest that holds an address counts"
+    )
+    name: Label = Field("", description="name for people")
+    priority: Annotated[int, number("priority")] = Field(
+        0, description="the higher, the later it is moved; below 0: never"
+    )
+    energy_nj_per_bit: Energy = Field(1.0, description="energy that the device spends to send a bit")
 
 
 class Policy(Strict):
     """When to act, and for how long."""
 
-    enter_bins: int = Field(5, ge=1, description="bins in a row that must foresee congestion before an onset")
-    exit_bins: int = Field(50, ge=1, description="bins without a run of enter_bins bad ones before it has abated")
-    enter_probability: float = Field(0.5, gt=0, lt=1, description="P(High) from which a bin foresees congestion")
+    enter_bins: Annotated[int, number("bins")] = Field(
+        5, description="bins in a row that must foresee congestion before an onset"
+    )
+    exit_bins: Annotated[int, number("bins")] = Field(
+        50, description="bins without a run of enter_bins bad ones before it has abated"
+    )
+    enter_probability: Probability = Field(0.5, description="P(High) from which a bin foresees congestion")
     quantile: Literal["q50", "q90", "q99"] = Field("q50", description="delay quantile that is held against the budget")
-    exit_probability: float = Field(0.35, gt=0, lt=1, description="P(High) below which a bin foresees none")
-    exit_share: float = Field(0.8, gt=0, le=1, description="share of the budget below which a delay foresees none")
-    hold_s: float = Field(1.0, ge=0, description="shortest time a move stays")
-    cooldown_s: float = Field(1.0, ge=0, description="time after an abatement without a new onset")
-    expiry_s: float = Field(10.0, gt=0, description="a command is void after this, unless updated")
-    target_load: float = Field(0.7, gt=0, le=1, description="share of the capacity that may stay on the link")
+    exit_probability: Probability = Field(
+        0.35, description="P(High) below which a bin foresees none; at most enter_probability"
+    )
+    exit_share: Annotated[float, number("some_share")] = Field(
+        0.8, description="share of the budget below which a delay foresees none"
+    )
+    hold_s: Annotated[float, number("wait_s")] = Field(1.0, description="shortest time a move stays")
+    cooldown_s: Annotated[float, number("wait_s")] = Field(
+        1.0, description="time after an abatement without a new onset"
+    )
+    expiry_s: Annotated[float, number("expiry_s")] = Field(
+        10.0, description="a command is void after this, unless updated"
+    )
+    target_load: Annotated[float, number("some_share")] = Field(
+        0.7, description="share of the capacity that may stay on the link"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Policy:
+        """Refuse an exit above the enter: each bin between them would open and end moves."""
+        if self.exit_probability > self.enter_probability:
+            raise ValueError(
+                f"expected exit_probability of at most enter_probability ({self.enter_probability:g}); "
+                f"found {self.exit_probability:g}"
+            )
+        return self
 
 
 class Limits(Strict):
     """What the policy may never exceed."""
 
-    moves: int = Field(8, ge=1, description="moves open at once on a link")
+    moves: Annotated[int, number("moves")] = Field(8, description="moves open at once on a link")
     actions: tuple[Literal["reroute", "offload", "mark"], ...] = Field(
         ("reroute", "offload", "mark"), description="allowed actions; mark is tried only where the others find no room"
     )
-    only: tuple[Network, ...] = Field((), description="networks whose traffic may be moved; none: all")
-    quality: float = Field(0.99, ge=0, le=1, description="share of packets that must be accounted for to enforce")
+    only: tuple[NetworkField, ...] = Field((), description="networks whose traffic may be moved; none: all")
+    quality: Annotated[float, number("share")] = Field(
+        0.99, description="share of packets that must be accounted for to enforce"
+    )
 
 
 class Link(Strict):
     """What is watched: a capacity, the networks behind it, the paths and nodes that can take its load."""
 
-    name: str = Field(description="name in forecasts and commands")
-    interface: str | None = Field(None, description="pattern of the capture interface's name; none: any")
+    name: Name = Field(description="name in forecasts and commands")
+    interface: Annotated[str, AfterValidator(_pattern)] | None = Field(
+        None, description="pattern of the capture interface's name; none: any that no other link names"
+    )
     capacity: Rate = Field(description="bits per second from the devices, or text such as '20 Mbit/s'")
     capacity_down: Rate | None = Field(None, description="bits per second towards the devices; none: as capacity")
-    buffer_bytes: int | None = Field(None, gt=0, description="bytes that the link queues before it drops; none: all")
-    budget_ms: float = Field(25.0, gt=0, description="queueing delay that users accept")
-    lateness_ms: float = Field(
-        1.0, ge=0, le=140, description="how long a bin waits for packets out of order, in the packets' own time"
+    buffer_bytes: Annotated[int, number("buffer_bytes")] | None = Field(
+        None, description="bytes that the link queues before it drops; none: all"
     )
-    devices: tuple[Network, ...] = Field((), description="networks behind the link; none: every packet counts as up")
+    budget_ms: Annotated[float, number("budget_ms")] = Field(25.0, description="queueing delay that users accept")
+    lateness_ms: Annotated[float, number("lateness_ms")] = Field(
+        1.0, description="how long a bin waits for packets out of order, in the packets' own time"
+    )
+    devices: tuple[NetworkField, ...] = Field(
+        (), description="networks behind the link; none: every packet counts as up"
+    )
     paths: tuple[Path, ...] = Field((), description="other paths, tables [[links.paths]]")
     nodes: tuple[Node, ...] = Field((), description="nodes to offload to, tables [[links.nodes]]")
     known: tuple[Device, ...] = Field((), description="devices with a priority, tables [[links.known]]")
+
+    @model_validator(mode="after")
+    def _places_differ(self) -> Link:
+        """Refuse names that stand for two places: loads are held by them, and moves say where by them."""
+        places = [*(path.name for path in self.paths), *(node.name for node in self.nodes)]
+        if (twice := _repeated(places)) is not None:
+            raise ValueError(f"two of its paths and nodes have the name {shown(twice)}")
+        if self.name in places:
+            raise ValueError("a path or node has the name of the link itself; a move must lead somewhere else")
+        if (twice := _repeated(device.address for device in self.known)) is not None:
+            raise ValueError(f"{twice} stands twice in its known devices")
+        return self
 
     @property
     def capacity_bps(self) -> float:
@@ -123,7 +177,7 @@ class Link(Strict):
 class Site(Strict):
     """One site: its links, and how commands are decided."""
 
-    name: str = Field("site", description="name in messages")
+    name: Annotated[Name, AfterValidator(_site_name)] = Field("site", description="name in messages")
     mode: Literal["dry_run", "enforce"] = Field(
         "dry_run", description="dry_run decides and tells; enforce is asked for"
     )
@@ -133,9 +187,8 @@ class Site(Strict):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Site:
-        names = [link.name for link in self.links]
-        if len(set(names)) < len(names):
-            raise ValueError("two links have the same name")
+        if (twice := _repeated(link.name for link in self.links)) is not None:
+            raise ValueError(f"two links have the name {shown(twice)}")
         return self
 
     def link(self, name: str) -> Link:
@@ -148,29 +201,12 @@ def load_site(path: FilePath) -> Site:
     return load_toml(Site, path, PAGE)
 
 
-def load_toml(kind: type[Table], path: FilePath, page: str) -> Table:
-    """Read a TOML file as `kind`; `page` lists its keys. Raise ConfigError as load_site does."""
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is no TOML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {first_complaint(error, page)}") from error
+def default_site(interfaces: Sequence[str] = ()) -> Site:
+    """Return the site assumed without a file: links of 100 Mbit/s with a delay budget of 25 ms.
 
-
-def first_complaint(error: ValidationError, page: str) -> str:
-    """Return the first complaint in one line: key, what was expected, what was found; `page` lists the keys."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-    if first["type"] == "extra_forbidden":
-        return f"{key}: there is no such key; {page} lists the keys"
-    if first["type"] == "missing":
-        return f"{key}: is missing; {page} tells what it means"
-    return f"{key}: {first['msg']}; found {str(first['input'])[:80]!r}"
-
-
-def default_site() -> Site:
-    """Return the site assumed without a file: one link of 100 Mbit/s with a delay budget of 25 ms."""
-    return Site(links=(Link(name="capture", capacity=100e6),))
+    One, `capture`; where several interfaces are watched, one each, of its name.
+    """
+    if len(interfaces) < 2:
+        return Site(links=(Link(name="capture", capacity=100e6),))
+    names = [each for each in interfaces if each.isprintable()]
+    return Site(links=tuple(Link(name=each, interface=escape(each), capacity=100e6) for each in names))

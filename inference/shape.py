@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from inference.memory import ANCHORS, FEATURES
 from offramp_errors import ConfigError
+from offramp_toml import read_toml, shown, unknown_key
 
 OUTPUTS = 3
 """Classes, and quantiles of the delay."""
@@ -22,6 +22,41 @@ WEIGHT_NAMES = (
 
 SCALE_NAMES = ("scale_low", "scale_width")
 """Beside them where the network has a memory: float32 [F], what the normaliser took off and divided by."""
+
+
+class Sizes(NamedTuple):
+    """Units of the layers, and whether the network has a memory."""
+
+    dense: int
+    spectrum: int
+    lstm: int
+    fusion: int
+    memory: bool
+
+    def inputs(self, channels: int) -> int:
+        """Return how many numbers of a bin the first dense layer sees."""
+        return channels + (FEATURES if self.memory else 0)
+
+    @property
+    def delay_outputs(self) -> int:
+        """Numbers the delay's head makes: three steps, or for each quantile weights of the anchors and a shift."""
+        return OUTPUTS * (ANCHORS + 1) if self.memory else OUTPUTS
+
+
+def weight_shapes(sizes: Sizes, channels: int, spectrum_size: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array of a network's weights, by name."""
+    both, gates = sizes.dense + sizes.spectrum, 4 * sizes.lstm
+    layers = {
+        "dense1": (sizes.inputs(channels), sizes.dense), "dense2": (sizes.dense, sizes.dense),
+        "dense3": (sizes.dense, sizes.dense), "spectrum": (spectrum_size, sizes.spectrum), "lstm1": (both, gates),
+        "lstm2": (sizes.lstm, gates), "fusion": (both + sizes.lstm, sizes.fusion), "classes": (sizes.fusion, OUTPUTS),
+        "delay": (sizes.fusion, sizes.delay_outputs),
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (inputs, outputs) in layers.items():
+        shapes |= {f"{name}_w": (inputs, outputs), f"{name}_b": (outputs,)}
+    shapes |= {f"lstm{layer}_r": (sizes.lstm, gates) for layer in (1, 2)}
+    return shapes | (dict.fromkeys(SCALE_NAMES, (channels,)) if sizes.memory else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +81,23 @@ class Preset:
     length: int = 256
     annealed: bool = False
 
+    @property
+    def sizes(self) -> Sizes:
+        """What of it the shapes of the weights follow from."""
+        return Sizes(self.dense, self.spectrum, self.lstm, self.fusion, self.memory)
+
     def inputs(self, channels: int) -> int:
         """Return how many numbers of a bin the first dense layer sees."""
-        return channels + (FEATURES if self.memory else 0)
+        return self.sizes.inputs(channels)
 
     @property
     def delay_outputs(self) -> int:
         """Numbers the delay's head makes: three steps, or for each quantile weights of the anchors and a shift."""
-        return OUTPUTS * (ANCHORS + 1) if self.memory else OUTPUTS
+        return self.sizes.delay_outputs
 
+
+LARGEST_VALUE = 65_536
+"""No hyperparameter comes near it: a layer of so many units would not fit into memory."""
 
 PRESETS = {
     "default": Preset(64, 32, 64, 64, 0.0, 1e-6, 2e-3, 16, 6, memory=True, length=128, annealed=True),
@@ -74,21 +117,21 @@ def load_preset(name: str) -> Preset:
     if name in PRESETS:
         return PRESETS[name]
     path = Path(name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--preset {name}: neither {' nor '.join(PRESETS)}, nor a file that can be read ({error})"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: is no TOML: {error}") from error
+    if not path.exists():
+        raise ConfigError(f"--preset {name}: neither {' nor '.join(PRESETS)}, nor a file that is there")
+    table = read_toml(path, "--preset")
     known = {field.name: field for field in fields(Preset)}
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(f"{name}: {key}: there is no such hyperparameter; there are {', '.join(known)}")
+            raise ConfigError(f"{name}: {key}: {unknown_key(key, known)}")
         wanted = type(getattr(PRESETS["default"], key))
-        if not isinstance(value, (wanted, int) if wanted is float else wanted) or (wanted is not bool and value < 0):
-            raise ConfigError(f"{name}: {key}: expected a {wanted.__name__}, not negative; found {value!r}")
+        right = isinstance(value, (wanted, int) if wanted is float else wanted) and isinstance(value, bool) == (
+            wanted is bool
+        )
+        if not right or not 0 <= value < LARGEST_VALUE:
+            raise ConfigError(
+                f"{name}: {key}: expected a {wanted.__name__} from 0 to below {LARGEST_VALUE:,}; found {shown(value)}"
+            )
     return Preset(**{**asdict(PRESETS["default"]), **table})
 
 

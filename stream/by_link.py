@@ -2,64 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from fnmatch import fnmatch
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from capture.block import PacketBlock, PacketSource
+from capture.block import Interface, PacketBlock, PacketSource
 from capture.dissector import Dissector
 from capture.ledger import CaptureLedger
-from decision.site import Link, Site
+from decision.site import Site
 from stream.dissecting import dissected
+from stream.link_choice import LinkChoice, visible
 from stream.pace import paced, select
+from stream.site_match import SiteMatch
+
+NO_LINK = -1
+MOST_SHOWN = 5
+
+
+class ByLink:
+    """The blocks of one source cut by link, and a dissector for each; packets of no link are counted and left out."""
+
+    def __init__(
+        self, choice: LinkChoice, site: Site, agent: str, shared: Callable[[str, Sequence[str]], None] | None = None
+    ) -> None:
+        """Build it; shared: told once of each link that turns out to have more than one interface, and which."""
+        self.choice, self.site, self.agent, self._shared = choice, site, agent, shared
+        self.dissectors: dict[str, Dissector] = {}
+        self.lost = CaptureLedger()
+        """What the kernel dropped before it was known whose it was."""
+        self.matches: dict[str, SiteMatch] = {}
+        self._interfaces: tuple[Interface, ...] = ()
+        self._names = [link.name for link in site.links]
+        self._at: NDArray[np.int64] = np.empty(64, np.int64)
+        self._known = 0
+        """The link of each interface met so far, by its place in the site, or NO_LINK, and how many there are."""
+
+    def dissector(self, link: str) -> Dissector:
+        """Return the dissector of a link."""
+        if link not in self.dissectors:
+            self.dissectors[link] = Dissector("stream", site=self.site.name, link=link, agent=self.agent)
+        return self.dissectors[link]
+
+    def split(self, block: PacketBlock) -> Iterator[tuple[str, PacketBlock]]:
+        """Yield each link's packets of a block, in the links' order by name."""
+        of = self._links_of(block.interfaces)
+        if len(of) == 1 and of[0] != NO_LINK:
+            yield self._names[of[0]], block
+            return
+        self.lost.kernel_drops += block.kernel_drops
+        block = replace(block, kernel_drops=0)
+        rows = of[block.interface]
+        for at in sorted(set(rows.tolist()), key=lambda at: "" if at == NO_LINK else self._names[at]):
+            here = np.flatnonzero(rows == at)
+            if at == NO_LINK:
+                self._leave_out(block.interface[here], block.interfaces)
+            elif len(here) == len(rows):
+                yield self._names[at], block
+            else:
+                yield self._names[at], select(block, here, block.first_number)
+
+    def ledger(self) -> CaptureLedger:
+        """Return the account of the packets that belong to a link, over all links."""
+        total = CaptureLedger()
+        total.add(self.lost)
+        for dissector in dict(self.dissectors).values():
+            total.add(dissector.ledger)
+        return total
+
+    def noted(self, link: str, batch: pa.RecordBatch) -> SiteMatch:
+        """Hold a batch of a link against the addresses that the site names; return what is known of the link."""
+        if link not in self.matches:
+            self.matches[link] = SiteMatch(self.site, link)
+        self.matches[link].update(batch)
+        return self.matches[link]
+
+    def warnings(self) -> list[str]:
+        """Return in words what belongs to no link, and what of the site nothing belongs to."""
+        found = self.choice.warnings()
+        for match in dict(self.matches).values():
+            found += match.missing()
+        return found
+
+    def idle(self) -> list[str]:
+        """Return in words which links got no packet, with the interfaces that there are; nothing without packets."""
+        idle = [link for link in self.site.links if link.name not in self.dissectors]
+        if not idle or not self._interfaces or self.choice.forced:
+            return []
+        names = [f"{link.name} ({link.interface or 'no interface'})" for link in idle]
+        there = sorted({visible(interface.name) for interface in self._interfaces})
+        more = f" and {len(there) - MOST_SHOWN} more" if len(there) > MOST_SHOWN else ""
+        return [f"no packet belongs to {', '.join(names)}; the interfaces are {', '.join(there[:MOST_SHOWN])}{more}"]
+
+    def _links_of(self, interfaces: tuple[Interface, ...]) -> NDArray[np.int64]:
+        """Return the place of each interface's link; a source's interfaces only become more."""
+        known = self._known
+        if known < len(interfaces):
+            found = [self.choice.of(interface.name) for interface in interfaces[known:]]
+            while len(self._at) < len(interfaces):
+                self._at = np.concatenate([self._at, self._at])  # twice as long: a capture may have very many
+            self._at[known : len(interfaces)] = [NO_LINK if name is None else self._names.index(name) for name in found]
+            self._interfaces, self._known = interfaces, len(interfaces)
+            if self._shared is not None:
+                self._tell_shared(known, self._shared)
+        return self._at[: len(interfaces)]
+
+    def _tell_shared(self, known: int, tell: Callable[[str, Sequence[str]], None]) -> None:
+        """Tell of links whose second interface is among the new ones, from place `known` on."""
+        for at in set(self._at[known : self._known].tolist()) - {NO_LINK}:
+            of = np.flatnonzero(self._at[: self._known] == at)
+            if len(of) > 1 >= np.count_nonzero(of < known):
+                tell(self._names[at], [visible(self._interfaces[each].name) for each in of])
+
+    def _leave_out(self, of: NDArray[np.int32], interfaces: tuple[Interface, ...]) -> None:
+        for at, count in zip(*np.unique(of, return_counts=True), strict=True):
+            self.choice.count(interfaces[at].name, int(count))
 
 
 class LinkBatches:
     """The batches of one source; `read` yields them with their link's name, `ledger` accounts for the packets."""
 
-    def __init__(self, source: PacketSource, site: Site, agent: str, factor: float = 0.0) -> None:
-        self.source, self.site, self.agent, self.factor = source, site, agent, factor
-        self.dissectors: dict[str, Dissector] = {}
+    def __init__(
+        self, source: PacketSource, site: Site, agent: str, factor: float = 0.0, choice: LinkChoice | None = None
+    ) -> None:
+        self.source, self.factor = source, factor
+        self.links = ByLink(choice or LinkChoice(site), site, agent)
+
+    @property
+    def dissectors(self) -> dict[str, Dissector]:
+        """The dissectors of the links that have packets, by name."""
+        return self.links.dissectors
+
+    @property
+    def choice(self) -> LinkChoice:
+        """Which interface belongs to which link, and what belongs to none."""
+        return self.links.choice
 
     def read(self) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield link and batch in the order of the packets; reading and dissecting run in threads of their own."""
-        return dissected(self._blocks(), self._dissector)
+        for link, batch in dissected(self._blocks(), self.links.dissector):
+            self.links.noted(link, batch)
+            yield link, batch
 
     def ledger(self) -> CaptureLedger:
-        """Return the account of the packets, over all links."""
-        total = CaptureLedger()
-        for dissector in self.dissectors.values():
-            total.add(dissector.ledger)
-        return total
+        """Return the account of the packets that belong to a link, over all links."""
+        return self.links.ledger()
+
+    def warnings(self) -> list[str]:
+        """Return in words what of packets and site does not fit together."""
+        return [*self.links.warnings(), *self.links.idle()]
 
     def _blocks(self) -> Iterator[tuple[str, PacketBlock]]:
         for block in paced(self.source.read(), self.factor):
-            yield from self._by_link(block)
-
-    def _dissector(self, link: str) -> Dissector:
-        if link not in self.dissectors:
-            self.dissectors[link] = Dissector("stream", site=self.site.name, link=link, agent=self.agent)
-        return self.dissectors[link]
-
-    def _by_link(self, block: PacketBlock) -> Iterator[tuple[str, PacketBlock]]:
-        links = [link_of(self.site, interface.name) for interface in block.interfaces]
-        if len(set(links)) == 1:
-            yield links[0], block
-            return
-        names = np.array(links)[block.interface]
-        for link in sorted(set(names.tolist())):
-            yield link, select(block, np.flatnonzero(names == link), block.first_number)
-            block = replace(block, kernel_drops=0)  # whose they were is not known: the first has them, once
-
-
-def link_of(site: Site, interface: str) -> str:
-    """Return the name of the link that watches `interface`: by pattern, else the first link without one."""
-    patterned: list[Link] = [link for link in site.links if link.interface]
-    for link in patterned:
-        if fnmatch(interface, link.interface or ""):
-            return link.name
-    free = [link for link in site.links if not link.interface]
-    return (free or site.links)[0].name
+            yield from self.links.split(block)

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from decision.site import Network, Rate, Strict, load_toml
+from decision.bounds import number
+from decision.site import Rate
+from decision.tables import NetworkField, Strict, Switch, load_toml, name
 from stream.channels import BIN_MS
 
 Part = Literal["train", "validation", "test"]
@@ -15,10 +17,16 @@ HORIZONS_MS = (50, 100, 200, 500, 1000, 2000, 5000)
 PAGE = "docs/data.md"
 
 
-def _free_of_marks(name: str) -> str:
-    if set(name) & set("@#:"):
+def _free_of_marks(text: str) -> str:
+    if set(name(text)) & set("@#:"):
         raise ValueError("expected a name without @, # and :, which separate the parts of a series' name")
-    return name
+    return text
+
+
+def _below(budgets: tuple[float, float] | None) -> tuple[float, float] | None:
+    if budgets is not None and not budgets[0] < budgets[1]:
+        raise ValueError("expected the delay where Medium begins below that where High begins")
+    return budgets
 
 
 def _rising(horizons: tuple[int, ...]) -> tuple[int, ...]:
@@ -27,16 +35,18 @@ def _rising(horizons: tuple[int, ...]) -> tuple[int, ...]:
     return horizons
 
 
-Name = Annotated[str, Field(min_length=1), AfterValidator(_free_of_marks)]
+Name = Annotated[str, AfterValidator(_free_of_marks)]
+Delay = Annotated[float, number("budget_ms")]
+Share = Annotated[float, number("share")]
 
 
 class Split(Strict):
     """Shares of the parts. By time: one after the other with a gap; by origin: whole files or links, dealt by seed."""
 
     by: Literal["time", "origin"] = Field(description="time or origin")
-    train: float = Field(0.6, ge=0, le=1, description="share of training")
-    validation: float = Field(0.2, ge=0, le=1, description="share of validation")
-    test: float = Field(0.2, ge=0, le=1, description="share of test")
+    train: Share = Field(0.6, description="share of training")
+    validation: Share = Field(0.2, description="share of validation")
+    test: Share = Field(0.2, description="share of test")
 
     @model_validator(mode="after")
     def _whole(self) -> Split:
@@ -57,12 +67,16 @@ class Capacity(Strict):
     rate_down: Rate | None = Field(None, description="bits per second towards the devices; none: as rate")
     trace: str | None = Field(None, description="delivery opportunities of 1,500 bytes, one time in ms a line")
     trace_down: str | None = Field(None, description="the same towards the devices; none: as trace")
-    loads: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+    loads: tuple[Annotated[float, number("load")], ...] = Field(
         (), description="capacity is the offered rate over each of these; scales a trace"
     )
     of: Literal["busy", "mean"] = Field("busy", description="offered rate: 95th percentile of 100 ms slots, or mean")
-    buffer_ms: float | None = Field(200.0, gt=0, description="buffer as time at the (mean) capacity")
-    buffer_bytes: int | None = Field(None, gt=0, description="buffer in bytes, instead of buffer_ms")
+    buffer_ms: Annotated[float, number("buffer_ms")] | None = Field(
+        200.0, description="buffer as time at the (mean) capacity"
+    )
+    buffer_bytes: Annotated[int, number("buffer_bytes")] | None = Field(
+        None, description="buffer in bytes, instead of buffer_ms"
+    )
     parts: tuple[Part, ...] = Field(("train", "validation", "test"), description="parts that see this capacity")
 
     @model_validator(mode="after")
@@ -84,14 +98,14 @@ class Source(Strict):
     kind: str = Field("", description="heading in tables; the name otherwise")
     files: tuple[str, ...] = Field((), description="files, patterns, folders; $ROOT/ stands for --root")
     exclude: tuple[str, ...] = Field((), description="patterns of files to leave out")
-    optional: bool = Field(False, description="may be missing")
-    networks: tuple[Network, ...] = Field((), description="networks behind the link; none: every packet goes up")
-    devices: int = Field(0, ge=0, le=32, description="busiest devices that get series of their own")
+    optional: Switch = Field(False, description="may be missing")
+    networks: tuple[NetworkField, ...] = Field((), description="networks behind the link; none: every packet goes up")
+    devices: Annotated[int, number("devices")] = Field(0, description="busiest devices that get series of their own")
     part: Part | None = Field(None, description="part of the whole source")
     split: Split | None = Field(None, description="or shares of parts")
     capacity: tuple[Capacity, ...] = Field((), description="tables [[sources.capacity]]; a synthetic link has its own")
-    count: int = Field(0, ge=0, description="synthetic: links")
-    seconds: float = Field(60.0, gt=0, description="synthetic: length of each")
+    count: Annotated[int, number("count")] = Field(0, description="synthetic: links")
+    seconds: Annotated[float, number("seconds")] = Field(60.0, description="synthetic: length of each")
 
     @model_validator(mode="after")
     def _complete(self) -> Source:
@@ -108,12 +122,16 @@ class DatasetSpec(Strict):
     """What `offramp dataset build` reads."""
 
     name: str = Field("dataset", description="name in reports")
-    seed: int = Field(1, ge=0, description="of synthetic links and of dealing origins into parts")
-    horizons_ms: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)] = Field(
-        HORIZONS_MS, description="horizons of the targets"
+    seed: Annotated[int, number("seed")] = Field(1, description="of synthetic links and of dealing origins into parts")
+    horizons_ms: Annotated[
+        tuple[Annotated[int, number("horizon_ms")], ...], Field(min_length=1), AfterValidator(_rising)
+    ] = Field(HORIZONS_MS, description="horizons of the targets")
+    budget_ms: Annotated[tuple[Delay, Delay] | None, AfterValidator(_below)] = Field(
+        None, description="delays where Medium and High begin"
     )
-    budget_ms: tuple[float, float] | None = Field(None, description="delays where Medium and High begin")
-    copies: float = Field(0.3, gt=0, le=1, description="share of equal packets from which two captures are one")
+    copies: Annotated[float, number("some_share")] = Field(
+        0.3, description="share of equal packets from which two captures are one"
+    )
     sources: tuple[Source, ...] = Field(min_length=1, description="tables [[sources]]")
 
     @model_validator(mode="after")

@@ -1,12 +1,12 @@
-"""A live link: batches and pipeline over an open source; a signal, a limit or the interface ends it."""
+"""Live links: batches and pipelines over open sources; a signal, a limit or the interfaces end them."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -15,18 +15,19 @@ from capture.block import PacketSource
 from capture.dissector import Dissector
 from decision.command import Command
 from decision.policy import Policy
-from decision.site import Site, default_site, load_site
+from decision.site import Site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import Predictor, open_predictor
-from offramp_errors import OfframpError
+from offramp_errors import OfframpError, OutputError
 from offramp_kernels import announce_compiling
-from stream.bin_state import NEWEST
-from stream.live_batches import LiveBatches, ended_by_signals, listening, one_packet, say
+from stream.channels import BIN_NS
+from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, say, site_of
 from stream.metric_table import Observe, unobserved
-from stream.metrics import Metrics
+from stream.metrics import Metrics, Reading
 from stream.pipeline import Pipeline, Sink
-from stream.prefetch import prefetch
+from stream.prefetch import merged, prefetch
 from stream.readings import info, live_readings, pipeline_readings
+from stream.replay import warn
 from stream.table import Table
 from stream.tap import TapOptions
 from stream.timed_predictor import TimedPredictor
@@ -37,28 +38,54 @@ if TYPE_CHECKING:
     from stream.refining import Refining
 
 
-class OutputError(OfframpError):
-    """Where the data goes takes no more."""
-
-
 @dataclass(slots=True)
 class Tap:
-    """One live interface's way to commands. `tick`, where set, is called with the clock in ns when no packet comes."""
+    """Live interfaces' way to commands: a pipeline a link, which `make` builds.
 
-    batches: LiveBatches
-    pipeline: Pipeline
+    `tick`, where set, is called when no packet comes, with the time in ns before which all links are told of.
+    """
+
+    sources: Sequence[LiveBatches]
+    make: Callable[[str], Pipeline]
     tick: Callable[[int], None] | None = None
     refining: Refining | None = None
     observe: Observe = unobserved
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    _over: set[str] = field(default_factory=set)
+    """Links of sources that have ended while others go on: time does not wait for them."""
+
+    def __post_init__(self) -> None:
+        for source in self.sources:
+            for link in source.links.dissectors:
+                self._pipeline(link)
 
     def run(self) -> Iterator[Command]:
-        """Yield every command of the link's packets, as they are decided."""
-        newest_ns = 0
-        for windowed, clock_ns, newest_ns in prefetch(self._windowed()):
-            yield from self._timed(self.pipeline.decide(windowed), clock_ns or newest_ns)
+        """Yield every command of the links' packets, as they are decided."""
+        newest, reached = {}, {}
+        for link, windowed, clock_ns, newest_ns in merged([self._windowed(source) for source in self.sources]):
+            yield from self._timed(self.pipelines[link].decide(windowed), clock_ns or newest_ns)
+            newest[link], reached[link] = newest_ns, max(newest_ns, clock_ns)
             if clock_ns and self.tick is not None:
-                self.tick(clock_ns)
-        yield from self._timed(self.pipeline.close(), newest_ns)
+                self.tick(min((at for each, at in reached.items() if each not in self._over), default=clock_ns))
+        for link, pipeline in self.pipelines.items():
+            yield from self._timed(pipeline.close(), newest.get(link, 0))
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield what the pipelines did, for the metrics."""
+        for pipeline in tuple(self.pipelines.values()):
+            yield from pipeline_readings(pipeline)
+
+    def account(self) -> list[str]:
+        """Return the ledger as lines: of the only link, or one of each."""
+        return accounts(self.sources, self._lines)
+
+    def _lines(self, link: str) -> list[str]:
+        return self.pipelines[link].ledger.lines() if link in self.pipelines else []
+
+    def _pipeline(self, link: str) -> Pipeline:
+        if link not in self.pipelines:
+            self.pipelines[link] = self.make(link)
+        return self.pipelines[link]
 
     def _timed(self, commands: list[Command], packet_ns: int) -> Iterator[Command]:
         """Yield commands, and take note of when whoever takes them is done with each."""
@@ -66,45 +93,50 @@ class Tap:
             yield command
             self.observe("offramp_packet_to_decision_seconds", time.time() - packet_ns / 1e9)
 
-    def _windowed(self) -> Iterator[tuple[Windowed, int, int]]:
-        """Yield what the model is shown, in a thread beside it; the clock where no packet comes; the newest's time."""
-        windows = self.pipeline.windows
-        for item in prefetch(self.batches.read()):
-            told = (windows.advance(item), item) if isinstance(item, int) else (windows.update(item), 0)
-            yield *told, int(windows.bins.state.clock[NEWEST])
+    def _windowed(self, source: LiveBatches) -> Iterator[tuple[str, Windowed, int, int]]:
+        """Yield link, what the model is shown, the clock where no packet comes, and the newest packet's time."""
+        for link, item in prefetch(source.read()):
+            windows = self._pipeline(link).windows
+            if isinstance(item, int):
+                yield link, windows.advance(item), item, windows.bins.newest_ns
+                continue
+            for windowed in windows.portions(item):
+                yield link, windowed, 0, windows.bins.newest_ns
+        self._over |= set(source.links.dissectors) if len(self.sources) > 1 else set()
 
 
-def watch(source: PacketSource, options: TapOptions, out: TextIO, metrics: Metrics | None = None) -> None:
-    """Run an opened interface through the pipeline until it is told to end; raise OfframpError where it failed."""
+def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, metrics: Metrics | None = None) -> None:
+    """Run opened interfaces through the pipeline until they are told to end; raise OfframpError where one failed."""
     announce_compiling()
-    site = load_site(options.site) if options.site else default_site()
+    site = site_of(options.site, [source.name for source in sources])
     if options.site is None:
-        say(
-            "no --site: the assumed link is 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)"
-        )
-    table = Table(lambda text: line(out, text), int(options.every_s * 1e9), 10_000_000)
+        each = "each assumed link is" if len(site.links) > 1 else "the assumed link is"
+        say(f"no --site: {each} 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)")
+    table = Table(lambda text: line(out, text), int(options.every_s * 1e9), BIN_NS)
 
     def level(factor: int) -> None:
         table.note = f"  1/{factor} of flows" if factor > 1 else ""
 
     with ExitStack() as stack:
-        batches = stack.enter_context(listening(source, options.listen, site, "tap", level))
+        found = stack.enter_context(listening(sources, options.listen, site, "tap", level))
         observe = metrics.observe if metrics else unobserved
         told = table.update if options.form == "table" else None
         tap = assembled(
-            batches, site, options.model, told, observe, refine=options.refine, refine_every_s=options.refine_every_s
+            found, site, options.model, told, observe, refine=options.refine, refine_every_s=options.refine_every_s
         )
         if tap.refining is not None:
             stack.callback(tap.refining.close)
         if metrics is not None:
             metrics.read_from(
-                info("tap", site.name), partial(live_readings, batches), partial(pipeline_readings, tap.pipeline)
+                info("tap", site.name), *(partial(live_readings, batches) for batches in found), tap.readings
             )
-        stack.enter_context(ended_by_signals(batches.intake))
+        stack.enter_context(ended_by_signals(*(batches.intake for batches in found)))
         failures = written(tap, out, None if options.form == "jsonl" else table)
+    for text in (text for batches in found for text in batches.warnings()):
+        warn(text)
     refined = tap.refining.lines() if tap.refining else []
-    say("\n".join([*batches.account(), *tap.pipeline.ledger.lines(), *refined]))
-    failures += batches.failures(options.listen)
+    say("\n".join([*tap.account(), *refined]))
+    failures += [failure for batches in found for failure in batches.failures(options.listen)]
     if failures:
         raise OfframpError("; ".join(failures))
 
@@ -125,42 +157,40 @@ def written(tap: Tap, out: TextIO, table: Table | None) -> list[str]:
 
 
 def assembled(
-    batches: LiveBatches, site: Site, model: Path | None, sink: Sink | None, observe: Observe = unobserved, *,
+    sources: Sequence[LiveBatches], site: Site, model: Path | None, sink: Sink | None, observe: Observe = unobserved, *,
     refine: Path | None = None, refine_every_s: int = 60,
 ) -> Tap:  # fmt: skip
-    """Return the tap of a link's batches, with a pipeline whose kernels are loaded and warm."""
+    """Return the tap of live batches, with a pipeline a link whose kernels are loaded and warm."""
     folder = model or DEFAULT_ARTIFACT
     artifact, predictor = load_artifact(folder), open_predictor(folder)
+    refining = None
 
-    def pipeline(told: Sink | None, observe: Observe, refiner: Refiner | None = None) -> Pipeline:
+    def pipeline(link: str, told: Sink | None, observe: Observe, refiner: Refiner | None = None) -> Pipeline:
         def watched(predictor: Predictor) -> Predictor:
             return predictor if observe is unobserved else TimedPredictor(predictor, observe)
 
         return Pipeline(
-            site, batches.link, predictor, artifact.normaliser, Policy(site, batches.link),
-            sink=told, refiner=refiner, watched=watched,
+            site, link, predictor, artifact.normaliser, Policy(site, link), sink=told, refiner=refiner, watched=watched,
         )  # fmt: skip
 
-    warm = pipeline(None, unobserved)
+    warm = pipeline(site.links[0].name, None, unobserved)
     for batch in Dissector("stream").dissect(one_packet()):
         warm.update(batch)
     warm.close()
-    if refine is None:
-        return Tap(batches, pipeline(sink, observe), observe=observe)
-    from stream.refiner import RefineSettings
-    from stream.refining import Refining
+    if refine is not None:
+        from stream.refiner import RefineSettings
+        from stream.refining import Refining
 
-    settings = RefineSettings(every_s=refine_every_s)
-    refining = Refining(artifact, refine, site.name, wait=False, settings=settings)
-    return Tap(batches, pipeline(sink, observe, refining.of(batches.link)), refining=refining, observe=observe)
+        settings = RefineSettings(every_s=refine_every_s)
+        refining = Refining(artifact, refine, site.name, wait=False, settings=settings)
+
+    def make(link: str) -> Pipeline:
+        return pipeline(link, sink, observe, refining.of(link) if refining is not None else None)
+
+    return Tap(sources, make, refining=refining, observe=observe)
 
 
 def line(out: TextIO, text: str) -> None:
     """Write a line of data at once: a live link's reader waits for it. Raises OutputError where that fails."""
-    try:
-        out.write(text + "\n")
-        out.flush()
-    except BrokenPipeError:
-        raise  # the reader has seen enough: no error
-    except OSError as error:
-        raise OutputError(f"the data cannot be written: {error.strerror}") from error
+    out.write(text + "\n")
+    out.flush()

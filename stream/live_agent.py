@@ -1,4 +1,4 @@
-"""The live agent: an open interface to feature messages, until it is told to end. `offramp publish --interface`.
+"""The live agent: open interfaces to feature messages, until it is told to end. `offramp publish --interface`.
 
 It never waits for the broker: what cannot be sent is spooled, or shed and counted, and the capture goes on.
 """
@@ -6,6 +6,7 @@ It never waits for the broker: what cannot be sent is spooled, or shed and count
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
@@ -14,48 +15,57 @@ import pyarrow as pa
 from capture.block import PacketSource
 from capture.publish import Publisher
 from capture.wire import times_of
-from decision.site import default_site, load_site
 from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
+from offramp_reach import ReachWatch
 from stream.agent import PATIENCE_S, open_publisher, published_lines
 from stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
 from stream.listen import ListenOptions
-from stream.live_batches import LiveBatches, ended_by_signals, listening, say
+from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, say, site_of
 from stream.metric_table import unobserved
 from stream.metrics import Metrics
-from stream.prefetch import prefetch
+from stream.prefetch import merged
 from stream.publish import PublishOptions
-from stream.readings import info, live_readings, publish_readings
+from stream.readings import info, live_readings, publish_readings, reach_readings
+from stream.replay import warn
 
 SILENCE_NS = 2 * WINDOW_BINS * BIN_NS
 """Once a link was silent for longer it has no open bin and no series: the clock changes nothing, and is not told."""
 
 
-def publish_link(
-    source: PacketSource, listen: ListenOptions, options: PublishOptions, metrics: Metrics | None = None
+def publish_links(
+    sources: Sequence[PacketSource], listen: ListenOptions, options: PublishOptions, metrics: Metrics | None = None
 ) -> None:
-    """Publish an opened interface until it is told to end; raise OfframpError where it failed."""
+    """Publish opened interfaces until they are told to end; raise OfframpError where one failed."""
     announce_compiling()
-    site = load_site(options.site) if options.site else default_site()
+    site = site_of(options.site, [source.name for source in sources])
     observe = metrics.observe if metrics else unobserved
     publisher = open_publisher(options, site.name, time.time_ns(), live=True, observe=observe)
     with ExitStack() as stack:
-        batches = stack.enter_context(
-            listening(source, listen, site, publisher.agent, bins=options.message_ms // BIN_MS)
+        found = stack.enter_context(
+            listening(sources, listen, site, publisher.agent, bins=options.message_ms // BIN_MS)
         )
+        watch = ReachWatch(options.settings, "publish", "features")
         if metrics is not None:
             metrics.read_from(
-                info("publish", site.name), partial(live_readings, batches), partial(publish_readings, publisher)
+                info("publish", site.name),
+                *(partial(live_readings, batches) for batches in found),
+                partial(publish_readings, publisher),
+                partial(reach_readings, watch.reach),
             )
         publisher.start()
+        watch.start()
+        stack.callback(watch.close)
         say(f"agent {publisher.agent}, epoch {publisher.epoch}, to {publisher.topic} at {options.settings.shown}")
         try:
-            with ended_by_signals(batches.intake):
-                finished = LiveAgent(batches, publisher).run()
+            with ended_by_signals(*(batches.intake for batches in found)):
+                finished = LiveAgent(found, publisher).run()
         finally:
             stack.close()  # the files are written to their end before they are counted
-            say("\n".join([*batches.account(), *published_lines(publisher)]))
-    failures = batches.failures(listen)
+            for text in (text for batches in found for text in batches.warnings()):
+                warn(text)
+            say("\n".join([*accounts(found), *published_lines(publisher)]))
+    failures = [failure for batches in found for failure in batches.failures(listen)]
     if not finished:
         failures.append(left_over(publisher))
     if failures:
@@ -70,34 +80,38 @@ def left_over(publisher: Publisher) -> str:
 
 
 class LiveAgent:
-    """Publishes the batches of one link, and the clock while its bins may be open."""
+    """Publishes the batches of live links, and the clock while a link's bins may be open."""
 
-    def __init__(self, batches: LiveBatches, publisher: Publisher) -> None:
-        self.batches, self.publisher = batches, publisher
-        self._newest_ns = self._clock_ns = 0
+    def __init__(self, sources: Sequence[LiveBatches], publisher: Publisher) -> None:
+        self.sources, self.publisher = sources, publisher
+        self._newest_ns: dict[str, int] = {}
+        self._clock_ns: dict[str, int] = {}
         self._behind = False
         self._given_up = 0
 
     def run(self) -> bool:
-        """Publish until the source ends, then say so and wait a bounded time; tell whether all is acknowledged."""
+        """Publish until the sources end, then say so and wait a bounded time; tell whether all is acknowledged."""
         try:
-            with closing(prefetch(self.batches.read())) as items:
-                for item in items:
+            with closing(merged([source.read() for source in self.sources])) as items:
+                for link, item in items:
                     self._tell()
-                    self._publish(item)
-            self.publisher.end(self.batches.link, self.batches.untold())
+                    self._publish(link, item)
+            for source in self.sources:
+                for link in source.links.dissectors:
+                    self.publisher.end(link, source.untold(link))
         except BaseException:
             self.publisher.close(0.0)  # keeps what it can in the spool
             raise
         return self.publisher.close(PATIENCE_S)
 
-    def _publish(self, item: pa.RecordBatch | int) -> None:
+    def _publish(self, link: str, item: pa.RecordBatch | int) -> None:
+        newest_ns, clock_ns = self._newest_ns.get(link, 0), self._clock_ns.get(link, 0)
         if not isinstance(item, int):
-            self._newest_ns = max(self._newest_ns, times_of(item)[1])
-            self.publisher.publish(self.batches.link, item)
-        elif self._newest_ns and self._clock_ns - self._newest_ns <= SILENCE_NS:
-            self._clock_ns = item
-            self.publisher.clock(self.batches.link, item)
+            self._newest_ns[link] = times_of(item)[1]  # of this batch: the clock may be set back
+            self.publisher.publish(link, item)
+        elif newest_ns and clock_ns - newest_ns <= SILENCE_NS:
+            self._clock_ns[link] = item
+            self.publisher.clock(link, item)
 
     def _tell(self) -> None:
         """Say when messages begin to be spooled or shed, and when that is over."""

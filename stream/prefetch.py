@@ -1,10 +1,10 @@
-"""Run an iterator in a thread of its own, a bounded number of items ahead."""
+"""Run iterators in threads of their own, a bounded number of items ahead."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,7 +22,15 @@ def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
 
     Compiled kernels release the interpreter lock, so reading and dissecting run beside windows and model.
     """
-    ready: queue.Queue[T | _End] = queue.Queue(depth)
+    return merged((items,), depth)
+
+
+def merged(streams: Sequence[Iterator[T]], depth: int = 4) -> Generator[T, None, None]:
+    """Yield the items of several iterators, a thread each, as they come; those of each in its order.
+
+    The first error ends them all, and is raised here.
+    """
+    ready: queue.Queue[T | _End] = queue.Queue(depth * max(1, len(streams)))
     stopped = threading.Event()
 
     def offer(item: T | _End) -> bool:
@@ -34,7 +42,7 @@ def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
             return True
         return False
 
-    def work() -> None:
+    def work(items: Iterator[T]) -> None:
         error: BaseException | None = None
         try:
             for item in items:
@@ -47,16 +55,20 @@ def prefetch(items: Iterator[T], depth: int = 4) -> Generator[T, None, None]:
                 items.close()  # ends the thread that it may read ahead with itself
         offer(_End(error))
 
-    thread = threading.Thread(target=work, name="offramp-prefetch", daemon=True)
-    thread.start()
+    threads = [threading.Thread(target=work, args=(each,), name="offramp-prefetch", daemon=True) for each in streams]
+    for thread in threads:
+        thread.start()
+    left = len(threads)
     try:
-        while True:
+        while left:
             item = ready.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
-            yield item
+            if not isinstance(item, _End):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                left -= 1
     finally:
         stopped.set()
-        thread.join()
+        for thread in threads:
+            thread.join()

@@ -5,14 +5,14 @@ An interface is opened, and the rights are dropped, before anything heavy is imp
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from offramp_errors import ConfigError
 from offramp_kafka import KafkaSettings
 from stream.channels import BIN_MS
-from stream.listen import ListenOptions, open_link
+from stream.listen import ListenOptions, open_links
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class PublishOptions:
     strict: bool = False
     listen: ListenOptions | None = None
     metrics: str = ""
-    message_ms: int = 10
+    message_ms: int = BIN_MS
+    link: str = ""
 
 
 def run_publish(options: PublishOptions) -> None:
@@ -43,12 +44,14 @@ def run_publish(options: PublishOptions) -> None:
         with serving(options.metrics, "publish") as metrics:
             publish_files(options, metrics)
         return
-    with closing(open_link(options.listen)) as source:
-        from stream.live_agent import publish_link
+    with ExitStack() as stack:
+        sources = open_links(options.listen)
+        for source in sources:
+            stack.callback(source.close)
+        from stream.live_agent import publish_links
         from stream.metric_server import serving
 
-        with serving(options.metrics, "publish") as metrics:
-            publish_link(source, options.listen, options, metrics)
+        publish_links(sources, options.listen, options, stack.enter_context(serving(options.metrics, "publish")))
 
 
 def check_publish(options: PublishOptions) -> None:
@@ -60,7 +63,7 @@ def check_publish(options: PublishOptions) -> None:
         if not options.files:
             raise ConfigError("nothing to publish: give capture files, or --interface IFACE")
         return
-    if not listen.interface:
+    if not listen.interfaces:
         raise ConfigError("--filter, --snaplen, --duration, --count, --write and --backend go with --interface IFACE")
     if options.files:
         raise ConfigError("give capture files or --interface, not both; one agent each, with its own --agent name")

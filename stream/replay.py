@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,8 +21,10 @@ from inference.serve import Predictor, open_predictor
 from offramp_errors import ConfigError, OfframpError
 from offramp_kernels import announce_compiling
 from stream.by_link import LinkBatches
+from stream.channels import BIN_NS
 from stream.console import console_bar
 from stream.ledger import StreamLedger
+from stream.link_choice import LinkChoice, unlinked_lines
 from stream.output import open_out
 from stream.pace import parse_pace
 from stream.pipeline import Pipeline
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from stream.refining import Refining
 
 WINDOWS_AHEAD = 4
-"""Batches whose windows may wait for the model."""
+"""Portions of windows that may wait for the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class ReplayOptions:
     serve_by: str = "compiled"
     refine: Path | None = None
     refine_every_s: int = 60
+    link: str = ""
 
 
 @dataclass(slots=True)
@@ -70,11 +73,12 @@ class Replay:
     sink: Callable[[LinkTimeline], None] | None = None
     factor: float = 0.0
     refining: Refining | None = None
+    choice: LinkChoice | None = None
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     batches: LinkBatches = field(init=False)
 
     def __post_init__(self) -> None:
-        self.batches = LinkBatches(self.source, self.site, "replay", self.factor)
+        self.batches = LinkBatches(self.source, self.site, "replay", self.factor, self.choice)
 
     def run(self) -> Iterator[Command]:
         """Yield every command of the source's packets; the last ones come with its end."""
@@ -97,7 +101,8 @@ class Replay:
     def _windowed(self) -> Iterator[tuple[Pipeline, Windowed]]:
         for link, batch in self.batches.read():
             pipeline = self._pipeline(link)
-            yield pipeline, pipeline.windows.update(batch)
+            for windowed in pipeline.windows.portions(batch):
+                yield pipeline, windowed
 
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
@@ -121,21 +126,36 @@ def run_replay(options: ReplayOptions) -> None:
             "is assumed (docs/site.md tells how to describe yours)",
             file=sys.stderr,
         )
+    choice = LinkChoice(site, options.link, warn)
     folder = options.model or DEFAULT_ARTIFACT
     artifact = load_artifact(folder)
     source = open_captures(options.files)
     with ExitStack() as stack:
         out = stack.enter_context(open_out(options.out))
         predictor = open_predictor(folder, options.serve_by)
-        replay = Replay(source, site, artifact, predictor, factor=factor, refining=_refining(options, artifact, site))
+        refining = _refining(options, artifact, site)
+        replay = Replay(source, site, artifact, predictor, factor=factor, refining=refining, choice=choice)
         if replay.refining:
             stack.callback(replay.refining.close)
         _write(replay, options, out, stack)
-    for damage in source.damages:
-        print(f"warning: {damage}", file=sys.stderr)
+    for text in (*map(str, source.damages), *replay.batches.warnings()):
+        warn(text)
     print(account(replay, options), file=sys.stderr)
-    if source.damages and options.strict:
+    if options.strict:
+        hold_strict(source, choice)
+
+
+def warn(text: str) -> None:
+    """Tell of what is wrong, beside the data."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def hold_strict(source: PacketSource, choice: LinkChoice) -> None:
+    """Raise OfframpError for what `--strict` does not let pass: damages, and packets that belong to no link."""
+    if source.damages:
         raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
+    if choice.unlinked:
+        raise OfframpError(f"{choice.unlinked.total():,} packets belong to no link, and --strict was asked for")
 
 
 def _refining(options: ReplayOptions, artifact: Artifact, site: Site) -> Refining | None:
@@ -164,7 +184,7 @@ def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack
         for command in replay.run():
             line(command.to_json())
         return
-    table = Table(line, int(options.every_s * 1e9), replay.predictor.bin_ms * 1_000_000)
+    table = Table(line, int(options.every_s * 1e9), BIN_NS)
     replay.sink = table.update
     deque(replay.run(), maxlen=0)  # the table has the commands with their bins
     table.close()
@@ -174,8 +194,8 @@ def account(replay: Replay, options: ReplayOptions) -> str:
     """Return the ledger as text: what came in, what became of it, every drop with its reason, and what to try next."""
     capture, stream = replay.capture_ledger(), replay.stream_ledger()
     refined = replay.refining.lines() if replay.refining else []
-    lines = ["", "ledger", *capture_lines(capture), *stream.lines(), *refined, ""]
-    if not capture.captured:
+    lines = ["", "ledger", *capture_lines(capture, replay.batches.choice.unlinked), *stream.lines(), *refined, ""]
+    if not capture.captured + replay.batches.choice.unlinked.total():
         lines.append("no packets: the capture is empty")
     shown = " ".join(options.files)
     lines += [
@@ -187,12 +207,21 @@ def account(replay: Replay, options: ReplayOptions) -> str:
     return "\n".join(lines)
 
 
-def capture_lines(ledger: CaptureLedger) -> list[str]:
-    """Return the packets' part of the account, a line each."""
-    lines = [f"  packets captured    {ledger.captured:>12,}", f"    decoded           {ledger.decoded:>12,}"]
+def capture_lines(ledger: CaptureLedger, unlinked: Counter[str] | None = None) -> list[str]:
+    """Return the packets' part of the account, a line each; unlinked: packets of no link, by interface."""
+    none = unlinked or Counter()
+    lines = [
+        f"  packets captured    {ledger.captured + none.total():>12,}",
+        f"    decoded           {ledger.decoded:>12,}",
+    ]
     for title, reasons in (("undecodable", ledger.undecodable), ("shed", ledger.shed)):
         lines.append(f"    {title:<17} {reasons.total():>12,}")
         lines += [f"      {reason:<24} {count:>8,}" for reason, count in sorted(reasons.items())]
+    lines += unlinked_lines(none)
     lines.append(f"  dropped by kernel   {ledger.kernel_drops:>12,}")
     lines += [f"    note: {reason:<24} {count:>8,}" for reason, count in sorted(ledger.notes.items())]
+    lines += [
+        f"    note: {count:,} packets of {kind.replace('_', ' ')} not looked into"
+        for kind, count in ledger.unfollowed.most_common()
+    ]
     return lines

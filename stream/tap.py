@@ -1,4 +1,4 @@
-"""`offramp tap`: a live interface through the whole pipeline.
+"""`offramp tap`: live interfaces through the whole pipeline.
 
 What needs the right to capture, or to write, is opened first; then all capabilities are dropped, and only then are
 numerical libraries imported, as the threads they start would keep the rights they are born with.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from stream.listen import ListenOptions, open_link
+from stream.listen import ListenOptions, open_links
 from stream.output import open_out
 
 
@@ -35,12 +35,13 @@ def run_tap(options: TapOptions) -> None:
     with ExitStack() as stack:
         out = open_out(options.out)
         stack.callback(_close, out)
-        source = open_link(options.listen)
-        stack.callback(source.close)
+        sources = open_links(options.listen)
+        for source in sources:
+            stack.callback(source.close)
         from stream.live import watch
         from stream.metric_server import serving
 
-        watch(source, options, out, stack.enter_context(serving(options.metrics, "tap")))
+        watch(sources, options, out, stack.enter_context(serving(options.metrics, "tap")))
 
 
 def _close(out: TextIO) -> None:

@@ -8,7 +8,9 @@ import shutil
 import struct
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,19 @@ def test_cooked_packets_can_be_filtered(namespace: Namespace) -> None:
     send(namespace, [frame(number, port=9 + number % 2) for number in range(10)])
     got = capture.finish()
     assert [data[20 + 28 : 20 + 32] for data, _, _ in got] == [struct.pack("!I", number) for number in range(1, 10, 2)]
-    assert capture.blocks[0].interfaces[0].linktype == 276
+    assert [(each.name, each.linktype) for each in capture.blocks[-1].interfaces] == [("v1", 276)]
+
+
+def test_every_packet_of_any_says_by_which_interface_it_came(namespace: Namespace) -> None:
+    namespace.run("ip link add w0 type veth peer name w1 && ip link set w0 up && ip link set w1 up")
+    capture = listen(namespace, "ring", interface="any", bpf="udp port 9")
+    for interface, count in (("v0", 30), ("w0", 20), ("v0", 10)):
+        send(namespace, [frame(number) for number in range(count)], interface)
+    capture.finish()
+    found = Counter(block.interfaces[at].name for block in capture.blocks for at in block.interface.tolist())
+    assert found == {"v0": 40, "v1": 40, "w0": 20, "w1": 20}
+    tables = [[each.name for each in block.interfaces] for block in capture.blocks]
+    assert all(later[: len(table)] == table for table, later in pairwise(tables))
 
 
 def test_a_tun_interface_gives_bare_ip(namespace: Namespace) -> None:

@@ -16,7 +16,6 @@ import pytest
 
 from bench.namespace import Namespace
 from capture.block import ListSource, PacketSource, tick
-from capture.dissector import Dissector
 from capture.intake import Intake
 from capture.live import LiveOptions, open_interface
 from capture.publish import Publisher
@@ -27,6 +26,8 @@ from decision.site import load_site
 from deploy.kafka.broker import Broker
 from offramp_errors import ConfigError
 from offramp_kafka import KafkaSettings
+from stream.by_link import ByLink
+from stream.link_choice import LinkChoice
 from stream.link_run import LinkRun
 from stream.listen import ListenOptions
 from stream.live import Tap
@@ -144,10 +145,15 @@ def test_kernel_drops_and_shedding_are_told(namespace: Namespace, topics: KafkaS
     assert all(number_of(text, reason) == count for reason, count in shed.items())
 
 
+def by_link() -> ByLink:
+    site = load_site(SITE)
+    return ByLink(LinkChoice(site), site, "tap")
+
+
 def batches_of(source: PacketSource, level: int = 0) -> LiveBatches:
     """The batches of a source whose shedding stays at a level."""
     shedding = Shedding(SheddingRule(raise_fill=2.0, lower_s=1e12), level=level, _changed_s=0.0)
-    return LiveBatches(Intake(source, shedding=shedding), Dissector("stream"), LINK)
+    return LiveBatches(Intake(source, shedding=shedding), by_link())
 
 
 @pytest.mark.parametrize("level", [0, 1, 4])
@@ -168,11 +174,11 @@ def test_a_worker_sees_what_the_tap_sees(
         return Pipeline(site, LINK, FakePredictor(), normaliser_state, Policy(site, LINK), sink=seen.append)
 
     expected: list[LinkTimeline] = []
-    tap = Tap(batches_of(source(), level), pipeline(expected))
+    tap = Tap([batches_of(source(), level)], lambda _: pipeline(expected))
     assert list(tap.run()) == []
     publisher = Publisher(topics, site=site.name, agent="a", epoch=1, live=True)
     namespace.call(publisher.start)
-    assert LiveAgent(batches_of(source(), level), publisher).run()
+    assert LiveAgent([batches_of(source(), level)], publisher).run()
     found = namespace.call(messages, topics)
     assert {message.headers.sampling for message in found if message.batch} == {1 << max(0, level - 1)}
     assert total(found, "captured") == 10 * FLOWS
@@ -185,8 +191,8 @@ def test_a_worker_sees_what_the_tap_sees(
     for name in ("time_ns", "load_up", "load_down", "delay_now_ms", "probabilities"):
         parts = [np.concatenate([getattr(each, name) for each in lines]) for lines in (expected, seen)]
         np.testing.assert_array_equal(*parts)
-    assert pipelines[0].quality == tap.pipeline.quality
-    assert pipelines[0].ledger == tap.pipeline.ledger
+    assert pipelines[0].quality == tap.pipelines[LINK].quality
+    assert pipelines[0].ledger == tap.pipelines[LINK].ledger
 
 
 def test_a_broker_that_is_restarted_loses_nothing_with_a_spool(
@@ -194,12 +200,12 @@ def test_a_broker_that_is_restarted_loses_nothing_with_a_spool(
 ) -> None:
     source = namespace.call(open_interface, "v1", LiveOptions(drop_rights=False))
     listens, finished = threading.Event(), []
-    batches = LiveBatches(Intake(source, begun=listens.set), Dissector("stream"), LINK)
+    batches = LiveBatches(Intake(source, begun=listens.set), by_link())
     spool = Spool(tmp_path, 64 << 20, segment_bytes=1 << 16)
     bounds = {"queue_bytes": 1 << 16, "window_bytes": 1 << 16}
     publisher = Publisher(topics, site="lab", agent="tap", epoch=5, live=True, spool=spool, **bounds)
     namespace.call(publisher.start)
-    thread = threading.Thread(target=lambda: finished.append(LiveAgent(batches, publisher).run()))
+    thread = threading.Thread(target=lambda: finished.append(LiveAgent([batches], publisher).run()))
     with ExitStack() as stack:
         stack.callback(thread.join)
         stack.callback(batches.intake.close)
@@ -265,12 +271,12 @@ def test_an_agent_that_ends_while_the_broker_is_away_ends_in_time(
 
 WRONG = [
     ({}, "--interface IFACE"),
-    ({"files": ("a.pcap",), "listen": ListenOptions("v1")}, "not both"),
-    ({"files": ("a.pcap",), "listen": ListenOptions("", count=5)}, "go with --interface"),
-    ({"listen": ListenOptions("v1"), "pace": "2x"}, "--pace"),
-    ({"listen": ListenOptions("v1"), "strict": True}, "--strict"),
-    ({"listen": ListenOptions("v1"), "epoch": "7"}, "--epoch 7"),
-    ({"listen": ListenOptions("v1"), "message_ms": 15}, "multiple of a bin"),
+    ({"files": ("a.pcap",), "listen": ListenOptions(("v1",))}, "not both"),
+    ({"files": ("a.pcap",), "listen": ListenOptions((), count=5)}, "go with --interface"),
+    ({"listen": ListenOptions(("v1",)), "pace": "2x"}, "--pace"),
+    ({"listen": ListenOptions(("v1",)), "strict": True}, "--strict"),
+    ({"listen": ListenOptions(("v1",)), "epoch": "7"}, "--epoch 7"),
+    ({"listen": ListenOptions(("v1",)), "message_ms": 15}, "multiple of a bin"),
     ({"files": ("a.pcap",), "message_ms": 100}, "--message-every goes with --interface"),
 ]
 
