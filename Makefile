@@ -11,6 +11,8 @@ PACKAGES := tshark tcpdump iproute2 ethtool procps iputils-ping curl nginx-light
 	dnsmasq-base bind9-dnsutils iperf3 zstd openssl $(JRE) maven
 PROGRAMS := tshark tcpdump ip ethtool sysctl ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd openssl java mvn
 
+POLICY := /usr/sbin/policy-rc.d
+
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
@@ -30,12 +32,13 @@ system: ## install the Debian packages that the tests run for real (needs root),
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing for the tests:$$missing" >&2; \
-	  printf '#!/bin/sh\nexit 101\n' > /tmp/offramp-policy-rc.d; \
-	  [ -e /usr/sbin/policy-rc.d ] || { install -m 755 /tmp/offramp-policy-rc.d /usr/sbin/policy-rc.d; policy=made; }; \
+	  if [ ! -e $(POLICY) ] && [ ! -L $(POLICY) ]; then \
+	    trap 'rm -f $(POLICY)' EXIT; trap 'exit 1' HUP INT TERM; \
+	    printf '#!/bin/sh\nexit 101\n' | install -m 755 /dev/stdin $(POLICY); \
+	  fi; \
 	  apt-get update -qq; jre=$(JRE); \
 	  apt-cache show $$jre >/dev/null 2>&1 || jre=default-jre-headless; \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(filter-out $(JRE),$(PACKAGES)) $$jre >/dev/null; \
-	  if [ "$${policy:-}" = made ]; then rm -f /usr/sbin/policy-rc.d; fi; \
 	else echo "tests that need these will be skipped, each with its reason:$$missing (Debian packages: $(PACKAGES))" >&2; fi
 
 lint: setup ## ruff and mypy
@@ -43,8 +46,23 @@ lint: setup ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-test: setup system lint ## everything that must hold: lint, types, tests
-	@TZ=UTC $(BIN)/python -m pytest
+test: setup system lint ## everything that must hold: lint, types, tests; beside them the kernels' once more, checked
+	@checked=$$(mktemp); $(MAKE) --no-print-directory checked >$$checked 2>&1 & beside=$$!; failed=0; \
+	trap 'kill $$beside 2>/dev/null || true; rm -f $$checked' EXIT; \
+	TZ=UTC $(BIN)/python -m pytest || failed=$$?; \
+	wait $$beside || failed=$$?; \
+	echo "the kernels' tests with every array access checked (make checked):"; cat $$checked; exit $$failed
+
+# whatever runs compiled kernels of capture, stream and inference, and needs no broker, interface or tshark
+KERNEL_TESTS := tests/capture/test_dissector.py tests/capture/test_reassembly.py tests/capture/test_files.py \
+	tests/capture/test_shedding.py tests/fuzz tests/inference/test_activations.py tests/inference/test_memory.py \
+	tests/inference/test_backends.py $(addprefix tests/stream/test_,$(addsuffix .py,bins by_link copies heavy_hitters \
+	labelling normaliser packets parts served_queue stft virtual_queue))
+checked: setup ## the kernels' tests with every array access checked; compiles kernels of its own, once
+	@OFFRAMP_BOUNDSCHECK=1 TZ=UTC $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS)
+
+mutants: setup ## take each room check of the kernels out in turn, and tell which check of the tests finds it out
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m tests.room_mutants --verbose
 
 soak: setup system ## the Kafka tests at length (half an hour): kills, restarts, overload, bombs, an hour of traffic
 	@OFFRAMP_SOAK=1 TZ=UTC $(BIN)/python -m pytest tests/integration --timeout 3000 -v --durations 15
@@ -65,6 +83,9 @@ FUZZ_SECONDS ?= 600
 fuzz: setup ## dissect mutated packets for FUZZ_SECONDS (600), every access checked; CAPTURES=DIR mutates those too
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(CAPTURES),--captures $(CAPTURES))
 
+dear: setup ## look for inputs that make dissection dear, for FUZZ_SECONDS (600): more than 64 steps a byte ends it
+	@$(BIN)/python -m tests.fuzz.costs --seconds $(FUZZ_SECONDS)
+
 lock: ## resolve requirements.lock anew (needs uv)
 	@uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --quiet pyproject.toml -o requirements.lock
@@ -72,4 +93,4 @@ lock: ## resolve requirements.lock anew (needs uv)
 clean: ## remove the environment and caches of the checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup system lint test soak demo kafka bench fuzz lock clean
+.PHONY: help setup system lint test checked mutants soak demo kafka bench fuzz dear lock clean

@@ -6,13 +6,14 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from offramp_errors import OfframpError
+from offramp_errors import OfframpError, ReaderGoneError
 from offramp_learning import learning
 from offramp_options import DAY_S, MOST_PACKETS, YEAR_S, Kafka, KafkaConfig
+from offramp_streams import forget_output, standard_streams
 
 app = typer.Typer(
     name="offramp",
@@ -186,11 +187,14 @@ def features(
         typer.Option("--label", help="with --layout edge-iiotset: Attack_type of all rows (Normal otherwise)"),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="damage in a capture ends with exit code 1")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="in CSV: control characters as on the wire, as tshark writes them")
+    ] = False,
 ) -> None:
     """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own."""
     from stream.features import FeatureOptions, run_features
 
-    options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label)
+    options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label, raw)
     run_features(options)
 
 
@@ -227,6 +231,26 @@ def topics_create(
     from stream.topics import run_topics_create
 
     run_topics_create(kafka_settings(kafka, kafka_config), partitions, replicas)
+
+
+@topics_app.command("acl", epilog="Example: offramp topics acl --site lab --principal agent=User:tap --commands")
+def topics_acl(
+    kafka: Kafka = None,
+    kafka_config: KafkaConfig = None,
+    site: Annotated[str, typer.Option("--site", metavar="NAME", help="the site's name")] = "default",
+    controller: Annotated[str, typer.Option("--controller", metavar="NAME", help="the controller's name")] = "mine",
+    principal: Annotated[
+        list[str] | None, typer.Option("--principal", metavar="ROLE=PRINCIPAL", help="who has a role; may be repeated")
+    ] = None,
+    commands: Annotated[bool, typer.Option("--commands", help="as commands of kafka-acls.sh, not as a table")] = False,
+) -> None:
+    """Print the least rights on Kafka of each role: agent, worker, controller, refiner, follower, admin."""
+    from offramp_kafka import kafka_settings
+    from stream.acl import AclOptions, parse_principals, run_topics_acl
+
+    settings = kafka_settings(kafka or "HOST:9092", kafka_config)
+    told = AclOptions(settings.prefix, site, controller, parse_principals(principal or []), settings.shown, commands)
+    run_topics_acl(told)
 
 
 @app.command(
@@ -385,18 +409,30 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Run the command line; every error of ours is one line, an interrupt ends in order."""
+    """Run the command line; every error is one line, an interrupt ends in order."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        app()
+        with standard_streams():
+            app()
+    except ReaderGoneError:
+        forget_output()
+        sys.exit(0)
     except OfframpError as error:
-        print(f"offramp: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except MemoryError:
+        _end("not enough memory: give it more (ulimit -v, the service's MemoryMax), or less to do at once", 1)
+    except OSError as error:  # of the machine: a full disk, no memory, no file left to open
+        where = f"{error.filename}: " if error.filename else ""
+        _end(f"{where}{error.strerror or error}", 1)
+
+
+def _end(text: str, exit_code: int) -> NoReturn:
+    """End with a line on standard error."""
+    forget_output()
+    print(f"offramp: {text}", file=sys.stderr)
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

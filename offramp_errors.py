@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class OfframpError(Exception):
     """Base of all errors a user may meet; the command line prints it in one line.
@@ -32,3 +36,25 @@ class ArtifactError(OfframpError):
 
 class ContractError(OfframpError):
     """A message that breaks its published contract."""
+
+
+class OutputError(OfframpError):
+    """Where the data goes takes no more."""
+
+
+class ReaderGoneError(OfframpError):
+    """Who reads the data has seen enough (`| head`): no error, and nothing is said."""
+
+    exit_code = 0
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what writing a file or folder raises in the body into one line that names it."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or path
+        raise OfframpError(
+            f"{place}: cannot write: {error.strerror or error}; check the folder, its rights and its space"
+        ) from error

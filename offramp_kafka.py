@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from offramp_errors import ConfigError, OfframpError
 from offramp_toml import read_toml, shown, unknown_key
@@ -20,6 +21,15 @@ PASSWORD_VARIABLE = "OFFRAMP_KAFKA_PASSWORD"  # noqa: S105 - the name of a varia
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 LARGEST_MESSAGE = 1_000_000
 """Bytes of a message, headers included, that every broker takes at its defaults (message.max.bytes 1,048,588)."""
+BODY_LIMIT = LARGEST_MESSAGE - 100_000
+"""Bytes of a message's value: what is left is for key and headers."""
+LONGEST_NAME = 200
+"""Bytes of the name of a site, link, agent, controller or group: names stand in headers, keys and checkpoints."""
+LONGEST_PREFIX = 249 - len(".dead-letters.v1")
+"""Kafka's limit of a topic's name, less the longest of ours."""
+
+FINAL = {10: "too large", 17: "no topic's name", 18: "too large", 32: "time", 43: "format", 44: "policy", 87: "invalid"}
+"""Kafka's codes of refusals that are the message's fault: sent again it is refused again."""
 
 
 class KafkaAccessError(OfframpError):
@@ -30,12 +40,17 @@ class KafkaAwayError(KafkaAccessError):
     """No broker answers: it may be back later."""
 
 
+class KafkaRefusedError(KafkaAccessError):
+    """A message that no broker would ever take (`is_final`): the next one may be taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
     """Where the cluster is and who we are to it.
 
     servers: host:port of some brokers; prefix: first word of the topics' names; tls: encrypt, trusting `ca` (a PEM
-    file; none: the system's), showing `certificate` and `key`; username and password: SASL by `mechanism`.
+    file; none: the system's), showing `certificate` and `key`; username and password: SASL by `mechanism`, which
+    without TLS needs `sasl_without_tls`. Raises ConfigError.
     """
 
     servers: tuple[str, ...]
@@ -47,6 +62,21 @@ class KafkaSettings:
     mechanism: str = "SCRAM-SHA-512"
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    sasl_without_tls: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse to show a password to everybody on the way, and a prefix that Kafka takes in no topic's name."""
+        if self.username and not self.tls and not self.sasl_without_tls:
+            raise ConfigError(
+                "kafka configuration: username without tls: who listens on the way reads all messages, and the "
+                "password or what it can be guessed from; set tls = true (where nobody can listen: "
+                "sasl_without_tls = true)"
+            )
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", self.prefix) or len(self.prefix) > LONGEST_PREFIX:
+            raise ConfigError(
+                f"kafka configuration: prefix {self.prefix[:40]!r}: topics' names hold only letters, digits, dots, "
+                f"hyphens and underscores, and a prefix at most {LONGEST_PREFIX} of them"
+            )
 
     @property
     def shown(self) -> str:
@@ -101,7 +131,7 @@ PREFIX = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 
 CONFIG_KEYS: dict[str, type] = {
     "prefix": str, "tls": bool, "ca": str, "certificate": str, "key": str, "mechanism": str, "username": str,
-    "password_file": str,
+    "password_file": str, "sasl_without_tls": bool,
 }  # fmt: skip
 """Keys of the file that --kafka-config names, with their types."""
 
@@ -156,22 +186,74 @@ def _read_password(file: str) -> str:
         raise ConfigError(f"kafka configuration: password_file {file}: cannot be read: {error}") from error
 
 
+def is_final(error: BaseException) -> bool:
+    """Tell whether a message that was refused so will never be taken, of aiokafka's and kafka-python's errors alike.
+
+    Of Kafka's own refusals those in FINAL; and what cannot be made a message at all. All others may pass: a broker
+    comes back, a right is granted.
+    """
+    unserialisable = (TypeError, ValueError, AssertionError, OverflowError, struct.error)
+    if isinstance(error, OSError):
+        return False  # its numbers are the system's
+    return isinstance(error, unserialisable) or getattr(error, "errno", None) in FINAL
+
+
+def require_name(what: str, name: str) -> None:
+    """Refuse a name that is empty or longer than others read it. Raises ConfigError."""
+    size = len(name.encode(errors="replace"))
+    if not 0 < size <= LONGEST_NAME:
+        raise ConfigError(f"{what} {name[:40]!r}: {size} bytes; give a name of 1 to {LONGEST_NAME}")
+
+
+class TopicState(NamedTuple):
+    """A topic as the cluster has it; id: of this life of it, another once it is deleted and made again."""
+
+    id: str
+    partitions: int
+
+
 def require_topics(settings: KafkaSettings, doing: str, *names: str) -> dict[str, int]:
     """Return how many partitions each topic has. Raise KafkaAccessError where one is missing or no broker answers."""
+    return {name: topic.partitions for name, topic in topic_states(settings, doing, *names).items()}
+
+
+def topic_states(settings: KafkaSettings, doing: str, *names: str) -> dict[str, TopicState]:
+    """Return the state of each topic by its full name. Raise KafkaAccessError as `require_topics` does."""
     from kafka import KafkaAdminClient
     from kafka.errors import UnknownTopicOrPartitionError
 
     with kafka_errors(settings, doing):
         admin = KafkaAdminClient(**settings.client_arguments())
         try:
-            there = set(admin.list_topics())
-            missing = [name for name in map(settings.topic, names) if name not in there]
+            wanted = [settings.topic(name) for name in names]
+            found = described(admin, wanted)
+            missing = [name for name in wanted if name not in found]
             if missing:
                 raise UnknownTopicOrPartitionError(missing)
-            told = admin.describe_topics([settings.topic(name) for name in names])
         finally:
             admin.close()
-    return {topic["name"]: len(topic["partitions"]) for topic in told}
+    return found
+
+
+def described(admin: Any, topics: Sequence[str]) -> dict[str, TopicState]:
+    """Ask for topics by their full names; return those that are there. Raises KafkaError where asking is refused."""
+    from kafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
+
+    found = {}
+    for topic in admin.describe_topics(list(topics)):
+        error = for_code(topic["error_code"])
+        if error is TopicAuthorizationFailedError:
+            raise error(topic["name"])
+        if error is UnknownTopicOrPartitionError or not topic["partitions"]:
+            continue
+        found[topic["name"]] = TopicState(_id_text(topic["topic_id"]), len(topic["partitions"]))
+    return found
+
+
+def _id_text(told: object) -> str:
+    """Return a topic's id as text, empty where the broker gives none."""
+    text = str(told or "")
+    return text if text.strip("0-") else ""
 
 
 @contextmanager
@@ -185,9 +267,26 @@ def kafka_errors(settings: KafkaSettings, doing: str) -> Iterator[None]:
         yield
     except errors.KafkaError as error:
         text, away = _reason(error, causes, settings)
-        raise (KafkaAwayError if away else KafkaAccessError)(f"{doing}: {text}") from error
+        refused = KafkaRefusedError if is_final(error) else KafkaAccessError
+        raise (KafkaAwayError if away else refused)(f"{doing}: {text}") from error
     except OSError as error:
         raise KafkaAccessError(f"{doing}: Kafka at {settings.shown}: {error}") from error
+    except CLOSING as error:
+        if not _of_client(error):
+            raise
+        raise KafkaAccessError(f"{doing}: Kafka at {settings.shown}: the connection is closed ({error!r})") from error
+
+
+CLOSING = (RuntimeError, ValueError, AttributeError, AssertionError, KeyError, TypeError)
+"""What kafka-python raises, beside its own errors, where a client is closed while another thread uses it."""
+
+
+def _of_client(error: BaseException) -> bool:
+    """Tell whether an error was raised inside kafka-python."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "kafka"
 
 
 class _Causes(logging.Handler):

@@ -1,24 +1,25 @@
-"""Compiled kernels: one decorator, one on-disk cache that is never stale.
+"""Compiled kernels: the decorators, and the word on a cold start.
 
-Numba keys its cache on the file of the outermost function only, so a change in a callee of another file would go
-unseen. Here the cache folder's name carries a hash of every kernel source of the package, so it cannot. A cold start,
-which compiles for a minute or two, says so where `announce_compiling` was called; a warm one says nothing.
+Numba keys its cache on the file of the outermost function only, so a change in a callee of another file, or in a
+constant, would go unseen; offramp_kernel_cache takes its place. A cold start, which compiles for a minute or two,
+says so where `announce_compiling` was called; a warm one says nothing.
 """
 
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 from numba.core import config, event
+
+from offramp_kernel_cache import KernelCache
+from offramp_kernel_places import places
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,23 +27,6 @@ LEAN = {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 BOUNDSCHECK = os.environ.get("OFFRAMP_BOUNDSCHECK", "") == "1"
 """Set OFFRAMP_BOUNDSCHECK=1 to have every array access of every kernel checked (fuzzing, debugging)."""
-
-
-def cache_root() -> Path:
-    """Return the folder under which compiled kernels are kept (`$XDG_CACHE_HOME/offramp`)."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "offramp"
-
-
-@lru_cache
-def kernel_cache(package: Path) -> Path:
-    """Return the cache folder for the kernels of `package`, named after the hash of their sources."""
-    digest = hashlib.sha256(f"{sys.version}{numba.__version__}{BOUNDSCHECK}".encode())
-    for source in sorted(package.glob("*.py")):
-        text = source.read_bytes()
-        if b"@kernel" in text or b"_KERNEL_SOURCE" in text:
-            digest.update(source.name.encode() + text)
-    return cache_root() / f"kernels-{package.name}-{digest.hexdigest()[:16]}"
 
 
 def kernel(function: F) -> F:
@@ -92,7 +76,8 @@ class CompilingNotice(event.Listener):  # type: ignore[misc]
         if self._depth == 0:
             self._begin = time.monotonic()
             if self.seconds == 0.0:
-                print("offramp: compiling kernels for this machine; once, one to two minutes ...", file=sys.stderr)
+                once = "once, " if places().lasting else ""
+                print(f"offramp: compiling kernels for this machine; {once}one to two minutes ...", file=sys.stderr)
         self._depth += 1
 
     def on_end(self, event: Any) -> None:
@@ -104,7 +89,9 @@ class CompilingNotice(event.Listener):  # type: ignore[misc]
     def tell(self) -> None:
         """Say how long it took, where anything was compiled."""
         if self.seconds:
-            print(f"offramp: compiled in {self.seconds:.0f} s, kept in {cache_root()}", file=sys.stderr)
+            kept = places().writable
+            where = f"kept in {kept}" if kept is not None else "not kept"
+            print(f"offramp: compiled in {self.seconds:.0f} s, {where}", file=sys.stderr)
 
 
 @lru_cache
@@ -118,13 +105,9 @@ def announce_compiling() -> CompilingNotice:
 
 def _compile(function: F, options: Mapping[str, bool | str]) -> F:
     """Compile `function` with the options that all kernels share and `options`."""
-    folder = Path(function.__code__.co_filename).parent
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(kernel_cache(folder))
-    try:
-        compiled: F = numba.njit(cache=True, nogil=True, boundscheck=BOUNDSCHECK, error_model="numpy", **options)(
-            function
-        )
-    finally:
-        config.CACHE_DIR = before
+    if config.DISABLE_JIT:
+        return function
+    whole = {"nogil": True, "boundscheck": BOUNDSCHECK, "error_model": "numpy", **options}
+    compiled: F = numba.njit(**whole)(function)
+    compiled._cache = KernelCache(function, repr(sorted(whole.items())))  # type: ignore[attr-defined]
     return compiled

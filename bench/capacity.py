@@ -108,8 +108,9 @@ class Links:
         before = time.thread_time()
         for message in messages:
             portion = Portion([message], self.runs, "lab", horizon_ms=500)
-            steps = portion.open()
-            portion.conclude(predictions_of(steps) if steps else [])
+            while not portion.done:
+                steps = portion.open()
+                portion.conclude(predictions_of(steps) if steps else [])
         return time.thread_time() - before
 
 

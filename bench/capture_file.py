@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from capture.files import open_captures
 from offramp_errors import InputError
-from offramp_kernels import cache_root
+from offramp_kernel_places import cache_root
 
 ETHERNET = 1
 LONGEST_GAP_NS = 1_000_000_000

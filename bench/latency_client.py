@@ -13,7 +13,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from decision.client import DecisionClient, time_ns
+from decision.acceptance import time_ns
+from decision.client import DecisionClient
 from offramp_kafka import KafkaSettings
 
 PATIENCE_S = 60.0

@@ -21,10 +21,10 @@ from capture.application_state import (
     new_applications,
 )
 from capture.content_coding import NOTE_BODY_CUT
-from capture.dns import dns_message, looks_like_dns
-from capture.emit import Table
+from capture.dns import NOTE_NAMES_CUT, dns_message, looks_like_dns
+from capture.emit import TEXT, Table, drop_text
 from capture.http import http_message
-from capture.http_wait import chunks_wait
+from capture.http_wait import READY, TOO_LONG, WAITS, chunks_wait, head_waits
 from capture.modbus import is_modbus, modbus_message
 from capture.ports import DNS, MDNS, MODBUS, NONE, SSDP
 from capture.reassembly import (
@@ -32,6 +32,7 @@ from capture.reassembly import (
     BYTES,
     CHUNK_LINES,
     COMPLETE,
+    HEAD_LINES,
     NOTE_GAP,
     NOTE_GIVEN_UP,
     SWALLOW,
@@ -56,7 +57,12 @@ __all__ = [
     "new_applications",
 ]
 
-NOTES = {NOTE_GIVEN_UP: "message_given_up", NOTE_GAP: "message_with_gap", NOTE_BODY_CUT: "decoded_body_cut"}
+NOTES = {
+    NOTE_GIVEN_UP: "message_given_up",
+    NOTE_GAP: "message_with_gap",
+    NOTE_BODY_CUT: "decoded_body_cut",
+    NOTE_NAMES_CUT: "dns_names_cut",
+}
 """Reasons in Table.notes, beside the header layers' own."""
 
 
@@ -140,18 +146,27 @@ def go_on(
         taken = min(taken, side[which, WANT] - offset)
     if mode == SWALLOW:
         return taken
+    fresh = pos + side[which, HAVE] - offset
     if not store(apps, which, data, pos, taken, offset):
         give_up(out, apps, which, NOTE_GIVEN_UP)
         return taken
     if mode == UNTIL_FIN or side[which, HAVE] < side[which, WANT]:
         return taken
-    if mode == CHUNK_LINES and chunks_wait(apps, which):
+    found = READY
+    if mode == HEAD_LINES:
+        found = head_waits(out.notes, apps, which, data, fresh, end)
+    elif mode == CHUNK_LINES:
+        found = chunks_wait(out.notes, apps, which, data, fresh, end)
+    if found == TOO_LONG:
+        give_up(out, apps, which, NOTE_GIVEN_UP)
+        return taken
+    if found == WAITS:
         side[which, WANT] = side[which, HAVE] + 1
         return taken
-    have, first, row_text = side[which, HAVE], side[which, START], out.cursor[1]
+    have, first, row_text = side[which, HAVE], side[which, START], out.cursor[TEXT]
     start = assemble(out, apps, which)
     side[which, WANT] = have
-    if hidden:
+    if hidden or start < 0:
         return taken
     kept, mode, need = stream(
         out, apps, row, out.text, False, start, start + have, True, fin, source, target, slot, number, time_ns, False
@@ -161,7 +176,7 @@ def go_on(
     if mode != COMPLETE:
         begin(out, apps, which, out.text, kept, start + have, first + kept - start, mode, need)
         if kept == start:
-            out.cursor[1] = row_text
+            drop_text(out, row_text)
     return taken
 
 
@@ -182,7 +197,7 @@ def finish(
         return
     start = assemble(out, apps, which)
     side[which, MODE] = SWALLOW
-    if not hidden:
+    if not hidden and start >= 0:
         stream(
             out, apps, row, out.text, False, start, start + have, False, True, source, target, slot, number, time_ns,
             False,

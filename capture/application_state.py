@@ -42,22 +42,27 @@ HAVE = 9  # bytes of it at hand, from its start
 WANT = 10  # bytes of it needed before it is looked at again
 FIRST = 11  # its first and last chunk in the arena, -1 none
 LAST = 12
-RESUME = 13  # where its next chunk line starts (HTTP chunks)
+RESUME = 13  # where its next line starts (HTTP heads and chunks)
 STRETCHES = 14  # stretches of bytes that came before those that precede them
-SIDE_FIELDS = 16
+SCANNED = 15  # how far it was searched for the end of that line, which a CR at the end of what came may be
+READ = 16  # which of its chunks was read last, and its place in the arena (-1 none): reading goes on there
+READ_CHUNK = 17
+SIDE_FIELDS = 18
 MAX_STRETCHES = 8
 
 # fields of `counters`
 FREE_CHUNKS = 0
 HAND = 1  # where the search for a message to give up goes on
 GIVEN_UP = 2  # messages given up for the room of others, not yet in the ledger
+STEPS = 3  # of work on messages put together, as layers.STEPS counts them
 
 CHUNK = 2048  # bytes
 CHUNKS = 16_384
 DNS_TRANSACTIONS = 65_536
 ALIASES = 4096  # of MQTT topics
 ALIAS_BYTES = 512
-LINE = 128  # bytes of a chunk line that are looked at without putting the whole message together
+LINE = 4096  # bytes of a chunk line, extensions included; a message with a longer one is given up
+SHORT_LINE = 128  # what is looked at first
 
 
 class Applications(NamedTuple):
@@ -137,6 +142,7 @@ def free_chunks(apps: Applications, which: int) -> None:
     while chunk >= 0:
         apps.free[apps.counters[FREE_CHUNKS]] = chunk
         apps.counters[FREE_CHUNKS] += 1
+        apps.counters[STEPS] += 1
         chunk = np.int64(apps.following[chunk])
     side[which, FIRST] = -1
     side[which, MODE] = 0

@@ -20,6 +20,7 @@ OCCURRENCE_TYPE = pa.list_(pa.struct([("column", pa.uint8()), ("value", pa.strin
 _SPANS = (Kind.TEXT, Kind.BYTES, Kind.IPV6)
 _SIGNED = (Kind.TIME, Kind.SECONDS, Kind.NANOSECONDS)
 _MASK = (1 << 24) - 1
+_MOST = (1 << 31) - 1  # bytes that the offsets of an Arrow column can tell
 
 
 @cache
@@ -175,7 +176,10 @@ def pack_presence(values: Any, bitmap: Any) -> None:
 
 @kernel_entry
 def pack_lengths(values: Any, starts: Any, bitmap: Any) -> int:
-    """Turn spans int64 [n] into Arrow offsets int32 [n + 1]; return how many are absent, with a bitmap as above."""
+    """Turn spans int64 [n] into Arrow offsets int32 [n + 1]; return how many are absent, with a bitmap as above.
+
+    The offsets never pass what int32 holds; the shares of rows and batches (see capture.emit) keep them far below.
+    """
     absent = 0
     total = 0
     starts[0] = 0
@@ -183,7 +187,7 @@ def pack_lengths(values: Any, starts: Any, bitmap: Any) -> int:
         value = values[row]
         missing = value == ABSENT
         absent += missing
-        total += 0 if missing else value & _MASK
+        total = min(total + (0 if missing else value & _MASK), _MOST)
         starts[row + 1] = total
     if 0 < absent < values.shape[0]:
         pack_presence(values, bitmap)
@@ -196,9 +200,9 @@ def pack_bytes(values: Any, starts: Any, body: Any, data: Any, text: Any) -> Non
     for row in range(values.shape[0]):
         value = values[row]
         if value != ABSENT:
-            size = value & _MASK
             offset = (value >> 24) & 0x3FFFFFFFFF
             at = np.int64(starts[row])
+            size = np.int64(starts[row + 1]) - at
             if value >> 62 & 1:
                 copy_bytes(text[offset : offset + size], body[at : at + size])
             else:

@@ -9,6 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+NO_TIME = -(2**63)
+"""The time of a packet that has none, as in a simple packet block, or one that no number of ours can hold."""
+
+END_OF_TIME_NS = 1 << 62
+"""Times from here on (2116), and those before 1970, are of a clock that is wrong: shown as they are, never binned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -24,11 +30,12 @@ class PacketBlock:
     """Many packets as one buffer and one row each.
 
     data: uint8 [bytes]; offset: int64 [n] start of each packet in data; caplen, length: int32 [n] bytes captured and on
-    the wire; time_ns: int64 [n] nanoseconds since the epoch; interface: int32 [n] index into interfaces.
+    the wire; time_ns: int64 [n] nanoseconds since the epoch, or NO_TIME; interface: int32 [n] index into interfaces.
     first_number is the 1-based number of the block's first packet in its source (tshark's frame.number).
     kernel_drops counts packets that the kernel dropped since the block before. sampling: each packet stands for this
-    many (flows were sampled). clock_ns: of a live source only, else 0: all packets before this time have been handed
-    over, so that time goes on where no packets come. read_ns: the clock when a live source got the block, else 0.
+    many (flows were sampled). shed_before: packets that were shed in a row just before the first one. clock_ns: of a
+    live source only, else 0: all packets before this time have been handed over, so that time goes on where no packets
+    come. read_ns: the clock when a live source got the block, else 0.
     """
 
     data: NDArray[np.uint8]
@@ -41,6 +48,7 @@ class PacketBlock:
     first_number: int = 1
     kernel_drops: int = 0
     sampling: int = 1
+    shed_before: int = 0
     clock_ns: int = 0
     read_ns: int = 0
 
@@ -84,6 +92,7 @@ def joined(blocks: Sequence[PacketBlock]) -> PacketBlock:
         interface=np.concatenate([block.interface for block in blocks]),
         first_number=blocks[0].first_number,
         kernel_drops=sum(block.kernel_drops for block in blocks),
+        shed_before=blocks[0].shed_before,
     )
 
 

@@ -15,11 +15,15 @@ import zstandard
 from numpy.typing import NDArray
 
 from capture.block import Progress
+from capture.zstd_frames import FrameWatch, begins_zstd
 from offramp_errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 CHUNK = 4 << 20
+WINDOW = (
+    "it is packed with a window of more than 128 MiB (zstd --long=28 to 31), which is not held in memory; unpack it, "
+    "or pack it with --long=27"
+)
 
 
 class ByteStream:
@@ -36,22 +40,29 @@ class ByteStream:
         self._raw: BinaryIO | None = None
         self._packed = False
         self._stream: Any = None
+        self._frames: FrameWatch | None = None
         self._before = progress.done
 
     def open(self) -> None:
         """Open the input. Raise InputError where it cannot be read."""
-        if self._path is None:
-            self._raw = sys.stdin.buffer
-        else:
+        if self._path is not None:
             self._raw = open_file(self._path)
+        elif sys.stdin is None:
+            raise InputError("standard input is closed; pipe a capture into it, or name a file")
+        else:
+            self._raw = sys.stdin.buffer
         buffered = self._raw if isinstance(self._raw, io.BufferedReader) else io.BufferedReader(cast(Any, self._raw))
-        magic = buffered.peek(4)[:4]
+        try:
+            magic = buffered.peek(4)[:4]
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read: {error.strerror}") from error
         if magic.startswith(GZIP_MAGIC):
             self._packed = True
             self._stream = gzip.GzipFile(fileobj=buffered)
-        elif magic == ZSTD_MAGIC:
+        elif len(magic) == 4 and begins_zstd(magic):
             self._packed = True
-            self._stream = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+            self._frames = FrameWatch(buffered)
+            self._stream = zstandard.ZstdDecompressor().stream_reader(cast(Any, self._frames), read_across_frames=True)
         else:
             self._stream = buffered
 
@@ -65,11 +76,13 @@ class ByteStream:
             self.broken = "the gzip data end early"
             return 0
         except (zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-            self.broken = f"the packed data are damaged ({error})"
+            self.broken = WINDOW if "too much memory" in str(error) else f"the packed data are damaged ({error})"
             return 0
         except OSError as error:
             self.broken = f"the file cannot be read further ({error.strerror})"
             return 0
+        if count == 0 and self._frames is not None and not self._frames.whole:
+            self.broken = "the Zstandard data end early"
         if self._path is not None and self._raw is not None:
             self._progress.done = self._before + self._raw.tell()
         return count

@@ -19,7 +19,7 @@ NOTE_BODY_CUT = 34
 
 _CODING_MASK = 3 << CODING_SHIFT
 _SIZE_MASK = (1 << 24) - 1
-_IN_TEXT = 1 << 62  # as emit.text_span marks a cell; kernels have no way in from here
+_IN_TEXT = 1 << 62  # as emit.put_text marks a cell; kernels have no way in from here
 _SMALLEST_STEP, _LARGEST_STEP = 32_768, 10 << 20
 _NEEDS_DICTIONARY = "Error 2 "
 _GZIP = b"\x1f\x8b"

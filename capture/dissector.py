@@ -12,23 +12,44 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from capture.application import NOTES, grow_applications, new_applications
-from capture.application_state import GIVEN_UP
+from capture.application_state import GIVEN_UP, STEPS
 from capture.batches import table_to_batch, told_schema
-from capture.block import PacketBlock
+from capture.block import NO_TIME, Interface, PacketBlock
 from capture.content_coding import NOTE_BODY_CUT
-from capture.emit import ABSENT, NOTE_COUNT, Table, new_table
-from capture.flow_table import EVICTED, evict_idlest, grow_flow_table, new_flow_table
+from capture.emit import ABSENT, NOTE_COUNT, TABLE_NOTES, Table, new_table
+from capture.flow_table import (
+    CROWDED,
+    EVICTED,
+    FLOOR,
+    FREE,
+    RESERVE,
+    evict_idlest,
+    forget_idle,
+    grow_flow_table,
+    new_flow_table,
+    new_secret,
+    rekey,
+)
 from capture.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
-from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_NAMES
+from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_IDLE, NOTE_NAMES, NOTE_STEPS
 from capture.ledger import CaptureLedger
 from capture.link import LINK_TYPE_NAMES, LINK_TYPES
 from capture.reassembly import NOTE_GIVEN_UP
-from capture.rows import NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
+from capture.rows import FRAME_EPOCH, FRAME_TIME, NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
+from capture.unfollowed import new_kinds, taken
 from offramp_errors import InputError
 
-REASONS = NOTE_NAMES | NOTES
+REASONS = NOTE_NAMES | NOTES | TABLE_NOTES
+UNTIMED = "no_time"
+"""The note of packets whose capture gives them no time, or none that a number of ours can hold."""
 MAX_FLOWS = 1 << 18
-"""Conversations kept by default; the idlest quarter is forgotten, and counted, where there are more."""
+"""Conversations kept by default. Where half as many are known, those idle for five minutes are forgotten; where there
+are more, the idlest quarter is. Both are counted; tshark forgets none.
+"""
+
+LOOKS = 16
+"""A table more than half full is searched for idle conversations when so small a share of it was taken anew: each
+search, some milliseconds, is spread over thousands of packets."""
 
 
 class Filled(NamedTuple):
@@ -59,11 +80,16 @@ class Dissector:
         agent: str = "",
         batch_rows: int = 8192,
         max_flows: int = MAX_FLOWS,
+        secret: NDArray[np.int64] | None = None,
     ) -> None:
+        """Build an empty dissector; secret: of its flow table's hash (flow_table.new_secret), None: one of its own."""
         self.ledger = CaptureLedger()
+        self.steps = 0
+        """What the kernels did: turns of loops, and each eight bytes copied or searched; at most 64 a byte received."""
         self.schema = told_schema(profile, site=site, link=link, agent=agent)
         self._max_flows = max(max_flows, 1024)
-        self._flows = new_flow_table(1024)
+        self._flows = new_flow_table(1024, new_secret() if secret is None else secret)
+        self._look_again()
         self._applications = new_applications(len(self._flows.stream))
         self._fragments = new_fragments()
         self._rows = batch_rows
@@ -72,8 +98,11 @@ class Dissector:
         self._found = np.zeros(10, np.int64)
         self._notes = np.zeros(NOTE_COUNT, np.int64)
         self._bad = np.zeros(len(UNDECODABLE_NAMES), np.int64)
+        self._kinds = new_kinds()
+        self._interfaces: tuple[Interface, ...] | None = None
+        self._types = np.empty(0, np.int64)
         self._number = 1
-        self._drops = 0
+        self._drops = self._untimed = 0
 
     def dissect(self, block: PacketBlock) -> list[pa.RecordBatch]:
         """Return the block's packets as feature batches of at most `batch_rows` rows, in order.
@@ -93,15 +122,22 @@ class Dissector:
         table: Table | None = None
         self._drops += block.kernel_drops
         self.ledger.kernel_drops += block.kernel_drops
+        time_ns, untimed = block.time_ns, block.time_ns == NO_TIME
+        if untimed.any():
+            time_ns = np.where(untimed, 0, time_ns)  # what is relative to other packets reckons with 0, as tshark does
+            self._untimed += int(np.count_nonzero(untimed))
         data, scratch = _read_only(block.data), np.empty(0, np.uint8)
         self._fragments.counters[SCRATCH_USED] = 0
         while done < len(block):
             table = table or self._cleared()
             count, reason = dissect_rows(
                 table, self._flows, self._applications, self._fragments, data, scratch,
-                block.offset, block.caplen, block.length, block.time_ns, block.interface,
-                linktypes, done, self._number, row, self._cursor, self._found, self._bad,
+                block.offset, block.caplen, block.length, time_ns, block.interface,
+                linktypes, done, self._number, row, self._cursor, self._found, self._bad, self._kinds,
             )  # fmt: skip
+            if time_ns is not block.time_ns:
+                rows = row + np.flatnonzero(untimed[done : done + count])
+                table.values[FRAME_TIME, rows] = table.values[FRAME_EPOCH, rows] = ABSENT
             done += count
             row += count
             if reason == NO_FLOW_ROOM:
@@ -132,6 +168,8 @@ class Dissector:
 
     def _linktypes(self, block: PacketBlock) -> NDArray[np.int64]:
         """Return int64 [interfaces], or say which link type is unknown where all of them are."""
+        if block.interfaces is self._interfaces:
+            return self._types
         kinds = [interface.linktype for interface in block.interfaces]
         if kinds and not any(kind in LINK_TYPES for kind in kinds):
             name = LINK_TYPE_NAMES.get(kinds[0], "unknown")
@@ -139,7 +177,8 @@ class Dissector:
                 f"link type {kinds[0]} ({name}) is not understood by the fast path; "
                 "capture on an Ethernet, cooked (SLL), loopback or raw IP interface"
             )
-        return np.array(kinds or [1], np.int64)
+        self._interfaces, self._types = block.interfaces, np.array(kinds or [1], np.int64)
+        return self._types
 
     def _cleared(self) -> Table:
         """Return a cleared table, a new one only where all others wait for `build`."""
@@ -154,12 +193,26 @@ class Dissector:
         return scratch
 
     def _make_flow_room(self) -> None:
-        """Give the flow table more slots, or, at its bound, forget the idlest conversations."""
+        """Give the flow table more slots, or, at its bound, forget idle conversations, if need be the idlest."""
+        if self._flows.counters[CROWDED]:
+            rekey(self._flows, new_secret())
+        if self._flows.counters[FREE] >= self._flows.counters[FLOOR]:
+            return
         if len(self._flows.stream) < self._max_flows:
             self._flows = grow_flow_table(self._flows)
             self._applications = grow_applications(self._applications, len(self._flows.stream))
         else:
-            evict_idlest(self._flows)
+            self._notes[NOTE_IDLE] += forget_idle(self._flows)
+            if self._flows.counters[FREE] < RESERVE:
+                evict_idlest(self._flows)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Set when the flow table asks for room next: when it is full, or, at its bound, from half full on."""
+        counters, slots = self._flows.counters, len(self._flows.stream)
+        counters[FLOOR] = RESERVE
+        if slots >= self._max_flows:
+            counters[FLOOR] = max(RESERVE, min(slots // 2, counters[FREE] - slots // LOOKS))
 
     def _account(self, rows: int) -> CaptureLedger:
         """Return the account of the rows since the last one, after adding it to the ledger."""
@@ -167,13 +220,18 @@ class Dissector:
         part = CaptureLedger(rows, undecodable=Counter({name: count for name, count in bad if count}))
         part.decoded = rows - part.undecodable.total()
         self._bad[:] = 0
+        part.unfollowed = taken(self._kinds)
         notes = self._notes
+        self.steps += int(notes[NOTE_STEPS] + self._applications.counters[STEPS])
+        notes[NOTE_STEPS] = self._applications.counters[STEPS] = 0
         notes[NOTE_EVICTED] = self._flows.counters[EVICTED]
         self._flows.counters[EVICTED] = 0
         notes[NOTE_GIVEN_UP] += self._applications.counters[GIVEN_UP]
         self._applications.counters[GIVEN_UP] = 0
         part.notes.update({REASONS[reason]: int(notes[reason]) for reason in np.flatnonzero(notes).tolist()})
         notes[:] = 0
+        if self._untimed:
+            part.notes[UNTIMED], self._untimed = self._untimed, 0
         self.ledger.add(part)
         part.kernel_drops, self._drops = self._drops, 0  # of blocks since; counted in the ledger when they came
         return part

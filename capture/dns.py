@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from capture.application_state import Applications
-from capture.emit import Table, put, text_span
-from capture.layers import u16
+from capture.emit import Table, copy_text, put, put_text, row_full, set_text
+from capture.layers import NOTE_STEPS, u16
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
@@ -30,8 +30,11 @@ RESPONSE, OPCODE = 0x8000, 0x7800
 MOST_ANSWERS, MOST_RECORDS = 100, 10  # of a message on other ports than DNS's own
 MAX_NAME = 253  # characters, as tshark bounds a name
 MAX_POINTERS = 255
+NAME_STEPS, NAME_STEPS_A_BYTE = 1024, 32
+"""Steps spent on the names of one message: ordinary ones take one or two a byte, of pointers to long names seven."""
 RETRANSMISSION_NS = 5_000_000_000  # a later query of the same number is a new one (tshark's default)
 WAYS = 4
+NOTE_NAMES_CUT = 35
 
 
 @kernel_lean
@@ -39,7 +42,7 @@ def put_words(out: Table, words: bytes) -> Any:
     """Write fixed words into the text, without moving its cursor; return their length."""
     start = out.cursor[1]
     for at in range(len(words)):
-        out.text[start + at] = words[at]
+        set_text(out, start + at, words[at])
     return len(words)
 
 
@@ -48,13 +51,16 @@ def spell_name(out: Table, buf: Any, base: int, at: int, end: int) -> Any:
     """Write a name with dots into the text, without moving its cursor; return where it ends, its bytes and its length.
 
     base: where the message starts. The end is -1 where the message ends, or is malformed, within the name. The length
-    is what tshark shows: 0 for a name of one character.
+    is what tshark shows: 0 for a name of one character. A pointer must lead before all labels read so far ("prior
+    occurrence", RFC 1035 4.1.4), and none is followed once the name is too long to be shown.
     """
     start = out.cursor[1]
     total = 0
     after = -1
     pointers = 0
+    labels = at
     while True:
+        out.notes[NOTE_STEPS] += 1
         if at >= end:
             return -1, 0, 0
         size = int(buf[at])
@@ -66,11 +72,14 @@ def spell_name(out: Table, buf: Any, base: int, at: int, end: int) -> Any:
                 return -1, 0, 0
             if after < 0:
                 after = at + 1
+            if total > MAX_NAME:
+                break
+            at = base + (((size & 0x3F) << 8) | int(buf[at]))
             pointers += 1
-            if pointers > MAX_POINTERS:
+            if at < end and (at >= labels or pointers > MAX_POINTERS):
                 words = put_words(out, LOOPS)
                 return after, words, words
-            at = base + (((size & 0x3F) << 8) | int(buf[at]))
+            labels = at
             continue
         if size >= 0x80:
             return -1, 0, 0
@@ -81,12 +90,14 @@ def spell_name(out: Table, buf: Any, base: int, at: int, end: int) -> Any:
             return -1, 0, 0
         if total > 0:
             if total < MAX_NAME:
-                out.text[start + total] = 46
+                set_text(out, start + total, 46)
             total += 1
-        for step in range(min(size, MAX_NAME - total)):
-            out.text[start + total + step] = buf[at + step]
+        copy_text(out, start + total, buf, at, min(size, MAX_NAME - total))
+        out.notes[NOTE_STEPS] += size
         total += size
         at += size
+        if total > MAX_NAME and after >= 0:
+            break
     if after < 0:
         after = at
     if total > MAX_NAME:
@@ -128,18 +139,21 @@ def dns_message(
     if end - pos < HEADER:
         return
     at = pos + HEADER
+    limit = out.notes[NOTE_STEPS] + NAME_STEPS + NAME_STEPS_A_BYTE * (end - pos)
     for _ in range(u16(buf, pos + 4)):
-        following, size, length = spell_name(out, buf, pos, at, end)
-        if following < 0 or following + 4 > end:
+        if out.notes[NOTE_STEPS] > limit:
+            out.notes[NOTE_NAMES_CUT] += 1
             return
-        put(out, row, NAME, text_span(out.cursor[1], size))
-        out.cursor[1] += size
+        following, size, length = spell_name(out, buf, pos, at, end)
+        if following < 0 or following + 4 > end or row_full(out):
+            return
+        put_text(out, row, NAME, size, 0)
         put(out, row, NAME_LENGTH, length)
         put(out, row, TYPE, u16(buf, following))
         if mdns:
             put(out, row, QU, int(buf[following + 2]) >> 7)
         at = following + 4
-    if again and records_fit(out, buf, pos, at, end):
+    if again and records_fit(out, buf, pos, at, end, limit):
         put(out, row, RETRANSMISSION, 1)
         if flags & RESPONSE == 0:
             put(out, row, RETRANSMIT_REQUEST, 1)
@@ -147,9 +161,12 @@ def dns_message(
 
 
 @kernel_lean
-def records_fit(out: Table, buf: Any, pos: int, at: int, end: int) -> bool:
+def records_fit(out: Table, buf: Any, pos: int, at: int, end: int, limit: int) -> bool:
     """Tell whether the records behind the questions, from `at` on, are within the message: else it is malformed."""
     for _ in range(u16(buf, pos + 6) + u16(buf, pos + 8) + u16(buf, pos + 10)):
+        if out.notes[NOTE_STEPS] > limit:
+            out.notes[NOTE_NAMES_CUT] += 1
+            return False
         following, _, _ = spell_name(out, buf, pos, at, end)
         if following < 0 or following + RECORD > end:
             return False

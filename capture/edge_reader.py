@@ -23,11 +23,11 @@ from capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, LABEL_COLUMNS
 from capture.edge_report import EdgeReport
 from capture.edge_rows import EdgeRows
 from capture.edge_zeros import with_zeros
-from capture.feature_files import cannot_write, parquet_array, parquet_schema
+from capture.feature_files import parquet_array, parquet_schema
 from capture.rendering import render_text
 from capture.row_batches import Row, rows_to_batches
 from capture.schema import EDGE_COLUMNS, SCHEMA_VERSION, Column, Kind
-from offramp_errors import InputError
+from offramp_errors import InputError, writing
 
 TIME_OF_DAY = "frame.time_of_day"
 BLOCK_BYTES = 4 << 20
@@ -187,12 +187,9 @@ def write_edge_parquet(paths: Sequence[str | Path], out: Path) -> EdgeReport:
     reader = EdgeReader(paths)
     for path in paths:
         read_header(Path(path))
-    try:
-        with pq.ParquetWriter(out, edge_schema(), compression="zstd") as writer:
-            for batch in reader.read():
-                writer.write_batch(batch)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    with writing(out), pq.ParquetWriter(out, edge_schema(), compression="zstd") as writer:
+        for batch in reader.read():
+            writer.write_batch(batch)
     return reader.report
 
 

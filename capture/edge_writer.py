@@ -9,34 +9,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, EdgeColumn, label_cells
-from capture.feature_files import cannot_write, render_batch
+from capture.feature_files import escape_cells, render_batch
 from capture.schema import INDEX
+from offramp_errors import writing
 
 
-def write_edge_csv(batches: Iterable[pa.RecordBatch], path: Path, label: str) -> int:
+def write_edge_csv(batches: Iterable[pa.RecordBatch], path: Path, label: str, *, raw: bool = False) -> int:
     """Write batches of the full profile with the columns and labels of Edge-IIoTset; return the rows.
 
     A cell with a comma in it (a time, several occurrences) stands in quotes, so no row is shifted, and a time is whole.
+    raw: control characters as on the wire; else escaped.
     Raises ConfigError for a label that is no name, OfframpError where the file cannot be written.
     """
     labels = ",".join(label_cells(label))
     rows = 0
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(",".join(EDGE_HEADER) + "\n")
-            for batch in batches:
-                file.writelines(f"{line},{labels}\n" for line in _lines(batch))
-                rows += batch.num_rows
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    with writing(path), path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(",".join(EDGE_HEADER) + "\n")
+        for batch in batches:
+            file.writelines(f"{line},{labels}\n" for line in _lines(batch, raw))
+            rows += batch.num_rows
     return rows
 
 
-def _lines(batch: pa.RecordBatch) -> list[str]:
+def _lines(batch: pa.RecordBatch, raw: bool) -> list[str]:
     """Return a batch's 61 columns as lines of CSV without their ends."""
     rendered = render_batch(batch)
     cells = [_quoted(_cells(column, rendered[INDEX[column.name]])) for column in EDGE_TABLE]
-    lines: list[str] = pc.binary_join_element_wise(*cells, ",").to_pylist()
+    joined = pc.binary_join_element_wise(*cells, ",")
+    lines: list[str] = (joined if raw else escape_cells(joined)).to_pylist()
     return lines
 
 

@@ -1,7 +1,11 @@
-"""Where kernels put what they find: one column-major table of int64, and a sparse list of further occurrences.
+"""Where kernels put what they find: one column-major table of int64, a sparse list of further occurrences, and text.
 
 Numbers stand as they are. Text and bytes stand as a span: `where << 62 | offset << 24 | length`, where 0 means the
 block's bytes and 1 the text buffer of this table (names spelled out, messages put together from several segments).
+
+The list and the text grow, and only this module writes to them. A row has a share of both, always the same, and a batch
+ends where the table cannot grant a whole share: so what a row shows hangs on its packet alone. What goes beyond the
+share is left out and counted. No dissector needs to know how much a packet may hold.
 """
 
 from __future__ import annotations
@@ -12,21 +16,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.schema import COLUMNS
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp_kernels import kernel_lean
 
 ABSENT = np.int64(-(2**63))
 """The value of a cell whose field is not in the packet."""
 
 NOTE_COUNT = 64
-EXTRA_RESERVE = 400_000  # the most further occurrences that one packet can hold: a 64 kB packet of 2-byte messages
-TEXT_RESERVE = 40 << 20  # the most text that one packet may add; longer messages are cut and noted
+NOTE_OCCURRENCES_CUT = 62
+NOTE_TEXT_CUT = 63
+TABLE_NOTES = {NOTE_OCCURRENCES_CUT: "occurrences_cut", NOTE_TEXT_CUT: "text_cut"}
+"""Reasons in Table.notes that the table itself counts; those of the layers and of the applications stand with them."""
+
+MOST_OCCURRENCES = 1 << 17
+"""Further occurrences of one row. A packet of 64 kB, the most on any link, has 98,304: 2-byte messages of 3 fields."""
+
+MOST_TEXT = 40 << 20
+"""Bytes of text of one row: the largest message put together and once more what it carries, and 8 MiB of names."""
+
+MOST_SHOWN = 16 << 20
+"""Bytes of the block that one row's further occurrences may speak of, in all: a packet of 256 kB, 64 tunnels deep."""
+
+BATCH_OCCURRENCES, BATCH_TEXT, BATCH_SHOWN = 400_000, 40 << 20, 64 << 20
+"""Where a batch ends, and the next row begins another: what a batch takes when it is made into Arrow."""
+
+LARGEST_CELL = (1 << 24) - 1
+"""Bytes that the length of a span can tell."""
+
+# fields of Table.cursor: how much is used, and how much the row at hand may use
+EXTRAS, TEXT, SHOWN = 0, 1, 2
+EXTRAS_END, TEXT_END, SHOWN_END = 3, 4, 5
 
 
 class Table(NamedTuple):
     """The output of one dissection. A plain tuple of arrays, so that kernels take it as one argument.
 
     values: int64 [columns, rows]; extra_row, extra_column: int32, extra_value: int64, in the order found;
-    text: uint8; cursor: int64 [2] (extras used, text bytes used); notes: int64 [NOTE_COUNT] counts by reason number.
+    text: uint8; cursor: int64 [6], see EXTRAS; notes: int64 [NOTE_COUNT] counts by reason number.
     """
 
     values: NDArray[np.int64]
@@ -40,53 +65,144 @@ class Table(NamedTuple):
 
 def new_table(rows: int) -> Table:
     """Return an empty table for `rows` packets; its large buffers cost nothing until written."""
+    extras = BATCH_OCCURRENCES + MOST_OCCURRENCES
     return Table(
         np.full((len(COLUMNS), rows), ABSENT, np.int64),
-        np.empty(2 * EXTRA_RESERVE, np.int32),
-        np.empty(2 * EXTRA_RESERVE, np.int32),
-        np.empty(2 * EXTRA_RESERVE, np.int64),
-        np.empty(2 * TEXT_RESERVE, np.uint8),
-        np.zeros(2, np.int64),
+        np.empty(extras, np.int32),
+        np.empty(extras, np.int32),
+        np.empty(extras, np.int64),
+        np.empty(BATCH_TEXT + MOST_TEXT, np.uint8),
+        np.zeros(6, np.int64),
         np.zeros(NOTE_COUNT, np.int64),
     )
 
 
 @kernel_lean
-def has_room(out: Table) -> bool:
-    """Tell whether any packet's findings still fit; kernels ask before each row and end the batch if not."""
-    extras, text = out.cursor[0] + EXTRA_RESERVE, out.cursor[1] + TEXT_RESERVE
-    return bool(extras <= out.extra_row.shape[0] and text <= out.text.shape[0])
+def begin_row(out: Table) -> bool:
+    """Grant the next row its shares; False where the table has not that much left: the batch ends before this row."""
+    cursor = out.cursor
+    extras, text = cursor[EXTRAS] + MOST_OCCURRENCES, cursor[TEXT] + MOST_TEXT
+    if extras > out.extra_row.shape[0] or text > out.text.shape[0] or cursor[SHOWN] > BATCH_SHOWN:
+        return False
+    cursor[EXTRAS_END] = extras
+    cursor[TEXT_END] = text
+    cursor[SHOWN_END] = cursor[SHOWN] + MOST_SHOWN
+    return True
+
+
+@kernel_lean
+def row_full(out: Table) -> bool:
+    """Tell whether the row has used up a share, and count that more was to come.
+
+    What loops over messages, questions, topics or samples asks before each, and ends there.
+    """
+    if out.cursor[EXTRAS] >= out.cursor[EXTRAS_END]:
+        out.notes[NOTE_OCCURRENCES_CUT] += 1
+        return True
+    if out.cursor[TEXT] >= out.cursor[TEXT_END]:
+        out.notes[NOTE_TEXT_CUT] += 1
+        return True
+    return False
+
+
+@kernel_lean
+def occurrence_room(out: Table, shown: int) -> bool:
+    """Tell whether a further occurrence, of `shown` bytes of the block, still fits the row's share; else count it."""
+    if out.cursor[EXTRAS] < out.cursor[EXTRAS_END] and shown <= out.cursor[SHOWN_END] - out.cursor[SHOWN]:
+        return True
+    out.notes[NOTE_OCCURRENCES_CUT] += 1
+    return False
+
+
+@kernel_lean
+def append(out: Table, row: int, column: int, value: int, shown: int) -> None:
+    """Append a further occurrence, where there is room; `shown`: bytes of the block that it speaks of."""
+    if occurrence_room(out, shown):
+        at = out.cursor[EXTRAS]
+        out.extra_row[at] = row
+        out.extra_column[at] = column
+        out.extra_value[at] = value
+        out.cursor[EXTRAS] = at + 1
+        out.cursor[SHOWN] += shown
 
 
 @kernel_lean
 def put(out: Table, row: int, column: int, value: int) -> None:
-    """Set a cell, or append a further occurrence where the cell is taken."""
+    """Set a cell to a number, or append a further occurrence where the cell is taken."""
     if out.values[column, row] == ABSENT:
         out.values[column, row] = value
     else:
-        at = out.cursor[0]
-        out.extra_row[at] = row
-        out.extra_column[at] = column
-        out.extra_value[at] = value
-        out.cursor[0] = at + 1
+        append(out, row, column, value, 0)
 
 
 @kernel_lean
 def span(offset: int, length: int) -> int:
     """Return the value of a cell that is `length` bytes of the block's data from `offset`."""
-    return (offset << 24) | length
+    return (offset << 24) | min(length, LARGEST_CELL)
 
 
-@kernel_entry
-def text_span(offset: int, length: int) -> int:
-    """Return the value of a cell that is `length` bytes of the table's text from `offset`."""
-    return (1 << 62) | (offset << 24) | length
+@kernel_lean
+def put_span(out: Table, row: int, column: int, offset: int, length: int, mark: int) -> None:
+    """Set a cell to `length` bytes of the block from `offset`, or append them; mark: further bits of the value."""
+    value = span(offset, length) | mark
+    if out.values[column, row] == ABSENT:
+        out.values[column, row] = value
+    else:
+        append(out, row, column, value, length)
+
+
+@kernel_lean
+def put_text(out: Table, row: int, column: int, size: int, mark: int) -> None:
+    """Set a cell to the next `size` bytes of the text, which `set_text` or `copy_text` wrote, or append them.
+
+    Where the row has no room for a further occurrence, its text is not kept either. mark: further bits of the value.
+    """
+    if out.values[column, row] == ABSENT or occurrence_room(out, 0):
+        start = out.cursor[TEXT]
+        value = (1 << 62) | (start << 24) | take_text(out, size) | mark
+        if out.values[column, row] == ABSENT:
+            out.values[column, row] = value
+        else:
+            append(out, row, column, value, 0)
+
+
+@kernel_lean
+def take_text(out: Table, size: int) -> Any:
+    """Keep the next `size` bytes of the text; return how many the row has room for, counting where that is less."""
+    kept = min(size, LARGEST_CELL, out.cursor[TEXT_END] - out.cursor[TEXT])
+    if kept < size:
+        out.notes[NOTE_TEXT_CUT] += 1
+    out.cursor[TEXT] += kept
+    return kept
+
+
+@kernel_lean
+def drop_text(out: Table, start: int) -> None:
+    """Forget the text from `start` on, which the row at hand wrote."""
+    out.cursor[TEXT] = min(start, out.cursor[TEXT])
+
+
+@kernel_lean
+def set_text(out: Table, at: int, byte: int) -> None:
+    """Write a byte behind the text that is kept; beyond the row's share nothing is written."""
+    if out.cursor[TEXT] <= at < out.cursor[TEXT_END]:
+        out.text[at] = byte
+
+
+@kernel_lean
+def copy_text(out: Table, at: int, data: Any, offset: int, size: int) -> None:
+    """Write `size` bytes of `data` behind the text that is kept, from `at` on, as far as the row's share goes."""
+    if at >= out.cursor[TEXT]:
+        copy_bytes(data[offset : offset + size], out.text[at : out.cursor[TEXT_END]])
 
 
 @kernel_lean
 def copy_bytes(source: Any, target: Any) -> None:
-    """Fill `target` from `source`; slices with an index from 0 on become vector code, offsets added to it do not."""
-    for at in range(len(target)):
+    """Fill `target` from `source`, as far as both go.
+
+    Slices with an index from 0 on become vector code, offsets added to it do not; and no slice goes beyond its array.
+    """
+    for at in range(min(len(source), len(target))):
         target[at] = source[at]
 
 
@@ -94,9 +210,7 @@ def copy_bytes(source: Any, target: Any) -> None:
 def put_bytes(out: Table, row: int, column: int, data: Any, in_block: bool, offset: int, length: int) -> None:
     """Set a cell to bytes of `data`: by reference when that is the block itself, else by copy into the text."""
     if in_block:
-        put(out, row, column, span(offset, length))
-        return
-    start = out.cursor[1]
-    copy_bytes(data[offset : offset + length], out.text[start : start + length])
-    out.cursor[1] = start + length
-    put(out, row, column, text_span(start, length))
+        put_span(out, row, column, offset, length, 0)
+    else:
+        copy_text(out, out.cursor[TEXT], data, offset, length)
+        put_text(out, row, column, length, 0)

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from capture.batches import OCCURRENCE_TYPE, OCCURRENCES
 from capture.rendering import join_occurrences, render_column
 from capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
-from offramp_errors import OfframpError
+from offramp_errors import writing
+from offramp_escape import CONTROLS, escaped
 
 
 def profile_columns(profile: str) -> list[Column]:
@@ -38,29 +39,41 @@ def render_batch(batch: pa.RecordBatch) -> list[pa.Array]:
     return rendered
 
 
-def write_csv(batches: Iterable[pa.RecordBatch], path: Path, profile: str = "full") -> int:
+def write_csv(batches: Iterable[pa.RecordBatch], path: Path, profile: str = "full", *, raw: bool = False) -> int:
     """Write batches as `tshark -T fields -E header=y -E separator=, -E quote=d -E occurrence=a` would; return the rows.
 
-    As in tshark, quotes inside a cell are not doubled and tabs and line ends are written as two characters. Raises
-    OfframpError where the file cannot be written.
+    As in tshark, quotes inside a cell are not doubled and tabs and line ends are written as two characters. raw: other
+    control characters as on the wire, as tshark writes them; else escaped. Raises OfframpError where the file cannot be
+    written.
     """
     rows = 0
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(",".join(column.name for column in profile_columns(profile)) + "\n")
-            for batch in batches:
-                file.writelines(_csv_lines(batch))
-                rows += batch.num_rows
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    with writing(path), path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(",".join(column.name for column in profile_columns(profile)) + "\n")
+        for batch in batches:
+            file.writelines(_csv_lines(batch, raw))
+            rows += batch.num_rows
     return rows
 
 
-def _csv_lines(batch: pa.RecordBatch) -> list[str]:
+def _csv_lines(batch: pa.RecordBatch, raw: bool) -> list[str]:
     """Return a batch as lines of CSV."""
     cells = [_quote(array) for array in render_batch(batch)]
     joined = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
-    return [line + "\n" for line in joined.to_pylist()]
+    return [line + "\n" for line in (joined if raw else escape_cells(joined)).to_pylist()]
+
+
+_CONTROL = "[" + "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in CONTROLS) + "]"
+"""As offramp_escape has it, in RE2's way of writing, which is many times as fast over a column."""
+
+
+def escape_cells(cells: pa.Array) -> pa.Array:
+    """Return strings with their control characters escaped."""
+    unsafe = pc.match_substring_regex(cells, _CONTROL)
+    if not pc.any(unsafe).as_py():
+        return cells
+    return pc.replace_with_mask(
+        cells, pc.fill_null(unsafe, False), pa.array([escaped(text) for text in cells.filter(unsafe).to_pylist()])
+    )
 
 
 def _quote(cells: pa.Array) -> pa.Array:
@@ -83,13 +96,10 @@ def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, profile: str = 
     """Write batches as Parquet, one row group a batch; return the rows. Raises OfframpError as `write_csv` does."""
     rows = 0
     schema = parquet_schema(profile)
-    try:
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for batch in batches:
-                writer.write_batch(_parquet_batch(batch, schema))
-                rows += batch.num_rows
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    with writing(path), pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(_parquet_batch(batch, schema))
+            rows += batch.num_rows
     return rows
 
 
@@ -127,8 +137,3 @@ def _parquet_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     if OCCURRENCES in schema.names:
         arrays.append(batch[OCCURRENCES])
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def cannot_write(path: Path, error: OSError) -> OfframpError:
-    """Return what a user is told when a file cannot be written."""
-    return OfframpError(f"{path}: cannot write: {error.strerror or error}; check the folder, its rights and its space")

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from capture.block import Damage, Interface, PacketBlock, PacketSource, Progress
 from capture.byte_stream import CHUNK, ByteStream, open_file
-from capture.formats import Format, Reading, recognise
+from capture.formats import HEADER_BYTES, Format, Reading, recognise
 from offramp_errors import InputError
 
 BLOCK_PACKETS = 8192
 """Packets in a block: batches of this size are the fastest."""
+
+LEAST_ROOM = CHUNK // 4
 
 
 def open_captures(paths: Sequence[str], *, block_packets: int = BLOCK_PACKETS) -> PacketSource:
@@ -41,6 +43,7 @@ class FileSource:
         self._paths = paths
         self._rows = block_packets
         self._interfaces: list[Interface] = []
+        self._told: tuple[Interface, ...] = ()
         self._packets = 0
         self._closed = False
 
@@ -63,6 +66,8 @@ class FileSource:
         form: Format | None = None
         while form is None:
             chunks.more()
+            if stream.broken and chunks.end - chunks.start < HEADER_BYTES:
+                raise InputError(f"{stream.name}: {stream.broken}")
             form = recognise(chunks.data, chunks.start, chunks.end, chunks.ended, stream.name, self._interfaces)
         chunks.start += form.header
         while not self._closed:
@@ -93,9 +98,12 @@ class FileSource:
             chunks.data, chunks.start, chunks.end, self._interfaces, offset, caplen, length, time, interface
         )
         chunks.start = at
+        first, last = (int(offset[0]), int(offset[rows - 1] + caplen[rows - 1])) if rows else (0, 0)
+        if len(self._told) != len(self._interfaces):  # else the same object: what was made of it need not be made anew
+            self._told = tuple(self._interfaces)
         block = PacketBlock(
-            chunks.data, offset[:rows], caplen[:rows], length[:rows], time[:rows], interface[:rows],
-            tuple(self._interfaces), self._packets + 1,
+            chunks.data[first:last], offset[:rows] - first, caplen[:rows], length[:rows], time[:rows], interface[:rows],
+            self._told, self._packets + 1,
         )  # fmt: skip
         self._packets += rows
         return block, reading
@@ -126,12 +134,18 @@ class _Chunks:
         return self.end - self.start > 8 * CHUNK
 
     def more(self) -> bool:
-        """Read on behind what is left, in a buffer of its own as blocks keep the old one; tell whether any came."""
-        left = self.end - self.start
-        data = np.empty(max(CHUNK, 2 * left), np.uint8)
-        data[:left] = self.data[self.start : self.end]
-        count = self._stream.fill(data, left)
-        self._base += self.start
-        self.data, self.start, self.end = data, 0, left + count
+        """Read on behind what is left; tell whether any came.
+
+        Blocks keep the buffer, so what is in it stays. Another one begins where there is little room, not with each
+        read: what is left of a long record is copied as often as its length doubles.
+        """
+        if len(self.data) - self.end < LEAST_ROOM:
+            left = self.end - self.start
+            data = np.empty(max(CHUNK, 2 * left), np.uint8)
+            data[:left] = self.data[self.start : self.end]
+            self._base += self.start
+            self.data, self.start, self.end = data, 0, left
+        count = self._stream.fill(self.data, self.end)
+        self.end += count
         self.ended = count == 0
         return count > 0

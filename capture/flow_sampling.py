@@ -54,11 +54,12 @@ def network_header(data: Any, start: int, end: int, linktype: int) -> int:
 
 
 @kernel_lean
-def flow_hash(data: Any, start: int, end: int, linktype: int) -> Any:
+def flow_hash(data: Any, start: int, end: int, linktype: int, secret: Any) -> Any:
     """Return an unsigned 64-bit hash of a packet's conversation: addresses, protocol and ports, both ways alike.
 
-    Fragments have the hash of their addresses and protocol, as only the first of them has ports. Packets without IP
-    have the hash of their first bytes.
+    It begins with a secret: nobody can choose ports so as to be always, or never, among the flows kept. Fragments have
+    the hash of their addresses and protocol, as only the first of them has ports; packets without IP that of their
+    first bytes.
     """
     at: Any = network_header(data, start, end, linktype)
     version = np.int64(data[at]) >> 4 if 0 <= at < end else 0
@@ -76,8 +77,8 @@ def flow_hash(data: Any, start: int, end: int, linktype: int) -> Any:
                 after += 8 + 8 * np.int64(data[after + 1])
         whole = protocol != 44
     else:
-        return hashed(data, start, min(HEAD, (end - start) & ~1), np.uint64(0))
-    one, other = np.uint64(protocol), np.uint64(protocol)
+        return hashed(data, start, min(HEAD, (end - start) & ~1), secret)
+    one = other = secret ^ np.uint64(protocol)
     if whole and (protocol == 6 or protocol == 17 or protocol == 132) and after + 4 <= end:
         one, other = hashed(data, after, 2, one), hashed(data, after + 2, 2, other)
     return mixed(hashed(data, addresses, size, one) + hashed(data, addresses + size, size, other))
@@ -85,11 +86,12 @@ def flow_hash(data: Any, start: int, end: int, linktype: int) -> Any:
 
 @kernel_entry
 def keep_flows(
-    data: Any, offset: Any, caplen: Any, interface: Any, linktypes: Any, factor: int, limit: int,
-    kept: Any, row: Any, starts: Any, sizes: Any, totals: Any,
+    data: Any, offset: Any, caplen: Any, interface: Any, linktypes: Any, factor: int, secret: Any,
+    limit: int, kept: Any, row: Any, starts: Any, sizes: Any, totals: Any,
 ) -> None:  # fmt: skip
     """Copy to `kept` at most `limit` bytes of each packet whose flow is one of every `factor` flows.
 
+    secret: uint64, which flows these are.
     row: int64, starts: int64, sizes: int32: for each packet copied its row before, its place and bytes in `kept`;
     totals: int64 [3] gets packets copied, bytes copied, packets cut short.
     """
@@ -98,7 +100,7 @@ def keep_flows(
         start = offset[i]
         size: Any = np.int64(caplen[i])
         if factor > 1:
-            value = flow_hash(data, start, start + size, linktypes[interface[i]])
+            value = flow_hash(data, start, start + size, linktypes[interface[i]], secret)
             if value % np.uint64(factor) != np.uint64(0):
                 continue
         if size > limit:

@@ -2,15 +2,20 @@
 
 A conversation is what tshark calls one: both directions of an address and port pair. Direction 0 is that of the
 higher address (or port, where the addresses are equal), and constant within the conversation.
+
+Places are chosen by a hash with a secret, so that nobody can send conversations that all fall into one; slots, numbers
+and rows do not depend on it.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.layers import STEPS
 from offramp_kernels import kernel_entry, kernel_lean
 
 # fields of `counters`
@@ -18,7 +23,19 @@ FREE = 0  # free slots left on the stack
 TCP_STREAMS = 1
 UDP_STREAMS = 2
 EVICTED = 3
+FLOOR = 4  # free slots below which the row loop asks for room
+CROWDED = 5  # a search passed more than MOST_PROBES places
+SECRET = 8  # where the words of the hash's secret begin
+KEY_WORDS = 10  # a key in words of 32 bits
 RESERVE = 128  # new conversations that one packet can start: one a nested header
+MOST_PROBES = 256
+"""Places of one search: with half of them free a random hash needs some forty for the worst of 262,144 conversations;
+who needs more knows the secret, and the table gets another one."""
+
+IDLE_NS = 300_000_000_000
+"""Conversations idle for longer may leave once the table is half full: five minutes, what RFC 4787 has for UDP."""
+
+WORD = 0xFFFFFFFF
 
 # bits of `state`
 BASE_SET = 1
@@ -34,7 +51,7 @@ class FlowTable(NamedTuple):
     buckets: int32 [2 x slots] slot or -1; key: int64 [slots, 5]; stream: int64 [slots] conversation number;
     last_ns: int64 [slots]; per direction [slots, 2]: base (initial sequence number), state (bits), sent (next
     sequence number), pending (acknowledgement waited for), pending_ns; free: int32 [slots] stack of free slots;
-    counters: int64 [8].
+    counters: int64 [SECRET + 1 + KEY_WORDS].
     """
 
     buckets: NDArray[np.int32]
@@ -50,11 +67,16 @@ class FlowTable(NamedTuple):
     counters: NDArray[np.int64]
 
 
-def new_flow_table(slots: int) -> FlowTable:
+def new_secret() -> NDArray[np.int64]:
+    """Return a secret for the hash of a table, int64 [1 + KEY_WORDS]."""
+    return np.frombuffer(os.urandom(8 * (1 + KEY_WORDS)), np.int64)
+
+
+def new_flow_table(slots: int, secret: NDArray[np.int64]) -> FlowTable:
     """Return an empty table for `slots` conversations (rounded up to a power of two)."""
     slots = 1 << (slots - 1).bit_length()
-    counters = np.zeros(8, np.int64)
-    counters[FREE] = slots
+    counters = np.zeros(SECRET + 1 + KEY_WORDS, np.int64)
+    counters[FREE], counters[FLOOR], counters[SECRET:] = slots, RESERVE, secret
     pair = (slots, 2)
     return FlowTable(
         np.full(2 * slots, -1, np.int32),
@@ -74,7 +96,7 @@ def new_flow_table(slots: int) -> FlowTable:
 def grow_flow_table(flows: FlowTable) -> FlowTable:
     """Return a table of twice the slots with the same conversations in the same slots."""
     old = len(flows.stream)
-    grown = new_flow_table(2 * old)
+    grown = new_flow_table(2 * old, flows.counters[SECRET:])
     for name in ("key", "stream", "last_ns", "base", "state", "sent", "pending", "pending_ns"):
         getattr(grown, name)[:old] = getattr(flows, name)
     used = flows.counters[FREE]
@@ -82,21 +104,44 @@ def grow_flow_table(flows: FlowTable) -> FlowTable:
     grown.free[old : old + used] = flows.free[:used]
     grown.counters[:] = flows.counters
     grown.counters[FREE] = old + used
-    rebuild_index(grown.buckets, grown.key, _taken(grown))
+    rebuild_index(grown.buckets, grown.key, _taken(grown), grown.counters)
     return grown
+
+
+def rekey(flows: FlowTable, secret: NDArray[np.int64]) -> None:
+    """Choose all places anew, by another secret."""
+    flows.counters[SECRET:], flows.counters[CROWDED] = secret, 0
+    flows.buckets[:] = -1
+    rebuild_index(flows.buckets, flows.key, _taken(flows), flows.counters)
+
+
+def forget_idle(flows: FlowTable) -> int:
+    """Forget the conversations that have been idle for IDLE_NS; return how many.
+
+    Now is the time that one of 64 conversations has reached, so that a few packets of a wrong time do not make it late.
+    """
+    taken = np.flatnonzero(_taken(flows))
+    last = flows.last_ns[taken]
+    newest = len(taken) - 1 - len(taken) // 64
+    return _forget(flows, taken[last < np.partition(last, newest)[newest] - IDLE_NS])
 
 
 def evict_idlest(flows: FlowTable) -> int:
     """Forget the quarter of the conversations that has been idle longest; return how many."""
     taken = np.flatnonzero(_taken(flows))
     count = max(1, len(taken) // 4)
-    idlest = taken[np.argpartition(flows.last_ns[taken], count - 1)[:count]].astype(np.int32)
-    free = int(flows.counters[FREE])
-    flows.free[free : free + count] = idlest
-    flows.counters[FREE] = free + count
     flows.counters[EVICTED] += count
-    flows.buckets[:] = -1
-    rebuild_index(flows.buckets, flows.key, _taken(flows))
+    return _forget(flows, taken[np.argpartition(flows.last_ns[taken], count - 1)[:count]])
+
+
+def _forget(flows: FlowTable, slots: NDArray[np.int64]) -> int:
+    """Free slots; return how many."""
+    free, count = int(flows.counters[FREE]), len(slots)
+    if count:
+        flows.free[free : free + count] = slots
+        flows.counters[FREE] = free + count
+        flows.buckets[:] = -1
+        rebuild_index(flows.buckets, flows.key, _taken(flows), flows.counters)
     return count
 
 
@@ -108,47 +153,67 @@ def _taken(flows: FlowTable) -> NDArray[np.bool_]:
 
 
 @kernel_entry
-def rebuild_index(index: Any, key: Any, taken: Any) -> None:
+def rebuild_index(index: Any, key: Any, taken: Any, counters: Any) -> None:
     """Put every taken slot into an empty index."""
     mask = index.shape[0] - 1
     for slot in range(key.shape[0]):
         if taken[slot]:
-            at = bucket(key[slot, 0], key[slot, 1], key[slot, 2], key[slot, 3], key[slot, 4]) & mask
+            at = bucket(counters, key[slot, 0], key[slot, 1], key[slot, 2], key[slot, 3], key[slot, 4]) & mask
             while index[at] >= 0:
                 at = (at + 1) & mask
             index[at] = slot
 
 
 @kernel_lean
-def bucket(a: int, b: int, c: int, d: int, e: int) -> Any:
-    """Return a hash of a key."""
-    value = np.uint64(a) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(b)
-    value = (value ^ (value >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) ^ np.uint64(c)
-    value = (value ^ (value >> np.uint64(32))) * np.uint64(0x94D049BB133111EB) ^ np.uint64(d)
-    value = (value ^ (value >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) ^ np.uint64(e)
-    value = (value ^ (value >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((value ^ (value >> np.uint64(31))) >> np.uint64(1))
+def bucket(counters: Any, a: int, b: int, c: int, d: int, e: int) -> Any:
+    """Return a hash of a key: its words times a secret each (multilinear: Lemire, Kaser 2014), the sum's bits mixed.
+
+    Two keys chosen without the secret have one sum as seldom as if it were drawn, whatever they are. That is not so of
+    hashes that only begin with a secret, nor of any that is quicker; and it takes no longer than one without.
+    """
+    value = (
+        counters[SECRET]
+        + counters[SECRET + 1] * (a & WORD)
+        + counters[SECRET + 2] * ((a >> 32) & WORD)
+        + counters[SECRET + 3] * (b & WORD)
+        + counters[SECRET + 4] * ((b >> 32) & WORD)
+        + counters[SECRET + 5] * (c & WORD)
+        + counters[SECRET + 6] * ((c >> 32) & WORD)
+        + counters[SECRET + 7] * (d & WORD)
+        + counters[SECRET + 8] * ((d >> 32) & WORD)
+        + counters[SECRET + 9] * (e & WORD)
+        + counters[SECRET + 10] * ((e >> 32) & WORD)
+    )
+    mixed = np.uint64(value)
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
+    return np.int64((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(1))
 
 
 @kernel_lean
 def flows_room(flows: FlowTable) -> bool:
-    """Tell whether any packet's conversations still fit; the row loop asks before each row."""
-    return bool(flows.counters[FREE] >= RESERVE)
+    """Tell whether any packet's conversations still fit, and are found soon; the row loop asks before each row."""
+    return bool(flows.counters[FREE] >= flows.counters[FLOOR] and flows.counters[CROWDED] == 0)
 
 
 @kernel_lean
-def find_flow(flows: FlowTable, a: int, b: int, c: int, d: int, e: int) -> Any:
+def find_flow(flows: FlowTable, cur: Any, a: int, b: int, c: int, d: int, e: int) -> Any:
     """Return the slot of a key, and True where it was taken just now."""
     mask = flows.buckets.shape[0] - 1
-    at = bucket(a, b, c, d, e) & mask
+    at = bucket(flows.counters, a, b, c, d, e) & mask
+    probes = 0
     while True:
+        probes += 1
         slot = np.int64(flows.buckets[at])
         if slot < 0:
             break
         key = flows.key
         if key[slot, 4] == e and key[slot, 1] == b and key[slot, 3] == d and key[slot, 0] == a and key[slot, 2] == c:
+            cur[STEPS] += probes
+            flows.counters[CROWDED] |= probes > MOST_PROBES
             return slot, False
         at = (at + 1) & mask
+    cur[STEPS] += probes
+    flows.counters[CROWDED] |= probes > MOST_PROBES
     flows.counters[FREE] -= 1
     slot = np.int64(flows.free[flows.counters[FREE]])
     flows.buckets[at] = slot

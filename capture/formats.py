@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import Interface
+from capture.block import NO_TIME, Interface
 from capture.record_scan import ABSURD, FULL, INTERFACE, LARGEST_BLOCK, MORE, SECTION, scan_pcap, scan_pcapng
 from offramp_errors import InputError
 
@@ -22,15 +22,18 @@ PCAP_MAGIC: dict[bytes, tuple[str, int, int]] = {
     b"\x34\xcd\xb2\xa1": ("<", 1000, 24),
     b"\xa1\xb2\xcd\x34": (">", 1000, 24),
 }
+HEADER_BYTES = 28
+"""With so many bytes of an input it is known what it is."""
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 OPTION_NAME, OPTION_RESOLUTION, OPTION_OFFSET = 2, 9, 14
 LARGEST_OFFSET_S = 2**33
+"""Farther than int64 goes in nanoseconds: packets of such an interface have no time."""
 
 
 class Reading(Enum):
     """Why a scan stopped."""
 
-    ROWS = auto()  # the block is full, or something other than a packet was read
+    ROWS = auto()  # the block is full
     MORE = auto()  # the buffer is used up
     ABSURD = auto()  # the bytes make no sense from here on
 
@@ -56,7 +59,7 @@ def recognise(
     Raise InputError for what is no capture.
     """
     magic = data[start : min(end, start + 4)].tobytes()
-    if end - start < 28 and not ended and (len(magic) < 4 or magic in PCAP_MAGIC or magic == PCAPNG_MAGIC):
+    if end - start < HEADER_BYTES and not ended and (len(magic) < 4 or magic in PCAP_MAGIC or magic == PCAPNG_MAGIC):
         return None
     if end == start:
         raise InputError(f"{name}: is empty; a capture starts with a header")
@@ -106,25 +109,27 @@ class Pcapng:
 
     def __init__(self, base: int) -> None:
         self.header = 0
-        self.complaint = "a block length that no capture has"
+        self.complaint = "a block or packet length that no capture has"
         self._big = False
         self._base = base
-        self._table = np.zeros((0, 3), np.int64)
+        self._table = np.zeros((1, 3), np.int64)
+        self._known = 0  # interfaces of the section, the first rows of the table
 
     def scan(
         self, data: NDArray[np.uint8], start: int, end: int, interfaces: list[Interface], *columns: NDArray[Any]
     ) -> tuple[int, int, Reading]:
         """Find packet blocks, reading section and interface blocks on the way; see Format.scan."""
-        offset, caplen, length, time, interface = columns
-        rows, at, why = scan_pcapng(
-            data, start, end, self._big, self._base, self._table, offset, caplen, length, time, interface
-        )
-        if why in (MORE, FULL, ABSURD):
-            return rows, at, _reading(why)
-        step = self._special(data, at, end, interfaces)
-        if step == 0:
-            return rows, at, Reading.MORE
-        return (rows, at, Reading.ABSURD) if step < 0 else (rows, at + step, Reading.ROWS)
+        rows, at = 0, start
+        while True:
+            table, rest = self._table[: self._known], [column[rows:] for column in columns]
+            found, at, why = scan_pcapng(data, at, end, self._big, self._base, table, *rest)
+            rows += found
+            if why in (MORE, FULL, ABSURD):
+                return rows, at, _reading(why)
+            step = self._special(data, at, end, interfaces)
+            if step <= 0:
+                return rows, at, Reading.ABSURD if step < 0 else Reading.MORE
+            at += step
 
     def _special(self, data: NDArray[np.uint8], at: int, end: int, interfaces: list[Interface]) -> int:
         """Read a section or interface block; return its length, 0 if it is not all there, -1 if it makes no sense."""
@@ -142,7 +147,7 @@ class Pcapng:
         if at + total > end:
             return 0
         if kind == SECTION:
-            self._big, self._base, self._table = big, len(interfaces), np.zeros((0, 3), np.int64)
+            self._big, self._base, self._known = big, len(interfaces), 0
         elif kind == INTERFACE:
             self._interface(data[at + 8 : at + total - 4].tobytes(), interfaces)
         return int(total)
@@ -158,10 +163,11 @@ class Pcapng:
                 resolution = value[0]
             elif code == OPTION_OFFSET and len(value) == 8:
                 offset_s = struct.unpack(f"{order}q", value)[0]
-        if abs(offset_s) > LARGEST_OFFSET_S:
-            offset_s = 0
-        row = np.array([[snaplen, resolution, offset_s * 1_000_000_000]], np.int64)
-        self._table = np.concatenate([self._table, row])
+        offset_ns = offset_s * 1_000_000_000 if abs(offset_s) <= LARGEST_OFFSET_S else NO_TIME
+        if self._known == len(self._table):
+            self._table = np.concatenate([self._table, self._table])
+        self._table[self._known] = snaplen, resolution, offset_ns
+        self._known += 1
         interfaces.append(Interface(name, linktype, snaplen))
 
 

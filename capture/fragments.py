@@ -1,7 +1,8 @@
 """IP fragments put together (RFC 791, RFC 8200 4.5), as tshark does: the last frame of a datagram shows its transport.
 
 A whole datagram is written behind the block's own bytes (the scratch), so that its spans are like any other's. The
-number of datagrams that wait at once is bounded; the oldest gives way, and is counted.
+number of datagrams that wait at once is bounded; the oldest gives way, and is counted, and so does one that has waited
+for a minute where more than half of them wait.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.emit import Table
+from capture.emit import Table, copy_bytes
 from capture.layers import (
     END,
     FRAGMENTED,
@@ -21,11 +22,14 @@ from capture.layers import (
     NOTE_FRAGMENT,
     NOTE_FRAGMENT_LOST,
     NOTE_REASSEMBLED,
+    NOW_NS,
     POSITION,
     SOURCE_HIGH,
     SOURCE_LOW,
+    STEPS,
     TARGET_HIGH,
     TARGET_LOW,
+    WHOLE,
     WIRE_END,
     stop,
 )
@@ -34,28 +38,38 @@ from offramp_kernels import kernel_lean
 SLOTS = 128
 LARGEST = 65_536
 UNITS = LARGEST // 8
-SCRATCH_RESERVE = 4 * LARGEST  # a packet may end several datagrams, one within the other
+MOST_WHOLE = 4  # datagrams that one packet may end, one within the other: each is copied once more
+SCRATCH_RESERVE = MOST_WHOLE * LARGEST
+WAIT_NS = 60_000_000_000  # RFC 8200 4.5; IPv4's bounds are below
+TURN_BITS, TURNS = 14, 1 << 18  # how `owner` tells the fragments of one datagram from those of the slot's earlier ones
+
+# fields of `key`, behind the addresses
+NAME = 4
+SEEN_NS = 5
 
 # fields of `counters`
 CLOCK = 0
 WAITING = 1
 SCRATCH_USED = 2
+SCRATCH_END = 3  # how far the packet at hand may write
 
 
 class Fragments(NamedTuple):
     """Datagrams that wait for fragments.
 
-    key: int64 [SLOTS, 5] (addresses, identification with protocol and version); bytes: uint8 [SLOTS, LARGEST]; owner:
-    uint16 [SLOTS, UNITS] where, in units of 8 bytes and plus one, the fragment begins that a unit is from, 0 none;
-    total: int64 [SLOTS] length, -1 unknown; whole: int64 [SLOTS] units there without a gap; age: int64 [SLOTS], 0 where
-    free; counters: int64 [4].
+    key: int64 [SLOTS, 6] (addresses, identification with protocol and version, time of the newest fragment); bytes:
+    uint8 [SLOTS, LARGEST]; owner: uint32 [SLOTS, UNITS] where, in units of 8 bytes and plus one, the fragment begins
+    that a unit is from, and above TURN_BITS which turn of the slot it belongs to; total: int64 [SLOTS] length, -1
+    unknown; whole: int64 [SLOTS] units there without a gap; turn: int64 [SLOTS]; age: int64 [SLOTS], 0 where free;
+    counters: int64 [4].
     """
 
     key: NDArray[np.int64]
     bytes: NDArray[np.uint8]
-    owner: NDArray[np.uint16]
+    owner: NDArray[np.uint32]
     total: NDArray[np.int64]
     whole: NDArray[np.int64]
+    turn: NDArray[np.int64]
     age: NDArray[np.int64]
     counters: NDArray[np.int64]
 
@@ -63,9 +77,10 @@ class Fragments(NamedTuple):
 def new_fragments() -> Fragments:
     """Return an empty store; its large buffers cost nothing until written."""
     return Fragments(
-        np.zeros((SLOTS, 5), np.int64),
+        np.zeros((SLOTS, 6), np.int64),
         np.empty((SLOTS, LARGEST), np.uint8),
-        np.zeros((SLOTS, UNITS), np.uint16),
+        np.zeros((SLOTS, UNITS), np.uint32),
+        np.zeros(SLOTS, np.int64),
         np.zeros(SLOTS, np.int64),
         np.zeros(SLOTS, np.int64),
         np.zeros(SLOTS, np.int64),
@@ -75,10 +90,15 @@ def new_fragments() -> Fragments:
 
 @kernel_lean
 def scratch_room(fragments: Fragments, scratch: Any) -> bool:
-    """Tell whether a packet could write all that it completes; the row loop asks before each row."""
-    if fragments.counters[WAITING] == 0:
-        return True
-    return bool(fragments.counters[SCRATCH_USED] + SCRATCH_RESERVE <= scratch.shape[0])
+    """Grant the next packet its share of the scratch; False where there is not that much: the row loop makes more.
+
+    The share is always the same, so that what a packet completes does not hang on those before it in the block; where
+    no datagram waits, nothing can be completed.
+    """
+    counters = fragments.counters
+    end = counters[SCRATCH_USED] + (SCRATCH_RESERVE if counters[WAITING] else 0)
+    counters[SCRATCH_END] = end
+    return bool(end <= scratch.shape[0])
 
 
 @kernel_lean
@@ -109,25 +129,27 @@ def add_fragment(
     """
     size = cur[END] - cur[POSITION]
     out.notes[NOTE_FRAGMENT] += 1
-    if offset + size > LARGEST:
+    if offset + size > LARGEST or cur[WHOLE] == MOST_WHOLE:
         stop(out, cur, NOTE_FRAGMENT_LOST)
         return False
     slot = datagram(out, fragments, cur, name)
     place(fragments, slot, data, cur[POSITION], offset, size, more)
+    cur[STEPS] += SLOTS + (size >> 2)
     if not more and fragments.total[slot] < 0:
         fragments.total[slot] = offset + size
     cur[NEXT] = 0
     total = fragments.total[slot]
-    while fragments.whole[slot] << 3 < total and fragments.owner[slot, fragments.whole[slot]]:
+    while fragments.whole[slot] << 3 < total and owned(fragments, slot, fragments.whole[slot]):
         fragments.whole[slot] += 1
     if total < 0 or fragments.whole[slot] << 3 < total:
         return False
     start = fragments.counters[SCRATCH_USED]
-    if start + total > scratch.shape[0]:
+    if start + total > fragments.counters[SCRATCH_END]:
         stop(out, cur, NOTE_FRAGMENT_LOST)
         return False
-    for byte in range(total):
-        scratch[start + byte] = fragments.bytes[slot, byte]
+    copy_bytes(fragments.bytes[slot, :total], scratch[start : start + total])
+    cur[STEPS] += total >> 2  # the units found to be there, and copied
+    cur[WHOLE] += 1
     fragments.counters[SCRATCH_USED] = start + total
     fragments.counters[WAITING] -= 1
     fragments.age[slot] = 0
@@ -141,31 +163,45 @@ def add_fragment(
 @kernel_lean
 def place(fragments: Fragments, slot: int, data: Any, position: int, offset: int, size: int, more: bool) -> None:
     """Copy a fragment into its datagram; where fragments overlap, the one that begins first counts, as in tshark."""
-    begins = np.uint16((offset >> 3) + 1)
+    begins = (offset >> 3) + 1
     for unit in range(offset >> 3, (offset + size + 7) >> 3):
         last = offset + size - (unit << 3)
-        if fragments.owner[slot, unit] and fragments.owner[slot, unit] <= begins:
+        if 0 < owned(fragments, slot, unit) <= begins:
             continue
         if last >= 8 or not more:
-            fragments.owner[slot, unit] = begins
+            fragments.owner[slot, unit] = (fragments.turn[slot] << TURN_BITS) | begins
         for byte in range(unit << 3, (unit << 3) + min(last, 8)):
             fragments.bytes[slot, byte] = data[position + byte - offset]
+
+
+@kernel_lean
+def owned(fragments: Fragments, slot: int, unit: int) -> Any:
+    """Return where the fragment begins that a unit of a datagram is from, in units and plus one; 0 where none came."""
+    owner = np.int64(fragments.owner[slot, unit])
+    return owner & ((1 << TURN_BITS) - 1) if owner >> TURN_BITS == fragments.turn[slot] else 0
 
 
 @kernel_lean
 def datagram(out: Table, fragments: Fragments, cur: Any, name: int) -> Any:
     """Return the slot of the cursor's datagram: its own, a free one, or that of the one that waited longest."""
     chosen = 0
+    key = fragments.key
+    crowded = fragments.counters[WAITING] > SLOTS // 2
     for slot in range(SLOTS):
-        if fragments.age[slot] and fragments.key[slot, 4] == name:
-            key = fragments.key
-            if (
-                key[slot, 0] == cur[SOURCE_HIGH]
-                and key[slot, 1] == cur[SOURCE_LOW]
-                and key[slot, 2] == cur[TARGET_HIGH]
-                and key[slot, 3] == cur[TARGET_LOW]
-            ):
-                return slot
+        if crowded and fragments.age[slot] and cur[NOW_NS] - key[slot, SEEN_NS] > WAIT_NS:
+            fragments.age[slot] = 0
+            fragments.counters[WAITING] -= 1
+            out.notes[NOTE_FRAGMENT_LOST] += 1
+        if (
+            fragments.age[slot]
+            and key[slot, NAME] == name
+            and key[slot, 0] == cur[SOURCE_HIGH]
+            and key[slot, 1] == cur[SOURCE_LOW]
+            and key[slot, 2] == cur[TARGET_HIGH]
+            and key[slot, 3] == cur[TARGET_LOW]
+        ):
+            key[slot, SEEN_NS] = cur[NOW_NS]
+            return slot
         if fragments.age[slot] < fragments.age[chosen]:
             chosen = slot
     if fragments.age[chosen]:
@@ -174,13 +210,17 @@ def datagram(out: Table, fragments: Fragments, cur: Any, name: int) -> Any:
         fragments.counters[WAITING] += 1
     fragments.counters[CLOCK] += 1
     fragments.age[chosen] = fragments.counters[CLOCK]
-    fragments.key[chosen, 0] = cur[SOURCE_HIGH]
-    fragments.key[chosen, 1] = cur[SOURCE_LOW]
-    fragments.key[chosen, 2] = cur[TARGET_HIGH]
-    fragments.key[chosen, 3] = cur[TARGET_LOW]
-    fragments.key[chosen, 4] = name
+    key[chosen, 0] = cur[SOURCE_HIGH]
+    key[chosen, 1] = cur[SOURCE_LOW]
+    key[chosen, 2] = cur[TARGET_HIGH]
+    key[chosen, 3] = cur[TARGET_LOW]
+    key[chosen, NAME] = name
+    key[chosen, SEEN_NS] = cur[NOW_NS]
     fragments.total[chosen] = -1
     fragments.whole[chosen] = 0
-    for unit in range(UNITS):
-        fragments.owner[chosen, unit] = 0
+    fragments.turn[chosen] += 1
+    if fragments.turn[chosen] == TURNS:
+        fragments.turn[chosen] = 1
+        for unit in range(UNITS):
+            fragments.owner[chosen, unit] = 0
     return chosen

@@ -12,7 +12,7 @@ from capture.application_state import (
     HTTP_STATUS,
     Applications,
 )
-from capture.emit import Table, put, put_bytes, text_span
+from capture.emit import TEXT, Table, copy_text, put, put_bytes, put_text, set_text
 from capture.http_body import CODING_SHIFT, FILE_DATA, TOO_SHORT, join_chunks, put_body
 from capture.http_head import (
     ANSWER,
@@ -42,8 +42,9 @@ from capture.http_head import (
     text_end,
     token_end,
 )
-from capture.http_wait import head_needs
-from capture.reassembly import ABORT, COMPLETE, SEGMENT
+from capture.http_wait import MAX_HEAD, head_needs
+from capture.layers import NOTE_STEPS
+from capture.reassembly import ABORT, COMPLETE, HEAD_LINES
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
@@ -66,8 +67,6 @@ SPEAKS_HTTP = 0
 SWITCHED = 1  # to a protocol that is not dissected here
 TUNNEL_TAKEN = 2  # the first request through a proxy's tunnel was shown; what follows is not
 
-MAX_HEAD = 1 << 17
-
 
 @kernel_lean
 def http_message(
@@ -85,17 +84,17 @@ def http_message(
     start = pos + skipped
     if buf[start] < 32 or buf[start] > 126:
         return end, COMPLETE, 0
-    stop, _ = find_line(buf, start, end, True)
+    stop, _ = find_line(out.notes, buf, start, end, True)
     if stop < 0 and can_wait:
         if end - start < MAX_HEAD:
-            return start, SEGMENT, 0
+            return start, HEAD_LINES, 0
         return end, COMPLETE, 0
     seen = kind[slot, HTTP_SEEN] != 0
     first = OTHER if stop < 0 else first_line_kind(buf, start, stop)
     if first != OTHER and can_wait:
         bodied = not fin and body_follows(apps, slot, first, buf, start, stop)
-        mode, need = head_needs(buf, start, end, bodied, first == ANSWER)
-        if mode != COMPLETE and (mode != SEGMENT or end - start < MAX_HEAD):
+        mode, need = head_needs(out.notes, buf, start, end, bodied, first == ANSWER)
+        if mode != COMPLETE and (mode != HEAD_LINES or end - start < MAX_HEAD):
             return start, mode, need
     body = read_message(out, apps, row, buf, in_block, start, end, slot, tls_port, head, seen or first != OTHER)
     if body < 0:
@@ -128,7 +127,8 @@ def read_message(
     head[SHOWN] = shown
     any_line = False
     while pos < end:
-        stop, following = find_line(buf, pos, end, False)
+        stop, following = find_line(out.notes, buf, pos, end, False)
+        out.notes[NOTE_STEPS] += 8 + stop - pos  # its name and value are looked at byte by byte
         first = first_line_kind(buf, pos, stop)
         colon = pos
         if first == OTHER and stop > pos:
@@ -216,13 +216,12 @@ def port_named(buf: Any, uri: int, uri_end: int) -> Any:
 @kernel_lean
 def put_full_uri(out: Table, apps: Applications, row: int, buf: Any, slot: int, head: Any) -> None:
     """Put the absolute URI: of what the request says, or of host and path."""
-    start = out.cursor[1]
-    at = start
+    start = at = out.cursor[TEXT]
     uri, uri_end = head[URI], head[URI_END]
     absolute = begins(buf, uri, uri_end, HTTP_SCHEME) or begins(buf, uri, uri_end, HTTPS_SCHEME)
     if not absolute and apps.kind[slot, HTTP_METHOD] != CONNECT_METHOD:
         for step in range(len(HTTP_SCHEME)):
-            out.text[at] = HTTP_SCHEME[step]
+            set_text(out, at, HTTP_SCHEME[step])
             at += 1
         host = head[HOST]
         host_end = text_end(buf, host, head[HOST_END])
@@ -230,19 +229,17 @@ def put_full_uri(out: Table, apps: Applications, row: int, buf: Any, slot: int, 
             host += 1
         while host_end > host and (buf[host_end - 1] == 32 or 9 <= buf[host_end - 1] <= 13):
             host_end -= 1
-        for step in range(host, host_end):
-            out.text[at] = buf[step]
-            at += 1
+        copy_text(out, at, buf, host, host_end - host)
+        at += host_end - host
     for step in range(uri, uri_end):
         if buf[step] < 128:
-            out.text[at] = buf[step]
+            set_text(out, at, buf[step])
             at += 1
         else:
             for byte in range(3):
-                out.text[at + byte] = REPLACEMENT[byte]
+                set_text(out, at + byte, REPLACEMENT[byte])
             at += 3
-    out.cursor[1] = at
-    put(out, row, FULL_URI, text_span(start, at - start))
+    put_text(out, row, FULL_URI, at - start, 0)
 
 
 @kernel_lean
@@ -290,12 +287,11 @@ def body_shown(out: Table, row: int, buf: Any, in_block: bool, body: int, size: 
         if not hidden:
             put_body(out, row, buf, in_block, body, size, coding)
         return size
-    start = out.cursor[1]
-    last = join_chunks(out, buf, body, body + size)
+    last, joined = join_chunks(out, buf, body, body + size)
     if last == TOO_SHORT:
         return TOO_SHORT
     if last == body:
         return size
     if not hidden:
-        put(out, row, FILE_DATA, text_span(start, out.cursor[1] - start) | (coding << CODING_SHIFT))
+        put_text(out, row, FILE_DATA, joined, coding << CODING_SHIFT)
     return last - body

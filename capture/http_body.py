@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table, put, span, text_span
+from capture.emit import TEXT, Table, copy_text, put_span, put_text
 from capture.http_head import find_line
 from capture.http_wait import hexadecimal
+from capture.layers import NOTE_STEPS
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
@@ -21,48 +22,44 @@ TOO_SHORT = -1
 def put_body(out: Table, row: int, buf: Any, in_block: bool, pos: int, size: int, coding: int) -> None:
     """Put a body that stands as it is in the bytes."""
     if in_block:
-        put(out, row, FILE_DATA, span(pos, size) | (coding << CODING_SHIFT))
-        return
-    start = out.cursor[1]
-    for at in range(size):
-        out.text[start + at] = buf[pos + at]
-    out.cursor[1] = start + size
-    put(out, row, FILE_DATA, text_span(start, size) | (coding << CODING_SHIFT))
+        put_span(out, row, FILE_DATA, pos, size, coding << CODING_SHIFT)
+    else:
+        copy_text(out, out.cursor[TEXT], buf, pos, size)
+        put_text(out, row, FILE_DATA, size, coding << CODING_SHIFT)
 
 
 @kernel_lean
 def join_chunks(out: Table, buf: Any, pos: int, end: int) -> Any:
-    """Write a chunked body into the text, moving its cursor; return where it ends, or TOO_SHORT.
+    """Write a chunked body into the text, without moving its cursor; return where it ends, or TOO_SHORT, and its size.
 
     As in tshark, a chunk that the bytes end within makes the message malformed, and a size that is no number ends it.
     """
-    at = out.cursor[1]
+    start = at = out.cursor[TEXT]
     while pos < end:
-        stop, following = find_line(buf, pos, end, True)
+        stop, following = find_line(out.notes, buf, pos, end, True)
         if stop <= pos:
             break
         size, _ = hexadecimal(buf, pos, stop)
         size = min(size, end - pos)
         if size == 0:
-            pos = trailer_end(buf, following, end)
+            pos = trailer_end(out.notes, buf, following, end)
             break
         if following + size + 2 > end:
-            return TOO_SHORT
-        for step in range(size):
-            out.text[at + step] = buf[following + step]
+            return TOO_SHORT, 0
+        copy_text(out, at, buf, following, size)
+        out.notes[NOTE_STEPS] += (stop - pos) + (size >> 3)
         at += size
         pos = following + size + 2
-    out.cursor[1] = at
-    return pos
+    return pos, at - start
 
 
 @kernel_lean
-def trailer_end(buf: Any, pos: int, end: int) -> Any:
+def trailer_end(notes: Any, buf: Any, pos: int, end: int) -> Any:
     """Return where the trailer of a chunked body ends, its blank line included, or TOO_SHORT without room for one."""
     if end - pos < 2:
         return TOO_SHORT
     while True:
-        stop, following = find_line(buf, pos, end, True)
+        stop, following = find_line(notes, buf, pos, end, True)
         if stop < 0:
             return pos
         if stop == pos:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.emit import Table, put, put_bytes
+from capture.layers import NOTE_STEPS
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
@@ -53,6 +54,18 @@ LARGEST = 0x7FFFFFFFFFFFFFFF
 STRIDE = 64  # bytes that are looked at in one go
 
 
+def _by_size(words: bytes) -> tuple[int, ...]:
+    """Return where among words, which stand between blanks and the short ones first, those of each size begin."""
+    starts, at = [len(words)] * 17, 0
+    for word in words.split():
+        starts[len(word)] = min(starts[len(word)], at)
+        at += len(word) + 1
+    return tuple(starts)
+
+
+METHODS_OF, NOTIFICATIONS_OF = _by_size(METHODS), _by_size(NOTIFICATIONS)
+
+
 @kernel_lean
 def has_line_end(part: Any) -> bool:
     """Tell whether a CR or LF stands in the STRIDE bytes of `part`; without a branch, it becomes vector code."""
@@ -63,27 +76,26 @@ def has_line_end(part: Any) -> bool:
 
 
 @kernel_lean
-def find_line(buf: Any, pos: int, end: int, whole: bool) -> Any:
+def find_line(notes: Any, buf: Any, pos: int, end: int, whole: bool) -> Any:
     """Return where a line ends and where the next one starts.
 
     `whole`: a line whose end is not in sight is none (-1), as is one that ends with the bytes' last CR; otherwise it
-    is all that is left.
+    is all that is left. notes: of the table, for the steps.
     """
     at = pos
     while at + STRIDE <= end and not has_line_end(buf[at : at + STRIDE]):
         at += STRIDE
-    while at < end:
-        byte = buf[at]
-        if byte == 10:
-            return at, at + 1
-        if byte == 13:
-            if at + 1 == end:
-                return (-1 if whole else at), end
-            if buf[at + 1] == 10:
-                return at, at + 2
-            return at, at + 1
+    near = at
+    while at < end and buf[at] != 10 and buf[at] != 13:
         at += 1
-    return (-1 if whole else end), end
+    notes[NOTE_STEPS] += ((near - pos + STRIDE) >> 3) + at - near
+    if at >= end:
+        return (-1 if whole else end), end
+    if buf[at] == 10:
+        return at, at + 1
+    if at + 1 == end:
+        return (-1 if whole else at), end
+    return at, at + (2 if buf[at + 1] == 10 else 1)
 
 
 @kernel_lean
@@ -112,10 +124,13 @@ def begins_exactly(buf: Any, pos: int, end: int, words: bytes) -> bool:
 
 
 @kernel_lean
-def among(buf: Any, pos: int, size: int, words: bytes) -> bool:
-    """Tell whether a word is one of `words`, which stand between blanks."""
-    at = 0
-    while at + size < len(words) - 1:
+def among(buf: Any, pos: int, size: int, words: bytes, first: int) -> bool:
+    """Tell whether a word is one of `words`, which stand between blanks, the short ones first.
+
+    first: where the words of its size begin.
+    """
+    at = first
+    while at + size < len(words) - 1 and words[at + size + 1] == 32:
         word = at + 1
         same = words[word + size] == 32
         step = 0
@@ -124,9 +139,7 @@ def among(buf: Any, pos: int, size: int, words: bytes) -> bool:
             step += 1
         if same:
             return True
-        at += 1
-        while words[at] != 32:
-            at += 1
+        at += size + 1
     return False
 
 
@@ -144,9 +157,9 @@ def first_line_kind(buf: Any, pos: int, stop: int) -> Any:
         size += 1
     if size < 3 or size > 16:
         return OTHER
-    if among(buf, pos, size, METHODS):
+    if among(buf, pos, size, METHODS, METHODS_OF[size]):
         return REQUEST
-    return NOTIFICATION if among(buf, pos, size, NOTIFICATIONS) else OTHER
+    return NOTIFICATION if among(buf, pos, size, NOTIFICATIONS, NOTIFICATIONS_OF[size]) else OTHER
 
 
 @kernel_lean

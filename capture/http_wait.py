@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.application_state import HAVE, RESUME, Applications
+from capture.application_state import HAVE, LINE, RESUME, SCANNED, SHORT_LINE, Applications
 from capture.http_head import begins, begins_exactly, find_line, skip_space
-from capture.reassembly import ABORT, BYTES, CHUNK_LINES, COMPLETE, SEGMENT, UNTIL_FIN, peek
+from capture.layers import NOTE_STEPS
+from capture.reassembly import ABORT, BYTES, CHUNK_LINES, COMPLETE, HEAD_LINES, UNTIL_FIN, peek
 from offramp_kernels import kernel_lean
 
 W_LENGTH = b"content-length:"
@@ -21,6 +22,12 @@ W_RPC_IN, W_RPC_OUT = b"RPC_IN_DATA", b"RPC_OUT_DATA"
 MAX_LENGTH = 0x7FFFFFFF
 RPC_LENGTH = 128 * 1024  # from here on the length of MS-RPCH means nothing
 MAX_CHUNK = 1 << 31
+MAX_HEAD = 1 << 17
+
+# whether a message that waits for lines has them
+WAITS = 0
+READY = 1
+TOO_LONG = 2  # a line is longer than is kept in mind
 
 
 @kernel_lean
@@ -80,7 +87,7 @@ def digit(byte: int) -> Any:
 
 
 @kernel_lean
-def next_chunk(buf: Any, pos: int, end: int, left: int) -> Any:
+def next_chunk(notes: Any, buf: Any, pos: int, end: int, left: int) -> Any:
     """Look at the chunk line at `pos`, `left` bytes being at hand; return whether more is needed, and bytes to skip.
 
     0 bytes to skip: no chunk follows; -1: a line does not end within the bytes; -2: the last line ends with half a
@@ -88,14 +95,15 @@ def next_chunk(buf: Any, pos: int, end: int, left: int) -> Any:
     """
     if left < 1:
         return True, 0
-    stop, following = find_line(buf, pos, end, True)
+    stop, following = find_line(notes, buf, pos, end, True)
     if stop < 0:
         return True, -1
+    notes[NOTE_STEPS] += stop - pos
     size, known = hexadecimal(buf, pos, stop)
     if not known or size > MAX_CHUNK:
         return False, 0
     if size == 0:
-        stop, _ = find_line(buf, following, end, True)
+        stop, _ = find_line(notes, buf, following, end, True)
         if stop >= 0:
             return False, 0
         return True, -2 if end > following and buf[end - 1] == 13 else -1
@@ -105,22 +113,62 @@ def next_chunk(buf: Any, pos: int, end: int, left: int) -> Any:
 
 
 @kernel_lean
-def chunks_wait(apps: Applications, which: int) -> bool:
-    """Tell whether a waiting chunked message needs more, going on at the first chunk line not yet looked at."""
+def chunks_wait(notes: Any, apps: Applications, which: int, buf: Any, pos: int, end: int) -> Any:
+    """Tell whether a waiting chunked message needs more, going on at the first chunk line not yet looked at.
+
+    buf[pos:end] is what came since the last time: where it ends no line, one that had no end still has none.
+    """
     side = apps.side
+    if side[which, SCANNED] == side[which, HAVE] - (end - pos):
+        stop, _ = find_line(notes, buf, pos, end, False)
+        if stop == end:
+            side[which, SCANNED] = side[which, HAVE]
+            return TOO_LONG if side[which, HAVE] - side[which, RESUME] > LINE else WAITS
     while True:
         left = side[which, HAVE] - side[which, RESUME]
-        size = peek(apps, which, side[which, RESUME])
-        more, skip = next_chunk(apps.line, 0, size, left)
+        size = peek(apps, which, side[which, RESUME], SHORT_LINE)
+        more, skip = next_chunk(notes, apps.line, 0, size, left)
+        if skip < 0 and size < left:
+            size = peek(apps, which, side[which, RESUME], LINE)
+            more, skip = next_chunk(notes, apps.line, 0, size, left)
+        if skip < 0 and size < left:
+            return TOO_LONG
+        if skip == -1 and apps.line[max(size, 1) - 1] != 13:
+            side[which, SCANNED] = side[which, HAVE]
         if more:
-            return bool(skip == 0 or (skip == -1 and size == left))
+            return READY if skip == -2 else WAITS
         if skip == 0:
-            return False
+            return READY
         side[which, RESUME] += skip
 
 
 @kernel_lean
-def head_needs(buf: Any, pos: int, end: int, body: bool, until_fin: bool) -> Any:
+def head_waits(notes: Any, apps: Applications, which: int, buf: Any, pos: int, end: int) -> Any:
+    """Tell whether a waiting head needs more: not once its first line has ended, or a blank one has, or it is too long.
+
+    Only buf[pos:end] is searched, what came since the last time.
+    """
+    side = apps.side
+    if side[which, HAVE] >= MAX_HEAD:
+        return READY
+    notes[NOTE_STEPS] += 1 + end - pos
+    line, at = side[which, RESUME], side[which, HAVE] - (end - pos)
+    half = side[which, SCANNED] < at  # the byte before is a CR, with which a line ends
+    for step in range(pos, end):
+        byte = buf[step]
+        if half or byte == 10:
+            if line == 0 or line == (at - 1 if half else at):
+                return READY
+            line = at + 1 if byte == 10 else at
+        half = byte == 13
+        at += 1
+    side[which, RESUME] = line
+    side[which, SCANNED] = at - 1 if half else at
+    return WAITS
+
+
+@kernel_lean
+def head_needs(notes: Any, buf: Any, pos: int, end: int, body: bool, until_fin: bool) -> Any:
     """Return what the message that starts at `pos` waits for, and how much; `body`: its body is waited for too."""
     length = -1
     rpc = False
@@ -128,10 +176,11 @@ def head_needs(buf: Any, pos: int, end: int, body: bool, until_fin: bool) -> Any
     at = pos
     while True:
         if at >= end:
-            return SEGMENT, 0
-        stop, following = find_line(buf, at, end, True)
+            return HEAD_LINES, at - pos
+        stop, following = find_line(notes, buf, at, end, True)
         if stop < 0:
-            return SEGMENT, 0
+            return HEAD_LINES, at - pos
+        notes[NOTE_STEPS] += 8
         if stop == at:
             at = following
             break
@@ -152,7 +201,7 @@ def head_needs(buf: Any, pos: int, end: int, body: bool, until_fin: bool) -> Any
     if not body:
         return COMPLETE, 0
     if chunked:
-        return chunks_need(buf, pos, at, end)
+        return chunks_need(notes, buf, pos, at, end)
     if length >= 0:
         named = begins_exactly(buf, pos, end, W_RPC_IN) or begins_exactly(buf, pos, end, W_RPC_OUT)
         if length >= RPC_LENGTH and (rpc or named):
@@ -164,10 +213,10 @@ def head_needs(buf: Any, pos: int, end: int, body: bool, until_fin: bool) -> Any
 
 
 @kernel_lean
-def chunks_need(buf: Any, start: int, pos: int, end: int) -> Any:
+def chunks_need(notes: Any, buf: Any, start: int, pos: int, end: int) -> Any:
     """Return whether a chunked body from `pos` on waits, and where in the message its next chunk line starts."""
     while True:
-        more, skip = next_chunk(buf, pos, end, end - pos)
+        more, skip = next_chunk(notes, buf, pos, end, end - pos)
         if more:
             return ABORT if skip == -2 else CHUNK_LINES, pos - start
         if skip == 0:

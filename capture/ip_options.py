@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.emit import Table, put
-from capture.layers import END, NOTE_BAD_IP, POSITION, TARGET_LOW, fits, stop, u32
+from capture.layers import END, NOTE_BAD_IP, POSITION, STEPS, TARGET_LOW, fits, stop, u32
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
@@ -37,6 +37,7 @@ def ip_options(out: Table, row: int, data: Any, cur: Any, header: int) -> bool:
     end, option = at + header, at + 20
     target, absent, routed, broken = u32(data, at + 16), False, False, False
     while option < end:
+        cur[STEPS] += 1
         if option >= captured or (data[option] > NOTHING and option + 1 < end and option + 1 >= captured):
             absent = absent or not routed
             break

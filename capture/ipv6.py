@@ -21,6 +21,7 @@ from capture.layers import (
     POSITION,
     SOURCE_HIGH,
     SOURCE_LOW,
+    STEPS,
     TARGET_HIGH,
     TARGET_LOW,
     TYPE,
@@ -69,6 +70,7 @@ def ipv6(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
     clip(cur, size)
     cur[NEXT] = IP_PROTOCOL
     while True:
+        cur[STEPS] += 1
         at = cur[POSITION]
         if kind in (HOP_BY_HOP, ROUTING, DESTINATION):
             if not fits(cur, 8):
@@ -141,6 +143,7 @@ def other_end(data: Any, cur: Any, kind: int, at: int, size: int) -> bool:
         return True
     option = at + 2
     while option < at + size:
+        cur[STEPS] += 1
         if data[option] and option + 1 >= cur[END]:
             return False
         length = int(data[option + 1]) + 1 if data[option] else 0
@@ -176,6 +179,7 @@ def icmpv6(cur: Any, data: Any) -> None:
     elif data[at] == REDIRECT:
         option = at + 40
         while option + 8 < cur[END] and data[option + 1]:
+            cur[STEPS] += 1
             size = int(data[option + 1]) * 8
             if data[option] == REDIRECTED_HEADER:
                 cur[POSITION] = option

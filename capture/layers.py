@@ -52,7 +52,11 @@ RESUME_STOP = 17  # end of the sample at hand
 RESUME_SAMPLES = 18  # how many samples, and how many records of the one at hand, are still to come
 RESUME_RECORDS = 19
 PADDED = 20  # the 802.11 header is padded to four bytes
-CURSOR_SIZE = 24
+STEPS = 21  # of work on the headers: a turn of a loop, or eight bytes copied or searched
+WHOLE = 22  # datagrams that this packet completed, one within the other
+NOW_NS = 23  # time of the packet
+UNFOLLOWED = 24  # what was not followed, see capture.unfollowed, 0 nothing
+CURSOR_SIZE = 28
 MAX_DEPTH = 128
 
 # reasons in Table.notes; the application layers use the numbers from 32
@@ -70,6 +74,8 @@ NOTE_EVICTED = 10
 NOTE_REASSEMBLED = 11
 NOTE_FRAGMENT_LOST = 12
 NOTE_WIRELESS = 13
+NOTE_IDLE = 14
+NOTE_STEPS = 61  # no reason: the steps of work that the packets took, see STEPS
 NOTE_NAMES = {
     NOTE_CUT: "header_cut",
     NOTE_ETHER_TYPE: "ether_type_not_dissected",
@@ -84,6 +90,7 @@ NOTE_NAMES = {
     NOTE_EVICTED: "flow_evicted",
     NOTE_REASSEMBLED: "ip_reassembled",
     NOTE_FRAGMENT_LOST: "ip_fragment_lost",
+    NOTE_IDLE: "flow_idle_forgotten",
     NOTE_WIRELESS: "wireless_frame_encrypted_or_fragment",
 }
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from offramp_errors import ContractError
+
+MOST = 1 << 53
+"""Counts are below this: exact in any JSON reader."""
 
 
 @dataclass(slots=True)
@@ -22,6 +26,8 @@ class CaptureLedger:
     kernel_drops: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     """What was not understood inside decoded packets (an unknown ether type, a cut header), by reason."""
+    unfollowed: Counter[str] = field(default_factory=Counter)
+    """Decoded packets that name something which is not followed, by what that is: `ether_type_0x88e5`."""
 
     def closes(self) -> bool:
         """Tell whether the account adds up."""
@@ -35,11 +41,14 @@ class CaptureLedger:
         self.undecodable.update(other.undecodable)
         self.shed.update(other.shed)
         self.notes.update(other.notes)
+        self.unfollowed.update(other.unfollowed)
 
     def all_shed(self, reason: str) -> CaptureLedger:
         """Return the account of the same packets when none of them goes further."""
         shed = self.shed + Counter({reason: self.captured - self.shed.total()})
-        return CaptureLedger(self.captured, 0, Counter(), shed, self.kernel_drops, Counter(self.notes))
+        return CaptureLedger(
+            self.captured, 0, Counter(), shed, self.kernel_drops, Counter(self.notes), Counter(self.unfollowed)
+        )
 
     def since(self, before: CaptureLedger) -> CaptureLedger:
         """Return what was counted after `before`, an earlier reading of this ledger."""
@@ -50,6 +59,7 @@ class CaptureLedger:
             self.shed - before.shed,
             self.kernel_drops - before.kernel_drops,
             self.notes - before.notes,
+            self.unfollowed - before.unfollowed,
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -61,16 +71,38 @@ class CaptureLedger:
             "shed": dict(sorted(self.shed.items())),
             "kernel_drops": self.kernel_drops,
             "notes": dict(sorted(self.notes.items())),
+            "unfollowed": dict(sorted(self.unfollowed.items())),
         }
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> CaptureLedger:
-        """Return the ledger of what `as_dict` told."""
-        return cls(
-            captured=int(told.get("captured", 0)),
-            decoded=int(told.get("decoded", 0)),
-            undecodable=Counter(told.get("undecodable", {})),
-            shed=Counter(told.get("shed", {})),
-            kernel_drops=int(told.get("kernel_drops", 0)),
-            notes=Counter(told.get("notes", {})),
+    def from_dict(cls, told: object) -> CaptureLedger:
+        """Return the ledger of what `as_dict` told, whoever says so; names that it does not know are left out.
+
+        Raises ContractError where a count is none, or where more became of the packets than were captured.
+        """
+        if not isinstance(told, Mapping):
+            raise ContractError(f"expected counts by name, found a {type(told).__name__}")
+        captured, decoded, drops = (_count(name, told.get(name, 0)) for name in ("captured", "decoded", "kernel_drops"))
+        undecodable, shed, notes, unfollowed = (
+            _counts(name, told.get(name, {})) for name in ("undecodable", "shed", "notes", "unfollowed")
         )
+        ledger = cls(captured, decoded, undecodable, shed, drops, notes, unfollowed)
+        known = ledger.decoded + ledger.undecodable.total() + ledger.shed.total()
+        if known > ledger.captured:
+            raise ContractError(f"{known} packets decoded, undecodable or shed of {ledger.captured} captured")
+        return ledger
+
+
+def _count(name: str, value: object) -> int:
+    """Return a count. Raises ContractError where it is none: a fraction, negative, a truth value, too large."""
+    if type(value) is not int or not 0 <= value < MOST:
+        found = f"{value.bit_length()} bits" if isinstance(value, int) else f"{value!r:.60}"
+        raise ContractError(f"{name}: expected a whole number of packets, 0 to 2^53, found {found}")
+    return value
+
+
+def _counts(name: str, value: object) -> Counter[str]:
+    """Return counts by reason. Raises ContractError."""
+    if not isinstance(value, Mapping):
+        raise ContractError(f"{name}: expected counts by reason, found a {type(value).__name__}")
+    return Counter({str(reason): _count(f"{name}.{reason!s:.60}", count) for reason, count in value.items()})

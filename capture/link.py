@@ -33,6 +33,7 @@ from capture.layers import (
     u32,
 )
 from capture.serial_links import cisco_hdlc, fddi, frame_relay, nflog
+from capture.unfollowed import ETHER_TYPE_KIND, unfollowed
 from capture.wireless import radiotap
 from offramp_kernels import kernel_lean
 
@@ -223,7 +224,7 @@ def ether_type(out: Table, data: Any, cur: Any) -> None:
     elif kind == 4:
         cur[NEXT] = LLC
     else:
-        stop(out, cur, NOTE_ETHER_TYPE)
+        unfollowed(out, cur, NOTE_ETHER_TYPE, ETHER_TYPE_KIND, kind)
 
 
 @kernel_lean

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from capture.application_state import MQTT_VERSION, Applications
-from capture.emit import Table, put, put_bytes, text_span
-from capture.layers import u16
+from capture.emit import TEXT, Table, copy_text, put, put_bytes, put_text, row_full
+from capture.layers import NOTE_STEPS, u16
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
@@ -53,6 +53,7 @@ def mqtt_message(
     """Put the fields of the message that stands in buf[pos:end], as far as it goes."""
     kind = int(buf[pos]) >> 4
     length, size = variable_length(buf, pos + 1, end)
+    out.notes[NOTE_STEPS] += 2 + size
     put(out, row, HEADER, int(buf[pos]))
     put(out, row, MESSAGE_TYPE, kind)
     if size <= 0:
@@ -134,7 +135,7 @@ def publish(
         at = properties_end(buf, at, end)
         if at < 0:
             return
-        alias = topic_alias(buf, properties, at)
+        alias = topic_alias(out.notes, buf, properties, at)
         if alias != 0 and size == 0:
             put_alias(out, apps, row, slot, alias)
         elif alias != 0:
@@ -144,12 +145,13 @@ def publish(
 
 
 @kernel_lean
-def topic_alias(buf: Any, at: int, end: int) -> Any:
+def topic_alias(notes: Any, buf: Any, at: int, end: int) -> Any:
     """Return the topic alias among the properties in buf[at:end] (MQTT 5.0, section 2.2.2), 0 where there is none."""
     _, size = variable_length(buf, at, end)
     at += size
     alias = 0
     while at < end:
+        notes[NOTE_STEPS] += 1 + len(ONE_BYTE) + len(TWO_BYTES) + len(FOUR_BYTES) + len(STRINGS)
         kind = int(buf[at])
         at += 1
         if kind == ALIAS:
@@ -208,11 +210,9 @@ def put_alias(out: Table, apps: Applications, row: int, slot: int, alias: int) -
     """Put the topic that an alias stands for, empty where that is not known."""
     key, place = alias_place(apps, slot, alias)
     size = apps.alias[place, 1] if apps.alias[place, 0] == key else 0
-    start = out.cursor[1]
-    for step in range(size):
-        out.text[start + step] = apps.alias_text[place, step]
-    out.cursor[1] = start + size
-    put(out, row, TOPIC, text_span(start, size))
+    out.notes[NOTE_STEPS] += size >> 3
+    copy_text(out, out.cursor[TEXT], apps.alias_text[place], 0, size)
+    put_text(out, row, TOPIC, size, 0)
 
 
 @kernel_lean
@@ -223,7 +223,8 @@ def topics(out: Table, row: int, buf: Any, in_block: bool, at: int, stop: int, k
         at = properties_end(buf, at, stop)
         if at < 0:
             return
-    while at < stop:
+    while at < stop and not row_full(out):
+        out.notes[NOTE_STEPS] += 1
         at = put_topic(out, row, buf, in_block, at, stop)
         if at < 0:
             return

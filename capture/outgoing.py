@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass, replace
-from typing import Any
 from zlib import crc32
 
 from capture.ledger import CaptureLedger
@@ -13,6 +12,11 @@ from capture.wire import FeatureHeaders
 
 RECORD = struct.Struct("<III")
 """A spooled record: bytes of the description (JSON), bytes of the value, CRC-32 of both."""
+BEGINNING = b'{"link": '
+"""How each description begins: by it records are found again behind a damaged one."""
+_SAMPLE = FeatureHeaders("", "", 0, 0, 0)
+_KINDS = {name: type(getattr(_SAMPLE, name)) for name in FeatureHeaders.__dataclass_fields__}
+"""What kind of value each header has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +46,23 @@ class Outgoing:
         return RECORD.pack(len(about), len(self.value), check) + about + self.value
 
 
-def read_record(data: Any, segment: int) -> Outgoing | None:
-    """Read the next record of an open segment; None where it ends or the next record is not whole."""
-    head = data.read(RECORD.size)
-    if len(head) < RECORD.size:
+def from_record(about: bytes, value: bytes, segment: int) -> Outgoing | None:
+    """Return the message of a record whose checksum holds; None where it is none that can be sent.
+
+    Of another version's record, headers that are not known here are left out, and those that it lacks are as they are
+    by default.
+    """
+    try:
+        told = json.loads(about)
+        given = told["headers"]
+        headers = FeatureHeaders(**{name: given[name] for name in _KINDS if name in given})
+        message = Outgoing(told["link"], headers, value, segment)
+        fit = all(type(getattr(headers, name)) is kind for name, kind in _KINDS.items()) and message.link.encode()
+        headers.pairs()
+        message.shed("")
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return None
-    about_size, size, check = RECORD.unpack(head)
-    about, value = data.read(about_size), data.read(size)
-    if len(value) < size or crc32(value, crc32(about)) != check:
-        return None
-    told = json.loads(about)
-    return Outgoing(told["link"], FeatureHeaders(**told["headers"]), value, segment)
+    return message if fit else None
 
 
 def numbered(message: Outgoing, sequence: int) -> Outgoing:

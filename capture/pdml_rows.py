@@ -44,9 +44,11 @@ class PdmlRows:
         """Return the row of a pyshark packet."""
         row: Row = {}
         fields = _Fields([packet.frame_info, *packet.layers])
-        time_ns = _nanoseconds(fields.shown("frame.time_epoch")[0])
-        put(row, "frame.time", time_ns)
-        put(row, "frame.time_epoch", time_ns)
+        time_ns = 0
+        for shown in fields.shown("frame.time_epoch"):  # none of a simple packet block
+            time_ns = _nanoseconds(shown)
+            put(row, "frame.time", time_ns)
+            put(row, "frame.time_epoch", time_ns)
         for column in _PLAIN:
             for field in fields.named(column.name):
                 put(row, column.name, _value(column, field))

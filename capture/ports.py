@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_KERNEL_SOURCE = True  # kernels are compiled with these numbers
-
 NONE, DNS, HTTP, MQTT, MODBUS, SSDP, OTHER = range(7)
 SOCKS = 8
 MDNS = 7  # DNS whose questions may ask for a unicast answer

@@ -2,64 +2,45 @@
 
 Messages wait in a queue of our own, as the client has no bound: a thread hands them to the client while the bytes under
 way are few. When the queue is full a file's reader waits, a live one's oldest batches are shed and counted, and with a
-spool both go on to disk.
+spool both go on to disk. While the disk takes nothing the queue stands behind the spool, and is bounded as without one.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
 from capture.ledger import CaptureLedger
 from capture.outgoing import Outgoing, numbered
-from capture.spool import Spool
+from capture.publish_ledger import Backlog, PublishLedger
+from capture.spool import NotSpooledError, Spool
 from capture.wire import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
 from offramp_errors import OfframpError
-from offramp_kafka import LARGEST_MESSAGE, KafkaAwayError, KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import (
+    BODY_LIMIT,
+    LARGEST_MESSAGE,
+    KafkaAwayError,
+    KafkaRefusedError,
+    KafkaSettings,
+    kafka_errors,
+    require_name,
+    require_topics,
+)
 
-MESSAGE_LIMIT = LARGEST_MESSAGE - 100_000  # room for headers
+MESSAGE_LIMIT = BODY_LIMIT
 FOREVER_MS = 2**31 - 1
-BACKLOG = "publish_backlog"
-"""Why packets are shed here: the broker did not take them fast enough."""
-
-
-@dataclass(slots=True)
-class PublishLedger:
-    """rows + earlier_rows = rows acknowledged + rows shed + what is still queued or under way.
-
-    What is still in the spool is of the rows; earlier_rows: found in the spool, of an earlier life of the agent.
-    """
-
-    messages: int = 0
-    rows: int = 0
-    bytes: int = 0
-    acknowledged: int = 0
-    rows_acknowledged: int = 0
-    shed: int = 0
-    rows_shed: int = 0
-    spooled: int = 0
-    earlier_rows: int = 0
-    links_ended: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the counts as plain values."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
-
-
-class Backlog(NamedTuple):
-    """Bytes that wait in the queue, are under way to the broker, and are on disk; fill: of the queue, 0 to 1."""
-
-    queued: int
-    fill: float
-    under_way: int
-    spooled: int
+DISK_RETRY_S = 1.0
+"""How long the spool's disk is left alone after it has refused a message: each try moves the whole queue."""
+BACKLOG, REFUSED = "publish_backlog", "publish_refused"
+"""Why packets are shed here: the broker did not take them fast enough, or will never take them."""
 
 
 class Publisher:
@@ -67,7 +48,7 @@ class Publisher:
 
     epoch: this life of the agent, or this recording; live: shed rather than wait; queue_bytes, window_bytes: bounds of
     what waits and of what is under way; acknowledged: called, from a thread, with each message that is. A failure that
-    no retry mends is raised by the next call.
+    no retry mends is raised by the next call. Names of site and agent beyond LONGEST_NAME bytes are a ConfigError.
     """
 
     def __init__(
@@ -84,6 +65,8 @@ class Publisher:
         message_limit: int = MESSAGE_LIMIT,
         acknowledged: Callable[[Outgoing], None] = lambda _: None,
     ) -> None:
+        require_name("site", site)
+        require_name("--agent", agent)
         self.settings, self.topic = settings, settings.topic("features")
         self.site, self.agent, self.epoch, self.live, self.spool = site, agent, epoch, live, spool
         self.ledger = PublishLedger()
@@ -96,6 +79,7 @@ class Publisher:
         self._lost: dict[str, CaptureLedger] = {}
         self._changed = threading.Condition()
         self._closing = False
+        self._disk_again = 0.0
         self._failure: OfframpError | None = None
         self._producer: Any = None
         self._thread = threading.Thread(target=self._pump, name="offramp-publish", daemon=True)
@@ -112,19 +96,19 @@ class Publisher:
         for part, value in encode_parts(batch, self._limit):
             first, last = times_of(part)
             told = {"rows": part.num_rows, "first_time_ns": first, "last_time_ns": last, "sampling": sampling}
-            self._put(Outgoing(link, self._headers(link, ledger, hops=hops, **told), value))
+            self._put(Outgoing(link, self._headers(ledger, hops=hops, **told), value))
             ledger = CaptureLedger()  # told once, with the first part
 
     def clock(self, link: str, now_ns: int) -> None:
         """Say that all packets of the link before `now_ns` have been published: the bins before it may be closed."""
-        self._put(Outgoing(link, self._headers(link, CaptureLedger(), rows=0, clock_ns=now_ns), b""))
+        self._put(Outgoing(link, self._headers(CaptureLedger(), rows=0, clock_ns=now_ns), b""))
 
     def end(self, link: str, ledger: CaptureLedger | None = None) -> None:
         """Say that the link's packets have come to their end: its open bins are closed.
 
         ledger: what became of packets that no batch has told of.
         """
-        self._put(Outgoing(link, self._headers(link, ledger or CaptureLedger(), rows=0, end=True), b""))
+        self._put(Outgoing(link, self._headers(ledger or CaptureLedger(), rows=0, end=True), b""))
         self.ledger.links_ended += 1
 
     @property
@@ -153,26 +137,45 @@ class Publisher:
         if self._producer is not None:
             with suppress(Exception):  # it raises where something is left, which is told below
                 self._producer.close(timeout=5 if finished and failure is None else 0)
-        self._keep_rest()
+        lost = self._keep_rest()
+        if lost:
+            raise OfframpError(f"{failure}; {lost}" if failure is not None else lost)
         if failure is not None:
             raise failure
         return finished
 
-    def _keep_rest(self) -> None:
-        """Put what is neither acknowledged nor on disk before all else in the spool."""
-        if self.spool is not None:
-            with self._changed:
-                under_way = [message for message in self._unacknowledged.values() if message.segment is None]
-                self.spool.prepend([*under_way, *(self._number(message) for message in self._queue)])
-                self._queue.clear()
-            self.spool.close()
-
-    def _headers(self, link: str, ledger: CaptureLedger, **told: Any) -> FeatureHeaders:
-        """Return the headers of a message without its place in order; its ledger tells of what was shed before, too."""
+    def _keep_rest(self) -> str:
+        """Put what is neither acknowledged nor on disk in the spool, at its place in order; tell what could not be."""
+        if self.spool is None:
+            return ""
         with self._changed:
-            whole = self._lost.pop(link, CaptureLedger())
-        whole.add(ledger)
-        return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=whole.as_dict(), live=self.live, **told)
+            groups: dict[int | None, list[Outgoing]] = {None: []}
+            after = None
+            for message in self._unacknowledged.values():
+                after = message.segment if message.segment is not None else after
+                groups.setdefault(after, [])
+                if message.segment is None:
+                    groups[after].append(message)
+            kept = sum(self.spool.insert(group, place) for place, group in groups.items())
+            wanted = sum(map(len, groups.values())) + len(self._queue)
+            with suppress(NotSpooledError):
+                while self._queue:
+                    self._append(self._queue[0])
+                    self._queue.popleft()
+                    kept += 1
+            self._queue.clear()
+            self.ledger.spooled += kept
+        self.spool.close()
+        missing = wanted - kept
+        return (
+            f"--spool {self.spool.folder}: the disk did not take {missing:,} messages, which are lost"
+            if missing
+            else ""
+        )
+
+    def _headers(self, ledger: CaptureLedger, **told: Any) -> FeatureHeaders:
+        """Return the headers of a message without its place in order."""
+        return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=ledger.as_dict(), live=self.live, **told)
 
     def _put(self, message: Outgoing) -> None:
         with self._changed:
@@ -180,7 +183,8 @@ class Publisher:
             self.ledger.messages += 1
             self.ledger.rows += message.headers.rows
             self.ledger.bytes += len(message.value)
-            if self.spool is not None and (self.spool.pending or self._full(message)):
+            wanted = self.spool is not None and (self.spool.pending or self._full(message))
+            if wanted and time.monotonic() >= self._disk_again:
                 self._to_spool(message)
             else:
                 self._to_queue(message)
@@ -202,32 +206,50 @@ class Publisher:
         self._queued += message.size
 
     def _to_spool(self, message: Outgoing) -> None:
-        """Write to disk: what is queued first, so that the order stays; then shed the oldest, or wait, for room."""
-        assert self.spool is not None  # noqa: S101 - asked before
-        waiting = [*self._queue, message]
+        """Write to disk: what is queued first, so that the order stays; what the disk refuses is queued behind it."""
+        waiting = deque([*self._queue, message])
         self._queue.clear()
         self._queued = 0
-        for each in map(self._number, waiting):
-            while self.live and not self.spool.fits(each):
-                dropped = self.spool.drop_oldest()
-                if not dropped:
-                    break
-                for oldest in dropped:
-                    self._note_earlier(oldest)
-                    self._shed(oldest)
-            if self.live and not self.spool.fits(each):
-                self._shed(each)
-                continue
-            spool = self.spool
-            self._changed.wait_for(lambda: self._failure is not None or spool.empty or spool.fits(each))  # noqa: B023
-            self._check()
-            self.spool.append(each)
-            self.ledger.spooled += 1
+        try:
+            while waiting:
+                self._spool_or_shed(waiting[0])
+                waiting.popleft()
+        except NotSpooledError:
+            self._disk_again = time.monotonic() + DISK_RETRY_S
+            for each in waiting:
+                self._to_queue(each)
 
-    def _shed(self, message: Outgoing) -> None:
+    def _spool_or_shed(self, message: Outgoing) -> None:
+        """Append a message to the spool; shed the oldest, or wait, for room within its limit."""
+        spool = self.spool
+        assert spool is not None  # noqa: S101 - asked before
+        while self.live and not spool.fits(message):
+            dropped = spool.drop_oldest()
+            if not dropped:
+                self._shed(message)
+                return
+            for oldest in dropped:
+                self._note_earlier(oldest)
+                self._shed(oldest)
+        self._changed.wait_for(lambda: self._failure is not None or spool.empty or spool.fits(message))
+        self._check()
+        self._append(message)
+        self.ledger.spooled += 1
+
+    def _append(self, message: Outgoing) -> None:
+        """Append a message to the spool, with its place in order if it takes it."""
+        assert self.spool is not None  # noqa: S101 - asked before
+        before = self._sequences.get(message.link, 0)
+        try:
+            self.spool.append(self._number(message))
+        except NotSpooledError:
+            self._sequences[message.link] = before
+            raise
+
+    def _shed(self, message: Outgoing, reason: str = BACKLOG) -> None:
         self.ledger.shed += 1
         self.ledger.rows_shed += message.headers.rows
-        self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(BACKLOG))
+        self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(reason))
 
     def _is_own(self, message: Outgoing) -> bool:
         """Tell whether a spooled message is of this life, or recording."""
@@ -238,10 +260,17 @@ class Publisher:
             self.ledger.earlier_rows += message.headers.rows
 
     def _number(self, message: Outgoing) -> Outgoing:
-        """Give a message its place in the link's order, once nothing can come between."""
+        """Give a message its place in the link's order, once nothing can come between.
+
+        What was shed since the one before stood just there, and is told with it: a reader knows where the hole is.
+        """
         sequence = self._sequences.get(message.link, 0)
         self._sequences[message.link] = sequence + 1
-        return numbered(message, sequence)
+        lost = self._lost.pop(message.link, None)
+        if lost is None:
+            return numbered(message, sequence)
+        lost.add(CaptureLedger.from_dict(message.headers.ledger))
+        return numbered(replace(message, headers=replace(message.headers, ledger=lost.as_dict())), sequence)
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -253,11 +282,14 @@ class Publisher:
     # the thread that hands messages to the client
 
     def _pump(self) -> None:
+        """Send until all is sent; whatever else ends it, the publisher fails with, rather than wait for ever."""
         try:
             while (message := self._next()) is not None:
                 self._send(message)
         except OfframpError as error:
             self._fail(error)
+        except Exception as error:  # of the client: where it is closed while it waits for a broker, it raises anything
+            self._fail(_unforeseen(error))
 
     def _next(self) -> Outgoing | None:
         """Wait for a message and for room under way; None when all is done or has failed."""
@@ -281,19 +313,18 @@ class Publisher:
         return waiting and self._under_way < self._bounds[1]
 
     def _take(self) -> Outgoing | None:
-        """Take the oldest message: of the queue, else of the spool (without what this recording sends anew)."""
-        if self._queue:
-            message = self._queue.popleft()
-            self._queued -= message.size
-            self._changed.notify_all()
-            return self._number(message)
+        """Take the oldest message: of the spool (without what this recording sends anew), else of the queue."""
         while self.spool is not None and (spooled := self.spool.read()) is not None:
             self._note_earlier(spooled)
             if not self._is_own(spooled) or spooled.headers.sequence < self._sequences.get(spooled.link, 0):
                 return spooled
             self.spool.done(spooled.segment or 0)
         self._changed.notify_all()
-        return None
+        if not self._queue:
+            return None
+        message = self._queue.popleft()
+        self._queued -= message.size
+        return self._number(message)
 
     def _send(self, message: Outgoing) -> None:
         """Hand a message to the client, again and again while it has no broker to learn of partitions from."""
@@ -304,15 +335,15 @@ class Publisher:
                 continue
             from kafka.errors import KafkaTimeoutError
 
-            with kafka_errors(self.settings, "publish"):
+            with self._final(message), kafka_errors(self.settings, "publish"):
                 try:
                     future = self._producer.send(
                         self.topic, message.value, message.link.encode(), _leaving(message.headers).pairs()
                     )
                 except KafkaTimeoutError:
                     continue
-            future.add_callback(self._acknowledged, message)
-            future.add_errback(self._refused, message)
+                future.add_callback(self._acknowledged, message)
+                future.add_errback(self._refused, message)
             return
 
     def _acknowledged(self, message: Outgoing, _where: Any) -> None:
@@ -323,15 +354,44 @@ class Publisher:
             self.ledger.rows_acknowledged += message.headers.rows
             if message.segment is not None and self.spool is not None:
                 self.spool.done(message.segment)
-            self._told(message)
             self._changed.notify_all()
+            try:
+                self._told(message)
+            except Exception as error:  # the client would only log it
+                self._fail(_unforeseen(error))
 
-    def _refused(self, _message: Outgoing, error: BaseException) -> None:
+    def _refused(self, message: Outgoing, error: BaseException) -> None:
         try:
-            with kafka_errors(self.settings, "publish"):
+            with self._final(message), kafka_errors(self.settings, "publish"):
                 raise error
         except OfframpError as failure:
             self._fail(failure)
+        except BaseException as foreign:  # the client would only log it, and all would wait for the message
+            self._fail(_unforeseen(foreign))
+
+    @contextmanager
+    def _final(self, message: Outgoing) -> Iterator[None]:
+        """Give a message up that no broker would ever take; of a recording being published that is the end instead.
+
+        A live link goes on, and what an earlier life spooled would be in the way of all that follows, for ever.
+        """
+        try:
+            yield
+        except KafkaRefusedError as error:
+            if not self.live and message.segment is None:
+                raise
+            with self._changed:
+                first = not self.ledger.refused
+                self.ledger.refused += 1
+                self._under_way -= message.size
+                del self._unacknowledged[id(message)]
+                self._shed(message, REFUSED)
+                if message.segment is not None and self.spool is not None:
+                    self.spool.done(message.segment)
+                self._changed.notify_all()
+            if first:
+                told = f"{message.size:,} bytes of link {message.link}, others are only counted"
+                print(f"given up: {told}: {error}", file=sys.stderr, flush=True)
 
     def _fail(self, error: OfframpError) -> None:
         with self._changed:
@@ -354,6 +414,11 @@ class Publisher:
 def _leaving(headers: FeatureHeaders) -> FeatureHeaders:
     """Return headers that say when the message was handed to the client."""
     return replace(headers, hops={**headers.hops, "published": time.time_ns()})
+
+
+def _unforeseen(error: BaseException) -> OfframpError:
+    """Return an error that nobody has a word for as one of ours."""
+    return OfframpError(f"publish: sending ended: {type(error).__name__}: {error}")
 
 
 def _away(connect: Callable[[], None]) -> bool:

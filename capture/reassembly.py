@@ -18,17 +18,20 @@ from capture.application_state import (
     HAND,
     HAVE,
     LAST,
-    LINE,
     MAX_STRETCHES,
     MODE,
+    READ,
+    READ_CHUNK,
     RESUME,
+    SCANNED,
     START,
+    STEPS,
     STRETCHES,
     WANT,
     Applications,
     free_chunks,
 )
-from capture.emit import Table
+from capture.emit import TEXT, Table, copy_bytes, copy_text, drop_text, take_text
 from offramp_kernels import kernel_lean
 
 # what a message not yet complete waits for (MODE); a protocol's answer to bytes is one of these and a number of bytes
@@ -39,10 +42,12 @@ UNTIL_FIN = 3
 CHUNK_LINES = 4  # segments, until the chunk line that starts at the number says that no more is needed
 SWALLOW = 5  # nothing: what follows is not looked at
 ABORT = 6  # an answer only: nothing more of this packet is looked at
+HEAD_LINES = 7  # segments, until the first line or the head ends, whose line that starts at the number does not yet
 
 WORD = 0xFFFFFFFF
 MAX_MESSAGE = (16 << 20) - 1  # bytes kept of one message; what is longer is given up
 LAST_BYTE = 1 << 30  # of a message until FIN: beyond any stream
+FARTHEST = 1 << 20  # bytes that a segment may be early: more than the 8 largest early segments of a message are
 
 NOTE_GIVEN_UP = 32
 NOTE_GAP = 33
@@ -63,6 +68,7 @@ def take_chunk(apps: Applications, which: int) -> Any:
     counters = apps.counters
     sides = apps.side.shape[0]
     for _ in range(sides):
+        counters[STEPS] += 1
         if counters[FREE_CHUNKS] > 0:
             break
         hand = counters[HAND] % sides
@@ -89,6 +95,7 @@ def chunk_at(apps: Applications, which: int, offset: int) -> Any:
     if side[which, LAST] >= 0 and offset >= side[which, HAVE] > 0:
         chunk = side[which, LAST]
         steps -= (side[which, HAVE] - 1) // CHUNK
+    apps.counters[STEPS] += steps
     while steps > 0 and chunk >= 0:
         if apps.following[chunk] < 0:
             apps.following[chunk] = take_chunk(apps, which)
@@ -110,6 +117,8 @@ def store(apps: Applications, which: int, buf: Any, pos: int, size: int, offset:
             start = apps.later[which, stretch, 1]
     if start >= end:
         return True
+    if start - side[which, HAVE] > FARTHEST:
+        return False
     if not copy_in(apps, which, buf, pos + start - offset, start, end):
         return False
     return account(apps, which, start, end)
@@ -119,21 +128,19 @@ def store(apps: Applications, which: int, buf: Any, pos: int, size: int, offset:
 def copy_in(apps: Applications, which: int, buf: Any, pos: int, start: int, end: int) -> bool:
     """Copy bytes [start, end) of the side's message into its chunks."""
     chunk = chunk_at(apps, which, start)
-    at = start % CHUNK
-    step = 0
-    while start + step < end:
-        if chunk < 0:
-            return False
-        if at == CHUNK:
-            if apps.following[chunk] < 0:
-                apps.following[chunk] = take_chunk(apps, which)
-            chunk = np.int64(apps.following[chunk])
-            at = 0
-            continue
-        apps.arena[chunk, at] = buf[pos + step]
-        at += 1
-        step += 1
-    return True
+    while chunk >= 0:
+        at = start % CHUNK
+        size = min(end - start, CHUNK - at)
+        copy_bytes(buf[pos : pos + size], apps.arena[chunk, at : at + size])
+        apps.counters[STEPS] += 1 + (size >> 3)
+        pos += size
+        start += size
+        if start == end:
+            return True
+        if apps.following[chunk] < 0:
+            apps.following[chunk] = take_chunk(apps, which)
+        chunk = np.int64(apps.following[chunk])
+    return False
 
 
 @kernel_lean
@@ -182,13 +189,16 @@ def begin(
     side[which, STRETCHES] = 0
     side[which, FIRST] = -1
     side[which, LAST] = -1
+    side[which, READ] = 0
+    side[which, READ_CHUNK] = -1
     side[which, WANT] = end - pos + 1
     if mode == BYTES:
         side[which, WANT] = end - pos + need
     elif mode == UNTIL_FIN:
         side[which, WANT] = LAST_BYTE
-    elif mode == CHUNK_LINES:
+    elif mode in (CHUNK_LINES, HEAD_LINES):
         side[which, RESUME] = need
+        side[which, SCANNED] = max(need, end - pos - (1 if buf[end - 1] == 13 else 0))
     too_long = mode == BYTES and side[which, WANT] > MAX_MESSAGE
     if too_long or not store(apps, which, buf, pos, end - pos, 0):
         give_up(out, apps, which, NOTE_GIVEN_UP)
@@ -203,42 +213,51 @@ def give_up(out: Table, apps: Applications, which: int, reason: int) -> None:
 
 @kernel_lean
 def assemble(out: Table, apps: Applications, which: int) -> Any:
-    """Copy the side's message into the table's text; return where it starts there. Its chunks are freed."""
+    """Copy the side's message into the table's text; return where it starts there. Its chunks are freed.
+
+    Return -1 where the row has no room for all of it, as after another message of the largest size: it is not shown.
+    """
     side = apps.side
-    start = out.cursor[1]
+    start = at = out.cursor[TEXT]
     left = side[which, HAVE]
+    apps.counters[STEPS] += left >> 3
     chunk = side[which, FIRST]
-    at = start
     while left > 0:
         size = min(left, CHUNK)
-        for step in range(size):
-            out.text[at + step] = apps.arena[chunk, step]
+        copy_text(out, at, apps.arena[chunk], 0, size)
         at += size
         left -= size
         chunk = np.int64(apps.following[chunk])
-    out.cursor[1] = at
     free_chunks(apps, which)
+    if take_text(out, at - start) < at - start:
+        drop_text(out, start)
+        return -1
     return start
 
 
 @kernel_lean
-def peek(apps: Applications, which: int, offset: int) -> Any:
-    """Copy the bytes of the side's message from `offset` on to apps.line; return how many."""
+def chunk_of(apps: Applications, which: int, offset: int) -> Any:
+    """Return the chunk that holds a byte at hand of the side's message; offsets asked for never go back a chunk."""
     side = apps.side
-    size = min(LINE, side[which, HAVE] - offset)
+    if side[which, READ_CHUNK] < 0:
+        side[which, READ_CHUNK] = side[which, FIRST]
+    while side[which, READ] < offset // CHUNK:
+        side[which, READ_CHUNK] = apps.following[side[which, READ_CHUNK]]
+        side[which, READ] += 1
+        apps.counters[STEPS] += 1
+    return side[which, READ_CHUNK]
+
+
+@kernel_lean
+def peek(apps: Applications, which: int, offset: int, most: int) -> Any:
+    """Copy at most `most` bytes of the side's message from `offset` on to apps.line; return how many."""
+    size = min(most, apps.side[which, HAVE] - offset)
     if size <= 0:
         return 0
-    chunk = side[which, FIRST]
-    if offset // CHUNK == (side[which, HAVE] - 1) // CHUNK:
-        chunk = side[which, LAST]
-    else:
-        for _ in range(offset // CHUNK):
-            chunk = np.int64(apps.following[chunk])
-    at = offset % CHUNK
-    for step in range(size):
-        if at == CHUNK:
-            chunk = np.int64(apps.following[chunk])
-            at = 0
-        apps.line[step] = apps.arena[chunk, at]
-        at += 1
+    chunk, at, done = chunk_of(apps, which, offset), offset % CHUNK, 0
+    while done < size:
+        part = min(size - done, CHUNK - at)
+        copy_bytes(apps.arena[chunk, at : at + part], apps.line[done : done + part])
+        chunk, at, done = np.int64(apps.following[chunk]), 0, done + part
+    apps.counters[STEPS] += 1 + (size >> 3)
     return size

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from capture.block import NO_TIME
 from offramp_kernels import kernel
 
 MORE = 0  # the buffer ends inside a record: read on
@@ -17,6 +18,10 @@ LARGEST_PACKET = 262_144
 """The largest packet that wiretap reads (WTAP_MAX_PACKET_SIZE_STANDARD)."""
 LARGEST_BLOCK = 16 << 20
 """The largest pcapng block that wiretap reads."""
+
+MOST_NS = 2**63 - 1
+MOST_SECONDS = MOST_NS // 1_000_000_000
+"""The last second (2262) whose nanoseconds int64 holds, whole."""
 
 SECTION, INTERFACE, PACKET, SIMPLE, ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
 
@@ -69,27 +74,42 @@ def scan_pcap(
 
 
 @kernel
-def ticks_to_ns(ticks: int, resolution: int) -> int:
-    """Return nanoseconds of a pcapng time stamp; resolution is if_tsresol: 10**-n, or 2**-n with the top bit set."""
+def ticks_to_ns(ticks: Any, resolution: int) -> Any:
+    """Return nanoseconds of a pcapng time stamp, rounded down; NO_TIME where int64 cannot hold them.
+
+    ticks: uint64; resolution is if_tsresol: 10**-n, or 2**-n with the top bit set. (wiretap multiplies the fraction by
+    10**9 in 64 bits, so that of units below 2**-34 or 10**-10 it shows another fraction than was written.)
+    """
+    part = np.uint64(ticks)
     if resolution & 0x80:
         bits = resolution & 0x7F
-        if bits > 62:
-            return 0
-        whole = ticks >> bits
-        part = ticks - (whole << bits)
+        whole = part >> np.uint64(bits) if bits < 64 else np.uint64(0)
+        if bits < 64:
+            part -= whole << np.uint64(bits)
         while bits > 32:
-            part >>= 1
+            part >>= np.uint64(1)
             bits -= 1
-        return whole * 1_000_000_000 + ((part * 1_000_000_000) >> bits)
+        if whole >= np.uint64(MOST_SECONDS):
+            return NO_TIME
+        return np.int64(whole) * 1_000_000_000 + np.int64((part * np.uint64(1_000_000_000)) >> np.uint64(bits))
     digits = resolution
-    value = ticks
     while digits < 9:
-        value *= 10
+        if part > np.uint64(MOST_NS // 10):
+            return NO_TIME
+        part *= np.uint64(10)
         digits += 1
-    while digits > 9:
-        value //= 10
+    while digits > 9 and part > 0:
+        part //= np.uint64(10)
         digits -= 1
-    return value
+    return np.int64(part) if part <= np.uint64(MOST_NS) else NO_TIME
+
+
+@kernel
+def moved(time_ns: Any, offset_ns: Any) -> Any:
+    """Return a time with an interface's offset, NO_TIME where there is none or int64 cannot hold it."""
+    if time_ns == NO_TIME or offset_ns == NO_TIME or (offset_ns > 0 and time_ns > MOST_NS - offset_ns):
+        return NO_TIME
+    return time_ns + offset_ns
 
 
 @kernel
@@ -108,8 +128,8 @@ def scan_pcapng(
 ) -> tuple[int, int, int]:
     """Find pcapng packet blocks in data[start:end]; return rows found, where it stopped, and why.
 
-    interfaces: int64 [n, 3] of the section: snap length, if_tsresol, if_tsoffset in ns; base: number of the section's
-    first interface in the source's table.
+    interfaces: int64 [n, 3] of the section: snap length, if_tsresol, if_tsoffset in ns or NO_TIME; base: number of the
+    section's first interface in the source's table.
     """
     rows = 0
     at = start
@@ -132,10 +152,10 @@ def scan_pcapng(
             if kind == PACKET:
                 which = (which >> 16) if big else (which & 0xFFFF)
             kept = u32(data, at + 20, big)
-            if kept > total - 32 or which >= interfaces.shape[0]:
+            if kept > total - 32 or kept > LARGEST_PACKET or which >= interfaces.shape[0]:
                 return rows, at, ABSURD
-            ticks = (u32(data, at + 12, big) << 32) | u32(data, at + 16, big)
-            time[rows] = ticks_to_ns(ticks, interfaces[which, 1]) + interfaces[which, 2]
+            ticks = np.uint64(u32(data, at + 12, big)) << np.uint64(32) | np.uint64(u32(data, at + 16, big))
+            time[rows] = moved(ticks_to_ns(ticks, interfaces[which, 1]), interfaces[which, 2])
             offset[rows] = at + 28
             caplen[rows] = kept
             length[rows] = min(u32(data, at + 24, big), 0x7FFFFFFF)
@@ -148,7 +168,9 @@ def scan_pcapng(
             kept = min(wire, total - 16)
             if interfaces[0, 0] > 0:
                 kept = min(kept, interfaces[0, 0])
-            time[rows] = 0
+            if kept > LARGEST_PACKET:
+                return rows, at, ABSURD
+            time[rows] = NO_TIME  # the block has no room for one
             offset[rows] = at + 12
             caplen[rows] = kept
             length[rows] = min(wire, 0x7FFFFFFF)

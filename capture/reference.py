@@ -19,7 +19,7 @@ from typing import Any
 
 from pyshark.capture.pipe_capture import PipeCapture
 
-from capture.block import Interface, PacketBlock
+from capture.block import NO_TIME, Interface, PacketBlock
 from capture.link import LINK_TYPES
 from capture.pdml_rows import PdmlRows
 from capture.row_batches import Row
@@ -157,7 +157,10 @@ class _Tshark:
         packets = zip(block.offset, block.caplen, block.length, block.time_ns, block.interface, strict=True)
         for offset, caplen, length, time_ns, number in packets:
             size = min(int(caplen), _LARGEST)
-            high, low = divmod(int(time_ns), 1 << 32)
+            if time_ns == NO_TIME and number == 0 and length == size:
+                parts.append(_pcapng(3, struct.pack("<I", size) + data[offset : offset + size].tobytes()))
+                continue
+            high, low = divmod(0 if time_ns == NO_TIME else int(time_ns), 1 << 32)
             head = struct.pack("<IIIII", number, high & 0xFFFFFFFF, low, size, max(int(length), size))
             parts.append(_pcapng(6, head + data[offset : offset + size].tobytes()))
         return b"".join(parts)

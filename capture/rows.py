@@ -6,7 +6,7 @@ from typing import Any
 
 from capture.application import Applications, application_reset, application_tcp, application_udp
 from capture.application_state import MODE
-from capture.emit import Table, has_room, put, span
+from capture.emit import Table, begin_row, put, put_span, row_full
 from capture.flow_table import FlowTable, flows_room
 from capture.fragments import Fragments, scratch_room
 from capture.ipv6 import icmpv6, ipv6
@@ -31,11 +31,15 @@ from capture.layers import (
     NOTE_CUT,
     NOTE_DEPTH,
     NOTE_PROTOCOL,
+    NOTE_STEPS,
+    NOW_NS,
     NSH,
     POSITION,
     PPP,
     RESUME,
+    STEPS,
     TYPE,
+    UNFOLLOWED,
     WIRE_END,
     WLAN,
     fits,
@@ -50,6 +54,7 @@ from capture.schema import INDEX
 from capture.serial_links import ppp
 from capture.transport import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
 from capture.tunnels import gre, udp_tunnel
+from capture.unfollowed import IP_PROTOCOL_KIND, count_kind, unfollowed
 from capture.wireless import next_subframe, wireless
 from offramp_kernels import kernel_entry, kernel_inline
 
@@ -88,20 +93,22 @@ def dissect_rows(
     cur: Any,
     found: Any,
     bad: Any,
+    kinds: Any,
 ) -> Any:
     """Dissect packets from `first` on into rows from `row` on; return packets done and what ended the loop.
 
     data: uint8, the block's bytes; scratch: uint8, the same memory and room behind it, writable, or empty;
-    number: frame number of packet 0 of the block; bad: int64 [3], counts of undecodable packets by reason.
+    number: frame number of packet 0 of the block; bad: int64 [3], counts of undecodable packets by reason; kinds: int64
+    [KINDS, 2], what was not followed (capture.unfollowed).
     """
     count = min(offset.shape[0] - first, out.values.shape[1] - row)
     for done in range(count):
-        if not has_room(out):
-            return done, NO_TABLE_ROOM
         if not flows_room(flows):
             return done, NO_FLOW_ROOM
         if not scratch_room(fragments, scratch):
             return done, NO_SCRATCH_ROOM
+        if not begin_row(out):
+            return done, NO_TABLE_ROOM
         packet = first + done
         put(out, row, FRAME_TIME, time_ns[packet])
         put(out, row, FRAME_EPOCH, time_ns[packet])
@@ -110,6 +117,7 @@ def dissect_rows(
         cur[POSITION] = offset[packet]
         cur[END] = offset[packet] + caplen[packet]
         cur[WIRE_END] = offset[packet] + max(length[packet], caplen[packet])
+        cur[NOW_NS] = time_ns[packet]
         if caplen[packet] <= 0:
             bad[EMPTY] += 1
         elif not start_link(data, cur, linktypes[interface[packet]]):
@@ -119,6 +127,9 @@ def dissect_rows(
             while cur[NEXT] != DONE or cur[RESUME] != DONE:
                 turns += 1
                 one_layer(out, flows, apps, fragments, row, data, scratch, cur, time_ns[packet], number + packet, found)
+            out.notes[NOTE_STEPS] += turns + cur[STEPS]
+            if cur[UNFOLLOWED]:
+                count_kind(kinds, cur[UNFOLLOWED])
             if cur[CUT]:
                 if turns <= 1 and cur[POSITION] == offset[packet]:
                     bad[LINK_CUT] += 1
@@ -178,6 +189,8 @@ def one_layer(
         nsh(out, data, cur)
     elif following == WLAN:
         wireless(out, data, cur)
+    elif row_full(out):
+        cur[RESUME] = DONE
     elif cur[RESUME] == AMSDU:
         next_subframe(data, cur)
     else:
@@ -191,7 +204,7 @@ def tcp_payload(out: Table, apps: Applications, row: int, cur: Any, found: Any) 
         return
     if found[6] & FIN and not cur[IN_ERROR] and apps.side[2 * found[0] + found[1], MODE] == UNTIL_FIN:
         return
-    put(out, row, TCP_PAYLOAD, span(cur[POSITION], cur[END] - cur[POSITION]))
+    put_span(out, row, TCP_PAYLOAD, cur[POSITION], cur[END] - cur[POSITION], 0)
 
 
 @kernel_inline
@@ -247,4 +260,4 @@ def ip_protocol(
             go(cur, IP_PROTOCOL, int(data[at]), (int(data[at + 1]) + 2) * 4)
             cur[POSITION] = min(cur[POSITION], cur[END])
     else:
-        stop(out, cur, NOTE_PROTOCOL)
+        unfollowed(out, cur, NOTE_PROTOCOL, IP_PROTOCOL_KIND, kind)

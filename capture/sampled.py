@@ -21,6 +21,7 @@ from capture.layers import (
     RESUME_SAMPLES,
     RESUME_STOP,
     SFLOW,
+    STEPS,
     WIRE_END,
     fits,
     u32,
@@ -53,10 +54,14 @@ def sflow(data: Any, cur: Any) -> None:
 
 @kernel_lean
 def next_sample(data: Any, cur: Any) -> None:
-    """Move the cursor to the next sampled header; its transport shows its numbers raw, like one quoted by an error."""
+    """Move the cursor to the next sampled header; its transport shows its numbers raw, like one quoted by an error.
+
+    Records end with their sample, and headers with their record: what lengths that lie make overlap is read once.
+    """
     cur[NEXT] = DONE
     end = cur[RESUME_END]
     while True:
+        cur[STEPS] += 1
         if cur[RESUME_RECORDS] == 0:
             at = cur[RESUME_STOP]
             if cur[RESUME_SAMPLES] == 0 or at + 8 > end:
@@ -70,15 +75,16 @@ def next_sample(data: Any, cur: Any) -> None:
                 cur[RESUME_AT] = at + size
             continue
         at = cur[RESUME_AT]
-        if at + 24 > end:
-            break
+        if at + 24 > min(end, cur[RESUME_STOP]):
+            cur[RESUME_RECORDS] = 0
+            continue
         cur[RESUME_RECORDS] -= 1
         cur[RESUME_AT] = at + 8 + u32(data, at + 4)
         kind = u32(data, at + 8)
         if u32(data, at) == RAW_HEADER and (kind in (SAMPLED_ETHERNET, SAMPLED_IPV4, SAMPLED_IPV6)):
             cur[NEXT] = ETHERNET if kind == SAMPLED_ETHERNET else IPV4 if kind == SAMPLED_IPV4 else IPV6
             cur[POSITION] = at + 24
-            cur[END] = min(end, at + 24 + u32(data, at + 20))
+            cur[END] = min(end, cur[RESUME_STOP], max(cur[RESUME_AT], at + 24), at + 24 + u32(data, at + 20))
             cur[WIRE_END] = max(cur[END], at + 24 + u32(data, at + 12))
             cur[IN_ERROR] |= ERROR
             return

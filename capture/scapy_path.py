@@ -17,7 +17,7 @@ from scapy.layers.inet6 import IPerror6, IPv6, IPv6ExtHdrFragment, _ICMPv6, _ICM
 from scapy.layers.l2 import ARP, GRE, LLC, SNAP, CookedLinux, CookedLinuxV2, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Padding, Raw
 
-from capture.block import PacketBlock
+from capture.block import NO_TIME, PacketBlock
 from capture.conversations import Conversations
 from capture.link import EN10MB, LINUX_SLL, LINUX_SLL2, LOOP, NULL, RAW, RAW_A, RAW_B, RAW_IPV4, RAW_IPV6
 from capture.row_batches import Row, put
@@ -61,8 +61,11 @@ class ScapyDissector(RowDissector):
         packets = zip(block.offset, block.caplen, block.length, block.time_ns, block.interface, strict=True)
         for offset, caplen, length, time_ns, interface in packets:
             row: Row = {}
-            put(row, "frame.time", int(time_ns))
-            put(row, "frame.time_epoch", int(time_ns))
+            if time_ns != NO_TIME:
+                put(row, "frame.time", int(time_ns))
+                put(row, "frame.time_epoch", int(time_ns))
+            else:
+                time_ns = 0
             put(row, "frame.len", int(length))
             raw = data[offset : offset + caplen].tobytes()
             reason = self._packet(row, kinds[interface] if kinds else EN10MB, raw, int(length), int(time_ns))

@@ -17,12 +17,13 @@ from capture.layers import (
     NEXT,
     NOTE_PPP,
     POSITION,
+    STEPS,
     clip,
     fits,
     go,
-    stop,
     u16,
 )
+from capture.unfollowed import PPP_KIND, unfollowed
 from offramp_kernels import kernel_lean
 
 UNNUMBERED = 3
@@ -52,7 +53,7 @@ def ppp(out: Table, data: Any, cur: Any) -> None:
     elif kind == 0x281:
         go(cur, MPLS, 0, size)
     else:
-        stop(out, cur, NOTE_PPP)
+        unfollowed(out, cur, NOTE_PPP, PPP_KIND, kind)
 
 
 @kernel_lean
@@ -125,6 +126,7 @@ def nflog(data: Any, cur: Any) -> None:
     for little in range(1, -1, -1):
         at, payload, length = start + 4, 0, 0
         while at + 4 <= end:
+            cur[STEPS] += 1
             size, kind = u16(data, at), u16(data, at + 2)
             if little:
                 size, kind = (size & 0xFF) << 8 | size >> 8, (kind & 0xFF) << 8 | kind >> 8

@@ -1,17 +1,22 @@
 """Load shedding by rule: first the payload, then whole flows, one of N kept; raised and lowered by how full a queue is.
 
-Which flows stay depends on their addresses and ports alone, so a conversation stays or goes as a whole, both ways, and
-the flows kept at a larger N are among those kept at a smaller one. Counters of what stays can be scaled by N.
+Which flows stay depends on their addresses and ports and a secret of the process alone, so a conversation stays or goes
+as a whole, both ways, nobody can choose ports that are always kept, and the flows kept at a larger N are among those
+kept at a smaller one. Counters of what stays can be scaled by N.
 """
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from capture.block import PacketBlock
 from capture.flow_sampling import keep_flows
+
+PROCESS_SECRET = np.uint64(secrets.randbits(64))
+"""Which flows stay where some are shed: the same for all links of a process, others after its restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,8 @@ class SheddingRule:
 class Shedding:
     """The state of shedding: level 0 sheds nothing, 1 the payload, 2 every second flow, 3 three of four, and so on.
 
-    shed and cut count packets: those of flows that were not kept, and those kept without their payload.
+    secret: which flows are kept. shed and cut count packets: those of flows that were not kept, and those kept without
+    their payload.
     """
 
     rule: SheddingRule = field(default_factory=SheddingRule)
@@ -42,6 +48,7 @@ class Shedding:
     highest: int = 1
     shed: int = 0
     cut: int = 0
+    secret: np.uint64 = PROCESS_SECRET
     _changed_s: float = -1e9
 
     @property
@@ -71,8 +78,8 @@ class Shedding:
         starts, sizes = np.empty(len(block), np.int64), np.empty(len(block), np.int32)
         totals = np.zeros(3, np.int64)
         keep_flows(
-            block.data, block.offset, block.caplen, block.interface, linktypes, self.factor, self.rule.payload_bytes,
-            kept, rows, starts, sizes, totals,
+            block.data, block.offset, block.caplen, block.interface, linktypes, self.factor, self.secret,
+            self.rule.payload_bytes, kept, rows, starts, sizes, totals,
         )  # fmt: skip
         count, used, cut = totals.tolist()
         self.shed += len(block) - count
@@ -87,7 +94,7 @@ class Shedding:
         """Load the kernel now: under load there is no time for it."""
         nothing, none, totals = np.empty(0, np.int64), np.empty(0, np.int32), np.zeros(3, np.int64)
         empty = np.empty(0, np.uint8)
-        keep_flows(empty, nothing, none, none, nothing, 1, 0, empty, nothing, nothing, none, totals)
+        keep_flows(empty, nothing, none, none, nothing, 1, self.secret, 0, empty, nothing, nothing, none, totals)
 
     def __str__(self) -> str:
         """Tell the level in words."""

@@ -21,10 +21,10 @@ from capture.application_state import (
     Applications,
 )
 from capture.dns import dns_message
-from capture.emit import Table
+from capture.emit import Table, row_full
 from capture.http import CONNECT_METHOD, SPEAKS_HTTP, TUNNEL_TAKEN, http_message
 from capture.http_head import begins, find_line
-from capture.layers import u16
+from capture.layers import NOTE_STEPS, u16
 from capture.modbus import PREFIX, is_modbus, modbus_message
 from capture.mqtt import mqtt_message, variable_length
 from capture.ports import HTTP, MODBUS, MQTT, NONE, OTHER, SOCKS
@@ -60,7 +60,7 @@ def stream(
         if protocol == NONE:
             if can_wait and tls and end - pos < TLS_HEAD and 32 <= buf[pos] <= 126:
                 return pos, SEGMENT, 0
-            if not looks_like_http(buf, pos, end):
+            if not looks_like_http(out.notes, buf, pos, end):
                 return end, COMPLETE, 0
             protocol = HTTP
             kind[slot, PROTOCOL] = HTTP
@@ -73,7 +73,7 @@ def stream(
         protocol = protocol_named(apps, buf, pos, end, named, 0, 0)
         if protocol == NONE and can_wait and tls and end - pos < TLS_HEAD:
             return pos, SEGMENT, 0
-        first = protocol == NONE and looks_like_http(buf, pos, end)
+        first = protocol == NONE and looks_like_http(out.notes, buf, pos, end)
         if first:
             protocol = HTTP
     if protocol in (NONE, OTHER, SOCKS):
@@ -107,11 +107,11 @@ def protocol_named(apps: Applications, buf: Any, pos: int, end: int, server: int
 
 
 @kernel_lean
-def looks_like_http(buf: Any, pos: int, end: int) -> bool:
+def looks_like_http(notes: Any, buf: Any, pos: int, end: int) -> bool:
     """Tell whether the first line begins or ends with HTTP/1.x (tshark's heuristic)."""
     if buf[pos] < 32 or buf[pos] > 126:
         return False
-    stop, _ = find_line(buf, pos, end, True)
+    stop, _ = find_line(notes, buf, pos, end, True)
     size = stop - pos
     if stop < 0 or size == 8:
         return False
@@ -126,6 +126,9 @@ def messages(
     """Dissect the messages of buf[pos:end]; return where the first incomplete one starts, and what it waits for."""
     mode, need = COMPLETE, 0
     while pos < end and mode == COMPLETE:
+        if row_full(out):
+            return end, ABORT, 0
+        out.notes[NOTE_STEPS] += 1
         if protocol == HTTP:
             pos, mode, need = http_message(out, apps, apps.head, row, buf, in_block, pos, end, can_wait, fin, slot, tls)
             continue

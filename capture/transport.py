@@ -72,10 +72,10 @@ def conversation(flows: FlowTable, cur: Any, source_port: int, target_port: int,
     kind = (cur[VERSION] << 40) | (protocol << 32)
     if from_higher(cur, source_port, target_port):
         ports = kind | (source_port << 16) | target_port
-        slot, new = find_flow(flows, cur[SOURCE_HIGH], cur[SOURCE_LOW], cur[TARGET_HIGH], cur[TARGET_LOW], ports)
+        slot, new = find_flow(flows, cur, cur[SOURCE_HIGH], cur[SOURCE_LOW], cur[TARGET_HIGH], cur[TARGET_LOW], ports)
         return slot, new, 0
     ports = kind | (target_port << 16) | source_port
-    slot, new = find_flow(flows, cur[TARGET_HIGH], cur[TARGET_LOW], cur[SOURCE_HIGH], cur[SOURCE_LOW], ports)
+    slot, new = find_flow(flows, cur, cur[TARGET_HIGH], cur[TARGET_LOW], cur[SOURCE_HIGH], cur[SOURCE_LOW], ports)
     return slot, new, 1
 
 

@@ -20,19 +20,22 @@ from capture.layers import (
     NOTE_PROTOCOL,
     POSITION,
     PPP,
+    STEPS,
+    UNFOLLOWED,
     WLAN,
     fits,
     go,
-    stop,
     u16,
 )
 from capture.sampled import SFLOW_PORT, sflow
 from capture.serial_links import frame_relay
+from capture.unfollowed import GRE_KIND, UDP_PORT_KIND, unfollowed
 from offramp_kernels import kernel_lean
 
 VXLAN_PORT, VXLAN_GPE_PORT, GENEVE_PORT, TEREDO_PORT, MPLS_PORT = 4789, 4790, 6081, 3544, 6635
 GTP_CONTROL_PORT, GTP_PORT, GTP_PRIME_PORT, GRE_PORT, AYIYA_PORT = 2123, 2152, 3386, 4754, 5072
 DNS_PORT = 53
+TZSP_PORT, CAPWAP_PORT, L2TP_PORT, LISP_PORT, AMT_PORT = 37008, 5247, 1701, 4341, 2268  # not followed, but told
 
 
 @kernel_lean
@@ -72,13 +75,14 @@ def gre(out: Table, data: Any, cur: Any) -> None:
     elif kind in (0x800, 0x86DD, 0x806, 0x6558, 0x8847, 0x8848, 0x894F):
         go(cur, ETHER_TYPE, kind, size)
     else:
-        stop(out, cur, NOTE_PROTOCOL)
+        unfollowed(out, cur, NOTE_PROTOCOL, GRE_KIND, kind)
 
 
 @kernel_lean
 def routes(data: Any, cur: Any, size: int) -> Any:
     """Return where GRE's source routes (RFC 1701) that begin at `size` end: behind one of no family and no length."""
     while fits(cur, size + 4):
+        cur[STEPS] += 1
         family, length = u16(data, cur[POSITION] + size), int(data[cur[POSITION] + size + 3])
         size += 4 + length
         if family == 0 and length == 0:
@@ -129,6 +133,8 @@ def udp_tunnel(out: Table, data: Any, cur: Any, source_port: int, target_port: i
         if port == MPLS_PORT:
             cur[NEXT] = MPLS
             return True
+        if port in (TZSP_PORT, CAPWAP_PORT, L2TP_PORT, LISP_PORT, AMT_PORT):
+            cur[UNFOLLOWED] = (UDP_PORT_KIND << 32) | port
     return False
 
 
@@ -150,6 +156,7 @@ def gtp(data: Any, cur: Any) -> bool:
             return True
         extension = data[at + 11] if data[at] & 4 else 0
         while extension:
+            cur[STEPS] += 1
             if not fits(cur, size + 1) or data[at + size] == 0:
                 return True
             length = int(data[at + size]) * 4

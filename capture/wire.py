@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from capture.block import END_OF_TIME_NS
 from capture.ledger import CaptureLedger
 from capture.schema import SCHEMA_VERSION
 from offramp_errors import ContractError
@@ -21,6 +23,14 @@ from offramp_hops import HEADER, Hops, decode_hops, encode_hops
 
 COMPRESSION = "lz4"
 """Arrow's own buffer compression, so that any Arrow reader opens a message; lz4 costs a third of zstd's time."""
+
+MAX_SAMPLING = 1 << 16
+"""Packets that a row may stand for."""
+
+
+LONGEST_NS, SILENCE_NS = 20_000_000_000, 1_000_000_000
+"""Event time that a message may cover, with silences counted as SILENCE_NS at most: a worker makes bins of all of it,
+and holds what it makes of one message in memory. A full message of 410 packets/s or more covers less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +85,16 @@ def encode_batch(batch: pa.RecordBatch) -> bytes:
 
 
 def encode_parts(batch: pa.RecordBatch, limit: int) -> Iterator[tuple[pa.RecordBatch, bytes]]:
-    """Yield the batch with its bytes, or its halves in order, until each message is at most `limit` bytes.
+    """Yield the batch with its bytes, or its halves in order, until each message is small enough.
 
-    The same batch gives the same parts. Raises ContractError where a single row is larger than that.
+    It is at most `limit` bytes and covers at most LONGEST_NS. The same batch gives the same parts. Raises ContractError
+    where a single row is larger than that.
     """
-    value = encode_batch(batch)
-    if len(value) <= limit:
-        yield batch, value
-        return
+    if covered_ns(batch) <= LONGEST_NS:
+        value = encode_batch(batch)
+        if len(value) <= limit:
+            yield batch, value
+            return
     if batch.num_rows <= 1:
         raise ContractError(f"a feature row takes {len(value)} bytes, the limit of a message is {limit}; raise it")
     half = batch.num_rows // 2
@@ -91,14 +103,33 @@ def encode_parts(batch: pa.RecordBatch, limit: int) -> Iterator[tuple[pa.RecordB
 
 
 def times_of(batch: pa.RecordBatch) -> tuple[int, int]:
-    """Return the least and the greatest time of a batch's rows in ns, (0, 0) without rows."""
-    found = pc.min_max(batch.column("frame.time_epoch"))
-    return found["min"].as_py() or 0, found["max"].as_py() or 0
+    """Return the least and the greatest time of a batch's rows in ns, (0, 0) where no row has one that can be.
+
+    A time before 1970, or from END_OF_TIME_NS on, is that of a clock that is wrong: such a row is told by its count.
+    """
+    column = batch.column("frame.time_epoch")
+    found = pc.min_max(column)
+    least, greatest = found["min"].as_py() or 0, found["max"].as_py() or 0
+    if least < 0 or greatest >= END_OF_TIME_NS:
+        can_be = pc.and_(pc.greater_equal(column, 0), pc.less(column, END_OF_TIME_NS))
+        found = pc.min_max(column.filter(can_be))
+        least, greatest = found["min"].as_py() or 0, found["max"].as_py() or 0
+    return least, greatest
+
+
+def covered_ns(batch: pa.RecordBatch) -> int:
+    """Return the event time that a batch's rows cover, silences (and leaps of a wrong clock) as SILENCE_NS at most."""
+    time_ns = pc.fill_null(batch.column("frame.time_epoch"), 0).to_numpy(zero_copy_only=False)
+    clipped = np.clip(time_ns, 0, END_OF_TIME_NS)
+    return int(np.minimum(np.abs(np.diff(clipped)), SILENCE_NS).sum())
 
 
 def sampling_of(batch: pa.RecordBatch) -> int:
-    """Return how many packets each of a batch's rows stands for."""
-    return int((batch.schema.metadata or {}).get(b"sampling", 1))
+    """Return how many packets each of a batch's rows stands for. Raises ContractError where that is not said right."""
+    told = (batch.schema.metadata or {}).get(b"sampling", b"1")
+    if not (len(told) <= 5 and told.isdigit() and 1 <= int(told) <= MAX_SAMPLING):
+        raise ContractError(f"sampling: expected 1 to {MAX_SAMPLING}, found {told[:40]!r}")
+    return int(told)
 
 
 def batch_hops(batch: pa.RecordBatch) -> Hops:

@@ -18,6 +18,7 @@ from capture.layers import (
     RESUME_AT,
     RESUME_END,
     RESUME_WIRE_END,
+    STEPS,
     WIRE_END,
     WLAN,
     fits,
@@ -45,6 +46,7 @@ def radiotap(data: Any, cur: Any) -> None:
     first = data[at + 4]
     word = at + 8
     while data[word - 1] & 0x80 and word + 4 <= at + size:
+        cur[STEPS] += 1
         word += 4
     if first & 1:
         word = at + ((word - at + 7) & ~7) + 8

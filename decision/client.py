@@ -11,33 +11,52 @@ Needs kafka-python; loads no model and no compiled code.
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
-from decision.command import rfc3339, validate
+from decision.acceptance import Acceptance, Clock
+from decision.command import rfc3339
 from offramp_errors import ConfigError, ContractError
 from offramp_hops import NONE, Hops, hops_of
-from offramp_kafka import KafkaSettings, kafka_errors, kafka_settings, require_topics
+from offramp_kafka import (
+    KafkaAccessError,
+    KafkaSettings,
+    TopicState,
+    kafka_errors,
+    kafka_settings,
+    require_name,
+    topic_states,
+)
+from offramp_reach import ReachWatch
 
+log = logging.getLogger("offramp.decisions")
 STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
-REMEMBERED = 65_536
-"""Ids of commands, and loops, that are remembered to know repeats."""
 ACK_S = 30.0
+MAX_REASON = 1_000
+"""Characters of an acknowledgement's reason; what is longer is cut."""
+WITHHELD = {
+    "expired": ("expired", "it had expired when it came"),
+    "ahead": ("rejected", "it begins in the future by the clock here"),
+}
+"""The acknowledgement of what is not given though it is a command that nobody gave before."""
 
 
 class DecisionClient:
     """Iterate it for commands as mappings (docs/decisions-contract.md).
 
     kafka: addresses or settings, else of the environment; controller: your name in acknowledgements, and the group of
-    which each command reaches one member; start: `beginning` or `end` where the group has no place yet; clock: gives ns
-    since the epoch to hold expiry against, else the time of the stream; idle_s: end after so long without a message.
+    which each command reaches one member; start: `beginning` or `end` where the group has no place yet; clock: what
+    expiry is held against, `wall`, or `stream` to follow recordings (decision.acceptance); idle_s: end after so long
+    without a message.
 
     A command is counted as done when the next is asked for: what was in hand when a controller dies comes again.
-    `counts` tells what was given and what was left out: repeat, superseded, expired, invalid; `hops` when each stage
-    had the command given last (offramp_hops), and when it arrived here.
+    `counts` tells what was given and what was left out: repeat, superseded, expired, ahead, invalid; `hops` when each
+    stage had the command given last (offramp_hops), and when it arrived here. What is left out as expired or ahead is
+    acknowledged so; `unacknowledged` counts where that failed.
     """
 
     def __init__(
@@ -46,26 +65,32 @@ class DecisionClient:
         *,
         controller: str,
         start: str = "end",
-        clock: Callable[[], int] | None = None,
+        clock: Clock = "wall",
         idle_s: float | None = None,
     ) -> None:
         if start not in ("beginning", "end"):
             raise ConfigError(f"start {start!r}: expected beginning or end")
+        require_name("controller", controller)
         self.settings = kafka if isinstance(kafka, KafkaSettings) else kafka_settings(kafka)
-        self.controller, self.counts = controller, Counter[str]()
-        self._start, self._clock, self._idle_s = start, clock, idle_s
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self._last: OrderedDict[str, int] = OrderedDict()
+        self.controller, self._start, self._idle_s = controller, start, idle_s
+        self._acceptance = Acceptance(clock)
         self.hops: Hops = NONE
-        self._stream_ns = 0
         self._consumer: Any = None
         self._producer: Any = None
+        self._watch: ReachWatch | None = None
+        self._topic = TopicState("", 0)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many messages came to what."""
+        return self._acceptance.counts
 
     def open(self) -> DecisionClient:
         """Connect. Raise KafkaAccessError where no broker answers, it refuses us, or a topic is missing."""
         from kafka import KafkaConsumer, KafkaProducer
 
-        require_topics(self.settings, "decisions", "decisions", "acks")
+        topics = topic_states(self.settings, "decisions", "decisions", "acks")
+        self._topic = topics[self.settings.topic("decisions")]
         with kafka_errors(self.settings, "decisions"):
             self._producer = KafkaProducer(**self.settings.client_arguments(), acks="all")
             self._consumer = KafkaConsumer(
@@ -73,14 +98,19 @@ class DecisionClient:
                 group_id=f"{self.settings.prefix}-controller-{self.controller}",
                 auto_offset_reset="earliest" if self._start == "beginning" else "latest",
             )  # fmt: skip
+        self._watch = ReachWatch(self.settings, "decisions", "decisions", tell=log.warning)
+        self._watch.start()
         return self
 
     def close(self) -> None:
-        """Let go of the broker; what was not asked beyond comes again."""
-        for client in (self._consumer, self._producer):
+        """Let go of the broker, also while another thread iterates; what was not asked beyond comes again."""
+        consumer, producer, self._consumer, self._producer = self._consumer, self._producer, None, None
+        if self._watch is not None:
+            self._watch.close()
+        for client in (consumer, producer):
             if client is not None:
-                client.close()
-        self._consumer = self._producer = None
+                with suppress(Exception):  # nothing is left to be sent, and a broker that is away needs no good-bye
+                    client.close()
 
     def __enter__(self) -> DecisionClient:
         return self.open()
@@ -91,9 +121,15 @@ class DecisionClient:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield commands until `close`, or until nothing came for `idle_s`."""
         quiet_since = time.monotonic()
-        while self._consumer is not None:
-            with kafka_errors(self.settings, "decisions"):
-                found = self._consumer.poll(200)
+        while (consumer := self._consumer) is not None:
+            try:
+                with kafka_errors(self.settings, "decisions"):
+                    self._keep_up(consumer)
+                    found = consumer.poll(200)
+            except KafkaAccessError:
+                if self._consumer is None:
+                    return  # closed meanwhile
+                raise
             arrived_ns = time.time_ns()
             for place, records in found.items():
                 for record in records:
@@ -116,7 +152,7 @@ class DecisionClient:
         now = rfc3339(time.time_ns())
         name = command["decision_id"]
         body = {"decision_id": name, "loop_id": command["loop_id"], "scope": command["scope"], "time": now,
-                "controller": self.controller, "status": status, "reason": reason}  # fmt: skip
+                "controller": self.controller, "status": status, "reason": reason[:MAX_REASON]}  # fmt: skip
         told = {"specversion": "1.0", "id": f"{name}/{self.controller}/{status}", "type": "offramp.ack.v1",
                 "source": f"/controller/{self.controller}", "subject": command["scope"], "time": now}  # fmt: skip
         headers = [(f"ce_{key}", str(value).encode()) for key, value in told.items()]
@@ -127,6 +163,16 @@ class DecisionClient:
                 [*headers, ("content-type", b"application/json")],
             ).get(ACK_S)  # fmt: skip
 
+    def _keep_up(self, consumer: Any) -> None:
+        """Read from its beginning a topic that was made again: a place in the former says nothing of it."""
+        found = self._watch.topics if self._watch is not None else {}
+        topic = found.get(self.settings.topic("decisions"), self._topic)
+        places = consumer.assignment() if topic.id != self._topic.id else ()
+        if places:
+            log.warning("%s was made again: read from its beginning", self.settings.topic("decisions"))
+            consumer.seek_to_beginning(*places)
+            self._topic = topic
+
     def _done(self, place: Any, offset: int) -> None:
         from kafka.structs import OffsetAndMetadata
 
@@ -134,40 +180,11 @@ class DecisionClient:
             self._consumer.commit_async({place: OffsetAndMetadata(offset, "", -1)})
 
     def _accepted(self, record: Any) -> dict[str, Any] | None:
-        """Return the command of a message, None where it is invalid, a repeat, superseded or expired."""
-        try:
-            command: dict[str, Any] = json.loads(record.value or b"")
-            validate(command)
-            begins, ends = time_ns(command["not_before"]), time_ns(command["expires_at"])
-        except (ValueError, RecursionError, TypeError, AttributeError, ContractError):
-            self.counts["invalid"] += 1
-            return None
-        self._stream_ns = max(self._stream_ns, begins)
-        fate = self._fate(command, ends)
-        self.counts[fate] += 1
-        if fate == "expired":
-            self.ack(command, "expired", "it had expired when it came")
+        """Return the command of a message, None where it is not to be carried out."""
+        fate, command = self._acceptance.take(record.value, record.headers or (), record.timestamp * 1_000_000)
+        if fate in WITHHELD:
+            try:
+                self.ack(command, *WITHHELD[fate])
+            except KafkaAccessError:
+                self.counts["unacknowledged"] += 1  # where the broker is away the next poll says so
         return command if fate == "given" else None
-
-    def _fate(self, command: Mapping[str, Any], ends_ns: int) -> str:
-        if command["decision_id"] in self._seen:
-            return "repeat"
-        _remember(self._seen, command["decision_id"], None)
-        if command["sequence"] <= self._last.get(command["loop_id"], 0):
-            return "superseded"
-        _remember(self._last, command["loop_id"], int(command["sequence"]))
-        return "expired" if ends_ns <= (self._clock() if self._clock else self._stream_ns) else "given"
-
-
-def _remember(memory: OrderedDict[str, Any], key: str, value: Any) -> None:
-    """Enter what was heard of last, and forget what was not heard of for longest."""
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > REMEMBERED:
-        memory.popitem(last=False)
-
-
-def time_ns(text: str) -> int:
-    """Return an RFC 3339 time with up to nine decimals, in UTC, as ns since the epoch."""
-    whole, _, rest = text.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 1_000_000_000 + int(rest.ljust(9, "0") or 0)

@@ -18,6 +18,9 @@ SCHEMA_FILE = Path(__file__).with_name("command.schema.json")
 NAMESPACE = UUID("6f9619ff-8b86-5d01-b42d-00cf4fc964ff")
 """The namespace of decision ids (RFC 9562, UUID version 5)."""
 
+MAX_TOLD = 200
+"""Characters of a body that are told of in an error."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -73,17 +76,23 @@ def _quick() -> Check:
     return compiled(_schema())
 
 
-@lru_cache
-def _validator() -> Any:
-    from jsonschema import Draft202012Validator
+def validate(command: Any) -> None:
+    """Check a command's body against the contract. Raise ContractError naming the field.
 
-    return Draft202012Validator(_schema())
+    The name of the field is found by jsonschema; where that is not installed, the error does without.
+    """
+    if not _quick()(command):
+        raise ContractError(f"command {_told(command)}")
 
 
-def validate(command: Mapping[str, Any]) -> None:
-    """Check a command's body against the contract. Raise ContractError naming the field."""
-    if _quick()(command):
-        return
-    for error in _validator().iter_errors(command):
+def _told(command: Any) -> str:
+    """Return which command breaks the contract, and where."""
+    name = str(command.get("decision_id", "?"))[:MAX_TOLD] if isinstance(command, dict) else "?"
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        return f"{name}: breaks the contract; install jsonschema to be told where"
+    for error in Draft202012Validator(_schema()).iter_errors(command):
         where = ".".join(str(part) for part in error.absolute_path) or "(body)"
-        raise ContractError(f"command {command.get('decision_id', '?')}: {where}: {error.message}")
+        return f"{name}: {where}: {error.message[:MAX_TOLD]}"
+    return f"{name}: has a number that JSON does not know"

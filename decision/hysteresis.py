@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decision.site import Policy
-from inference.forecast import Forecast
+from inference.forecast import BIN_NS, Forecast
 
 QUANTILE = {"q50": 0, "q90": 1, "q99": 2}
 """Place of each delay quantile in a forecast."""
@@ -28,7 +28,7 @@ class Hysteresis:
 
     settings: Policy
     budget_ms: float
-    bin_ns: int = 10_000_000
+    bin_ns: int = BIN_NS
     above: int = 0
     uneasy: int = 0
     below: int = 0

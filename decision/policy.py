@@ -10,17 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decision.choice import choose
-from decision.command import Command, decision_id
+from decision.command import Command, decision_id, validate
 from decision.hysteresis import Hysteresis
 from decision.loop import Loop, Taken
 from decision.reason import reason
 from decision.site import Site
 from decision.traffic import Quality, Traffic
-from inference.forecast import Forecast
+from inference.forecast import BIN_NS, Forecast
+from offramp_errors import ContractError
 
 RULES = "2"
-"""Version of the rules below; changes with every change that gives other commands for the same forecasts."""
+"""Version of the rules below; changes with every change that gives other commands for the same forecasts of data that
+can be trusted."""
 SECOND_NS = 1_000_000_000
+MOST = 1 << 63
+MOST_DEVICES = 512
+"""Troubled devices that are remembered: what a link has had at once within the reach of a forecast, sixteen times."""
 
 
 class Policy:
@@ -32,7 +37,7 @@ class Policy:
     """
 
     def __init__(
-        self, site: Site, link: str, *, bin_ns: int = 10_000_000, mode: Literal["dry_run", "enforce"] | None = None
+        self, site: Site, link: str, *, bin_ns: int = BIN_NS, mode: Literal["dry_run", "enforce"] | None = None
     ) -> None:
         """Make the policy of one link of `site`; bin_ns: from one forecast to the next; mode: overrides the site's."""
         self.site = site
@@ -44,6 +49,7 @@ class Policy:
         self._hysteresis = Hysteresis(site.policy, self.link.budget_ms, bin_ns)
         self._loops: list[Loop] = []
         self._devices: dict[str, tuple[int, float]] = {}
+        self._life_ns = int(site.policy.expiry_s * SECOND_NS)
         self._quiet_until_ns = 0
         self.expired = 0
 
@@ -71,7 +77,7 @@ class Policy:
             return []
         self._hysteresis.update(forecast)
         self._expire(forecast.window_end_ns)
-        if self._loops and self._hysteresis.left():
+        if self._loops and self._hysteresis.left() and self._trusts(quality):
             return self._release(forecast, quality)
         commands = self._renew(forecast, quality)
         if self._hysteresis.entered() and forecast.window_end_ns >= self._quiet_until_ns:
@@ -83,6 +89,10 @@ class Policy:
         if self._hysteresis.is_above(forecast):
             until_ns = forecast.window_end_ns + forecast.horizon_ms * 1_000_000
             self._devices[forecast.scope] = (until_ns, float(forecast.probabilities[2]))
+            if len(self._devices) > MOST_DEVICES:  # addresses that somebody makes up
+                self._fresh(forecast.window_end_ns)
+                while len(self._devices) > MOST_DEVICES:
+                    del self._devices[next(iter(self._devices))]
         else:
             self._devices.pop(forecast.scope, None)
 
@@ -108,9 +118,14 @@ class Policy:
         return cleared + self._renew(forecast, quality)
 
     def _renew(self, forecast: Forecast, quality: Quality) -> list[Command]:
-        """Update the moves of which half the time to expiry is over."""
-        half_ns = int(self.site.policy.expiry_s * SECOND_NS / 2)
-        due = [loop for loop in self._loops if forecast.window_end_ns - loop.renewed_ns >= half_ns]
+        """Update the moves of which half the time to expiry is over, or whose life bad data kept from being renewed."""
+        half_ns, trusted = self._life_ns // 2, self._trusts(quality)
+        due = [
+            loop
+            for loop in self._loops
+            if forecast.window_end_ns - loop.renewed_ns >= half_ns
+            or (trusted and loop.expires_ns < loop.renewed_ns + self._life_ns)
+        ]
         return [self._command(loop, "update", forecast, quality) for loop in due]
 
     def _onset(self, forecast: Forecast, traffic: Traffic, quality: Quality) -> list[Command]:
@@ -136,14 +151,19 @@ class Policy:
         return {scope.rpartition("/")[2]: p_high for scope, (_, p_high) in self._devices.items()}
 
     def _command(self, loop: Loop, phase: str, forecast: Forecast, quality: Quality) -> Command:
-        """Return the loop's next command and count it in the loop."""
+        """Return the loop's next command and count it in the loop.
+
+        On data below the floor none is enforced, and a move that was goes on to its expiry, as whoever carries it out
+        will have it: it is neither cleared nor renewed by what is not known.
+        """
         now_ns = forecast.window_end_ns
-        trusted = quality.share >= self.site.limits.quality
-        enforce = self.mode == "enforce" and (trusted or (phase == "abated" and loop.enforced))
+        trusted = self._trusts(quality)
+        enforce = self.mode == "enforce" and trusted
         clear = {"type": "clear", "loop_id": loop.loop_id}
         action = clear if phase == "abated" else loop.move.action
+        if enforce or not loop.enforced:
+            loop.expires_ns = now_ns + self._life_ns
         loop.sequence, loop.renewed_ns, loop.enforced = loop.sequence + 1, now_ns, loop.enforced or enforce
-        loop.expires_ns = now_ns + int(self.site.policy.expiry_s * SECOND_NS)
         return Command(
             decision_id=decision_id(self.version, forecast.model_sha, loop.move.scope, now_ns, action),
             loop_id=loop.loop_id,
@@ -153,10 +173,13 @@ class Policy:
             scope=loop.move.scope,
             action=action,
             not_before_ns=now_ns,
-            expires_at_ns=loop.expires_ns,
+            expires_at_ns=now_ns + self._life_ns,
             rollback=clear,
             reason=self._reason(forecast, quality, self._doubt(trusted)),
         )
+
+    def _trusts(self, quality: Quality) -> bool:
+        return quality.share >= self.site.limits.quality
 
     def _doubt(self, trusted: bool) -> str:
         floor = self.site.limits.quality
@@ -177,8 +200,37 @@ class Policy:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned, with the same later commands."""
+        """Go on from what `state` returned, with the same later commands.
+
+        Raises ContractError where it is none that this policy may have returned.
+        """
+        devices = {scope: (until_ns, p_high) for scope, (until_ns, p_high) in state["devices"].items()}
+        loops = [Loop.from_state(loop) for loop in state["loops"]]
+        times = [state["quiet_until_ns"], *(until_ns for until_ns, _ in devices.values())]
+        counts = [*state["hysteresis"], state["expired"], len(loops)]
+        if not all(type(each) is int and 0 <= each < MOST for each in (*times, *counts)):
+            raise ContractError("policy: counts or times that are none")
+        if len(counts) != 6 or len(loops) > self.site.limits.moves or len(devices) > MOST_DEVICES:
+            raise ContractError("policy: more, or less, than a policy keeps")
+        if not all(type(p_high) is float and 0 <= p_high <= 1 for _, p_high in devices.values()):
+            raise ContractError("policy: devices without a probability")
+        for loop in loops:
+            self._require_own(loop)
         self._hysteresis.restore(state["hysteresis"])
-        self._loops = [Loop.from_state(loop) for loop in state["loops"]]
-        self._devices = {scope: (until_ns, p_high) for scope, (until_ns, p_high) in state["devices"].items()}
+        self._loops, self._devices = loops, devices
         self._quiet_until_ns, self.expired = state["quiet_until_ns"], state["expired"]
+
+    def _require_own(self, loop: Loop) -> None:
+        """Refuse a loop that is not of this link, or whose next command would break the contract."""
+        times = loop.opened_ns, loop.renewed_ns, loop.expires_ns, loop.sequence
+        if not all(type(each) is int and 0 <= each < MOST for each in times) or type(loop.enforced) is not bool:
+            raise ContractError("policy: a move with counts or times that are none")
+        if type(loop.move.rate_bps) not in (int, float) or not 0 <= loop.move.rate_bps < MOST:
+            raise ContractError("policy: a move without a rate")
+        if loop.move.scope != self.scope and not loop.move.scope.startswith(f"device:{self.link.name}/"):
+            raise ContractError("policy: a move of another link")
+        forecast = Forecast(
+            self.scope, loop.opened_ns, loop.opened_ns, 1, (1.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, "model", ""
+        )
+        copy = Loop(**{name: getattr(loop, name) for name in Loop.__dataclass_fields__})
+        validate(self._command(copy, "update", forecast, Quality()).to_dict())

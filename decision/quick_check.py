@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
 
 Check = Callable[[Any], bool]
@@ -37,7 +38,7 @@ def _keyword(name: str, value: Any, schema: Mapping[str, Any], root: Mapping[str
         case "enum":
             return lambda each: each in value
         case "pattern":
-            found = re.compile(value).search
+            found = re.compile(re.sub(r"\$$", r"\\Z", value), re.ASCII).search  # JSON Schema's $ is the very end
             return lambda each: not isinstance(each, str) or found(each) is not None
         case "minimum":
             return lambda each: not (_is_number(each) and each < value)
@@ -45,8 +46,12 @@ def _keyword(name: str, value: Any, schema: Mapping[str, Any], root: Mapping[str
             return lambda each: not (_is_number(each) and each > value)
         case "exclusiveMinimum":
             return lambda each: not (_is_number(each) and each <= value)
+        case "maxLength":
+            return lambda each: not isinstance(each, str) or len(each) <= value
         case "minItems":
             return lambda each: not isinstance(each, list) or len(each) >= value
+        case "maxItems":
+            return lambda each: not isinstance(each, list) or len(each) <= value
         case "items":
             item = _checks(value, root)
             return lambda each: not isinstance(each, list) or all(map(item, each))
@@ -78,10 +83,15 @@ def _is_number(each: Any) -> bool:
     return isinstance(each, (int, float)) and not isinstance(each, bool)
 
 
+def _is_finite(each: Any) -> bool:
+    """Tell whether a value is a number of JSON, which has neither NaN nor infinity, though Python reads them."""
+    return _is_number(each) and (isinstance(each, int) or isfinite(each))
+
+
 TYPES: Mapping[str, Check] = {
     "object": lambda each: isinstance(each, dict),
     "array": lambda each: isinstance(each, list),
     "string": lambda each: isinstance(each, str),
-    "number": _is_number,
-    "integer": lambda each: _is_number(each) and (isinstance(each, int) or each.is_integer()),
+    "number": _is_finite,
+    "integer": lambda each: _is_finite(each) and (isinstance(each, int) or each.is_integer()),
 }

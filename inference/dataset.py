@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_errors import ContractError
+from offramp_errors import ContractError, writing
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")
@@ -79,15 +79,19 @@ def save_dataset(
     folder: Path, series: Iterable[LabelledSeries], *, channels: Iterable[str], horizons_ms: Iterable[int], bin_ms: int,
     told: Mapping[str, Any] | None = None,
 ) -> Dataset:  # fmt: skip
-    """Write series to a folder and open it; told: what else the manifest says (spec, command, sources)."""
+    """Write series to a folder and open it; told: what else the manifest says (spec, command, sources).
+
+    Raises OfframpError where they cannot be written.
+    """
     listed = list(series)
-    folder.mkdir(parents=True, exist_ok=True)
     digest, sums = hashlib.sha256(), {}
-    for name in ARRAYS:
-        array = np.concatenate([_array(each, name) for each in listed]).astype(np.float32, copy=False)
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        sums[name] = sha256_of(folder / f"{name}.npy")
-        digest.update(sums[name].encode())
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ARRAYS:
+            array = np.concatenate([_array(each, name) for each in listed]).astype(np.float32, copy=False)
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+            sums[name] = sha256_of(folder / f"{name}.npy")
+            digest.update(sums[name].encode())
     rows, start = [], 0
     for each in listed:
         rows.append({"source": each.source, "origin": each.origin, "part": each.part, "start": start,
@@ -96,7 +100,8 @@ def save_dataset(
     digest.update(json.dumps(rows).encode())
     manifest = {**(told or {}), "format": FORMAT, "channels": list(channels), "horizons_ms": list(horizons_ms),
                 "bin_ms": bin_ms, "sha256": sums, "fingerprint": digest.hexdigest(), "series": rows}  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    with writing(folder):
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return open_dataset(folder)
 
 

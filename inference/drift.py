@@ -1,6 +1,6 @@
 """Drift: has a signal of the stream left the level it had? Inputs and errors alike, by a detector of river.
 
-A signal's bins are averaged over a second, because single bins of 10 ms lean on their neighbours and a detector takes
+A signal's bins are averaged over a second, because single bins lean on their neighbours and a detector takes
 its values for independent. The averages are brought to the scale of the first of them, then watched; after a drift
 the scale is learned anew, so that a change of level is told once.
 """
@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.forecast import BINS_PER_S
 from offramp_errors import ConfigError
 
-EVERY = 100
-"""Bins of an average."""
+EVERY = BINS_PER_S
+"""Bins of an average: a second."""
 
 SCALE_FROM = 20
 """Averages from which a signal's scale is learned; none of them can tell of a drift."""

@@ -22,6 +22,9 @@ from inference.challenger import Weights, norm
 from inference.shape import WEIGHT_NAMES
 from offramp_errors import ArtifactError, ConfigError
 
+MOST_SHARE = 4
+"""Times the middle site's rows (of two the lesser's) that one site weighs at most: who says more is not the average."""
+
 DELTA = 1e-5
 """Chance with which the privacy's bound may not hold."""
 
@@ -38,10 +41,14 @@ def updates_of(base: Artifact, sites: Sequence[Artifact]) -> tuple[list[Weights]
             raise ArtifactError(
                 f"model {site.sha[:16]}: was not refined from {base.sha[:16]}; give what --refine made from that model"
             )
-        if set(site.weights) != set(base.weights) or not int(told.get("rows", 0)) > 0:
+        count = told.get("rows")
+        if set(site.weights) != set(base.weights) or type(count) is not int or not 0 < count < 1 << 53:
             raise ArtifactError(f"model {site.sha[:16]}: has other weights than its base, or tells no rows")
-        updates.append({name: site.weights[name] - base.weights[name] for name in WEIGHT_NAMES})
-        rows.append(int(told["rows"]))
+        update = {name: site.weights[name] - base.weights[name] for name in WEIGHT_NAMES}
+        if not np.isfinite(norm(update)):
+            raise ArtifactError(f"model {site.sha[:16]}: has weights that are no numbers")
+        updates.append(update)
+        rows.append(count)
     return updates, rows
 
 
@@ -51,10 +58,12 @@ def average(
 ) -> Weights:  # fmt: skip
     """Return the weighted mean of updates, each clipped to the length `clip`, with noise where asked for.
 
+    rows: what each weighs, as it says itself; more than MOST_SHARE times the middle one is not believed.
     noise: deviation of the Gaussian as a multiple of the most that one site can change, `clip` times its weight.
     """
-    total = float(sum(rows))
-    shares = [each / total for each in rows]
+    most = MOST_SHARE * sorted(rows)[(len(rows) - 1) // 2]
+    believed = [min(each, most) for each in rows]
+    shares = [each / sum(believed) for each in believed]
     out: dict[str, NDArray[np.float64]] = {name: np.zeros(array.shape) for name, array in updates[0].items()}
     for update, share in zip(updates, shares, strict=True):
         length = norm(update)

@@ -14,6 +14,13 @@ CLASSES = ("Normal", "Medium", "High")
 QUANTILES = (0.5, 0.9, 0.99)
 """The quantiles of the delay forecast, in order."""
 
+BIN_MS = 10
+"""Length of a bin of event time, and so the time from one forecast to the next: all other lengths in bins, here and in
+the stages that know this one, are made of it. A model is trained for one length and names it in its manifest."""
+
+BIN_NS = BIN_MS * 1_000_000
+BINS_PER_S = 1_000 // BIN_MS
+
 
 class Prediction(NamedTuple):
     """Forecasts of many rows.

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import QUANTILES, Prediction
+from inference.forecast import BINS_PER_S, QUANTILES, Prediction
 from inference.metrics import classify
 from inference.sequences import TrainingSequence
 from inference.serve import Predictor
 
-BLOCK = 100
-"""Bins of a block: twice the horizon, so that blocks lean little on their neighbours."""
+BLOCK = BINS_PER_S
+"""Bins of a block: a second, twice the horizon, so that blocks lean little on their neighbours."""
 
 FEWEST = 8
 """Blocks below which nothing is concluded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from inference.artifact import Artifact, load_artifact
 from inference.compiled import predict_rows
 from inference.forecast import Prediction
-from inference.memory import STATE, Memory
+from inference.memory import HIGHEST, STATE, Memory
 from inference.shape import SCALE_NAMES, WEIGHT_NAMES
+from offramp_errors import ArtifactError
 
 
 class Predictor(Protocol):
@@ -81,6 +83,20 @@ class CompiledPredictor(Served):
     def __init__(self, artifact: Artifact) -> None:
         super().__init__(artifact)
         self._weights = tuple(np.ascontiguousarray(artifact.weights[name], np.float32) for name in WEIGHT_NAMES)
+        self._try()
+
+    def _try(self) -> None:
+        """Forecast some bins of a silent, a middling and a full series.
+
+        Raises ArtifactError where that gives a probability that is no number, or a delay of minutes.
+        """
+        series = np.tile(np.arange(3, dtype=np.int32), 4)
+        x = np.repeat(series[:, None], len(self.channels), 1).astype(np.float32) / np.float32(2)
+        spectrum = np.repeat(x[:, :1], self.spectrum_size, 1)
+        found = self.predict(x, spectrum, series, np.zeros((3, self.state_size), np.float32))
+        delay_ms = float(found.delay_ms.max())
+        if not (np.isfinite(found.probabilities).all() and delay_ms < math.expm1(HIGHEST) / 2):
+            raise ArtifactError(f"model {self.name}: forecasts {delay_ms:g} ms for plain rows; train it again")
 
     def predict(
         self,

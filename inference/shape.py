@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from inference.memory import ANCHORS, FEATURES
 from offramp_errors import ConfigError
@@ -22,6 +22,41 @@ WEIGHT_NAMES = (
 
 SCALE_NAMES = ("scale_low", "scale_width")
 """Beside them where the network has a memory: float32 [F], what the normaliser took off and divided by."""
+
+
+class Sizes(NamedTuple):
+    """Units of the layers, and whether the network has a memory."""
+
+    dense: int
+    spectrum: int
+    lstm: int
+    fusion: int
+    memory: bool
+
+    def inputs(self, channels: int) -> int:
+        """Return how many numbers of a bin the first dense layer sees."""
+        return channels + (FEATURES if self.memory else 0)
+
+    @property
+    def delay_outputs(self) -> int:
+        """Numbers the delay's head makes: three steps, or for each quantile weights of the anchors and a shift."""
+        return OUTPUTS * (ANCHORS + 1) if self.memory else OUTPUTS
+
+
+def weight_shapes(sizes: Sizes, channels: int, spectrum_size: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array of a network's weights, by name."""
+    both, gates = sizes.dense + sizes.spectrum, 4 * sizes.lstm
+    layers = {
+        "dense1": (sizes.inputs(channels), sizes.dense), "dense2": (sizes.dense, sizes.dense),
+        "dense3": (sizes.dense, sizes.dense), "spectrum": (spectrum_size, sizes.spectrum), "lstm1": (both, gates),
+        "lstm2": (sizes.lstm, gates), "fusion": (both + sizes.lstm, sizes.fusion), "classes": (sizes.fusion, OUTPUTS),
+        "delay": (sizes.fusion, sizes.delay_outputs),
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (inputs, outputs) in layers.items():
+        shapes |= {f"{name}_w": (inputs, outputs), f"{name}_b": (outputs,)}
+    shapes |= {f"lstm{layer}_r": (sizes.lstm, gates) for layer in (1, 2)}
+    return shapes | (dict.fromkeys(SCALE_NAMES, (channels,)) if sizes.memory else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +81,19 @@ class Preset:
     length: int = 256
     annealed: bool = False
 
+    @property
+    def sizes(self) -> Sizes:
+        """What of it the shapes of the weights follow from."""
+        return Sizes(self.dense, self.spectrum, self.lstm, self.fusion, self.memory)
+
     def inputs(self, channels: int) -> int:
         """Return how many numbers of a bin the first dense layer sees."""
-        return channels + (FEATURES if self.memory else 0)
+        return self.sizes.inputs(channels)
 
     @property
     def delay_outputs(self) -> int:
         """Numbers the delay's head makes: three steps, or for each quantile weights of the anchors and a shift."""
-        return OUTPUTS * (ANCHORS + 1) if self.memory else OUTPUTS
+        return self.sizes.delay_outputs
 
 
 LARGEST_VALUE = 65_536

@@ -13,12 +13,19 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+    ProducerFenced,
+)
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 from faust.types.auth import CredentialsT
@@ -28,11 +35,13 @@ from decision.site import Site
 from inference.artifact import Artifact
 from inference.serve import Predictor
 from offramp_hops import HEADER, encode_hops
-from offramp_kafka import KafkaAccessError, KafkaSettings
+from offramp_kafka import LARGEST_MESSAGE, KafkaSettings, TopicState, is_final
+from offramp_reach import Reach
 from stream.backlog import MAX_AGE_S
 from stream.bin_state import SERIES
 from stream.carried_state import StatePool
 from stream.cloud_events import Headers
+from stream.ending import LANES_AWAY_S, LANES_S
 from stream.lane import CHECKPOINT_S, SESSION_S, Lane, WorkerLedger
 from stream.lane_meter import LaneMeter
 from stream.link_run import LinkRun
@@ -40,31 +49,30 @@ from stream.micro_batch import MicroBatches
 from stream.outbox import RETRY_S
 from stream.pipeline import Pipeline
 from stream.portion import Outgoing
-from stream.states import Loaded, load_states
+from stream.states import Loaded, load_states, naming
 from stream.timeline import LinkTimeline
+from stream.unpaused_app import UnpausedApp
+from stream.worker_log import tell_retry
 
 log = logging.getLogger("offramp.worker")
-LARGEST_REQUEST = 2 << 20
+BROKEN = (ProducerClosed, ProducerFenced, OutOfOrderSequenceNumber)
+"""What a producer raises that will send nothing any more; a plain KafkaError too, where its task has died."""
+METADATA_S = 10.0
+"""How old the consumer's knowledge of its topic may be: one that is deleted and made again is then shared out anew."""
+PRODUCER_S = 1.0
+"""What the producer's end may take, once all lanes have what they sent acknowledged, or were given up."""
 
 
-class UnpausedApp(faust.App):
-    """A Faust app whose streams never pause a partition; what is too much waits in a full queue, and then in Kafka.
-
-    Faust pauses a partition when a stream's queue is nearly full, and its consumer sleeps a second when all partitions
-    are paused: a worker that had once fallen behind by a dozen messages stayed a second behind.
-    """
-
-    def FlowControlQueue(self, *arguments: Any, **named: Any) -> Any:  # noqa: N802 - Faust's own name
-        """Return a queue that is full before it is under pressure."""
-        queue = super().FlowControlQueue(*arguments, **named)
-        queue.pressure_high_ratio = 0.5  # pressure begins at maxsize over this
-        return queue
+UNKNOWN = TopicState("", 1 << 31)
+"""A feature topic of which only the name is known."""
 
 
 class Worker:
     """A Faust app over the feature topic of a site; `app` is what Faust runs, `ledger` what was done.
 
     assigned: the partitions that are ours; None before the first are, and while the group shares them out anew.
+    topic: the feature topic that the offsets are of; its partitions are worked on, not what is added later.
+    reach: whether Kafka answers; ending: whether no more is taken.
     """
 
     def __init__(
@@ -80,11 +88,14 @@ class Worker:
         session_s: float = SESSION_S,
         max_age_s: float = MAX_AGE_S,
         meter: LaneMeter | None = None,
+        topic: TopicState = UNKNOWN,
     ) -> None:
         self.settings, self.site, self.artifact, self.predictor = settings, site, artifact, predictor
         self.ledger = WorkerLedger()
         self.lanes: dict[int, Lane] = {}
         self.assigned: frozenset[int] | None = None
+        self.topic, self.reach = topic, Reach("worker")
+        self.ending = self._moving = False
         self.meter = meter or LaneMeter()
         self._options: dict[str, Any] = {
             "forecasts": forecasts, "checkpoint_s": checkpoint_s, "max_age_s": max_age_s, "session_s": session_s,
@@ -95,6 +106,7 @@ class Worker:
         self.batches = MicroBatches(self._executor, threads)
         self._states = StatePool(len(site.links), SERIES, predictor.state_size)
         self._producer: AIOKafkaProducer | None = None
+        self._spent: set[AIOKafkaProducer | None] = set()
         self._connecting = asyncio.Lock()
         self.app = self._make_app(group or f"{settings.prefix}-{site.name}", session_s)
         features = self.app.topic(
@@ -113,6 +125,7 @@ class Worker:
             broker_heartbeat_interval=session_s / 5,
             broker_request_timeout=30.0,
             consumer_auto_offset_reset="earliest",
+            consumer_metadata_max_age_ms=int(METADATA_S * 1e3),
             consumer_max_fetch_size=8 << 20,
             stream_buffer_maxsize=16,
             topic_allow_declare=False,
@@ -127,6 +140,8 @@ class Worker:
         """Bring each message to its partition's lane."""
         async for event in stream.events():
             message = event.message
+            if self.ending or self._moving or message.partition >= self.topic.partitions:
+                continue
             try:
                 await self._lane(message.partition).put(message)
             except Exception as error:
@@ -139,7 +154,7 @@ class Worker:
             self.lanes[partition] = Lane(
                 partition, self.site.name, frozenset(link.name for link in self.site.links), self._make_run,
                 self._load, self, self.batches, self._executor, self.ledger, horizon_ms=self.predictor.horizon_ms,
-                **self._options,
+                topic_id=self.topic.id, **self._options,
             )  # fmt: skip
         return self.lanes[partition]
 
@@ -155,12 +170,13 @@ class Worker:
     async def _load(self, partition: int) -> Loaded:
         """Load what a partition starts from, trying until the broker gives it."""
         loop = asyncio.get_running_loop()
-        arguments = self.settings, partition, self.site.name, self.app.conf.id
+        links = frozenset(link.name for link in self.site.links)
+        arguments = self.settings, partition, self.site.name, links, self.app.conf.id, self.topic.id
         while True:
             try:
                 return await loop.run_in_executor(self._executor, load_states, *arguments)
-            except KafkaAccessError as error:
-                log.warning("%s; trying again", error)
+            except Exception as error:  # kafka-python raises more than its own errors where a connection ends
+                tell_retry(f"partition {partition}", error)
                 await asyncio.sleep(RETRY_S)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
@@ -169,18 +185,42 @@ class Worker:
         await self.close_lanes()
 
     async def _assigned(self, _: Any, assigned: Any, **__: Any) -> None:
-        self.assigned = frozenset(tp.partition for tp in assigned if tp.topic == self.settings.topic("features"))
+        ours = (tp.partition for tp in assigned if tp.topic == self.settings.topic("features"))
+        self.assigned = frozenset(partition for partition in ours if partition < self.topic.partitions)
         self.ledger.rebalances += 1
 
-    async def close_lanes(self) -> None:
-        """End all lanes with a checkpoint each."""
+    async def close_lanes(self, patience_s: float | None = None) -> None:
+        """End all lanes with a checkpoint each; what takes longer than there is patience for is given up."""
         lanes, self.lanes = self.lanes, {}
-        await asyncio.gather(*(lane.close() for lane in lanes.values()))
+        if not lanes:
+            return
+        await asyncio.wait([asyncio.create_task(lane.close()) for lane in lanes.values()], timeout=patience_s)
+        for lane in lanes.values():
+            lane.abandon()
+
+    async def take_up(self, topic: TopicState) -> None:
+        """Go on with another life of the feature topic, or one that lost its end: no place in the former is one in it.
+
+        What comes meanwhile is read again: every partition is, from its beginning or where the group knows it to be.
+        """
+        self._moving = True
+        try:
+            await self.close_lanes(LANES_S)
+            self.topic = topic
+            for partition in sorted(self.assigned or ()):
+                await self.rewind(partition, 0)
+        except (KafkaError, AssertionError, OSError) as error:  # no longer ours: the next assignment begins right
+            log.info("taking up topic %s: %r", topic.id, error)
+        finally:
+            self._moving = False
 
     # what lanes write to
 
     async def post(self, message: Outgoing) -> asyncio.Future[Any]:
-        """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged."""
+        """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged.
+
+        Of what can never be sent the future holds the error.
+        """
         topic, place = self.settings.topic(message.topic), None if message.partition < 0 else message.partition
         while True:
             try:
@@ -188,20 +228,43 @@ class Worker:
                 future: asyncio.Future[Any] = await producer.send(
                     topic, message.value, key=message.key, headers=_told(message), partition=place
                 )
-            except (KafkaError, OSError) as error:
-                log.warning("sending to %s: %s; trying again", message.topic, error)
+            except Exception as error:
+                if is_final(error):
+                    failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                    failed.set_exception(error)
+                    return failed
+                if not isinstance(error, (KafkaError, OSError)):
+                    raise
+                if type(error) is KafkaError or isinstance(error, BROKEN):
+                    self._spent.add(self._producer)
+                tell_retry(f"sending to {message.topic}", error)
                 await asyncio.sleep(RETRY_S)
             else:
                 future.add_done_callback(partial(self.meter.acknowledged, message))
+                future.add_done_callback(partial(self._note_refusal, producer))
                 return future
+
+    def _note_refusal(self, producer: AIOKafkaProducer, future: asyncio.Future[Any]) -> None:
+        """Give the producer up where the broker refused what it had numbered.
+
+        An idempotent producer numbers its messages, and the broker takes none behind a number that it never got: the
+        one refused would be followed by refusals of all (aiokafka does not number anew).
+        """
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, KafkaError) and not error.retriable:
+            self._spent.add(producer)
 
     async def _connected(self) -> AIOKafkaProducer:
         """Return the one producer of all lanes, started by the first that asks."""
         async with self._connecting:
+            if self._producer is not None and self._producer in self._spent:
+                await self._producer.stop()  # whatever else it has under way is settled first, so order stays
+                self._spent.clear()
+                self._producer = None
             if self._producer is None:
                 producer = AIOKafkaProducer(
                     **aiokafka_arguments(self.settings), acks="all", enable_idempotence=True,
-                    max_request_size=LARGEST_REQUEST, request_timeout_ms=30_000,
+                    max_request_size=LARGEST_MESSAGE, request_timeout_ms=30_000,
                 )  # fmt: skip
                 try:
                     await producer.start()
@@ -217,7 +280,7 @@ class Worker:
         place = TopicPartition(self.settings.topic("features"), partition)
         try:
             consumer = thread._ensure_consumer()
-            await thread.call_thread(commit_as_member, consumer, {place: OffsetAndMetadata(offset, "")})
+            await thread.call_thread(commit_as_member, consumer, {place: OffsetAndMetadata(offset, naming(self.topic))})
         except (KafkaError, OSError) as error:
             log.info("committing offset %d of partition %d: %r", offset, partition, error)
             return False
@@ -238,11 +301,14 @@ class Worker:
             return False  # handed over just now: aiokafka says so by an assertion
 
     async def stop(self) -> None:
-        """End lanes and producer; the app is stopped by its own worker."""
-        await self.close_lanes()
-        if self._producer is not None:
-            await self._producer.stop()
-        self._executor.shutdown()
+        """Take no more, end lanes and producer; the app is stopped by its own worker."""
+        self.ending = True
+        await self.close_lanes(LANES_S if self.reach.connected else LANES_AWAY_S)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(KafkaError, OSError, TimeoutError):
+                await asyncio.wait_for(producer.stop(), PRODUCER_S)
+        self._executor.shutdown(wait=False)
 
 
 async def commit_as_member(consumer: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:

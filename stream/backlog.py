@@ -11,6 +11,8 @@ import logging
 import time
 from collections.abc import Iterable
 
+from stream.wire import whole_number
+
 log = logging.getLogger("offramp.worker")
 
 MAX_AGE_S = 1.0
@@ -52,8 +54,9 @@ class Backlog:
         return turned
 
     def _is_fresh(self, age_s: float, now_s: float) -> bool:
+        """Tell whether shedding may end; of a message from the future it is not known how old it is."""
         idle = self._idle_since is not None and now_s - self._idle_since >= IDLE_S
-        return idle or age_s <= FRESH * self.max_age_s
+        return idle or -self.max_age_s <= age_s <= FRESH * self.max_age_s
 
     def _is_over(self, age_s: float, now_s: float, waiting: bool) -> bool:
         """Tell whether messages have been too old, without a pause, for longer than there is patience for."""
@@ -86,9 +89,9 @@ class Backlogs:
         backlog, told = self._of(key), dict(pairs)
         if backlog is None or (told.get("live"), told.get("end"), told.get("site")) != (b"1", b"0", self._site):
             return False
-        try:
-            newest_ns = max(int(told["last_time_ns"]), int(told.get("clock_ns", 0)))
-        except (KeyError, TypeError, ValueError):
+        times = [whole_number(told[name]) for name in ("last_time_ns", "clock_ns") if name in told]
+        newest_ns = max((each for each in times if each is not None), default=0)
+        if not newest_ns or None in times:
             return False  # the dead letters are for it
         age_s = (time.time_ns() - newest_ns) / 1e9
         turned = backlog.judge(age_s, time.monotonic(), waiting=waiting)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from capture.block import PacketBlock, joined
 from capture.intake import BLOCK_ROWS
 from stream.channels import BIN_NS
+from stream.event_time import FAR_NS
 
 
 def until_bins_close(blocks: Iterator[PacketBlock], lateness_ms: float, bins: int = 1) -> Iterator[PacketBlock]:
@@ -14,22 +15,23 @@ def until_bins_close(blocks: Iterator[PacketBlock], lateness_ms: float, bins: in
 
     bins: past the end of so many bins; fewer messages, whose first bins wait for the last.
 
-    A block that is large enough, or is of another sampling, does not wait either; nor, with bins = 1, one that brings
-    the clock. So about one
-    message travels those bins, and the last one's rows wait for nothing.
+    A block that is large enough, of another sampling, or behind a hole, does not wait either; nor, with bins = 1, one
+    that brings the clock; nor one whose time went back, as by a clock that was set. So about one message travels those
+    bins, and the last one's rows wait for nothing.
     """
     lateness_ns, passed = int(lateness_ms * 1_000_000), 0
     held: list[PacketBlock] = []
     for block in blocks:
-        if held and block.sampling != held[0].sampling:
+        if held and (block.sampling != held[0].sampling or block.shed_before):
             yield joined(held)
             held = []
         held.append(block)
         newest_ns = max(int(block.time_ns.max()) if len(block) else 0, block.clock_ns)
         reached = (newest_ns - lateness_ns) // (bins * BIN_NS)
         ticks = bins == 1 and block.clock_ns
-        if reached > passed or ticks or sum(map(len, held)) >= BLOCK_ROWS:
-            passed = max(passed, reached)
+        back = reached < passed - FAR_NS // BIN_NS
+        if reached > passed or back or ticks or sum(map(len, held)) >= BLOCK_ROWS:
+            passed = reached if back else max(passed, reached)
             yield joined(held)
             held = []
     if held:

@@ -17,12 +17,27 @@ OPEN = 16
 """Bins that may be open at once."""
 
 OUT_ROWS = 6_000
-OUT_GUARD = SERIES * (64 + OPEN + 2)
-"""What one packet may close at most: every series, its silence and the open bins."""
+"""Closed bins handed on at a time, at most: what is worth a call of the model, in 4 MB."""
 
-NEXT, NEWEST, LATE, ROWS, UNTRACKED, HITS, CLOCKS = range(7)
-"""Places in `BinState.clock`: the next bin to close, the newest time in ns, rows late, rows seen, rows of devices for
-which there was no place, devices evicted."""
+UP, DOWN, SIDES = range(3)
+"""Directions: the place in every array that has one for each, and how far the one down stands behind the one up."""
+
+NS_PER_BYTE, LIMIT_NS, DEVICE_SHARE, SHAPES = 0, SIDES, 2 * SIDES, 2 * SIDES + 1
+"""Places in `BinState.shape`: service time up (and down), virtual buffer as a delay up (and down), share of a device.
+"""
+
+(
+    NEXT, NEWEST, BEGUN, REACHED,
+    WAITS, WAITS_NS, WAITS_SAMPLING, BACK_ROWS, BACK_FIRST_NS, BACK_NEWEST_NS,
+    ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, HITS, STEPS, CLOCKS,
+) = range(18)  # fmt: skip
+"""Places in `BinState.clock`: the next bin to close; the newest packet's time in ns; whether there was one; the newest
+time of packet or clock. What `stream.event_time` waits for: what is held for a second witness (NOTHING, a CLOCK, a
+PACKET), its time, what it stands for; rows of a time gone back, the first's and the newest's time. Then counts: rows
+seen; of these late, far ahead with no witness, without a time; rows of devices for which there was no place; devices
+evicted; times that the link began anew because time went back."""
+
+COUNTS = (ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, HITS, STEPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +60,9 @@ class BinState(NamedTuple):
 
     clock: int64 [CLOCKS]; counters: float64 [OPEN, SERIES, Counter]; key: int64 [SERIES, 2] device address; alive: int8
     [SERIES] (0 silent, 1 running, 2 begins); first, last, last_ns: int64 [SERIES]; slow: float64 running load; rate:
-    float64 decayed bytes; hint: int16 [256]; shape: float64 [5] ns per byte up, down, buffer up, down in ns, least
-    share of a device; wait: float64 [2] ns; queue_ns: int64 [2]; per open bin and direction bin_wait, bin_queue_ns,
-    peak [OPEN, 2], overflow [OPEN]; closing_wait, closing_ns: [2] the queues as of the last closed bin.
+    float64 decayed bytes; hint: int16 [256]; shape: float64 [SHAPES]; wait: float64 [SIDES] ns; queue_ns: int64
+    [SIDES]; per open bin and direction bin_wait, bin_queue_ns, peak [OPEN, SIDES], overflow [OPEN]; closing_wait,
+    closing_ns: [SIDES] the queues as of the last closed bin.
     """
 
     clock: NDArray[np.int64]
@@ -91,6 +106,10 @@ def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
     """Return empty bins for a link."""
     up, down = 8e9 / shape.capacity_up_bps, 8e9 / shape.capacity_down_bps
     limit = float("inf") if shape.buffer_bytes is None else float(shape.buffer_bytes)
+    numbers = np.empty(SHAPES)
+    numbers[NS_PER_BYTE + UP], numbers[NS_PER_BYTE + DOWN] = up, down
+    numbers[LIMIT_NS + UP], numbers[LIMIT_NS + DOWN] = limit * up, limit * down
+    numbers[DEVICE_SHARE] = shape.device_share
     state = BinState(
         clock=np.zeros(CLOCKS, np.int64),
         counters=np.zeros((OPEN, SERIES, len(Counter))),
@@ -102,22 +121,25 @@ def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
         slow=np.zeros(SERIES),
         rate=np.zeros(SERIES),
         hint=np.zeros(256, np.int16),
-        shape=np.array([up, down, limit * up, limit * down, shape.device_share]),
-        wait=np.zeros(2),
-        queue_ns=np.zeros(2, np.int64),
-        bin_wait=np.full((OPEN, 2), -1.0),
-        bin_queue_ns=np.zeros((OPEN, 2), np.int64),
-        peak=np.zeros((OPEN, 2)),
+        shape=numbers,
+        wait=np.zeros(SIDES),
+        queue_ns=np.zeros(SIDES, np.int64),
+        bin_wait=np.full((OPEN, SIDES), -1.0),
+        bin_queue_ns=np.zeros((OPEN, SIDES), np.int64),
+        peak=np.zeros((OPEN, SIDES)),
         overflow=np.zeros(OPEN),
-        closing_wait=np.zeros(2),
-        closing_ns=np.zeros(2, np.int64),
+        closing_wait=np.zeros(SIDES),
+        closing_ns=np.zeros(SIDES, np.int64),
     )
     return state, new_heavy_hitters()
 
 
-def forget_bins(state: BinState) -> None:
-    """Make the bins empty again, as what comes next does not follow on; the counts of rows and devices stay."""
-    kept = [LATE, ROWS, UNTRACKED, HITS]
+def forget_bins(state: BinState, *, goes_on: bool) -> None:
+    """Make the bins empty again, as what comes next does not follow on; the counts of rows and devices stay.
+
+    goes_on: so does the time up to which bins were closed: none is closed twice, what comes for one is late.
+    """
+    kept = [*COUNTS, *((NEXT, NEWEST, BEGUN, REACHED) if goes_on else ())]
     counts = state.clock[kept]
     for name, array in state._asdict().items():
         if name != "shape":

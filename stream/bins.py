@@ -1,9 +1,9 @@
 """Bins: packets into 10 ms slices of event time, per link and per device, in one compiled pass.
 
 Series 0 is the link; the others are its devices. A bin closes when the newest packet's time has passed its end by the
-allowed lateness. Closed bins come out as arrays, the bins in order, the link's row first in each bin. What comes out
-depends on the packets alone, never on how they were cut into batches; only a live link's clock, `advance`, closes bins
-without a packet.
+allowed lateness; which times are believed, stream.event_time tells. Closed bins come out as arrays, the bins in order,
+the link's row first in each bin. What comes out depends on the packets alone, never on how they were cut into batches;
+only a live link's clock, `advance`, closes bins without a packet.
 """
 
 from __future__ import annotations
@@ -16,36 +16,71 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.block import END_OF_TIME_NS
 from decision.address import MAPPED
 from offramp_kernels import kernel_entry, kernel_lean
 from stream.bin_state import (
+    AHEAD,
+    BACK_ROWS,
+    BEGUN,
     DEVICE_SLOTS,
+    DOWN,
     HITS,
     LATE,
+    LIMIT_NS,
     NEWEST,
     NEXT,
+    NS_PER_BYTE,
     OPEN,
-    OUT_GUARD,
-    OUT_ROWS,
+    REACHED,
     ROWS,
     SERIES,
+    STEPS,
+    UNTIMED,
     UNTRACKED,
+    UP,
+    WAITS,
+    WAITS_NS,
+    WAITS_SAMPLING,
     BinOut,
     BinState,
     LinkShape,
+    forget_bins,
     new_bin_out,
     new_bin_state,
 )
-from stream.channels import BIN_NS
+from stream.channels import BIN_NS, FIRST_MARK, Counter
 from stream.close_bins import close_until
-from stream.heavy_hitters import KEY, HeavyHitters, add, scale_at
-from stream.packets import IPV4_MAPPED, Packets
+from stream.event_time import (
+    NOTHING,
+    PACKET,
+    SAMPLING_UNIT,
+    bears_out,
+    begin,
+    give_up,
+    hold_clock,
+    hold_packet,
+    is_back,
+    is_far_ahead,
+    is_time,
+    stays_back,
+)
+from stream.heavy_hitters import (
+    KEY,
+    PORTS,
+    PROTOCOL,
+    SOURCE,
+    TARGET,
+    HeavyHitters,
+    add,
+    new_heavy_hitters,
+    scale_at,
+)
+from stream.packets import IPV4_MAPPED, Packets, no_packets
 from stream.virtual_queue import drained
 
-FIRST_MARK_AT = 4
-"""As in stream.channels; a kernel wants plain numbers, and a test holds them equal."""
-
-RTT_SUM, RTT_COUNT, GAP = 16, 17, 18
+PACKETS, BYTES = int(Counter.PACKETS_UP), int(Counter.BYTES_UP)
+RTT_SUM, RTT_COUNT, GAP = int(Counter.RTT_SUM_MS), int(Counter.RTT_COUNT), int(Counter.MAX_GAP_NS)
 
 
 @kernel_lean
@@ -86,7 +121,9 @@ def device_series(state: BinState, high: int, low: int, bin_number: int) -> int:
 
 
 @kernel_lean
-def count(state: BinState, series: int, row: int, packets: Packets, bin_number: int, down: int, sampling: int) -> None:
+def count(
+    state: BinState, series: int, row: int, packets: Packets, bin_number: int, down: int, sampling: float
+) -> None:
     """Add a packet, which stands for `sampling` packets, to its bin of one series."""
     if state.alive[series] == 0:
         state.alive[series] = 2  # its next closed bin begins a fresh series
@@ -98,11 +135,11 @@ def count(state: BinState, series: int, row: int, packets: Packets, bin_number: 
     if bin_number > state.last[series]:
         state.last[series] = bin_number
     counters = state.counters[bin_number % OPEN, series]
-    counters[down] += sampling
-    counters[2 + down] += packets.size[row] * sampling
+    counters[PACKETS + down] += sampling
+    counters[BYTES + down] += packets.size[row] * sampling
     marks = packets.marks[row]
-    at = FIRST_MARK_AT
-    while marks:
+    at = FIRST_MARK
+    while marks and at < RTT_SUM:
         if marks & 1:
             counters[at] += sampling
         marks >>= 1
@@ -118,15 +155,15 @@ def count(state: BinState, series: int, row: int, packets: Packets, bin_number: 
 
 
 @kernel_lean
-def enqueue(state: BinState, now_ns: int, size: int, down: int) -> None:
+def enqueue(state: BinState, now_ns: int, size: float, down: int) -> None:
     """Let a packet pass its direction's virtual queue; one that comes late passes it with its predecessor."""
     now = max(now_ns, state.queue_ns[down])
     wait = drained(state.wait[down], now - state.queue_ns[down])
     place = (now // BIN_NS) % OPEN
-    service = size * state.shape[down]
+    service = size * state.shape[NS_PER_BYTE + down]
     if wait > state.peak[place, down]:
         state.peak[place, down] = wait
-    if wait + service > state.shape[2 + down] and wait > 0.0:
+    if wait + service > state.shape[LIMIT_NS + down] and wait > 0.0:
         state.overflow[place] += 1.0
     else:
         wait += service
@@ -136,63 +173,125 @@ def enqueue(state: BinState, now_ns: int, size: int, down: int) -> None:
     state.bin_queue_ns[place, down] = now
 
 
+@kernel_lean
+def put(
+    state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], packets: Packets, row: int, sampling: float,
+    key: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Count a packet whose bin is open: for its link, its device and its flow."""
+    now = packets.time_ns[row]
+    bin_number = now // BIN_NS
+    a = packets.address[row]
+    down, at = UP, SOURCE
+    outside = len(networks) > 0 and not inside(a[SOURCE], a[SOURCE + 1], networks)
+    if outside and inside(a[TARGET], a[TARGET + 1], networks):
+        down, at = DOWN, TARGET
+    enqueue(state, now, packets.size[row] * sampling, down)
+    count(state, 0, row, packets, bin_number, down, sampling)
+    if a[SOURCE + 1] == 0 and a[SOURCE] == 0:
+        return
+    if len(networks) == 0 or inside(a[at], a[at + 1], networks):
+        series = device_series(state, a[at], a[at + 1], bin_number)
+        if series > 0:
+            count(state, series, row, packets, bin_number, down, sampling)
+        else:
+            state.clock[UNTRACKED] += 1
+    for i in range(PROTOCOL):
+        key[i] = a[i]
+    key[PROTOCOL], key[PORTS] = packets.protocol[row], packets.ports[row]
+    add(hitters, key, packets.size[row] * scale_at(hitters, bin_number))
+
+
+@kernel_lean
+def reach(state: BinState, hitters: HeavyHitters, lateness_ns: int, now_ns: int, out: BinOut) -> bool:
+    """Close what is over when it is `now_ns`; tell whether that is done, or `out` is to be emptied first."""
+    until = (now_ns - lateness_ns) // BIN_NS
+    if until > state.clock[NEXT] and not close_until(state, hitters, until, out):
+        return False
+    state.clock[REACHED] = max(state.clock[REACHED], now_ns)
+    return True
+
+
+@kernel_lean
+def let_go(
+    state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], lateness_ns: int, held: Packets, out: BinOut,
+    key: NDArray[np.int64],
+) -> bool:  # fmt: skip
+    """Let what waits have its time, as it is borne out; tell whether that is done, or `out` is to be emptied first."""
+    clock = state.clock
+    if not reach(state, hitters, lateness_ns, clock[WAITS_NS], out):
+        return False
+    if clock[WAITS] == PACKET:
+        clock[NEWEST] = clock[WAITS_NS]
+        put(state, hitters, networks, held, 0, clock[WAITS_SAMPLING] / SAMPLING_UNIT, key)
+    clock[WAITS] = NOTHING
+    return True
+
+
 @kernel_entry
 def accumulate(
-    state: BinState,
-    hitters: HeavyHitters,
-    networks: NDArray[np.int64],
-    lateness_ns: int,
-    packets: Packets,
-    start: int,
-    sampling: int,
-    out: BinOut,
-    key: NDArray[np.int64],
-) -> int:
-    """Count packets from row `start`; return the row at which `out` became full, or the number of rows.
+    state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], lateness_ns: int, packets: Packets, start: int,
+    sampling: float, held: Packets, out: BinOut, key: NDArray[np.int64],
+) -> tuple[int, bool]:  # fmt: skip
+    """Count packets from row `start`; return the row at which to go on, and whether the link is to begin anew there.
 
-    Each packet stands for `sampling` packets in the counters and the queue; a flow that is kept has its own rate.
-    key: int64 [KEY], room for the flow at hand.
+    It stops where `out` is full. Each packet stands for `sampling` packets in the counters and the queue; a flow that
+    is kept has its own rate. held: one row, what waits for a second witness; key: int64 [KEY], room for the flow at
+    hand.
     """
     clock = state.clock
     for row in range(start, len(packets.time_ns)):
         now = packets.time_ns[row]
-        bin_number = now // BIN_NS
-        if clock[NEWEST] == 0:
-            clock[NEWEST] = now
-            clock[NEXT] = (now - lateness_ns) // BIN_NS
-            for side in range(2):
-                state.queue_ns[side] = clock[NEXT] * BIN_NS
-                state.closing_ns[side] = clock[NEXT] * BIN_NS
+        if not is_time(now):
+            clock[ROWS] += 1
+            clock[UNTIMED] += 1
+            continue
+        if clock[BEGUN] == 0:
+            begin(state, now, lateness_ns)
+        if is_far_ahead(clock, now):
+            if bears_out(clock, now) and not let_go(state, hitters, networks, lateness_ns, held, out, key):
+                return row, False
+            if is_far_ahead(clock, now):
+                hold_packet(clock, held, packets, row, sampling)
+                continue
+        elif clock[WAITS] != NOTHING:
+            give_up(clock)
         if now > clock[NEWEST]:
-            until = (now - lateness_ns) // BIN_NS
-            if until > clock[NEXT]:
-                if out.used[0] + OUT_GUARD > OUT_ROWS:
-                    return row
-                close_until(state, hitters, until, out)
+            if not reach(state, hitters, lateness_ns, now, out):
+                return row, False
             clock[NEWEST] = now
-        clock[ROWS] += 1
-        if bin_number < clock[NEXT]:
+        if now // BIN_NS < clock[NEXT]:
+            if not is_back(clock, now):
+                clock[BACK_ROWS] = 0
+            elif stays_back(clock, now):
+                return row, True
+            clock[ROWS] += 1
             clock[LATE] += 1
             continue
-        a = packets.address[row]
-        down, at = 0, 0
-        if len(networks) > 0 and not inside(a[0], a[1], networks) and inside(a[2], a[3], networks):
-            down, at = 1, 2
-        enqueue(state, now, packets.size[row] * sampling, down)
-        count(state, 0, row, packets, bin_number, down, sampling)
-        if a[1] == 0 and a[0] == 0:
-            continue
-        if len(networks) == 0 or inside(a[at], a[at + 1], networks):
-            series = device_series(state, a[at], a[at + 1], bin_number)
-            if series > 0:
-                count(state, series, row, packets, bin_number, down, sampling)
-            else:
-                clock[UNTRACKED] += 1
-        for i in range(4):
-            key[i] = a[i]
-        key[4], key[5] = packets.protocol[row], packets.ports[row]
-        add(hitters, key, packets.size[row] * scale_at(hitters, bin_number))
-    return len(packets.time_ns)
+        clock[BACK_ROWS] = 0
+        clock[ROWS] += 1
+        put(state, hitters, networks, packets, row, sampling, key)
+    return len(packets.time_ns), False
+
+
+@kernel_entry
+def tell(
+    state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], lateness_ns: int, now: int, held: Packets,
+    out: BinOut, key: NDArray[np.int64],
+) -> tuple[bool, bool]:  # fmt: skip
+    """Let a live link's clock close what is over; return whether that is done, and whether the link begins anew."""
+    clock = state.clock
+    if is_far_ahead(clock, now):
+        if bears_out(clock, now) and not let_go(state, hitters, networks, lateness_ns, held, out, key):
+            return False, False
+        if is_far_ahead(clock, now):
+            hold_clock(clock, now)
+            return True, False
+    elif clock[WAITS] != NOTHING:
+        give_up(clock)
+    if is_back(clock, now):
+        return True, stays_back(clock, now)
+    return reach(state, hitters, lateness_ns, now, out), False
 
 
 class ClosedBins(NamedTuple):
@@ -226,34 +325,76 @@ class Bins:
         self.lateness_ns = int(lateness_ms * 1_000_000)
         self.networks = network_table(shape.networks)
         self.state, self.hitters = new_bin_state(shape)
+        self.held = no_packets(1)
         self.key = np.empty(KEY, np.int64)
 
-    def update(self, packets: Packets, sampling: int = 1) -> Iterator[ClosedBins]:
-        """Count packets, each for `sampling`, and yield the bins they close.
+    @property
+    def newest_ns(self) -> int:
+        """The newest packet's time, 0 before the first."""
+        return int(self.state.clock[NEWEST])
+
+    @property
+    def reached_ns(self) -> int:
+        """The newest time of packet or clock, 0 before the first packet."""
+        return int(self.state.clock[REACHED])
+
+    @property
+    def steps(self) -> int:
+        """How often the link began anew because its time went back."""
+        return int(self.state.clock[STEPS])
+
+    def update(self, packets: Packets, sampling: float = 1.0) -> Iterator[ClosedBins]:
+        """Count packets, each for `sampling`, and yield the bins they close, at most OUT_ROWS rows at a time.
 
         Each yield is overwritten by the next, and by what other bins yield in this thread: copy what is to stay.
         """
-        row, out = 0, room()
+        row, sampling = 0, float(sampling)  # a whole number would be another kernel
         while row < len(packets.time_ns):
-            row = accumulate(
-                self.state, self.hitters, self.networks, self.lateness_ns, packets, row, sampling, out, self.key
-            )
+            out = room()
+            row, anew = accumulate(
+                self.state, self.hitters, self.networks, self.lateness_ns, packets, row, sampling, self.held, out,
+                self.key,
+            )  # fmt: skip
             yield from _drain(out)
+            if anew:
+                yield from self._begin_anew()
 
     def advance(self, now_ns: int) -> Iterator[ClosedBins]:
         """Yield the bins that are over by the clock of a live link, as a packet at `now_ns` would close them."""
-        until = (now_ns - self.lateness_ns) // BIN_NS
-        if self.state.clock[NEWEST] and until > self.state.clock[NEXT]:
+        done = not (self.state.clock[BEGUN] and 0 <= now_ns < END_OF_TIME_NS)
+        while not done:
             out = room()
-            close_until(self.state, self.hitters, until, out)
+            done, anew = tell(
+                self.state, self.hitters, self.networks, self.lateness_ns, now_ns, self.held, out, self.key
+            )
             yield from _drain(out)
+            if anew:
+                yield from self._begin_anew()
 
     def close(self) -> Iterator[ClosedBins]:
-        """Close all open bins: the end of the input."""
-        if self.state.clock[NEWEST]:
+        """Close all open bins: the end of the input. What waits for a second witness is given up."""
+        clock = self.state.clock
+        if clock[WAITS] == PACKET:
+            clock[AHEAD] += 1
+        clock[WAITS] = NOTHING
+        done = not clock[BEGUN]
+        while not done:
             out = room()
-            close_until(self.state, self.hitters, int(self.state.clock[NEWEST]) // BIN_NS + 1, out)
+            done = close_until(self.state, self.hitters, int(clock[NEWEST]) // BIN_NS + 1, out)
             yield from _drain(out)
+
+    def forget(self) -> None:
+        """Make the bins empty, as what comes next does not follow on, but in time."""
+        forget_bins(self.state, goes_on=True)
+
+    def _begin_anew(self) -> Iterator[ClosedBins]:
+        """Close the open bins; the packets to come are of another time, and so are the flows."""
+        yield from self.close()
+        forget_bins(self.state, goes_on=False)
+        empty = new_heavy_hitters()._asdict()
+        for name, ours in self.hitters._asdict().items():
+            ours[...] = empty[name]
+        self.state.clock[STEPS] += 1
 
 
 _ROOM = threading.local()

@@ -35,8 +35,9 @@ class ByLink:
         self.matches: dict[str, SiteMatch] = {}
         self._interfaces: tuple[Interface, ...] = ()
         self._names = [link.name for link in site.links]
-        self._at: NDArray[np.int64] = np.empty(0, np.int64)
-        """The link of each interface met so far, by its place in the site, or NO_LINK."""
+        self._at: NDArray[np.int64] = np.empty(64, np.int64)
+        self._known = 0
+        """The link of each interface met so far, by its place in the site, or NO_LINK, and how many there are."""
 
     def dissector(self, link: str) -> Dissector:
         """Return the dissector of a link."""
@@ -95,21 +96,23 @@ class ByLink:
 
     def _links_of(self, interfaces: tuple[Interface, ...]) -> NDArray[np.int64]:
         """Return the place of each interface's link; a source's interfaces only become more."""
-        known = len(self._at)
+        known = self._known
         if known < len(interfaces):
             found = [self.choice.of(interface.name) for interface in interfaces[known:]]
-            more = [NO_LINK if name is None else self._names.index(name) for name in found]
-            self._at = np.concatenate([self._at, np.array(more, np.int64)])
-            self._interfaces = interfaces
-            self._tell_shared(known)
+            while len(self._at) < len(interfaces):
+                self._at = np.concatenate([self._at, self._at])  # twice as long: a capture may have very many
+            self._at[known : len(interfaces)] = [NO_LINK if name is None else self._names.index(name) for name in found]
+            self._interfaces, self._known = interfaces, len(interfaces)
+            if self._shared is not None:
+                self._tell_shared(known, self._shared)
         return self._at[: len(interfaces)]
 
-    def _tell_shared(self, known: int) -> None:
+    def _tell_shared(self, known: int, tell: Callable[[str, Sequence[str]], None]) -> None:
         """Tell of links whose second interface is among the new ones, from place `known` on."""
-        for at in set(self._at[known:].tolist()) - {NO_LINK}:
-            of = np.flatnonzero(self._at == at)
-            if self._shared is not None and len(of) > 1 >= np.count_nonzero(of < known):
-                self._shared(self._names[at], [visible(self._interfaces[each].name) for each in of])
+        for at in set(self._at[known : self._known].tolist()) - {NO_LINK}:
+            of = np.flatnonzero(self._at[: self._known] == at)
+            if len(of) > 1 >= np.count_nonzero(of < known):
+                tell(self._names[at], [visible(self._interfaces[each].name) for each in of])
 
     def _leave_out(self, of: NDArray[np.int32], interfaces: tuple[Interface, ...]) -> None:
         for at, count in zip(*np.unique(of, return_counts=True), strict=True):

@@ -5,10 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-BIN_NS = 10_000_000
-"""Length of a bin: 10 ms of event time."""
-
-BIN_MS = 10
+from inference.forecast import BIN_MS, BIN_NS
 
 WINDOW_BINS = 64
 """A window is this many bins; a longer silence ends a series, and the next packet begins a fresh one."""
@@ -18,7 +15,7 @@ FRAME_BINS = 32
 
 
 class Counter(IntEnum):
-    """What is counted of one bin of one series while it is open."""
+    """What is counted of one bin of one series while it is open; what has directions is counted up, then down."""
 
     PACKETS_UP = 0
     PACKETS_DOWN = 1
@@ -44,6 +41,11 @@ class Counter(IntEnum):
 FIRST_MARK = int(Counter.SYN)
 MARKS = int(Counter.NEW_FLOW) - FIRST_MARK + 1
 """A packet's marks are bits: bit i adds to counter FIRST_MARK + i."""
+
+
+def mark(counter: Counter) -> int:
+    """Return the bit of a packet that adds to a counter."""
+    return 1 << (int(counter) - FIRST_MARK)
 
 
 class Channel(NamedTuple):
@@ -86,8 +88,22 @@ TABLE: tuple[Channel, ...] = (
 CHANNELS: tuple[str, ...] = tuple(channel.name for channel in TABLE)
 """Channel names in the order of the model's input."""
 
+PLACE: dict[str, int] = {name: place for place, name in enumerate(CHANNELS)}
+"""Where each channel stands: kernels take their places from here, and say no number of their own."""
+
+MARK_PLACES: tuple[int, ...] = tuple(PLACE[Counter(FIRST_MARK + i).name.lower()] for i in range(MARKS))
+"""Where the channel of each mark stands, which has the name of its counter."""
+
+FIRST_SHARED = [channel.shared for channel in TABLE].index(True)
+"""The shared channels stand together at the end."""
+
 SPECTRUM_CHANNELS: tuple[str, ...] = ("load_up", "load_down", "delay_peak")
 """The series whose newest STFT frame the model sees."""
 
 SPECTRUM_SIZE = len(SPECTRUM_CHANNELS) * (FRAME_BINS // 2 + 1)
 """K: magnitudes of all frequencies of each chosen series, one series after the other."""
+
+__all__ = [
+    "BIN_MS", "BIN_NS", "CHANNELS", "FIRST_MARK", "FIRST_SHARED", "FRAME_BINS", "MARKS", "MARK_PLACES", "PLACE",
+    "SPECTRUM_CHANNELS", "SPECTRUM_SIZE", "TABLE", "WINDOW_BINS", "Channel", "Counter", "mark",
+]  # fmt: skip

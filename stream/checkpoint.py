@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,12 @@ import zstandard
 from offramp_errors import ContractError
 
 FORMAT = 1
-MAX_UNPACKED = 64 << 20
+MAX_UNPACKED = 8 << 20
+"""Bytes: thirty times what the shipped model's checkpoints take, most of which are counters by series."""
+MAX_PLAIN = 1 << 20
+"""Bytes of the plain values of a state: those that grow are the names of agents and devices, bounded each."""
+LONGEST_HEAD = 256
+"""Bytes of an array's head as NumPy writes it, and more than enough: it is read as Python source."""
 ARRAY = "\x00array"
 
 
@@ -29,18 +35,31 @@ def encode_checkpoint(state: Mapping[str, Any]) -> bytes:
 
 
 def decode_checkpoint(value: bytes) -> dict[str, Any]:
-    """Return the state of `encode_checkpoint`. Raise ContractError where it is damaged or of another format."""
+    """Return the state of `encode_checkpoint`. Raise ContractError where it is damaged or of another format.
+
+    Nothing is unpacked, and no array made, that is larger than what is there.
+    """
     try:
         if not 0 <= zstandard.frame_content_size(value) <= MAX_UNPACKED:
             raise ContractError(f"damaged checkpoint: it unpacks to more than {MAX_UNPACKED} bytes, or does not say")
-        data = io.BytesIO(zstandard.ZstdDecompressor().decompress(value))
-        told = json.loads(data.read(int.from_bytes(data.read(8), "little")))
+        data = memoryview(zstandard.ZstdDecompressor().decompress(value))
+        size = int.from_bytes(data[:8], "little")
+        if not 0 < size <= min(MAX_PLAIN, len(data) - 8):
+            raise ContractError(f"damaged checkpoint: plain values of {size} bytes")
+        told = json.loads(bytes(data[8 : 8 + size]), parse_constant=_no_number)
         if told["format"] != FORMAT:
-            raise ContractError(f"checkpoint of format {told['format']!r}, this worker reads {FORMAT}")
-        state: dict[str, Any] = _join(told["state"], data)
-    except (zstandard.ZstdError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise ContractError(f"damaged checkpoint: {error}") from error
+            raise ContractError(f"checkpoint of format {str(told['format'])[:20]}, this worker reads {FORMAT}")
+        arrays = _Arrays(data[8 + size :])
+        state: dict[str, Any] = _join(told["state"], arrays)
+    except ContractError:
+        raise
+    except Exception as error:  # json, zstandard and numpy raise of every kind, for bytes that were made to
+        raise ContractError(f"damaged checkpoint: {type(error).__name__}: {str(error)[:200]}") from error
     return state
+
+
+def _no_number(text: str) -> float:
+    raise ContractError(f"damaged checkpoint: {text} where a number is")
 
 
 def _split(value: Any, arrays: list[Any]) -> Any:
@@ -55,11 +74,32 @@ def _split(value: Any, arrays: list[Any]) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _join(value: Any, data: io.BytesIO) -> Any:
+def _join(value: Any, arrays: _Arrays) -> Any:
     if value == ARRAY:
-        return np.lib.format.read_array(data, allow_pickle=False)
+        return arrays.next()
     if isinstance(value, dict):
-        return {key: _join(each, data) for key, each in value.items()}
+        return {key: _join(each, arrays) for key, each in value.items()}
     if isinstance(value, list):
-        return [_join(each, data) for each in value]
+        return [_join(each, arrays) for each in value]
     return value
+
+
+class _Arrays:
+    """Reads arrays, one after the other, of bytes in NumPy's format; each is held against what is there."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+
+    def next(self) -> Any:
+        """Return the next array. Raises ContractError where it is not of plain numbers, or is not all there."""
+        head = io.BytesIO(self._data[:LONGEST_HEAD])
+        if np.lib.format.read_magic(head) != (1, 0):
+            raise ContractError("damaged checkpoint: arrays of another version")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(head, LONGEST_HEAD)
+        count = math.prod(shape)
+        end = head.tell() + count * dtype.itemsize
+        if dtype.kind not in "biuf" or by_columns or min(shape, default=0) < 0 or end > len(self._data):
+            raise ContractError(f"damaged checkpoint: an array of {str(dtype)[:20]} {str(shape)[:60]}")
+        array = np.frombuffer(self._data[head.tell() : end], dtype).reshape(shape)
+        self._data = self._data[end:]
+        return array

@@ -6,8 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp_kernels import kernel_entry, kernel_lean
-from stream.bin_state import NEXT, OPEN, SERIES, BinOut, BinState
-from stream.channels import BIN_NS, WINDOW_BINS
+from stream.bin_state import (
+    DEVICE_SHARE,
+    DOWN,
+    LIMIT_NS,
+    NEXT,
+    NS_PER_BYTE,
+    OPEN,
+    SERIES,
+    SIDES,
+    UP,
+    BinOut,
+    BinState,
+)
+from stream.channels import BIN_NS, FIRST_MARK, FIRST_SHARED, MARK_PLACES, MARKS, PLACE, WINDOW_BINS, Counter
 from stream.heavy_hitters import HALF_LIFE_BINS, RATE_SECONDS_IN_BINS, TOP, HeavyHitters, scale_at, top
 from stream.virtual_queue import drained
 
@@ -18,8 +30,16 @@ MTU = 1500.0
 RATE_FACTOR = 8e9 / BIN_NS / RATE_SECONDS_IN_BINS
 """Decayed bytes to bit/s."""
 
-SHARED = 21
-"""The first shared channel (stream.channels.TABLE); a test holds it."""
+PACKETS_UP, PACKETS_DOWN = int(Counter.PACKETS_UP), int(Counter.PACKETS_DOWN)
+BYTES_UP, BYTES_DOWN = int(Counter.BYTES_UP), int(Counter.BYTES_DOWN)
+RTT_SUM, RTT_COUNT, GAP = int(Counter.RTT_SUM_MS), int(Counter.RTT_COUNT), int(Counter.MAX_GAP_NS)
+LOAD_UP, LOAD_DOWN, LOAD_SLOW = PLACE["load_up"], PLACE["load_down"], PLACE["load_slow"]
+SENT_UP, SENT_DOWN, SIZE_UP, SIZE_DOWN = (
+    PLACE[name] for name in ("packets_up", "packets_down", "size_up", "size_down")
+)
+SILENCE, RTT = PLACE["gap"], PLACE["rtt"]
+BACKLOG, PEAK, OVERFLOW, CEILING = (PLACE[name] for name in ("backlog_up", "delay_peak", "overflow", "ceiling"))
+LONGEST_GAP_BINS = 4.0
 
 
 @kernel_lean
@@ -29,21 +49,25 @@ def log1p_ratio(value: float) -> float:
 
 
 @kernel_lean
+def offered(state: BinState, counters: NDArray[np.float64], side: int) -> float:
+    """Return what came in one direction, over what the capacity carries in a bin."""
+    return float(counters[BYTES_UP + side] * state.shape[NS_PER_BYTE + side] / BIN_NS)
+
+
+@kernel_lean
 def own_channels(state: BinState, series: int, counters: NDArray[np.float64], x: NDArray[np.float32]) -> None:
-    """Write the channels of one series that are its own (0 to 20 of stream.channels.TABLE)."""
-    load_up = counters[2] * state.shape[0] / BIN_NS
-    load_down = counters[3] * state.shape[1] / BIN_NS
-    x[0] = log1p_ratio(load_up)
-    x[1] = log1p_ratio(load_down)
-    x[2] = state.slow[series]
-    x[3] = log1p_ratio(counters[0])
-    x[4] = log1p_ratio(counters[1])
-    x[5] = counters[2] / counters[0] / MTU if counters[0] > 0 else 0.0
-    x[6] = counters[3] / counters[1] / MTU if counters[1] > 0 else 0.0
-    x[7] = min(counters[18] / BIN_NS, 4.0)
-    for i in range(12):
-        x[8 + i] = log1p_ratio(counters[4 + i])
-    x[20] = np.log1p(counters[16] / counters[17]) if counters[17] > 0 else np.nan
+    """Write the channels of one series that are its own: those of stream.channels.TABLE that are not shared."""
+    x[LOAD_UP] = log1p_ratio(offered(state, counters, UP))
+    x[LOAD_DOWN] = log1p_ratio(offered(state, counters, DOWN))
+    x[LOAD_SLOW] = state.slow[series]
+    x[SENT_UP] = log1p_ratio(counters[PACKETS_UP])
+    x[SENT_DOWN] = log1p_ratio(counters[PACKETS_DOWN])
+    x[SIZE_UP] = counters[BYTES_UP] / counters[PACKETS_UP] / MTU if counters[PACKETS_UP] > 0 else 0.0
+    x[SIZE_DOWN] = counters[BYTES_DOWN] / counters[PACKETS_DOWN] / MTU if counters[PACKETS_DOWN] > 0 else 0.0
+    x[SILENCE] = min(counters[GAP] / BIN_NS, LONGEST_GAP_BINS)
+    for i in range(MARKS):
+        x[MARK_PLACES[i]] = log1p_ratio(counters[FIRST_MARK + i])
+    x[RTT] = np.log1p(counters[RTT_SUM] / counters[RTT_COUNT]) if counters[RTT_COUNT] > 0 else np.nan
 
 
 @kernel_lean
@@ -52,25 +76,31 @@ def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], del
     place = bin_number % OPEN
     end = (bin_number + 1) * BIN_NS
     now, peak = 0.0, 0.0
-    for side in range(2):
+    for side in range(SIDES):
         start_wait = drained(state.closing_wait[side], end - BIN_NS - state.closing_ns[side])
         if state.bin_wait[place, side] >= 0.0:
             state.closing_wait[side] = state.bin_wait[place, side]
             state.closing_ns[side] = state.bin_queue_ns[place, side]
         left = drained(state.closing_wait[side], end - state.closing_ns[side]) / NS_PER_MS
-        x[SHARED + side] = log1p_ratio(left)
+        x[BACKLOG + side] = log1p_ratio(left)
         now = max(now, left)
         peak = max(peak, max(start_wait, state.peak[place, side]) / NS_PER_MS)
     delay_ms[0] = now
     delay_ms[1] = max(peak, now)
-    x[SHARED + 2] = log1p_ratio(delay_ms[1])
-    x[SHARED + 3] = log1p_ratio(state.overflow[place])
-    limit = state.shape[2] / NS_PER_MS
-    x[SHARED + 4] = np.log1p(limit) if np.isfinite(limit) else np.nan
-    for side in range(2):
+    x[PEAK] = log1p_ratio(delay_ms[1])
+    x[OVERFLOW] = log1p_ratio(state.overflow[place])
+    limit = state.shape[LIMIT_NS + UP] / NS_PER_MS
+    x[CEILING] = np.log1p(limit) if np.isfinite(limit) else np.nan
+    for side in range(SIDES):
         state.bin_wait[place, side] = -1.0
         state.peak[place, side] = 0.0
     state.overflow[place] = 0.0
+
+
+@kernel_lean
+def bin_room(out: BinOut) -> bool:
+    """Tell whether a whole bin still fits, the link's row and each device's: all that is written is asked for here."""
+    return bool(out.used[0] + SERIES <= out.bin_number.shape[0])
 
 
 @kernel_lean
@@ -86,12 +116,12 @@ def close_series(state: BinState, bin_number: int, series: int, link_row: int, o
     out.key[row, 0], out.key[row, 1] = state.key[series, 0], state.key[series, 1]
     own_channels(state, series, counters, out.x[row])
     out.rate_bps[row] = state.rate[series] * RATE_FACTOR
-    out.load[row, 0] = counters[2] * state.shape[0] / BIN_NS
-    out.load[row, 1] = counters[3] * state.shape[1] / BIN_NS
+    out.load[row, UP] = offered(state, counters, UP)
+    out.load[row, DOWN] = offered(state, counters, DOWN)
     if series > 0:
-        for i in range(SHARED, out.x.shape[1]):
+        for i in range(FIRST_SHARED, out.x.shape[1]):
             out.x[row, i] = out.x[link_row, i]
-        for i in range(2):
+        for i in range(SIDES):
             out.delay_ms[row, i] = out.delay_ms[link_row, i]
     for i in range(len(counters)):
         counters[i] = 0.0
@@ -101,16 +131,18 @@ def close_series(state: BinState, bin_number: int, series: int, link_row: int, o
 def remember(state: BinState, bin_number: int, series: int) -> None:
     """Let a closed bin enter the series' running load and rate."""
     counters = state.counters[bin_number % OPEN, series]
-    load = max(counters[2] * state.shape[0], counters[3] * state.shape[1]) / BIN_NS
+    load = max(offered(state, counters, UP), offered(state, counters, DOWN))
     state.slow[series] += SLOW * (load - state.slow[series])
-    state.rate[series] += counters[2] + counters[3]
+    state.rate[series] += counters[BYTES_UP] + counters[BYTES_DOWN]
 
 
 @kernel_lean
 def worth_a_forecast(state: BinState, series: int) -> bool:
     """Tell whether a device carries enough of the link: a share to begin with, a quarter of it to go on."""
-    share = state.shape[4] if state.alive[series] == 2 else state.shape[4] / 4.0
-    return bool(state.rate[series] * RATE_FACTOR >= share * 8e9 / state.shape[0])
+    share = state.shape[DEVICE_SHARE]
+    if state.alive[series] != 2:
+        share /= 4.0
+    return bool(state.rate[series] * RATE_FACTOR >= share * 8e9 / state.shape[NS_PER_BYTE + UP])
 
 
 @kernel_lean
@@ -142,8 +174,11 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
 
 
 @kernel_entry
-def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> None:
-    """Close the bins before `until`; a silence beyond the window ends all series and is skipped."""
+def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> bool:
+    """Close the bins before `until`; a silence beyond the window ends all series and is skipped.
+
+    Tell whether that is done: where `out` has no room for another bin of all series it is to be emptied first.
+    """
     clock = state.clock
     while clock[NEXT] < until:
         bin_number = clock[NEXT]
@@ -154,7 +189,10 @@ def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut)
             for series in range(SERIES):
                 state.rate[series] *= DECAY ** (until - bin_number)
             clock[NEXT] = until
-            return
+            return True
         if bin_number >= state.first[0]:
+            if not bin_room(out):
+                return False
             close_bin(state, hitters, bin_number, out)
         clock[NEXT] = bin_number + 1
+    return True

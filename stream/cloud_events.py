@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 
 from decision.command import Command, rfc3339
-from stream.forecast_text import bins_text
+from offramp_kafka import BODY_LIMIT, LONGEST_NAME
+from stream.forecast_text import MOST, bins_text
 from stream.timeline import LinkTimeline
 
 Headers = list[tuple[str, bytes]]
+FORECAST_BINS = (BODY_LIMIT - 6 * 2 * LONGEST_NAME - 100) // MOST
+"""Bins of a forecast message: it is at most BODY_LIMIT bytes whatever they say, with names that JSON must escape."""
 
 
 def _headers(attributes: dict[str, str]) -> Headers:
@@ -32,11 +36,37 @@ def command_message(command: Command, site: str) -> tuple[bytes, bytes, Headers]
     return command.scope.encode(), command.to_json().encode(), headers
 
 
-def forecast_message(timelines: list[LinkTimeline], site: str, horizon_ms: int) -> tuple[bytes, bytes, Headers] | None:
-    """Return key, value and headers of the forecasts of some bins of one link; None without bins."""
-    told = [timeline for timeline in timelines if len(timeline.time_ns)]
-    if not told:
-        return None
+def forecast_messages(
+    timelines: Sequence[LinkTimeline], site: str, horizon_ms: int
+) -> list[tuple[bytes, bytes, Headers]]:
+    """Return key, value and headers of the messages that tell the forecasts of some bins of one link, in order.
+
+    They are cut by bins alone, so the same bins give the same messages, with the same ids; no bins give none.
+    """
+    return [_forecast_message(part, site, horizon_ms) for part in _cut(timelines)]
+
+
+def _cut(timelines: Sequence[LinkTimeline]) -> Iterator[list[LinkTimeline]]:
+    """Yield the timelines in parts of FORECAST_BINS bins, the last of fewer."""
+    part: list[LinkTimeline] = []
+    room = FORECAST_BINS
+    for timeline in timelines:
+        start = 0
+        while start < len(timeline.time_ns):
+            whole = start == 0 and len(timeline.time_ns) <= room
+            piece = timeline if whole else timeline.bins(start, start + room)
+            part.append(piece)
+            start += len(piece.time_ns)
+            room -= len(piece.time_ns)
+            if room == 0:
+                yield part
+                part, room = [], FORECAST_BINS
+    if part:
+        yield part
+
+
+def _forecast_message(told: list[LinkTimeline], site: str, horizon_ms: int) -> tuple[bytes, bytes, Headers]:
+    """Return key, value and headers of the forecasts of some bins, at least one."""
     link = told[0].link
     first, last = int(told[0].time_ns[0]), int(told[-1].time_ns[-1])
     frame = json.dumps(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import socket
 import sys
@@ -17,7 +16,8 @@ from capture.privileges import MEND
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
 from offramp_errors import OfframpError
-from offramp_kernels import cache_root
+from offramp_kernel_places import MEND as MEND_PLACES
+from offramp_kernel_places import places
 
 PACKAGES = (
     "numpy", "scipy", "pandas", "numba", "pyarrow", "tensorflow-cpu", "keras",
@@ -79,14 +79,11 @@ def _packages() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    root = cache_root()
-    root.mkdir(parents=True, exist_ok=True)
-    if not os.access(root, os.W_OK):
-        yield Finding("bad", f"compiled kernels cannot be kept in {root}", "make it writable, or set XDG_CACHE_HOME")
-        return
-    folders = [folder for folder in root.iterdir() if folder.name.startswith("kernels-")]
+    found = places()
+    folders = [folder for root in found.readable for folder in root.glob("kernels-*")]
     size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
-    yield Finding("ok", f"compiled kernels are kept in {root} ({len(folders)} sets, {size / 1e6:.1f} MB)")
+    held = f"{found.where()} ({len(folders)} sets, {size / 1e6:.1f} MB)"
+    yield Finding("ok" if found.lasting else "note", held, "" if found.lasting else MEND_PLACES)
 
 
 def _model() -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from inference.evaluation.verdict import summary
 from inference.evaluation.world import Transform, World
 from inference.rivals.forecaster import Budget, Series
 from inference.rivals.models import chosen
-from offramp_errors import ConfigError, ContractError
+from offramp_errors import ConfigError, ContractError, writing
 from offramp_kernels import announce_compiling
 from stream.channels import CHANNELS
 from stream.edge_traffic import edge_traffic
@@ -61,7 +61,8 @@ def run_evaluate(options: EvaluateOptions) -> None:
     world = world_of(dataset, limits, options)
     budget = Budget().scaled(QUICK if options.quick else options.scale)
     plan = Plan(chosen(options.models), options.horizon_ms, options.curves, budget, options.watts)
-    results = evaluate(world, plan, options.out, edge, options.jobs)
+    with writing(options.out):
+        results = evaluate(world, plan, options.out, edge, options.jobs)
     print(main_table(results))
     print(f"{summary(results)}\nreport: {options.out / 'report.html'}", file=sys.stderr)
 

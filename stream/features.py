@@ -31,7 +31,7 @@ Writer = Callable[[Iterable[pa.RecordBatch], Path], int]
 
 @dataclass(frozen=True, slots=True)
 class FeatureOptions:
-    """What `offramp features` was asked for; `label` is None where it was not named."""
+    """What `offramp features` was asked for; `label` is None where it was not named; raw: controls as on the wire."""
 
     files: tuple[str, ...]
     out: Path
@@ -40,6 +40,7 @@ class FeatureOptions:
     dissector: str = "fast"
     layout: str = "tshark"
     label: str | None = None
+    raw: bool = False
 
 
 def run_features(options: FeatureOptions) -> None:
@@ -74,10 +75,14 @@ def _writer(options: FeatureOptions) -> Writer:
             raise ConfigError(f"--layout {EDGE} has all 61 columns: leave out --profile {options.profile}")
         label = NORMAL if options.label is None else options.label
         label_cells(label)
-        return partial(write_edge_csv, label=label)
+        return partial(write_edge_csv, label=label, raw=options.raw)
     if options.label is not None:
         raise ConfigError(f"--label {options.label}: only --layout {EDGE} has a column for it")
-    return partial(write_csv if out.suffix == ".csv" else write_parquet, profile=options.profile)
+    if out.suffix == ".csv":
+        return partial(write_csv, profile=options.profile, raw=options.raw)
+    if options.raw:
+        raise ConfigError(f"--raw is of CSV files, Parquet holds all characters as they are: leave it out for {out}")
+    return partial(write_parquet, profile=options.profile)
 
 
 def _batches(source: PacketSource, dissector: PacketDissector, bar: Bar) -> Iterator[pa.RecordBatch]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from offramp_errors import ConfigError, ContractError
-from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import CLOSING, KafkaSettings, kafka_errors, topic_states
+from offramp_reach import reach_watched
+from stream.followed import READING, Followed
 from stream.topics import TOPICS
 
 POLL_MS = 200
@@ -35,21 +38,23 @@ def run_follow(options: FollowOptions) -> None:
         raise ConfigError(f"--topic {options.topic}: expected one of {', '.join(NAMES)}")
     start = parse_start(options.start)
     settings = options.settings
-    partitions = require_topics(settings, "follow", options.topic)[settings.topic(options.topic)]
-    with kafka_errors(settings, "follow"):
-        from kafka import KafkaConsumer, TopicPartition
+    topics = topic_states(settings, "follow", options.topic)
+    with kafka_errors(settings, "follow"), reach_watched(settings, "follow", options.topic) as watch:
+        from kafka import KafkaConsumer
 
-        consumer = KafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
-        places = [TopicPartition(settings.topic(options.topic), number) for number in range(partitions)]
+        consumer = KafkaConsumer(**settings.client_arguments(), **READING)
         try:
-            consumer.assign(places)
+            followed = Followed(consumer, watch, topics)
+            places = followed.places()
             seek(consumer, places, start)
-            for shown, record in enumerate(_records(consumer, places, options.wait), start=1):
+            ends = None if options.wait else consumer.end_offsets(places)
+            for shown, record in enumerate(_records(consumer, followed, ends), start=1):
                 _show(record, options)
                 if shown == options.count:
                     break
         finally:
-            consumer.close()
+            with suppress(*CLOSING):
+                consumer.close()
 
 
 def parse_start(text: str) -> str | int | float:
@@ -84,9 +89,9 @@ def seek(consumer: Any, places: list[Any], start: str | int | float) -> None:
             consumer.seek(place, found[place].offset if found.get(place) else ends[place])
 
 
-def _records(consumer: Any, places: list[Any], wait: bool) -> Iterator[Any]:
-    ends = None if wait else consumer.end_offsets(places)
-    while ends is None or any(consumer.position(place) < ends[place] for place in places):
+def _records(consumer: Any, followed: Followed, ends: Mapping[Any, int] | None) -> Iterator[Any]:
+    while ends is None or any(consumer.position(place) < end for place, end in ends.items()):
+        followed.keep_up()
         for records in consumer.poll(POLL_MS).values():
             yield from records
 
@@ -94,23 +99,35 @@ def _records(consumer: Any, places: list[Any], wait: bool) -> Iterator[Any]:
 def _show(record: Any, options: FollowOptions) -> None:
     """Print a message in the format asked for, or say on standard error why it cannot be."""
     try:
-        told = READERS.get(options.topic, read_json)(record)
-    except ContractError as error:
-        print(f"warning: {record.topic}/{record.partition}/{record.offset}: {error}", file=sys.stderr)
+        line = _line(record, options)
+    except Exception as error:  # nothing that a message holds may end who looks at it
+        text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
+        line = f"warning: {record.topic}/{record.partition}/{record.offset}: {' '.join(text.split())[:500]}"
+        print(_printable(line), file=sys.stderr, flush=True)
         return
+    print(_printable(line), flush=True)
+
+
+def _line(record: Any, options: FollowOptions) -> str:
+    """Return a message as a line."""
+    told = READERS.get(options.topic, read_json)(record)
     if options.form == "jsonl":
-        print(json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False), flush=True)
-        return
+        return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     when = datetime.fromtimestamp(record.timestamp / 1e3, UTC)
     key = (record.key or b"").decode(errors="replace")
-    print(f"{when:%H:%M:%S.%f}"[:-3], f"{record.partition}/{record.offset}", key, pretty(told), flush=True)
+    return f"{f'{when:%H:%M:%S.%f}'[:-3]} {record.partition}/{record.offset} {key} {pretty(told)}"
+
+
+def _printable(line: str) -> str:
+    """Return a line in which halves of characters, which JSON may hold, are escaped."""
+    return line.encode(errors="backslashreplace").decode()
 
 
 def read_features(record: Any) -> dict[str, Any]:
     """Return what a feature message tells of itself; its rows are checked, not shown."""
     from stream.wire import decode_message
 
-    message = decode_message(record.key, record.headers, record.value)
+    message = decode_message(record.key, record.headers or (), record.value)
     assert message is not None  # noqa: S101 - no site was asked for
     told = message.headers
     return {"link": message.link, **{name: getattr(told, name) for name in told.__dataclass_fields__},
@@ -139,7 +156,11 @@ def read_json(record: Any) -> dict[str, Any]:
 
 def read_dead_letter(record: Any) -> dict[str, Any]:
     """Return why a message was refused, and where it was."""
-    told = {name: value.decode(errors="replace") for name, value in record.headers if name.startswith("dead_")}
+    told = {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else None
+        for name, value in record.headers or ()
+        if name.startswith("dead_")
+    }
     return {**told, "bytes": len(record.value or b"")}
 
 
@@ -147,7 +168,7 @@ def read_model(record: Any) -> dict[str, Any]:
     """Return what a model's message tells of it, once it was read in full."""
     from stream.model_messages import decode_model
 
-    model = decode_model(record.key, record.headers, record.value)
+    model = decode_model(record.key, record.headers or (), record.value)
     told = model.artifact.manifest
     return {"site": model.site, "link": model.link, "model": model.artifact.sha, "base": model.base,
             "reason": model.reason, "serves_from": model.serves_from, "name": told["name"],
@@ -164,8 +185,8 @@ READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 def pretty(told: dict[str, Any]) -> str:
     """Return the members of a message that a reader looks for, in one line."""
-    if "action" in told:
-        action = told["action"]
+    action = told.get("action")
+    if isinstance(action, dict) and "phase" in told:
         where = action.get("path") or action.get("to") or action.get("loop_id", "")
         return f"{told['phase']} {told['mode']} {action['type']} {where} ({told['reason']['rule']})"
     return " ".join(f"{name}={value}" for name, value in told.items() if not isinstance(value, dict))

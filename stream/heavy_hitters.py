@@ -16,7 +16,15 @@ from offramp_kernels import kernel_entry, kernel_lean
 
 COUNTERS = 128
 TOP = 8
-KEY = 6  # source high and low, destination high and low, protocol, ports
+SOURCE, TARGET, PROTOCOL, PORTS, KEY = 0, 2, 4, 5, 6
+"""Places in a flow's key, and its length: the addresses take two each, high and low."""
+
+SCALED_AT, USED, ASKED, CLOCKS = range(4)
+"""Places in `HeavyHitters.clock`: the bin of scale 1, the counters used, the bin asked for last."""
+
+BYTES, SCALE, TOTALS = range(3)
+"""Places in `HeavyHitters.total`: scaled bytes in all, the scale of the bin asked for last."""
+
 INDEX = 512  # slots of the hint table, a power of two
 HALF_LIFE_BINS = 100.0
 RESCALE_BINS = 4_000  # 2^40: far from the end of float64, and rare
@@ -26,8 +34,7 @@ class HeavyHitters(NamedTuple):
     """The counters. A plain tuple of arrays, so that kernels take it as one argument.
 
     key: int64 [COUNTERS, KEY]; mixed: int64 [COUNTERS] its hash; weight, error: float64 [COUNTERS] in scaled bytes;
-    hint: int16 [INDEX]; total: float64 [2] (scaled bytes in all, scale of the bin asked for last); clock: int64 [3]
-    (bin of scale 1, counters used, bin asked for last).
+    hint: int16 [INDEX]; total: float64 [TOTALS]; clock: int64 [CLOCKS].
     """
 
     key: NDArray[np.int64]
@@ -47,8 +54,8 @@ def new_heavy_hitters() -> HeavyHitters:
         np.zeros(COUNTERS),
         np.zeros(COUNTERS),
         np.zeros(INDEX, np.int16),
-        np.ones(2),
-        np.zeros(3, np.int64),
+        np.ones(TOTALS),
+        np.zeros(CLOCKS, np.int64),
     )
 
 
@@ -75,30 +82,30 @@ def hash_key(key: NDArray[np.int64]) -> int:
 def scale_at(hitters: HeavyHitters, bin_number: int) -> float:
     """Return what a byte of `bin_number` counts, scaling all counters down first where the exponent has grown."""
     clock = hitters.clock
-    if clock[2] == bin_number and clock[1] > 0:
-        return float(hitters.total[1])
-    age = bin_number - clock[0]
-    if age > RESCALE_BINS or clock[1] == 0:
-        factor = 0.5 ** (age / HALF_LIFE_BINS) if clock[1] > 0 else 0.0
+    if clock[ASKED] == bin_number and clock[USED] > 0:
+        return float(hitters.total[SCALE])
+    age = bin_number - clock[SCALED_AT]
+    if age > RESCALE_BINS or clock[USED] == 0:
+        factor = 0.5 ** (age / HALF_LIFE_BINS) if clock[USED] > 0 else 0.0
         for i in range(COUNTERS):
             hitters.weight[i] *= factor
             hitters.error[i] *= factor
-        hitters.total[0] *= factor
-        clock[0] = bin_number
+        hitters.total[BYTES] *= factor
+        clock[SCALED_AT] = bin_number
         age = 0
-    clock[2] = bin_number
-    hitters.total[1] = 2.0 ** (age / HALF_LIFE_BINS)
-    return float(hitters.total[1])
+    clock[ASKED] = bin_number
+    hitters.total[SCALE] = 2.0 ** (age / HALF_LIFE_BINS)
+    return float(hitters.total[SCALE])
 
 
 @kernel_entry
 def add(hitters: HeavyHitters, key: NDArray[np.int64], weight: float) -> None:
     """Count `weight` scaled bytes of the flow `key`, taking over the smallest counter where it has none."""
-    hitters.total[0] += weight
+    hitters.total[BYTES] += weight
     mixed = hash_key(key)
     slot = mixed & (INDEX - 1)
     row = int(hitters.hint[slot])
-    used = hitters.clock[1]
+    used = hitters.clock[USED]
     if row >= used or hitters.mixed[row] != mixed or not same_key(hitters.key, row, key):
         row = find_or_take(hitters, key, mixed)
         hitters.hint[slot] = row
@@ -108,7 +115,7 @@ def add(hitters: HeavyHitters, key: NDArray[np.int64], weight: float) -> None:
 @kernel_lean
 def find_or_take(hitters: HeavyHitters, key: NDArray[np.int64], mixed: int) -> int:
     """Return the counter of a flow; where it has none, a free one or the smallest, taken over with its count."""
-    used = int(hitters.clock[1])
+    used = int(hitters.clock[USED])
     smallest, least = 0, np.inf
     for i in range(used):
         if hitters.mixed[i] == mixed and same_key(hitters.key, i, key):
@@ -117,7 +124,7 @@ def find_or_take(hitters: HeavyHitters, key: NDArray[np.int64], mixed: int) -> i
             smallest, least = i, hitters.weight[i]
     if used < COUNTERS:
         smallest = used
-        hitters.clock[1] = used + 1
+        hitters.clock[USED] = used + 1
     else:
         hitters.error[smallest] = least
     for i in range(KEY):
@@ -135,7 +142,7 @@ def top(hitters: HeavyHitters, scale: float, keys: NDArray[np.int64], weights: N
     for place in range(TOP):
         weights[place], keys[place, 0] = 0.0, 0  # the counter's number stands in the key's place until the end
     floor = 0.0
-    for i in range(hitters.clock[1]):
+    for i in range(hitters.clock[USED]):
         sure = hitters.weight[i] - hitters.error[i]
         if sure <= floor:
             continue

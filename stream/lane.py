@@ -9,6 +9,7 @@ them up. A link skips what its checkpoint already holds. States are copied betwe
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -23,9 +24,11 @@ from stream.link_run import LinkRun
 from stream.link_runs import LinkRuns, MakeRun
 from stream.micro_batch import BYTES, MicroBatches
 from stream.outbox import Outbox
-from stream.portion import Outcome, Outgoing, Portion, Record, pairs_of
-from stream.states import Loaded
+from stream.portion import Outcome, Outgoing, Portion, Record, dead_letter, pairs_of
+from stream.states import TOPIC, Loaded
 from stream.turn import Turn, Verdict
+
+log = logging.getLogger("offramp.worker")
 
 CHECKPOINT_S = 5.0
 SESSION_S = 10.0
@@ -39,18 +42,24 @@ QUEUE = 16
 
 @dataclass(slots=True)
 class WorkerLedger:
-    """What a worker did: messages by fate, commands sent (repeats after a hand-over among them), checkpoints."""
+    """What a worker did: messages by fate, commands sent (repeats after a hand-over among them), checkpoints.
+
+    unsendable: what came of messages but no broker would take, by topic; states_refused: checkpoints not taken up.
+    """
 
     messages: int = 0
     other_site: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    unsendable: Counter[str] = field(default_factory=Counter)
     commands: int = 0
     checkpoints: int = 0
     links_restored: int = 0
+    states_refused: int = 0
     rewinds: int = 0
     shed: int = 0
     shed_rows: int = 0
     rebalances: int = 0
+    last_other_site: str = ""
 
 
 class Outlet(Protocol):
@@ -94,8 +103,10 @@ class Lane:
         max_age_s: float = MAX_AGE_S,
         session_s: float = SESSION_S,
         meter: LaneMeter | None = None,
+        topic_id: str = "",
     ) -> None:
-        self.partition, self.site, self.ledger = partition, site, ledger
+        """Build it; topic_id: of the feature topic whose offsets these are."""
+        self.partition, self.site, self.ledger, self._topic_id = partition, site, ledger, topic_id
         self._load, self._outlet, self._batches, self._executor = load, outlet, batches, executor
         self._horizon_ms, self._forecasts = horizon_ms, forecasts
         self._checkpoint_s, self._session_s = checkpoint_s, session_s
@@ -105,7 +116,7 @@ class Lane:
         self._queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)
         self._runs = LinkRuns(links, make_run)
         self._backlogs = Backlogs(site, links, max_age_s, grace_s=checkpoint_s)
-        self._outbox = Outbox(outlet.post)
+        self._outbox = Outbox(outlet.post, self._give_up)
         self._saving: asyncio.Task[None] | None = None
         self._changed: set[str] = set()
         self._next = self._committed = -1
@@ -147,10 +158,18 @@ class Lane:
         self._queue.put_nowait(None)
         await asyncio.gather(self._task, return_exceptions=True)
 
+    def abandon(self) -> None:
+        """End at once: what was not checkpointed the next owner does again."""
+        self._task.cancel()
+        if self._saving is not None:
+            self._saving.cancel()
+
     async def _work(self) -> None:
         begun_s = time.monotonic()
-        states, due = await self._load(self.partition)
-        self._runs.states.update(states)
+        loaded = await self._load(self.partition)
+        self._runs.states.update(loaded.states)
+        self.ledger.states_refused += loaded.refused
+        due = loaded.due
         turn, ended = Turn(due), False
         self._turn, self.done = turn, due
         self._is_sure(due, begun_s)
@@ -202,7 +221,7 @@ class Lane:
         taken: list[Record] = []
         for at, record in enumerate(records):
             waiting = at + 1 < len(records) or self._outlet.waiting(self.partition, record.offset)
-            turned = self._backlogs.judge(record.key, pairs_of(record.headers), waiting=waiting)
+            turned = self._judge(record, waiting)
             if self._backlogs.sheds(record.key):
                 shed.add(record.offset)
             elif turned:
@@ -211,6 +230,16 @@ class Lane:
                 await self._checkpoint(wait=True)
             taken.append(record)
         await self._take(taken, shed)
+
+    def _judge(self, record: Record, waiting: bool) -> bool:
+        """Tell whether a link's shedding turns with a message; with one that cannot be judged it does not.
+
+        Such a one is taken like any other: where messages are read, what cannot be read is buried.
+        """
+        try:
+            return self._backlogs.judge(record.key, pairs_of(record.headers), waiting=waiting)
+        except Exception:
+            return False
 
     async def _take(self, records: list[Record], shed: Collection[int]) -> None:
         """Process messages and send what comes of them; one that is refused, or fails, goes to the dead letters."""
@@ -226,8 +255,14 @@ class Lane:
                 await self._outbox.put(message)
         for outcome in portion.outcomes:
             self._note(outcome, begun_s)
+        pairs = zip(records, portion.outcomes, strict=True)
+        others = [record for record, outcome in pairs if not outcome.link and not outcome.refused]
+        if others:
+            site = dict(pairs_of(others[-1].headers)).get("site", b"")
+            self.ledger.last_other_site = site[:80].decode(errors="replace")
         self.ledger.links_restored += self._runs.restored
-        self._runs.restored = 0
+        self.ledger.states_refused += self._runs.states_refused
+        self._runs.restored = self._runs.states_refused = 0
         self._next = self.done = records[-1].offset + 1
 
     def _note(self, outcome: Outcome, begun_s: float) -> None:
@@ -244,6 +279,17 @@ class Lane:
                 self.ledger.shed_rows += outcome.shed_rows
         else:
             self.ledger.other_site += 1
+
+    def _give_up(self, message: Outgoing, error: Exception) -> Outgoing | None:
+        """Count what can never be sent, tell it once a topic; return its dead letter, of what consumers wait for."""
+        self.ledger.unsendable[message.topic] += 1
+        text = f"{type(error).__name__}: {error}"
+        if self.ledger.unsendable[message.topic] == 1:
+            key, size = message.key[:200].decode(errors="replace"), len(message.value)
+            log.error("%s of %r, %d bytes: given up, others are only counted: %s", message.topic, key, size, text)
+        if message.topic in ("forecasts", "dead-letters"):
+            return None
+        return dead_letter(message.key, message.value, {"topic": message.topic}, "unsendable", text)
 
     async def _checkpoint(self, *, wait: bool = False) -> None:
         """Copy the states that changed, and write them while the lane goes on, or wait until that is done."""
@@ -262,7 +308,7 @@ class Lane:
 
     def _copies(self) -> dict[str, dict[str, Any]]:
         """Return the states of the links that changed since the last time."""
-        states = {link: self.runs[link].state() for link in sorted(self._changed)}
+        states = {link: {**self.runs[link].state(), TOPIC: self._topic_id} for link in sorted(self._changed)}
         self._changed.clear()
         return states
 

@@ -7,29 +7,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from offramp_errors import ContractError
+
 
 @dataclass(slots=True)
 class StreamLedger:
-    """rows = binned + late. A row of a device for which there was no place still counts for its link.
+    """rows = binned + late + ahead + untimed. A row of a device for which there was no place still counts for its link.
 
-    bins: closed bins of the link; windows: rows given to the model (link and devices), each with a forecast.
+    late: came when its bin was closed; ahead: so far ahead of all others that a second was to bear it out, and none did
+    (one that waits still counts as binned); untimed: without a time that can be; time_steps: how often the packets'
+    time went back and stayed, so that the link began anew.
+
+    bins: closed bins of the link; windows: rows given to the model (link and devices), each with a forecast; holes:
+    times of which nothing is known, as packets were lost in a row: windows begin anew behind each.
     """
 
     rows: int = 0
     late: int = 0
+    ahead: int = 0
+    untimed: int = 0
+    time_steps: int = 0
     untracked: int = 0
     devices_evicted: int = 0
     bins: int = 0
     windows: int = 0
     forecasts: int = 0
     series_begun: int = 0
+    holes: int = 0
     decided: int = 0
     commands: Counter[str] = field(default_factory=Counter)
     """Commands by action."""
 
+    @property
+    def binned(self) -> int:
+        """Rows that found their bin."""
+        return self.rows - self.late - self.ahead - self.untimed
+
     def closes(self) -> bool:
         """Tell whether the account adds up."""
-        return self.rows >= self.late and self.windows == self.forecasts and self.bins <= self.windows
+        return self.binned >= 0 and self.windows == self.forecasts and self.bins <= self.windows
 
     def add(self, other: StreamLedger) -> None:
         """Add another ledger's counts to this one."""
@@ -48,20 +64,37 @@ class StreamLedger:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> StreamLedger:
-        """Restore from `as_dict()`."""
-        return cls(**{name: state[name] for name in COUNTS}, commands=Counter(state["commands"]))
+        """Restore from `as_dict()`; older ones had fewer counts. Raises ContractError where it holds what are none."""
+        counts, commands = {name: state.get(name, 0) for name in COUNTS}, dict(state["commands"])
+        if not all(type(each) is int and each >= 0 for each in (*counts.values(), *commands.values())):
+            raise ContractError("ledger: has what are no counts")
+        return cls(**counts, commands=Counter(commands))
 
     def lines(self) -> list[str]:
         """Return the ledger as lines of text for a reader."""
         lines = [
-            f"  rows binned         {self.rows - self.late:>12,}",
-            f"    late, not counted {self.late:>12,}" + ("   raise lateness_ms in site.toml" if self.late else ""),
+            f"  rows binned         {self.binned:>12,}",
+            f"    late, not counted {self.late:>12,}",
+            *self._lines_of_time(),
             f"    device not tracked{self.untracked:>12,}",
             f"  bins of the link    {self.bins:>12,}",
+            *([f"  holes               {self.holes:>12,}   windows begin anew behind each"] if self.holes else []),
             f"  windows forecast    {self.forecasts:>12,}",
             f"  commands            {self.commands.total():>12,}",
         ]
         return lines + [f"    {action:<18}{count:>12,}" for action, count in sorted(self.commands.items())]
 
+    def _lines_of_time(self) -> list[str]:
+        """Return what was wrong with times, a line each, where anything was."""
+        told = (
+            (self.ahead, "far ahead, not counted", "no second packet bore their time out"),
+            (self.untimed, "no time, not counted", "without a time, or before 1970, or after 2116"),
+            (self.time_steps, "time went back", "the link began anew each time; is the clock set, are files in order?"),
+        )
+        return [f"    {what:<22}{count:>8,}   {why}" for count, what, why in told if count]
 
-COUNTS = ("rows", "late", "untracked", "devices_evicted", "bins", "windows", "forecasts", "series_begun", "decided")
+
+COUNTS = (
+    "rows", "late", "ahead", "untimed", "time_steps", "untracked", "devices_evicted", "bins", "windows", "forecasts",
+    "series_begun", "holes", "decided",
+)  # fmt: skip

@@ -1,13 +1,12 @@
 """One link in a worker: its pipeline, and the account of the messages that fed it.
 
 What it gives depends on the messages alone, in their order: repeats of an agent are dropped by epoch and sequence, gaps
-counted, and a recording that begins before the newest time seen begins the link anew. Where messages were shed, bins
-and windows begin anew after them: silence is not made up.
+counted, and a recording that begins before the newest time seen begins the link anew. Where messages were shed or are
+missing, or an agent was away, bins and windows begin anew behind the hole: silence is not made up.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,12 @@ import pyarrow as pa
 
 from capture.ledger import CaptureLedger
 from decision.command import Command
+from offramp_errors import ContractError
 from stream.backlog import REASON
 from stream.ledger import StreamLedger
+from stream.loss import loss_in
 from stream.pipeline import Pipeline, Step, predictions_of
+from stream.state_check import require_bins, require_like
 from stream.windows import Windowed
 from stream.wire import SCHEMA, FeatureMessage
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 OVERLAP_NS = 20_000_000
 """An agent that takes over from another may begin so far before what that one sent last; see `_is_other_recording`."""
+MOST_MISSING = 1 << 40
+"""Packets that a gap is taken for at most, whatever an agent's sequence says: all traffic of a link in any window."""
+
 MAX_EPOCHS = 64
 """Epochs remembered of a link, so that their repeats are known."""
 
@@ -72,7 +77,7 @@ class LinkRun:
         self._told = IntakeLedger(), StreamLedger()
         self._epochs: dict[str, int] = {}
         self._newest_ns = 0
-        self._skipped = False
+        self._behind_hole = False
 
     def feed(self, message: FeatureMessage, offset: int) -> list[Command]:
         """Take the message at an offset of the topic; return the commands it causes."""
@@ -84,14 +89,18 @@ class LinkRun:
         if offset < self.next_offset:
             return []  # the checkpoint has it
         self.next_offset = offset + 1
-        if not self._is_new(message):
+        begins, gap = self._place(message)
+        if gap < 0:
             return []
-        steps = [self._begin_anew()] if self._is_other_recording(message) else []
+        apart_ns = self._apart_ns(message) if begins else 0
+        steps = [self._begin_anew()] if apart_ns < 0 else []
+        if gap or apart_ns > 0 or message.shed:
+            steps += self._skip()
+        if gap:
+            steps.append(Step(self.pipeline, Windowed([], missing=self._packets(gap, message))))
         if message.shed:
             return [*steps, self._shed(message)]
-        if self._skipped:
-            steps.append(Step(self.pipeline, self.pipeline.windows.skip()))
-            self._skipped = False
+        self._behind_hole = False
         self.ledger.messages += 1
         self.ledger.rows += message.headers.rows
         self.ledger.ends += message.headers.end
@@ -99,13 +108,20 @@ class LinkRun:
         batch, clock_ns = message.batch, message.headers.clock_ns
         if batch is None:
             batch = pa.RecordBatch.from_pylist([], schema=SCHEMA).replace_schema_metadata(message.metadata())
-        self._newest_ns = max(self._newest_ns, message.headers.last_time_ns, clock_ns)
         steps.append(Step(self.pipeline, self.pipeline.windows.update(batch)))
         if clock_ns:
             steps.append(Step(self.pipeline, self.pipeline.windows.advance(clock_ns)))
+        self._newest_ns = self.pipeline.windows.bins.reached_ns
         if message.headers.end:
             steps.append(self._begin_anew())
         return steps
+
+    def _skip(self) -> list[Step]:
+        """Close the open bins before a hole, once: what it lost is told after them, and grows old from behind it on."""
+        if self._behind_hole:
+            return []
+        self._behind_hole = True
+        return [Step(self.pipeline, self.pipeline.windows.skip())]
 
     def _shed(self, message: FeatureMessage) -> Step:
         """Count a message that is shed, so that the commands to come tell it as data quality."""
@@ -113,37 +129,40 @@ class LinkRun:
         self.ledger.shed += 1
         self.ledger.shed_rows += told.rows
         self._newest_ns = max(self._newest_ns, told.last_time_ns, told.clock_ns)
-        self._skipped = True
-        account = CaptureLedger.from_dict(told.ledger).all_shed(REASON)
-        return Step(self.pipeline, Windowed([], json.dumps(account.as_dict()).encode()))
+        return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(told.ledger).all_shed(REASON))))
 
-    def _is_new(self, message: FeatureMessage) -> bool:
-        """Tell whether the message was not seen before; count repeats and gaps."""
+    def _place(self, message: FeatureMessage) -> tuple[bool, int]:
+        """Tell whether an epoch begins, and how many messages are missing before this one: -1 where it is a repeat."""
         told = message.headers
         life = f"{told.agent}/{told.agent_epoch}"
         last = self._epochs.get(life, -1)
         if told.sequence <= last:
             self.ledger.duplicates += 1
             self.ledger.duplicate_rows += told.rows
-            return False
-        self.ledger.gaps += told.sequence - last - 1
+            return False, -1
+        gap = told.sequence - last - 1
+        self.ledger.gaps += gap
         self._epochs.pop(life, None)
         self._epochs[life] = told.sequence  # the last in order is the last heard of
         while len(self._epochs) > MAX_EPOCHS:
             del self._epochs[next(iter(self._epochs))]
-        return True
+        return last < 0, gap
 
-    def _is_other_recording(self, message: FeatureMessage) -> bool:
-        """Tell whether an epoch begins in the link's past: packets of another recording.
+    def _packets(self, gap: int, message: FeatureMessage) -> int:
+        """Return how many packets missing messages held: each as many as one usually does, and this one at least."""
+        usual = self.ledger.rows // self.ledger.messages if self.ledger.messages else 1
+        return min(gap * max(usual, message.headers.rows * message.headers.sampling, 1), MOST_MISSING)
 
-        Not where it is by no more than the site waits for packets out of order: those have a place in the bins. Nor by
-        OVERLAP_NS, of which the site may wait for less: a few late packets cost less than windows begun anew.
+    def _apart_ns(self, message: FeatureMessage) -> int:
+        """Return how far from the newest time seen an epoch begins: before it, another recording; after it, a hole.
+
+        0 where it is by no more than the site waits for packets out of order: those have a place in the bins. So it is
+        by OVERLAP_NS, of which the site may wait for less: a few late packets cost less than windows begun anew.
         """
         told = message.headers
         begins_ns = told.first_time_ns if told.rows else told.clock_ns
-        begins = told.sequence == 0 and bool(told.rows or told.clock_ns)
-        allowed_ns = max(OVERLAP_NS, self.pipeline.windows.bins.lateness_ns)
-        return begins and begins_ns < self._newest_ns - allowed_ns
+        apart_ns = begins_ns - self._newest_ns if self._newest_ns and (told.rows or told.clock_ns) else 0
+        return apart_ns if abs(apart_ns) > max(OVERLAP_NS, self.pipeline.windows.bins.lateness_ns) else 0
 
     def _begin_anew(self) -> Step:
         """Close the open bins, and go on with an empty pipeline."""
@@ -151,7 +170,7 @@ class LinkRun:
         self._ended.append(self.pipeline.ledger)  # which counts on until the step is concluded
         self.pipeline = self._make(self.link)
         self._newest_ns = 0
-        self._skipped = False
+        self._behind_hole = False
         self.ledger.restarts += 1
         return step
 
@@ -175,22 +194,34 @@ class LinkRun:
             "epochs": dict(self._epochs),
             "newest_ns": self._newest_ns,
             "intake": self.ledger.as_dict(),
-            "skipped": self._skipped,
+            "behind_hole": self._behind_hole,
             "model": self.pipeline.predictor.sha,
             "policy": self.pipeline.policy.version,
             "pipeline": self.pipeline.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> bool:
-        """Go on from a state; tell whether the pipeline's part was of the same model and policy and so was taken."""
+        """Go on from a state; tell whether the pipeline's part was of the same model and policy and so was taken.
+
+        Raises an error where the state is none that a run gives; the run is then of no use.
+        """
+        own = self.state()
+        mine, found = own.pop("pipeline"), state["pipeline"]
+        require_like(own, {name: each for name, each in state.items() if name != "pipeline"})
         self.next_offset = int(state["next_offset"])
         self._epochs = {str(life): int(last) for life, last in state["epochs"].items()}
+        if len(self._epochs) > MAX_EPOCHS:
+            raise ContractError(f"state.epochs: {len(self._epochs)}, a run remembers {MAX_EPOCHS}")
         self.ledger = IntakeLedger(**state["intake"])
-        self._skipped = bool(state.get("skipped", False))
+        self._behind_hole = bool(state.get("behind_hole", False))
         same = (state["model"], state["policy"]) == (self.pipeline.predictor.sha, self.pipeline.policy.version)
         if same:
+            require_like(mine, found)
+            require_bins(found["bins"], found["hitters"], found["held"], mine["bins"]["shape"])
             self._newest_ns = int(state["newest_ns"])
-            self.pipeline.restore(state["pipeline"])
+            self.pipeline.restore(found)
+            if state.get("skipped"):  # of a version that closed them when the hole was over
+                self._skip()
         self.untold()
         return same
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stream.link_run import LinkRun
+from stream.states import ELSEWHERE
 from stream.timeline import LinkTimeline
 from stream.wire import FeatureMessage, RefusedError
+
+log = logging.getLogger("offramp.worker")
 
 MakeRun = Callable[[str, Callable[[LinkTimeline], None]], LinkRun]
 """Makes an empty run of a link, whose closed bins are told to the function."""
@@ -17,7 +21,7 @@ class LinkRuns:
     """Makes the run of a link with its first message.
 
     names: the links of the site, other ones are refused; states: the newest checkpoints, taken up with the first
-    message of their link; runs: the links that had one.
+    message of their link; runs: the links that had one; restored, states_refused: checkpoints taken up, and not.
     """
 
     def __init__(self, names: frozenset[str], make: MakeRun) -> None:
@@ -25,7 +29,7 @@ class LinkRuns:
         self._told: list[LinkTimeline] = []
         self.states: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, LinkRun] = {}
-        self.restored = 0
+        self.restored = self.states_refused = 0
 
     def of(self, message: FeatureMessage) -> LinkRun:
         """Return the run of the message's link. Raises RefusedError where the site has no such link."""
@@ -33,14 +37,39 @@ class LinkRuns:
         if link not in self._names:
             raise RefusedError("link", f"agent {message.headers.agent}: the site has no link {link[:80]!r}")
         if link not in self.runs:
-            run = self.runs[link] = self._make(link, self._told.append)
-            state = self.states.pop(link, None)
-            if state is not None:
-                self.restored += run.restore(state)
+            self.runs[link] = self._restored(link, message) or self._make(link, self._told.append)
         return self.runs[link]
+
+    def _restored(self, link: str, message: FeatureMessage) -> LinkRun | None:
+        """Return the run of a link's checkpoint; None, counted and told, where there is none that can be taken up."""
+        state = self.states.pop(link, None)
+        if state is None:
+            return None
+        run = self._make(link, self._told.append)
+        try:
+            if _holds(state, message):
+                return None
+            self.restored += run.restore(state)
+        except Exception as error:  # whoever may write to the topic of states may write anything
+            self.states_refused += 1
+            log.warning(
+                "checkpoint of link %s: not taken up, it begins anew: %s: %s", link, type(error).__name__, error
+            )
+            return None
+        return run
 
     def told(self) -> list[LinkTimeline]:
         """Return what the runs told of closed bins since the last time this was asked for."""
         told = list(self._told)
         self._told.clear()
         return told
+
+
+def _holds(state: Mapping[str, Any], message: FeatureMessage) -> bool:
+    """Tell whether a state of another life of the topic holds a message already.
+
+    Then what was published before is published anew, and the link begins anew with it; else its agent just goes on.
+    """
+    told = message.headers
+    last = state["epochs"].get(f"{told.agent}/{told.agent_epoch}", -1)
+    return bool(state.get(ELSEWHERE)) and told.sequence <= int(last)

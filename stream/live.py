@@ -18,9 +18,9 @@ from decision.policy import Policy
 from decision.site import Site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import Predictor, open_predictor
-from offramp_errors import OfframpError
+from offramp_errors import OfframpError, OutputError
 from offramp_kernels import announce_compiling
-from stream.bin_state import NEWEST
+from stream.channels import BIN_NS
 from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, say, site_of
 from stream.metric_table import Observe, unobserved
 from stream.metrics import Metrics, Reading
@@ -36,10 +36,6 @@ from stream.windows import Windowed
 if TYPE_CHECKING:
     from stream.refiner import Refiner
     from stream.refining import Refining
-
-
-class OutputError(OfframpError):
-    """Where the data goes takes no more."""
 
 
 @dataclass(slots=True)
@@ -101,8 +97,11 @@ class Tap:
         """Yield link, what the model is shown, the clock where no packet comes, and the newest packet's time."""
         for link, item in prefetch(source.read()):
             windows = self._pipeline(link).windows
-            told = (windows.advance(item), item) if isinstance(item, int) else (windows.update(item), 0)
-            yield link, *told, int(windows.bins.state.clock[NEWEST])
+            if isinstance(item, int):
+                yield link, windows.advance(item), item, windows.bins.newest_ns
+                continue
+            for windowed in windows.portions(item):
+                yield link, windowed, 0, windows.bins.newest_ns
         self._over |= set(source.links.dissectors) if len(self.sources) > 1 else set()
 
 
@@ -113,7 +112,7 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
     if options.site is None:
         each = "each assumed link is" if len(site.links) > 1 else "the assumed link is"
         say(f"no --site: {each} 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)")
-    table = Table(lambda text: line(out, text), int(options.every_s * 1e9), 10_000_000)
+    table = Table(lambda text: line(out, text), int(options.every_s * 1e9), BIN_NS)
 
     def level(factor: int) -> None:
         table.note = f"  1/{factor} of flows" if factor > 1 else ""
@@ -193,10 +192,5 @@ def assembled(
 
 def line(out: TextIO, text: str) -> None:
     """Write a line of data at once: a live link's reader waits for it. Raises OutputError where that fails."""
-    try:
-        out.write(text + "\n")
-        out.flush()
-    except BrokenPipeError:
-        raise  # the reader has seen enough: no error
-    except OSError as error:
-        raise OutputError(f"the data cannot be written: {error.strerror}") from error
+    out.write(text + "\n")
+    out.flush()

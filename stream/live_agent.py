@@ -17,6 +17,7 @@ from capture.publish import Publisher
 from capture.wire import times_of
 from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
+from offramp_reach import ReachWatch
 from stream.agent import PATIENCE_S, open_publisher, published_lines
 from stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
 from stream.listen import ListenOptions
@@ -25,7 +26,7 @@ from stream.metric_table import unobserved
 from stream.metrics import Metrics
 from stream.prefetch import merged
 from stream.publish import PublishOptions
-from stream.readings import info, live_readings, publish_readings
+from stream.readings import info, live_readings, publish_readings, reach_readings
 from stream.replay import warn
 
 SILENCE_NS = 2 * WINDOW_BINS * BIN_NS
@@ -44,13 +45,17 @@ def publish_links(
         found = stack.enter_context(
             listening(sources, listen, site, publisher.agent, bins=options.message_ms // BIN_MS)
         )
+        watch = ReachWatch(options.settings, "publish", "features")
         if metrics is not None:
             metrics.read_from(
                 info("publish", site.name),
                 *(partial(live_readings, batches) for batches in found),
                 partial(publish_readings, publisher),
+                partial(reach_readings, watch.reach),
             )
         publisher.start()
+        watch.start()
+        stack.callback(watch.close)
         say(f"agent {publisher.agent}, epoch {publisher.epoch}, to {publisher.topic} at {options.settings.shown}")
         try:
             with ended_by_signals(*(batches.intake for batches in found)):
@@ -102,7 +107,7 @@ class LiveAgent:
     def _publish(self, link: str, item: pa.RecordBatch | int) -> None:
         newest_ns, clock_ns = self._newest_ns.get(link, 0), self._clock_ns.get(link, 0)
         if not isinstance(item, int):
-            self._newest_ns[link] = max(newest_ns, times_of(item)[1])
+            self._newest_ns[link] = times_of(item)[1]  # of this batch: the clock may be set back
             self.publisher.publish(link, item)
         elif newest_ns and clock_ns - newest_ns <= SILENCE_NS:
             self._clock_ns[link] = item

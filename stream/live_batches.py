@@ -54,17 +54,23 @@ class LiveBatches:
     def read(self) -> Iterator[tuple[str, pa.RecordBatch | int]]:
         """Yield link and feature batch, with what became of the packets since the one before, or the clock in ns.
 
-        The clock comes when no packet does: all packets before it have been yielded.
+        The clock comes when no packet does: all packets before it have been yielded. It does not where packets were
+        lost that no batch has told of yet: their time would pass for silence.
         """
+        untold: set[str] = set()
         for block in until_bins_close(self.intake.read(), self.lateness_ms, self.bins):
+            lost, told = bool(block.kernel_drops or block.shed_before), set[str]()
             for link, part in self.links.split(block):
                 for batch in self.links.dissector(link).dissect(part):
                     for text in self.links.noted(link, batch).early():
                         warn(text)
                     yield link, self._accounted(link, batch, block)
+                    told.add(link)
+            untold = (untold | set(self.links.dissectors) if lost else untold) - told
             if block.clock_ns:
                 for link in tuple(self.links.dissectors):
-                    yield link, block.clock_ns
+                    if link not in untold:
+                        yield link, block.clock_ns
         for damage in self.intake.damages:
             if not self.alone:
                 say(f"{damage.source}: {damage.reason}; the others go on")
@@ -129,7 +135,8 @@ class LiveBatches:
         """Return lines for flows that were not kept, and for what was written."""
         lines, shedding = [], self.intake.shedding
         if shedding.cut or shedding.highest > 1:
-            lines.append(f"  flows kept           1 of {shedding.factor} at the end, 1 of {shedding.highest} at worst")
+            share = f"1 of {shedding.factor} at the end, 1 of {shedding.highest} at worst"
+            lines.append(f"  flows kept           {share}; which ones follows from a secret of this process")
         if self.recorder is not None:
             files = self.recorder.files
             lines.append(f"  written             {files.packets:>12,} in {files.files} file(s)")

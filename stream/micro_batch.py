@@ -31,8 +31,13 @@ class Portion(Protocol):
 
     size: int
 
+    @property
+    def done(self) -> bool:
+        """Whether all of it has been opened."""
+        ...
+
     def open(self) -> list[Step]:
-        """Return what is to be decided."""
+        """Return what is to be decided, or a part of it."""
         ...
 
     def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
@@ -99,7 +104,12 @@ class MicroBatches:
         return batch
 
     def _work(self, portions: list[Portion]) -> None:
-        """Open all portions, ask the model once, conclude all."""
+        """Open all portions, ask the model once, conclude all; again, where a portion is opened in parts."""
+        while portions:
+            self._round(portions)
+            portions = [portion for portion in portions if not portion.done]
+
+    def _round(self, portions: Sequence[Portion]) -> None:
         opened = [portion.open() for portion in portions]
         steps = [step for each in opened for step in each]
         found: list[list[Prediction]] | Exception
@@ -111,7 +121,7 @@ class MicroBatches:
         for portion, own in zip(portions, opened, strict=True):
             portion.conclude(found if isinstance(found, Exception) else found[start : start + len(own)])
             start += len(own)
-        rows = sum(len(rows.x) for step in steps for rows in step.windowed.rows)
+        rows = sum(step.rows for step in steps)
         with self._lock:
             self.ledger.batches += 1
             self.ledger.portions += len(portions)

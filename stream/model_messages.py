@@ -17,7 +17,7 @@ from pathlib import Path
 from decision.command import rfc3339
 from inference.artifact import FILES, Artifact, parse_artifact
 from offramp_errors import ArtifactError, ContractError
-from offramp_kafka import LARGEST_MESSAGE
+from offramp_kafka import LARGEST_MESSAGE, LONGEST_NAME
 from stream.channels import BIN_NS
 
 NAMES = ("manifest.json", *FILES)
@@ -90,7 +90,7 @@ def decode_model(key: bytes | None, headers: Iterable[tuple[str, bytes]], value:
     """Return a checked message. Raises ContractError saying what of it is wrong."""
     told = {name: text.decode(errors="replace") for name, text in headers if isinstance(text, bytes)}
     site, slash, link = (key or b"").decode(errors="replace").partition("/")
-    if not (site and slash and link):
+    if not (site and slash and link) or len(key or b"") > 2 * LONGEST_NAME + 1:
         raise ContractError("the key is no site/link")
     sha, base, reason = (told.get(f"ce_{name}", "") for name in ("model", "base", "reason"))
     begin = told.get("ce_servesfrom", "")

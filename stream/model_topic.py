@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,21 @@ from offramp_kafka import KafkaSettings, kafka_errors, require_topics
 from stream.model_messages import ModelMessage, decode_model, encode_model
 
 SEND_S = 30.0
+MOST_MODELS = 1_024
+"""Links whose models are held at once: at 0.4 MB each that is as much memory as an average may take."""
 
 
-def newest_models(settings: KafkaSettings, doing: str, sites: frozenset[str] = frozenset()) -> dict[str, ModelMessage]:
-    """Return the newest model of each site/link of some sites, of all where none are named; keys are in order.
+def newest_models(
+    settings: KafkaSettings, doing: str, sites: frozenset[str] = frozenset(), links: frozenset[str] = frozenset()
+) -> dict[str, ModelMessage]:
+    """Return the newest model of each site/link, of those named where some are; keys are in order.
 
-    A message that cannot be read is told on standard error and left out: the one before it counts.
+    A message that cannot be read is told on standard error and left out: the one before it counts. So are models of
+    more than MOST_MODELS links.
     """
     partitions = require_topics(settings, doing, "models")[settings.topic("models")]
     found: dict[str, ModelMessage] = {}
+    left = 0
     with kafka_errors(settings, doing):
         from kafka import KafkaConsumer, TopicPartition
 
@@ -34,20 +40,35 @@ def newest_models(settings: KafkaSettings, doing: str, sites: frozenset[str] = f
             while any(consumer.position(place) < ends[place] for place in places):
                 for records in consumer.poll(500).values():
                     for record in records:
-                        model = readable(record)
-                        if model is not None and (not sites or model.site in sites):
-                            found[f"{model.site}/{model.link}"] = model
+                        left += not _note(found, record, sites, links)
         finally:
             consumer.close()
+    if left:
+        print(
+            f"warning: {doing}: {left} models left out: of more than {MOST_MODELS} links", file=sys.stderr, flush=True
+        )
     return dict(sorted(found.items()))
+
+
+def _note(found: dict[str, ModelMessage], record: Any, sites: frozenset[str], links: frozenset[str]) -> bool:
+    """Enter a record's model where it is of the sites and links asked for; tell whether there was room for it."""
+    model = readable(record)
+    if model is None or (sites and model.site not in sites) or (links and model.link not in links):
+        return True
+    place = f"{model.site}/{model.link}"
+    if place not in found and len(found) >= MOST_MODELS:
+        return False
+    found[place] = model
+    return True
 
 
 def readable(record: Any) -> ModelMessage | None:
     """Return a record's model; None, told on standard error, where it breaks its contract."""
     try:
-        return decode_model(record.key, record.headers, record.value)
-    except ContractError as error:
-        print(f"warning: {record.topic}/{record.partition}/{record.offset}: {error}", file=sys.stderr, flush=True)
+        return decode_model(record.key, record.headers or (), record.value)
+    except Exception as error:  # nothing that a message holds may end who reads it
+        text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
+        print(f"warning: {record.topic}/{record.partition}/{record.offset}: {text}", file=sys.stderr, flush=True)
         return None
 
 
@@ -76,4 +97,5 @@ def model_publisher(settings: KafkaSettings, doing: str) -> Iterator[ModelPublis
     try:
         yield ModelPublisher(settings, producer, doing)
     finally:
-        producer.close(timeout=5)
+        with suppress(Exception):  # all that was published is acknowledged
+            producer.close(timeout=1)

@@ -58,7 +58,7 @@ def learn(
             greatest[f] = max(greatest[f], value)
             bucket = 0
             if value > SMALLEST:
-                bucket = min(BUCKETS - 1, 1 + int(np.log(value / SMALLEST) / LOG_RATIO))
+                bucket = 1 + int(min(np.log(value / SMALLEST) / LOG_RATIO, BUCKETS - 2.0))
             histogram[f, bucket] += 1
 
 
@@ -127,18 +127,20 @@ class Normaliser:
     def from_state(cls, state: dict[str, NDArray[Any]]) -> Normaliser:
         """Restore from `state()`; the scale stays as it was until more is learned.
 
-        Raises ArtifactError where arrays are missing or of another shape.
+        Raises ArtifactError where arrays are missing, of another shape, or no numbers.
         """
         missing = [key for key in STATE_KEYS if key not in state]
         if missing:
             raise ArtifactError(f"normaliser: {', '.join(missing)} missing; train the model again with this version")
-        out = cls(len(state["count"]))
+        out = cls(state["count"].shape[0] if state["count"].ndim else 0)
         for key in STATE_KEYS:
             mine = getattr(out, key)
             if state[key].shape != mine.shape:
                 raise ArtifactError(
                     f"normaliser: {key} has shape {state[key].shape}, expected {mine.shape}; train the model again"
                 )
+            if state[key].dtype.kind not in ("i" if mine.dtype.kind == "i" else "iuf"):
+                raise ArtifactError(f"normaliser: {key} is {state[key].dtype}, expected {mine.dtype}; train again")
             mine[...] = state[key]
         if "limits" in state:
             if state["limits"].shape != (3, len(out.count)):
@@ -147,6 +149,8 @@ class Normaliser:
                     "model again"
                 )
             out.chosen = Limits(*state["limits"].astype(np.float64))
+        if not all(np.isfinite(each).all() for each in out.limits()):
+            raise ArtifactError("normaliser: the scale is no number; train the model again")
         return out
 
 

@@ -1,22 +1,21 @@
 """The outbox of a lane: messages handed to the producer in order, acknowledged while the lane goes on.
 
 A command leaves without waiting for the one before it, nor for forecasts. What the broker did not take is sent again,
-with all that followed it, so that a scope's commands stay in order; consumers drop the repeats by their ids.
+with all that followed it, so that a scope's commands stay in order; consumers drop the repeats by their ids. What can
+never be taken is given up, so that it does not stand in the way of all that follows.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiokafka.errors import KafkaError
-
+from offramp_kafka import is_final
 from stream.portion import Outgoing
+from stream.worker_log import tell_retry
 
-log = logging.getLogger("offramp.worker")
 LIMIT = 64
 """Messages that may be under way; beyond that `put` waits for the oldest."""
 
@@ -26,12 +25,15 @@ RETRY_S = 0.5
 Post = Callable[[Outgoing], Awaitable[asyncio.Future[Any]]]
 """Hands a message to the producer, trying as long as it takes; the future is done when the broker has acknowledged."""
 
+GiveUp = Callable[[Outgoing, Exception], Outgoing | None]
+"""Is told of a message that can never be sent, and why; returns what is to be sent in its place."""
+
 
 class Outbox:
     """`put` hands over; `settle` waits until the broker has acknowledged all that was put before."""
 
-    def __init__(self, post: Post, limit: int = LIMIT) -> None:
-        self._post, self._limit = post, limit
+    def __init__(self, post: Post, give_up: GiveUp, limit: int = LIMIT) -> None:
+        self._post, self._give_up, self._limit = post, give_up, limit
         self._under_way: deque[tuple[Outgoing, asyncio.Future[Any]]] = deque()
         self._put = self._settled = 0
         self._lock = asyncio.Lock()
@@ -57,16 +59,26 @@ class Outbox:
                     await self._settle_oldest()
 
     async def _settle_oldest(self) -> None:
-        """Wait for the oldest message; send it and what followed it again where that failed."""
+        """Wait for the oldest message; send it and what followed it again where that failed, or give it up."""
         message, future = self._under_way[0]
+        instead = None
         try:
             await future
-        except (KafkaError, OSError) as error:
-            log.warning("sending to %s: %s; trying again", message.topic, error)
-            await asyncio.sleep(RETRY_S)
-            again = list(self._under_way)
-            await asyncio.gather(*(late for _, late in again), return_exceptions=True)  # not beside them
-            self._under_way = deque([(each, await self._post(each)) for each, _ in again])
-        else:
-            self._under_way.popleft()
-            self._settled += 1
+        except Exception as error:  # of the clients' many; none may end the lane
+            if not is_final(error):
+                tell_retry(f"sending to {message.topic}", error)
+                await self._send_again()
+                return
+            instead = self._give_up(message, error)
+        if instead is not None:
+            self._under_way[0] = instead, await self._post(instead)
+            return
+        self._under_way.popleft()
+        self._settled += 1
+
+    async def _send_again(self) -> None:
+        """Send all that is under way again, in order, once nothing of it is under way any more."""
+        await asyncio.sleep(RETRY_S)
+        again = list(self._under_way)
+        await asyncio.gather(*(late for _, late in again), return_exceptions=True)  # not beside them
+        self._under_way = deque([(each, await self._post(each)) for each, _ in again])

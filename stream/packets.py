@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from capture.block import NO_TIME
 from offramp_errors import ContractError
 from offramp_kernels import kernel_entry, kernel_lean
-from stream.channels import MARKS
+from stream.channels import Counter, mark
 
 IPV4_MAPPED = 0xFFFF << 32
 """IPv4 addresses stand as IPv4-mapped IPv6 addresses: the high half 0, the low half ::ffff:a.b.c.d."""
@@ -21,9 +22,9 @@ TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 class Packets(NamedTuple):
     """Many packets, one row each, in the order they came.
 
-    time_ns: int64; size: int64 bytes on the wire; address: int64 [n, 4] (source high, low, destination high, low; all 0
-    without IP); protocol, ports (source << 16 | destination): int64; marks: int64 bits by `stream.channels.Counter`;
-    rtt_ms: float64, NaN where none.
+    time_ns: int64, or NO_TIME; size: int64 bytes on the wire; address: int64 [n, 4] (source high, low, destination
+    high, low; all 0 without IP); protocol, ports (source << 16 | destination): int64; marks: int64 bits by
+    `stream.channels.Counter`; rtt_ms: float64, NaN where none.
     """
 
     time_ns: NDArray[np.int64]
@@ -50,13 +51,32 @@ PRESENT = (
 )  # fmt: skip
 """Columns of which it counts only whether they are there."""
 
-(TIME, LEN, PROTO, SRC, DST, TCP_SRC, TCP_DST, FLAGS, TCP_LEN, UDP_SRC, UDP_DST, UDP_DELTA, DNS_REPEATED, RTT,
- SRC6, DST6, QUESTION, REPEATS, ARP, METHOD, RESPONSE, MQTT, MODBUS) = range(23)  # fmt: skip
-"""Rows of `Cells.bits`: NUMBERS, then WIDE, then PRESENT."""
+COLUMNS = (*NUMBERS, *WIDE, *PRESENT)
+"""The columns that are read, in the order of their rows in `bits`."""
 
-(SYN, FIN_RST, PURE_ACK, UDP_MARK, ICMP_MARK, ARP_MARK, DNS_QUERY, DNS_RETRANSMISSION, HTTP, MQTT_MARK, MODBUS_MARK,
- NEW_FLOW) = (1 << mark for mark in range(MARKS))  # fmt: skip
-"""The marks of a packet, in the order of `stream.channels.Counter` from FIRST_MARK on."""
+TIME, LEN, PROTO = (COLUMNS.index(name) for name in ("frame.time_epoch", "frame.len", "ip.proto"))
+SRC, DST, SRC6, DST6 = (COLUMNS.index(name) for name in ("ip.src_host", "ip.dst_host", *WIDE))
+TCP_SRC, TCP_DST, FLAGS, TCP_LEN = (
+    COLUMNS.index(f"tcp.{name}") for name in ("srcport", "dstport", "flags", "len")
+)  # fmt: skip
+UDP_SRC, UDP_DST, UDP_DELTA = (COLUMNS.index(f"udp.{name}") for name in ("srcport", "dstport", "time_delta"))
+DNS_REPEATED, RTT = COLUMNS.index("dns.retransmission"), COLUMNS.index("offramp.rtt")
+QUESTION, REPEATS = COLUMNS.index("dns.qry.type"), COLUMNS.index("dns.retransmit_request")
+ARP, METHOD, RESPONSE = (COLUMNS.index(name) for name in ("arp.opcode", "http.request.method", "http.response"))
+MQTT, MODBUS = COLUMNS.index("mqtt.msgtype"), COLUMNS.index("mbtcp.len")
+
+SYN, FIN_RST, PURE_ACK, NEW_FLOW = map(mark, (Counter.SYN, Counter.FIN_RST, Counter.PURE_ACK, Counter.NEW_FLOW))
+UDP_MARK, ICMP_MARK, ARP_MARK = map(mark, (Counter.UDP, Counter.ICMP, Counter.ARP))
+DNS_QUERY, DNS_RETRANSMISSION = mark(Counter.DNS_QUERY), mark(Counter.DNS_RETRANSMISSION)
+HTTP, MQTT_MARK, MODBUS_MARK = map(mark, (Counter.HTTP, Counter.MQTT, Counter.MODBUS))
+
+
+def no_packets(rows: int = 0) -> Packets:
+    """Return room for packets, all 0."""
+    none = np.zeros(rows, np.int64)
+    return Packets(
+        none.copy(), none.copy(), np.zeros((rows, 4), np.int64), none.copy(), none.copy(), none.copy(), np.zeros(rows)
+    )
 
 
 def part_of(packets: Packets, start: int, end: int) -> Packets:
@@ -68,9 +88,9 @@ def packets_from_batch(batch: pa.RecordBatch) -> Packets:
     """Convert a feature batch of either profile. Raises ContractError where a needed column is missing."""
     n = batch.num_rows
     names = {name: index for index, name in enumerate(batch.schema.names)}
-    bits = np.zeros((len(NUMBERS) + len(WIDE) + len(PRESENT), (n + 7) // 8), np.uint8)
+    bits = np.zeros((len(COLUMNS), (n + 7) // 8), np.uint8)
     cells = []
-    for row, name in enumerate((*NUMBERS, *WIDE, *PRESENT)):
+    for row, name in enumerate(COLUMNS):
         if name not in names:
             raise ContractError(
                 f"feature batch: column {name!r} is missing (it has {len(names)} columns); "
@@ -185,19 +205,19 @@ def convert(
     cells: Any, src6: NDArray[np.uint8], dst6: NDArray[np.uint8], bits: NDArray[np.uint8], out: Packets
 ) -> None:
     """Write the packets of a batch; cells: the arrays of NUMBERS, empty where a column has no value at all."""
-    (time, size, protocol, src, dst, tcp_src, tcp_dst, flags, tcp_len, udp_src, udp_dst, delta, repeated, rtt) = cells
     for row in range(len(out.time_ns)):
-        out.time_ns[row] = number(time, bits, TIME, row)
-        out.size[row] = number(size, bits, LEN, row)
-        proto = number(protocol, bits, PROTO, row)
+        out.time_ns[row] = number(cells[TIME], bits, TIME, row) if has(bits, TIME, row) else NO_TIME
+        out.size[row] = number(cells[LEN], bits, LEN, row)
+        proto = number(cells[PROTO], bits, PROTO, row)
         out.protocol[row] = proto
-        address(src, src6, bits, (SRC, SRC6), row, out.address[row, :2])
-        address(dst, dst6, bits, (DST, DST6), row, out.address[row, 2:])
-        ports = number(tcp_src, bits, TCP_SRC, row) << 16 | number(tcp_dst, bits, TCP_DST, row)
-        ports += number(udp_src, bits, UDP_SRC, row) << 16 | number(udp_dst, bits, UDP_DST, row)
+        address(cells[SRC], src6, bits, (SRC, SRC6), row, out.address[row, :2])
+        address(cells[DST], dst6, bits, (DST, DST6), row, out.address[row, 2:])
+        ports = number(cells[TCP_SRC], bits, TCP_SRC, row) << 16 | number(cells[TCP_DST], bits, TCP_DST, row)
+        ports += number(cells[UDP_SRC], bits, UDP_SRC, row) << 16 | number(cells[UDP_DST], bits, UDP_DST, row)
         out.ports[row] = ports
-        out.rtt_ms[row] = number(rtt, bits, RTT, row) / 1e6 if has(bits, RTT, row) else np.nan
+        out.rtt_ms[row] = number(cells[RTT], bits, RTT, row) / 1e6 if has(bits, RTT, row) else np.nan
         out.marks[row] = marks_of(
-            bits, row, proto, number(flags, bits, FLAGS, row), number(tcp_len, bits, TCP_LEN, row),
-            number(delta, bits, UDP_DELTA, row) == 0, number(repeated, bits, DNS_REPEATED, row) != 0,
+            bits, row, proto, number(cells[FLAGS], bits, FLAGS, row), number(cells[TCP_LEN], bits, TCP_LEN, row),
+            number(cells[UDP_DELTA], bits, UDP_DELTA, row) == 0,
+            number(cells[DNS_REPEATED], bits, DNS_REPEATED, row) != 0,
         )  # fmt: skip

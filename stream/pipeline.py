@@ -6,7 +6,7 @@ on the packets alone: not on the cut into batches, not on the clock, not on how 
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -21,21 +21,25 @@ from decision.command import Command
 from decision.policy import Policy
 from decision.site import Site
 from decision.traffic import Quality
-from inference.forecast import Forecast
+from inference.forecast import BINS_PER_S, Forecast
 from offramp_errors import ArtifactError
-from stream.bin_state import HITS, LATE, ROWS, SERIES, UNTRACKED, LinkShape
+from stream.bin_state import AHEAD, HITS, LATE, ROWS, SERIES, STEPS, UNTIMED, UNTRACKED, LinkShape
 from stream.bins import ClosedBins
 from stream.carried_state import Ask, CarriedState, predict_together
 from stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
+from stream.data_quality import DataQuality
 from stream.ledger import StreamLedger
-from stream.timeline import LinkTimeline
+from stream.loss import Loss
+from stream.timeline import LinkTimeline, Lost
 from stream.traffic import address_text, traffic_of
-from stream.windows import Windowed, Windows
+from stream.windows import Windowed, WindowRows, Windows
 
 if TYPE_CHECKING:
     from inference.forecast import Prediction
     from inference.serve import Predictor
     from stream.refiner import Refiner
+
+log = logging.getLogger("offramp.stream")
 
 Sink = Callable[[LinkTimeline], None]
 
@@ -76,14 +80,20 @@ class Pipeline:
         )
         self.windows = Windows(shape, normaliser_state, self.link.lateness_ms)
         self.carried = carried or CarriedState(SERIES, predictor.state_size)
-        self.quality_counts = dict.fromkeys(("captured", "decoded", "shed", "dropped"), 0)
+        self._quality = DataQuality()
+        self._lost = [0, 0, 0]
         self._ledger = StreamLedger()
+        self._step, self._last_bin = 0, 0
+        self._unmoved = policy.state()
 
     @property
     def ledger(self) -> StreamLedger:
         """The account of what came in and what became of it."""
         clock = self.windows.bins.state.clock
         self._ledger.rows, self._ledger.late = int(clock[ROWS]), int(clock[LATE])
+        self._ledger.holes = self.windows.holes
+        self._ledger.ahead, self._ledger.untimed = int(clock[AHEAD]), int(clock[UNTIMED])
+        self._ledger.time_steps = int(clock[STEPS])
         self._ledger.untracked, self._ledger.devices_evicted = int(clock[UNTRACKED]), int(clock[HITS])
         return self._ledger
 
@@ -110,12 +120,14 @@ class Pipeline:
 
     def conclude(self, windowed: Windowed, predictions: Sequence[Prediction]) -> list[Command]:
         """Return the commands that the windows of one batch cause with the predictions for them."""
-        self._note_quality(windowed.told)
+        self._note_loss(windowed)
         commands: list[Command] = []
         for rows, prediction in zip(windowed.rows, predictions, strict=True):
+            self._follow(rows)
             self._count(rows.closed)
             found = self._commands(rows.closed, prediction)
-            self._tell(rows.closed, prediction, found)
+            self._quality.reached(int(rows.closed.bin_number[-1]))
+            self._tell(rows, prediction, found)
             commands += found
         for command in commands:
             self._ledger.commands[str(command.action["type"])] += 1
@@ -123,17 +135,32 @@ class Pipeline:
 
     def _decide_refined(self, windowed: Windowed, refiner: Refiner) -> list[Command]:
         """Decide as `decide` does, the rows cut where another model may begin to serve, and that model taken up."""
-        commands, told = self.conclude(windowed._replace(rows=[]), []), windowed._replace(told=None)
+        commands = self.conclude(windowed._replace(rows=[]), [])
         for rows in windowed.rows:
+            self._follow(rows)
             for part in refiner.parts(rows):
                 if refiner.predictor.sha != self.predictor.sha:
                     self.predictor = self._watched(refiner.predictor)
                     self.carried.state[...] = refiner.carried()
-                one = told._replace(rows=[part])
+                one = Windowed([part])
                 predictions = predictions_of([Step(self, one)])[0]
                 refiner.observe(part, predictions[0])
                 commands += self.conclude(one, predictions)
         return commands
+
+    def _follow(self, rows: WindowRows) -> None:
+        """Begin anew where the packets' time went back before these rows: open moves, and labels, are of another."""
+        begins = int(rows.closed.bin_number[0])
+        if rows.step != self._step:
+            back_s = (self._last_bin - begins) / BINS_PER_S
+            if not self._step:
+                told = "link %s: the packets' time goes back by %.1f s and stays: the link begins anew (told once)"
+                log.warning(told, self.link.name, back_s)
+            self._step = rows.step
+            self.policy.restore(self._unmoved)
+            if self.refiner is not None:
+                self.refiner.forget()
+        self._last_bin = int(rows.closed.bin_number[-1])
 
     def _count(self, closed: ClosedBins) -> None:
         self._ledger.bins += int(np.count_nonzero(closed.series == 0))
@@ -141,10 +168,11 @@ class Pipeline:
         self._ledger.windows += len(closed.series)
         self._ledger.forecasts += len(closed.series)
 
-    def _tell(self, rows: ClosedBins, prediction: Prediction, commands: list[Command]) -> None:
+    def _tell(self, windowed: WindowRows, prediction: Prediction, commands: list[Command]) -> None:
         if self.sink is None:
             return
-        link = rows.series == 0
+        rows, link = windowed.closed, windowed.closed.series == 0
+        lost, self._lost = Lost(*self._lost), [0, 0, 0]
         self.sink(
             LinkTimeline(
                 self.link.name,
@@ -155,6 +183,8 @@ class Pipeline:
                 prediction.probabilities[link],
                 prediction.delay_ms[link],
                 tuple(commands),
+                lost,
+                windowed.behind_hole,
             )
         )
 
@@ -166,7 +196,6 @@ class Pipeline:
         if not (self.policy.open_scopes or asked.any()):
             return commands
         told = Told.of(rows, prediction)
-        quality = self.quality
         start = 0
         while start < len(asked):
             row = self._next_row(asked, start)
@@ -177,7 +206,7 @@ class Pipeline:
             if not asked[row] and scope not in self.policy.open_scopes:
                 continue
             self._ledger.decided += 1
-            forecast = self._forecast(told, row, scope)
+            forecast, quality = self._forecast(told, row, scope), self._quality.at(told.bin_number[row])
             commands += self.policy.decide(forecast, partial(traffic_of, rows, row, self.link), quality)
         return commands
 
@@ -211,20 +240,20 @@ class Pipeline:
 
     @property
     def quality(self) -> Quality:
-        """The shares of packets decoded, shed and dropped by the kernel, as the batches' ledgers tell."""
-        seen = self.quality_counts
-        whole = seen["captured"] + seen["dropped"]
-        if not whole:
-            return Quality()
-        return Quality(*(round(seen[name] / whole, 6) for name in ("decoded", "shed", "dropped")))
+        """The shares of packets decoded, shed, and dropped or missing, of the last seconds that were decided."""
+        return self._quality.now
 
-    def _note_quality(self, told: bytes | None) -> None:
-        if told:
-            ledger = json.loads(told)
-            self.quality_counts["captured"] += int(ledger.get("captured", 0))
-            self.quality_counts["decoded"] += int(ledger.get("decoded", 0))
-            self.quality_counts["shed"] += sum(ledger.get("shed", {}).values())
-            self.quality_counts["dropped"] += int(ledger.get("kernel_drops", 0))
+    @property
+    def quality_counts(self) -> dict[str, int]:
+        """What was told of packets ever, by what became of them."""
+        return dict(self._quality.totals)
+
+    def _note_loss(self, windowed: Windowed) -> None:
+        loss = windowed.told or Loss()
+        self._quality.note(loss, windowed.missing)
+        if self.sink is not None:
+            for place, count in enumerate((loss.captured, loss.shed, loss.dropped + windowed.missing)):
+                self._lost[place] += count
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next batch depends on: arrays and plain values, for a checkpoint.
@@ -235,7 +264,8 @@ class Pipeline:
             **self.windows.state(),
             "carried": np.array(self.carried.state),
             "policy": self.policy.state(),
-            "quality": dict(self.quality_counts),
+            "time": [self._step, self._last_bin],
+            "quality": self._quality.state(),
             "ledger": self.ledger.as_dict(),
         }
 
@@ -244,8 +274,10 @@ class Pipeline:
         self.windows.restore(state)
         self.carried.state[...] = state["carried"]
         self.policy.restore(state["policy"])
-        self.quality_counts = dict(state["quality"])
+        self._step, self._last_bin = state["time"]
+        self._quality.restore(state["quality"])
         self._ledger = StreamLedger.from_dict(state["ledger"])
+        self.windows.holes = self._ledger.holes
 
 
 class Told(NamedTuple):
@@ -276,6 +308,11 @@ class Step(NamedTuple):
 
     pipeline: Pipeline
     windowed: Windowed
+
+    @property
+    def rows(self) -> int:
+        """How many rows the model is to be asked for."""
+        return sum(len(rows.x) for rows in self.windowed.rows)
 
 
 def predictions_of(steps: Sequence[Step]) -> list[list[Prediction]]:

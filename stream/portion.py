@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+import traceback
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from offramp_hops import NONE, Hops
-from offramp_kafka import LARGEST_MESSAGE
-from stream.cloud_events import Headers, command_message, forecast_message
+from offramp_kafka import BODY_LIMIT
+from stream.cloud_events import Headers, command_message, forecast_messages
 from stream.link_run import conclude
 from stream.link_runs import LinkRuns
 from stream.pipeline import Step
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from inference.forecast import Prediction
 
 log = logging.getLogger("offramp.worker")
+
+OPEN_ROWS = 16_384
+"""Rows of windows from which on no further message is opened until these are concluded: 15 MB. Messages of sparse
+packets, small as they are, close thousands of bins each."""
 
 
 class Record(Protocol):
@@ -89,18 +95,31 @@ class Portion:
         self.outcomes = [Outcome(record.offset) for record in records]
         self._horizon_ms, self._forecasts, self._shed = horizon_ms, forecasts, shed
         self._fetched_ns = time.time_ns()
+        self._opened = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether all messages have been opened."""
+        return self._opened == len(self.records)
 
     def open(self) -> list[Step]:
-        """Decode the messages and make their windows; return what is to be decided, in order."""
+        """Decode the next messages and make their windows; return what is to be decided, in order.
+
+        All messages, or so many as give about OPEN_ROWS rows: conclude them, and call it again until it is `done`.
+        """
         begun_ns = time.time_ns()
-        for record, outcome in zip(self.records, self.outcomes, strict=True):
+        first, rows = self._opened, 0
+        while not self.done and rows < OPEN_ROWS:
+            record, outcome = self.records[self._opened], self.outcomes[self._opened]
+            self._opened += 1
             try:
                 self._open(record, outcome, begun_ns)
             except RefusedError as error:
                 bury(outcome, record, error.reason, str(error))
             except Exception as error:  # nothing that a message holds may end the worker
                 fail(outcome, record, error)
-        return [step for outcome in self.outcomes for step in outcome.steps]
+            rows += sum(step.rows for step in outcome.steps)
+        return [step for outcome in self.outcomes[first : self._opened] for step in outcome.steps]
 
     def _open(self, record: Record, outcome: Outcome, begun_ns: int) -> None:
         shed = record.offset in self._shed
@@ -115,7 +134,7 @@ class Portion:
         outcome.shed_rows = message.headers.rows if message.shed else -1
 
     def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
-        """Decide all steps with the predictions for each; with an error instead, all messages with steps fail."""
+        """Decide what was opened with the predictions for each step; with an error instead, those messages fail."""
         start = 0
         for record, outcome in zip(self.records, self.outcomes, strict=True):
             steps, outcome.steps = outcome.steps, []
@@ -139,25 +158,34 @@ class Portion:
             for command in commands
         ]
         timelines = self.runs.told()
-        told = forecast_message(timelines, self.site, self._horizon_ms) if self._forecasts and timelines else None
-        if told is not None:
-            outcome.outgoing.append(Outgoing("forecasts", *told))
+        if self._forecasts:
+            told = forecast_messages(timelines, self.site, self._horizon_ms)
+            outcome.outgoing += [Outgoing("forecasts", *each) for each in told]
 
 
 def fail(outcome: Outcome, record: Record, error: Exception) -> None:
     """Bury a message that could be read but not worked on."""
-    log.error("message at partition %d, offset %d", record.partition, record.offset, exc_info=error)
-    bury(outcome, record, "failed", f"{type(error).__name__}: {error}")
+    at = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in at)
+    text = f"{type(error).__name__}: {error}"[:1_000]
+    log.error("message at partition %d, offset %d: %s%s", record.partition, record.offset, text, where)
+    bury(outcome, record, "failed", text)
 
 
 def bury(outcome: Outcome, record: Record, reason: str, text: str) -> None:
     """Let a message go to the dead letters, with the reason; nothing else comes of it."""
-    value = (record.value or b"")[: LARGEST_MESSAGE - 20_000]
-    told = {"topic": "features", "partition": record.partition, "offset": record.offset, "reason": reason,
-            "error": text[:1_000], "bytes": len(record.value or b"")}  # fmt: skip
-    headers = [(f"dead_{name}", str(each).encode()) for name, each in told.items()]
     outcome.link, outcome.refused, outcome.commands, outcome.steps = "", reason, 0, []
-    outcome.outgoing = [Outgoing("dead-letters", (record.key or b"")[:1_000], value, headers)]
+    origin = {"topic": "features", "partition": record.partition, "offset": record.offset}
+    outcome.outgoing = [dead_letter(record.key, record.value, origin, reason, text)]
+
+
+def dead_letter(
+    key: bytes | None, value: bytes | None, origin: Mapping[str, object], reason: str, text: str
+) -> Outgoing:
+    """Return the dead letter of a message, cut to what a broker takes; origin: where it was, or was to go."""
+    told = {**origin, "reason": reason, "error": text[:1_000], "bytes": len(value or b"")}
+    headers = [(f"dead_{name}", str(each).encode(errors="replace")) for name, each in told.items()]
+    return Outgoing("dead-letters", (key or b"")[:1_000], (value or b"")[:BODY_LIMIT], headers)
 
 
 def pairs_of(headers: Any) -> list[tuple[str, bytes]]:

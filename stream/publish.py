@@ -30,7 +30,7 @@ class PublishOptions:
     strict: bool = False
     listen: ListenOptions | None = None
     metrics: str = ""
-    message_ms: int = 10
+    message_ms: int = BIN_MS
     link: str = ""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from capture.ledger import CaptureLedger
 from capture.outgoing import Outgoing
 from capture.publish import Publisher
-from stream.bin_state import NEWEST
+from offramp_reach import Reach
 from stream.by_link import LinkBatches
 from stream.ledger import StreamLedger
 from stream.live_batches import LiveBatches
@@ -38,6 +38,7 @@ PACKETS_BY_REASON = {
     "undecodable": "offramp_capture_undecodable_packets_total",
     "shed": "offramp_capture_shed_packets_total",
     "notes": "offramp_capture_noted_packets_total",
+    "unfollowed": "offramp_capture_unfollowed_packets_total",
 }
 PUBLISHED = {
     "messages": "offramp_publish_messages_total",
@@ -62,6 +63,7 @@ TAKEN = {
     "other_site": "offramp_worker_other_site_messages_total",
     "checkpoints": "offramp_worker_checkpoints_total",
     "links_restored": "offramp_worker_links_restored_total",
+    "states_refused": "offramp_worker_states_refused_total",
     "rewinds": "offramp_worker_rewinds_total",
     "rebalances": "offramp_worker_rebalances_total",
 }
@@ -80,11 +82,15 @@ CONSUMED = {
 STREAMED = {
     "rows": "offramp_stream_rows_total",
     "late": "offramp_stream_late_rows_total",
+    "ahead": "offramp_stream_ahead_rows_total",
+    "untimed": "offramp_stream_untimed_rows_total",
+    "time_steps": "offramp_stream_time_steps_total",
     "untracked": "offramp_stream_untracked_rows_total",
     "devices_evicted": "offramp_stream_evicted_devices_total",
     "bins": "offramp_stream_bins_total",
     "forecasts": "offramp_stream_forecasts_total",
     "series_begun": "offramp_stream_series_total",
+    "holes": "offramp_stream_holes_total",
 }
 
 
@@ -121,7 +127,15 @@ def publish_readings(publisher: Publisher) -> Readings:
     """Yield what became of the messages of an agent."""
     yield from _counts(publisher.ledger, PUBLISHED)
     yield from _counts(publisher.backlog, BACKLOG)
-    yield "offramp_publish_spool_limit_bytes", publisher.spool.limit if publisher.spool is not None else 0, ()
+    spool = publisher.spool
+    yield "offramp_publish_spool_limit_bytes", spool.limit if spool is not None else 0, ()
+    yield "offramp_publish_spool_damaged_places_total", spool.damaged if spool is not None else 0, ()
+
+
+def reach_readings(reach: Reach) -> Readings:
+    """Yield whether Kafka answers."""
+    yield "offramp_kafka_connected", int(reach.connected), ()
+    yield "offramp_kafka_silent_seconds", reach.silent_s, ()
 
 
 def acknowledgements(observe: Observe) -> Callable[[Outgoing], None]:
@@ -140,7 +154,7 @@ def pipeline_readings(pipeline: Pipeline) -> Readings:
     """Yield what a pipeline did, where it is the only one of its link."""
     link = pipeline.link.name
     yield from _streamed(pipeline.ledger, link)
-    yield from _newest(int(pipeline.windows.bins.state.clock[NEWEST]), link)
+    yield from _newest(pipeline.windows.bins.newest_ns, link)
 
 
 def worker_readings(worker: Worker, watchdog: Watchdog) -> Readings:
@@ -148,9 +162,12 @@ def worker_readings(worker: Worker, watchdog: Watchdog) -> Readings:
     yield from _counts(worker.ledger, TAKEN)
     yield from _counts(worker.batches.ledger, BATCHED)
     yield from _labelled(worker.ledger.refused, "offramp_worker_refused_messages_total")
+    yield from _labelled(worker.ledger.unsendable, "offramp_worker_unsendable_messages_total")
     yield from _labelled(worker.meter.sent_messages, "offramp_worker_sent_messages_total")
     yield from _labelled(worker.meter.sent_bytes, "offramp_worker_sent_bytes_total")
     yield "offramp_worker_partitions", len(worker.assigned or ()), ()
+    yield "offramp_worker_added_partitions", watchdog.topics.added, ()
+    yield from reach_readings(worker.reach)
     for partition, wait in dict(watchdog.waits).items():
         yield "offramp_worker_lag_messages", wait.lag, (str(partition),)
         yield "offramp_worker_waiting_seconds", wait.seconds, (str(partition),)

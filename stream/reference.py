@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from inference.artifact import Artifact
-from inference.judge import Scored
+from inference.judge import BLOCK, Scored
 from inference.sequences import TrainingSequence
 from stream.bin_state import LinkShape
 from stream.labelling import Passage, labelled_rows
@@ -29,7 +29,7 @@ def reference_set(artifact: Artifact) -> tuple[list[TrainingSequence], list[Scor
     judged, start = [], 0
     for each in halves[1]:
         judged.append(Scored(each, start + np.arange(len(each.x), dtype=np.int64)))
-        start += len(each.x) + 100
+        start += len(each.x) + BLOCK  # so that no block has bins of two links
     return halves[0], judged
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import uuid
 from collections import Counter
@@ -22,6 +24,7 @@ class RefineEvents:
 
     def __init__(self, folder: Path, site: str, link: str, *, quiet: bool = False) -> None:
         self.counts: Counter[str] = Counter()
+        self.unwritten = 0
         self._source, self._subject, self._quiet = f"/offramp/{site}", f"link:{link}", quiet
         self._file = folder / "events.jsonl"
         self.listen: Callable[[str, int], None] | None = None
@@ -37,14 +40,31 @@ class RefineEvents:
             "subject": self._subject, "time": time, "datacontenttype": "application/json", "data": dict(data),
             "id": str(uuid.uuid5(NAMESPACE, f"{self._source} {self._subject} {kind} {time} {body}")),
         }  # fmt: skip
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, sort_keys=True) + "\n")
+        self._write(json.dumps(event, sort_keys=True).encode() + b"\n")
         if kind in ("swapped", "rolled_back") and not self._quiet:
             print(f"{self._subject}: model {kind.replace('_', ' ')}: {body}", file=sys.stderr, flush=True)
         if self.listen is not None:
             self.listen(kind, bin_number)
 
+    def _write(self, text: bytes) -> None:
+        """Append a line whole, or not at all: a full disk ends no service; what it lacks is counted, and told once."""
+        try:
+            with self._file.open("ab", buffering=0) as file:
+                size = file.tell()
+                try:
+                    whole = file.write(text) == len(text)
+                    if not whole:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                except OSError:
+                    file.truncate(size)
+                    raise
+        except OSError as error:
+            self.unwritten += 1
+            if self.unwritten == 1:
+                print(f"{self._file}: {error.strerror}; events are counted, not written", file=sys.stderr, flush=True)
+
     def lines(self) -> list[str]:
         """Return the account as lines of text."""
         lines = [f"  refinement, {self._subject.removeprefix('link:')}"]
+        lines += [f"    events not written{self.unwritten:>12,}"] if self.unwritten else []
         return lines + [f"    {kind.replace('_', ' '):<18}{count:>12,}" for kind, count in sorted(self.counts.items())]

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,12 @@ from typing import Any
 from decision.policy import Policy
 from decision.site import Site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
-from offramp_errors import ArtifactError, OfframpError
-from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from offramp_errors import ArtifactError, ConfigError
+from offramp_kafka import KafkaAccessError, KafkaRefusedError, KafkaSettings, kafka_errors, topic_states
+from offramp_reach import reach_watched
 from stream.channels import BIN_MS
 from stream.follow import parse_start, seek
+from stream.followed import READING, Followed
 from stream.link_run import LinkRun
 from stream.model_messages import ModelMessage
 from stream.model_topic import ModelPublisher, model_publisher, newest_models, readable
@@ -60,31 +62,34 @@ class RefineService:
     ) -> None:  # fmt: skip
         """Build it; artifact, folder: what service begins with; known: the newest models of the site/links."""
         self.site, self.base, self._folder, self._refining = site, artifact, folder, refining
-        self._publisher, self._known = publisher, known
         self._links = frozenset(link.name for link in site.links)
+        self._publisher, self._known = publisher, known
         self._runs: dict[str, tuple[LinkRun, Refiner]] = {}
         self._at: dict[str, Pipeline] = {}
         self.counts: Counter[str] = Counter()
 
     def take(self, record: Any) -> None:
-        """Take a message of the feature topic; one of another site, or that cannot be read, is counted."""
+        """Take a message of the feature topic; one of another site, or that cannot be read, is counted.
+
+        Nothing that a message holds may end the service; raised is only what would fail for the next one too: a broker
+        that is away, a folder that cannot be written.
+        """
         try:
             message = decode_message(record.key, pairs_of(record.headers), record.value, site=self.site.name)
+            if message is None or message.link not in self._links:
+                self.counts["of other sites or links"] += 1
+                return
+            self.counts["taken"] += 1
+            run, refiner = self._of(message.link)
+            self._learn(run.open(message, record.offset), message.link, refiner)
         except RefusedError:
             self.counts["refused"] += 1
-            return
-        if message is None or message.link not in self._links:
-            self.counts["of other sites or links"] += 1
-            return
-        self.counts["taken"] += 1
-        run, refiner = self._of(message.link)
-        try:
-            self._learn(run.open(message, record.offset), message.link, refiner)
-        except OfframpError:
+        except (KafkaAccessError, ConfigError):
             raise
-        except Exception as error:  # nothing that a message holds may end the service
+        except Exception as error:
             self.counts["failed"] += 1
-            print(f"warning: {record.topic}/{record.partition}/{record.offset}: {error!r}", file=sys.stderr, flush=True)
+            place = f"{record.topic}/{record.partition}/{record.offset}"
+            print(f"warning: {place}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def _learn(self, steps: Sequence[Step], link: str, refiner: Refiner) -> None:
         """Refine with what a message gave; another pipeline is another recording."""
@@ -94,10 +99,18 @@ class RefineService:
                 self._at[link] = step.pipeline
             step.pipeline.decide(step.windowed)
 
+    def begin_anew(self) -> None:
+        """Forget the places in the feature topic: it was made again. What agents publish anew is known by its epoch."""
+        for run, _ in self._runs.values():
+            run.next_offset = 0
+
     def note(self, record: Any) -> None:
         """Take a message of the topic of models: a federated one of this site is taken up."""
         model = readable(record)
         if model is None or model.site != self.site.name or model.reason != "federated":
+            return
+        if model.link not in self._links:
+            self.counts["models of other links"] += 1
             return
         self._known[f"{model.site}/{model.link}"] = model
         if model.link in self._runs:
@@ -138,9 +151,14 @@ class RefineService:
             return
         sha = refiner.artifact.sha
         folder = self._folder if sha == self.base.sha else self._refining.place(link, sha)
-        self._publisher.publish(
-            self.site.name, link, folder, sha, base=self.base.sha, reason=kind, serves_from=bin_number + LEAD
-        )
+        try:
+            self._publisher.publish(
+                self.site.name, link, folder, sha, base=self.base.sha, reason=kind, serves_from=bin_number + LEAD
+            )
+        except (KafkaRefusedError, ArtifactError) as error:  # the next one may be smaller
+            self.counts["models never sent"] += 1
+            print(f"model of {link}: {error}", file=sys.stderr, flush=True)
+            return
         self.counts["models published"] += 1
 
     def lines(self) -> list[str]:
@@ -154,45 +172,57 @@ def run_refine(options: RefineOptions) -> None:
     start = parse_start(options.start)
     site, settings, folder = load_site(options.site), options.settings, options.model or DEFAULT_ARTIFACT
     artifact = load_artifact(folder)
-    partitions = require_topics(settings, "refine", "features", "models")
-    known = newest_models(settings, "refine", frozenset((site.name,)))
+    topics = topic_states(settings, "refine", "features", "models")
+    known = newest_models(settings, "refine", frozenset((site.name,)), frozenset(link.name for link in site.links))
     chosen = RefineSettings(every_s=options.every_s)
     refining = Refining(artifact, options.folder, site.name, wait=True, settings=chosen)
-    with model_publisher(settings, "refine") as publisher, ending():
+    with (
+        model_publisher(settings, "refine") as publisher, reader(settings, "refine") as consumer,
+        reach_watched(settings, "refine", "features", "models") as watch, ending(),
+    ):  # fmt: skip
         service = RefineService(site, artifact, folder, refining, publisher, known)
         print(f"refining site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
         try:
             with kafka_errors(settings, "refine"):
-                _follow(service, settings, partitions, start, options.wait)
+                followed = Followed(consumer, watch, topics)
+                _follow(service, settings, consumer, followed, start, options.wait)
         except Ended:
             pass
         finally:
-            refining.close()
             print("\n".join(service.lines()), file=sys.stderr, flush=True)
+            refining.close()
+
+
+@contextmanager
+def reader(settings: KafkaSettings, doing: str) -> Iterator[Any]:
+    """Open a consumer for the body; it may be closed in the middle of what it does."""
+    with kafka_errors(settings, doing):
+        from kafka import KafkaConsumer
+
+        consumer = KafkaConsumer(**settings.client_arguments(), **READING)
+    try:
+        yield consumer
+    finally:
+        with suppress(Exception):
+            consumer.close()
 
 
 def _follow(
-    service: RefineService, settings: KafkaSettings, partitions: dict[str, int], start: str | int | float, wait: bool
-) -> None:
+    service: RefineService, settings: KafkaSettings, consumer: Any, followed: Followed, start: str | int | float,
+    wait: bool,
+) -> None:  # fmt: skip
     """Feed a service with the features from `start` on and the models that come from now on."""
-    from kafka import KafkaConsumer, TopicPartition
-
-    features, models = (
-        [TopicPartition(name, number) for number in range(partitions[name])]
-        for name in (settings.topic("features"), settings.topic("models"))
-    )
-    consumer = KafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
-    try:
-        consumer.assign([*features, *models])
-        seek(consumer, features, start)
-        seek(consumer, models, "end")
-        ends = None if wait else consumer.end_offsets(features)
-        while ends is None or any(consumer.position(place) < ends[place] for place in features):
-            for place, records in consumer.poll(POLL_MS).items():
-                for record in records:
-                    (service.take if place in features else service.note)(record)
-    finally:
-        consumer.close()
+    name = settings.topic("features")
+    features = followed.places(name)
+    seek(consumer, features, start)
+    seek(consumer, followed.places(settings.topic("models")), "end")
+    ends = None if wait else consumer.end_offsets(features)
+    while ends is None or any(consumer.position(place) < end for place, end in ends.items()):
+        if name in followed.keep_up():
+            service.begin_anew()
+        for place, records in consumer.poll(POLL_MS).items():
+            for record in records:
+                (service.take if place.topic == name else service.note)(record)
 
 
 class Ended(BaseException):

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from inference.artifact import Artifact
 from inference.challenger import Job, Weights, blended, refined_artifact
 from inference.drift import DriftWatch
-from inference.forecast import Prediction
+from inference.forecast import BINS_PER_S, Prediction
 from inference.judge import FEWEST, Scored, Verdict, block_losses, compare, row_losses
 from inference.serve import CompiledPredictor
+from offramp_errors import OfframpError
 from stream.bin_state import SERIES
 from stream.bins import ClosedBins
 from stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
@@ -33,8 +34,8 @@ from stream.reference import reference_set
 from stream.refine_events import RefineEvents
 from stream.windows import WindowRows
 
-TICK = 100
-"""Bins of a tick."""
+TICK = BINS_PER_S
+"""Bins of a tick: a second."""
 
 INPUTS = ("load_up", "load_down", "delay_peak")
 """Channels of the link that are watched for drift."""
@@ -122,7 +123,7 @@ class Refiner:
                 self._tick = int(ticks[where.start])
                 self._on_tick(self._tick * TICK)
             cut = ClosedBins._make(array[where] for array in rows.closed)
-            yield WindowRows(cut, rows.x[where], rows.spectrum[where])
+            yield WindowRows(cut, rows.x[where], rows.spectrum[where], rows.behind_hole and where.start == 0)
 
     def observe(self, rows: WindowRows, prediction: Prediction) -> None:
         """Remember rows and what was forecast of them; a delay that is not the one the model was shown is no label."""
@@ -254,9 +255,13 @@ class Refiner:
         if why:
             self.events.tell("refused", now, told | {"reason": why})
             return
-        artifact, place = refined_artifact(
-            self.artifact, weights, self._folder / "models", running.own, running.seed, {**told}
-        )
+        try:
+            artifact, place = refined_artifact(
+                self.artifact, weights, self._folder / "models", running.own, running.seed, {**told}
+            )
+        except (OfframpError, OSError) as error:  # what cannot be kept does not serve: nobody could go back to it
+            self.events.tell("refused", now, told | {"reason": f"cannot be written: {error}"})
+            return
         self._former = (self.artifact, self.predictor)
         self.artifact, self.predictor, self._swapped_at = artifact, CompiledPredictor(artifact), now
         self._errors = DriftWatch(("error",))

@@ -21,6 +21,7 @@ from inference.serve import Predictor, open_predictor
 from offramp_errors import ConfigError, OfframpError
 from offramp_kernels import announce_compiling
 from stream.by_link import LinkBatches
+from stream.channels import BIN_NS
 from stream.console import console_bar
 from stream.ledger import StreamLedger
 from stream.link_choice import LinkChoice, unlinked_lines
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from stream.refining import Refining
 
 WINDOWS_AHEAD = 4
-"""Batches whose windows may wait for the model."""
+"""Portions of windows that may wait for the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class Replay:
     def _windowed(self) -> Iterator[tuple[Pipeline, Windowed]]:
         for link, batch in self.batches.read():
             pipeline = self._pipeline(link)
-            yield pipeline, pipeline.windows.update(batch)
+            for windowed in pipeline.windows.portions(batch):
+                yield pipeline, windowed
 
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
@@ -182,7 +184,7 @@ def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack
         for command in replay.run():
             line(command.to_json())
         return
-    table = Table(line, int(options.every_s * 1e9), replay.predictor.bin_ms * 1_000_000)
+    table = Table(line, int(options.every_s * 1e9), BIN_NS)
     replay.sink = table.update
     deque(replay.run(), maxlen=0)  # the table has the commands with their bins
     table.close()
@@ -218,4 +220,8 @@ def capture_lines(ledger: CaptureLedger, unlinked: Counter[str] | None = None) -
     lines += unlinked_lines(none)
     lines.append(f"  dropped by kernel   {ledger.kernel_drops:>12,}")
     lines += [f"    note: {reason:<24} {count:>8,}" for reason, count in sorted(ledger.notes.items())]
+    lines += [
+        f"    note: {count:,} packets of {kind.replace('_', ' ')} not looked into"
+        for kind, count in ledger.unfollowed.most_common()
+    ]
     return lines

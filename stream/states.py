@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from offramp_errors import ContractError
-from offramp_kafka import KafkaSettings, kafka_errors
+from offramp_kafka import KafkaAccessError, KafkaSettings, TopicState, kafka_errors
+from offramp_reach import patient_admin
 from stream.checkpoint import decode_checkpoint
+from stream.topics import WAY_BACK
 
 log = logging.getLogger("offramp.worker")
 
 
-Loaded = tuple[dict[str, dict[str, Any]], int]
-"""The state of each link that has a checkpoint, by name, and the offset of the first message to take."""
+class Loaded(NamedTuple):
+    """The state of each link that has a checkpoint, by name; the offset of the first message to take.
+
+    refused: checkpoints that could not be read.
+    """
+
+    states: dict[str, dict[str, Any]]
+    due: int
+    refused: int = 0
 
 
-def load_states(settings: KafkaSettings, partition: int, site: str, group: str) -> Loaded:
-    """Return what a new owner of a partition starts from: checkpoints of `site`, and the offset `group` committed.
+COORDINATOR_S = 20.0
+"""How long a group's coordinator may take to be there: a cluster makes the topic of offsets for the first that asks."""
+TOPIC = "topic"
+"""In a checkpoint: the id of the feature topic that its offset is of; older checkpoints have none."""
+ELSEWHERE = "elsewhere"
+"""In a state that was loaded: its offset is of another life of the topic, and the state may hold what comes now."""
+
+
+def load_states(
+    settings: KafkaSettings, partition: int, site: str, links: frozenset[str], group: str, topic_id: str = ""
+) -> Loaded:
+    """Return what a new owner of a partition starts from: checkpoints of a site's links, and what `group` committed.
 
     Of several the one with the greatest input offset counts: a worker that lost the partition may have written late.
-    One ahead of the feature topic belongs to a topic that was made anew, and is left out.
+    topic_id: of the feature topic now. An offset that names another one, or lies beyond the topic's end, says nothing
+    of it: reading begins at the topic's beginning, and the newest such state counts where there is no other. One that
+    names none and is ahead of the topic is left out.
     """
     from kafka import KafkaConsumer, TopicPartition
 
     found: dict[str, dict[str, Any]] = {}
+    refused = 0
     with kafka_errors(settings, "worker: reading checkpoints"):
         consumer = KafkaConsumer(**settings.client_arguments(), group_id=group, enable_auto_commit=False)
         try:
@@ -33,25 +56,100 @@ def load_states(settings: KafkaSettings, partition: int, site: str, group: str) 
             consumer.assign([place])
             consumer.seek_to_beginning(place)
             ends = consumer.end_offsets([place, features])
-            due = max(consumer.committed(features) or 0, consumer.beginning_offsets([features])[features])
+            begins = consumer.beginning_offsets([features])[features]
+            committed = place_of(consumer.committed(features, metadata=True), topic_id)
+            due = max(committed, begins) if committed <= ends[features] else begins
             while consumer.position(place) < ends[place]:
                 for record in consumer.poll(500).get(place, ()):
-                    _note(found, record, site, ends[features])
+                    refused += not _note(found, record, site, links, ends[features], topic_id)
         finally:
             consumer.close()
-    return found, due
+    return Loaded(found, due, refused)
 
 
-def _note(found: dict[str, dict[str, Any]], record: Any, site: str, end: int) -> None:
-    """Enter a checkpoint where it is of the site and newer than what was found."""
+def place_of(committed: Any, topic_id: str) -> int:
+    """Return the offset that was committed; 0 where none was, or one of another life of the topic."""
+    if committed is None or is_elsewhere(topic_named(committed.metadata).id, topic_id):
+        return 0
+    return int(committed.offset)
+
+
+def naming(topic: TopicState) -> str:
+    """Return what is committed beside an offset: the topic's id, and how many partitions it has."""
+    return f"{topic.id}/{topic.partitions}" if topic.id else ""
+
+
+def topic_named(metadata: str | None) -> TopicState:
+    """Return the topic that stands beside a committed offset; without id, or with no partitions, where none does."""
+    named, _, partitions = (metadata or "").partition("/")
+    return TopicState(named, int(partitions) if partitions.isdecimal() and len(partitions) < 10 else 0)
+
+
+def refuse_grown(settings: KafkaSettings, group: str, topic: TopicState) -> None:
+    """Raise KafkaAccessError, with the way back, where a group's offsets are of the topic with other partitions."""
+    from kafka import TopicPartition
+
+    name = settings.topic("features")
+    with kafka_errors(settings, "worker"):
+        admin = patient_admin(settings)
+        try:
+            places = [TopicPartition(name, number) for number in range(topic.partitions)]
+            told = _patiently(lambda: admin.list_group_offsets({group: places})).get(group, {})
+        finally:
+            admin.close()
+    had = {named.partitions for named in (topic_named(each.metadata) for each in told.values()) if named.id == topic.id}
+    others = had - {0, topic.partitions}
+    if others:
+        raise KafkaAccessError(
+            f"worker: {name} has {topic.partitions} partitions; when group {group} worked on it, it had "
+            f"{max(others)} partitions: {WAY_BACK}"
+        )
+
+
+def is_elsewhere(named: str, topic_id: str) -> bool:
+    """Tell whether a place that names the id of a topic is of another life than that with `topic_id`."""
+    return bool(named and topic_id and named != topic_id)
+
+
+def _patiently(ask: Callable[[], Any]) -> Any:
+    """Return an answer of the group's coordinator, which in a new cluster is not there at once."""
+    from kafka.errors import RetriableError
+
+    until_s = time.monotonic() + COORDINATOR_S
+    while True:
+        try:
+            return ask()
+        except RetriableError:
+            if time.monotonic() > until_s:
+                raise
+        time.sleep(0.2)
+
+
+def _note(
+    found: dict[str, dict[str, Any]], record: Any, site: str, links: frozenset[str], end: int, topic_id: str
+) -> bool:
+    """Enter a checkpoint where it is of the site and newer than what was found; tell whether it could be read.
+
+    Only links of the site have a place: what others there are may be as many as somebody likes.
+    """
     owner, _, link = (record.key or b"").decode(errors="replace").partition("/")
-    if owner != site or not record.value:
-        return
+    if owner != site or link not in links or not record.value:
+        return True
     try:
         state = decode_checkpoint(record.value)
-        offset = int(state["next_offset"])
-    except (ContractError, KeyError, TypeError, ValueError) as error:
-        log.warning("checkpoint at offset %d of partition %d: %s", record.offset, record.partition, error)
-        return
-    if offset <= end and offset >= int(found.get(link, {}).get("next_offset", 0)):
+        offset, named = int(state["next_offset"]), str(state.get(TOPIC, ""))
+    except Exception as error:  # whoever may write to the topic may write anything
+        text = f"{type(error).__name__}: {error}"[:300]
+        log.warning("checkpoint at offset %d of partition %d: left out: %s", record.offset, record.partition, text)
+        return False
+    before = found.get(link, {})
+    better = not before or bool(before.get(ELSEWHERE))
+    if is_elsewhere(named, topic_id):
+        state = {**state, "next_offset": 0, ELSEWHERE: True}
+    elif offset > end and named:  # the topic has lost its end: what comes again is known by its agent's sequence
+        state = {**state, "next_offset": 0}
+    else:
+        better = offset <= end and (better or offset >= int(before["next_offset"]))
+    if better:
         found[link] = state
+    return True

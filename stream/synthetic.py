@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream import channels
 from stream.bin_state import LinkShape
-from stream.channels import FIRST_MARK, Counter
+from stream.channels import Counter
 from stream.packets import IPV4_MAPPED, TCP, UDP, Packets
 
 Rng = np.random.Generator
@@ -36,7 +37,7 @@ class Flow(NamedTuple):
 
 def mark(*counters: Counter) -> int:
     """Return marks as bits."""
-    return sum(1 << (int(counter) - FIRST_MARK) for counter in counters)
+    return sum(map(channels.mark, counters))
 
 
 def paced(start: float, end: float, rate_bps: float, size: int, rng: Rng) -> NDArray[np.float64]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from inference.forecast import CLASSES
-from stream.timeline import LinkTimeline
+from stream.timeline import LinkTimeline, Lost
 
 HEADER = f"{'time':>9}  {'link':<12} {'load up':<18} {'down':>6}  {'queue':>9}  {'forecast':<13} {'delay q90':>9}"
+NONE = Lost()
 BAR = "▏▎▍▌▋▊▉█"
 BAR_CELLS = 10
 
@@ -26,7 +27,10 @@ def bar(share: float) -> str:
 
 @dataclass(slots=True)
 class Row:
-    """What one line of the table sums up: all bins of a link within one interval."""
+    """What one line of the table sums up: all bins of a link within one interval.
+
+    lost: packets told with them: captured, shed, dropped or missing; unknown_ns: time of which nothing is known.
+    """
 
     bins: int = 0
     load_up: float = 0.0
@@ -34,6 +38,8 @@ class Row:
     delay_ms: float = 0.0
     p: tuple[float, float, float] = (1.0, 0.0, 0.0)
     q90_ms: float = 0.0
+    lost: Lost = NONE
+    unknown_ns: int = 0
 
     def add(self, timeline: LinkTimeline, part: slice) -> None:
         """Add bins: loads are summed, of delay and forecast the worst is kept."""
@@ -63,6 +69,7 @@ class Table:
     pending: dict[tuple[int, str], Row] = field(default_factory=dict)
     commands: list[tuple[int, str]] = field(default_factory=list)
     complete: int = 0
+    known_ns: dict[str, int] = field(default_factory=dict)
     note: str = ""
     headed: bool = False
 
@@ -74,10 +81,18 @@ class Table:
             self.begin_ns = int(timeline.time_ns[0])
         self._print(self.complete)
         interval = (timeline.time_ns - self.begin_ns) // self.every_ns
+        if int(interval[0]) < self.complete:
+            self._print(None)  # the link's time went back: what is told of before is over
         cuts = [0, *(np.flatnonzero(np.diff(interval)) + 1).tolist(), len(interval)]
         for start, end in pairwise(cuts):
             key = (int(interval[start]), timeline.link)
             self.pending.setdefault(key, Row()).add(timeline, slice(start, end))
+        first = self.pending[int(interval[0]), timeline.link]
+        first.lost = Lost(*(before + more for before, more in zip(first.lost, timeline.lost, strict=True)))
+        if timeline.behind_hole:
+            begin_ns = int(timeline.time_ns[0]) - self.bin_ns
+            first.unknown_ns += max(0, begin_ns - self.known_ns.get(timeline.link, begin_ns))
+        self.known_ns[timeline.link] = int(timeline.time_ns[-1])
         self.complete = int(interval[-1])
         for command in timeline.commands:
             at = (command.not_before_ns - self.begin_ns) // self.every_ns
@@ -111,13 +126,25 @@ class Table:
             self.write(text)
 
     def _line(self, key: tuple[int, str], row: Row) -> str:
-        share = self.every_ns / self.bin_ns
+        share = row.bins if row.unknown_ns else self.every_ns / self.bin_ns
         up, down = row.load_up / share, row.load_down / share
         name = CLASSES[max(range(3), key=row.p.__getitem__)]
         return (
             f"{key[0] * self.every_ns / 1e9:8.1f}s  {key[1]:<12} {bar(up)} {up:6.0%} {down:6.0%}"
-            f"  {row.delay_ms:6.1f} ms  {name:<7}{max(row.p):5.0%} {row.q90_ms:6.1f} ms{self.note}"
+            f"  {row.delay_ms:6.1f} ms  {name:<7}{max(row.p):5.0%} {row.q90_ms:6.1f} ms{self.note}{loss_text(row)}"
         )
+
+
+def loss_text(row: Row) -> str:
+    """Return what a line says of packets that its bins do not have; nothing where they have all."""
+    lost, parts = row.lost, []
+    whole = lost.captured + lost.dropped
+    for count, what in ((lost.dropped, "dropped"), (lost.shed, "shed")):
+        if count:
+            parts.append(f"{count / whole:.0%} {what}" if 200 * count >= whole else f"<1% {what}")
+    if row.unknown_ns:
+        parts.append(f"{row.unknown_ns / 1e9:.2g} s not known")
+    return "  " + ", ".join(parts) if parts else ""
 
 
 def describe(command: Mapping[str, Any]) -> str:

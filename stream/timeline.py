@@ -10,12 +10,21 @@ from numpy.typing import NDArray
 from decision.command import Command
 
 
+class Lost(NamedTuple):
+    """Packets that became known with some bins: captured, of those shed, and dropped by the kernel or missing."""
+
+    captured: int = 0
+    shed: int = 0
+    dropped: int = 0
+
+
 class LinkTimeline(NamedTuple):
     """Closed bins of one link, in order of time.
 
     time_ns: int64 [n] end of the bin; load_up, load_down: float32 [n] share of the capacity; delay_now_ms: float32 [n]
     virtual queue's delay at the end of the bin; probabilities: float32 [n, 3]; delay_ms: float32 [n, 3] quantiles;
-    commands: those that these bins caused.
+    commands: those that these bins caused; lost: what was told with them; behind_hole: nothing is known of the time
+    between them and the bins before.
     """
 
     link: str
@@ -26,3 +35,13 @@ class LinkTimeline(NamedTuple):
     probabilities: NDArray[np.float32]
     delay_ms: NDArray[np.float32]
     commands: tuple[Command, ...] = ()
+    lost: Lost = Lost()
+    behind_hole: bool = False
+
+    def bins(self, start: int, end: int) -> LinkTimeline:
+        """Return some of the bins, without the commands."""
+        some = slice(start, end)
+        return LinkTimeline(
+            self.link, self.time_ns[some], self.load_up[some], self.load_down[some], self.delay_now_ms[some],
+            self.probabilities[some], self.delay_ms[some],
+        )  # fmt: skip

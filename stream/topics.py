@@ -55,6 +55,13 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 
+WAY_BACK = (
+    "partitions cannot be added to topics that are in use, nor taken away: make new topics under another `prefix`, or "
+    "delete these and run `offramp topics create --partitions N` (docs/kafka.md, Partitions)"
+)
+"""What to do where the number of partitions has changed."""
+
+
 def run_topics_create(settings: KafkaSettings, partitions: int, replicas: int) -> None:
     """Run `offramp topics create`: make what is missing; say what is there and differs. Raises KafkaAccessError.
 
@@ -80,7 +87,13 @@ def run_topics_create(settings: KafkaSettings, partitions: int, replicas: int) -
     for name in wanted:
         state = "created" if name in missing else "is there"
         print(f"{name:<40} {state}, {found[name]} partitions", file=sys.stderr)
-    if found[settings.topic("features")] != found[settings.topic("state")]:
+    refuse_unequal(settings, "topics create", found[settings.topic("features")], found[settings.topic("state")])
+
+
+def refuse_unequal(settings: KafkaSettings, doing: str, features: int, state: int) -> None:
+    """Raise KafkaAccessError, with the way back, where two topics have not the same number of partitions."""
+    if features != state:
         raise KafkaAccessError(
-            f"{settings.topic('features')} and {settings.topic('state')} need the same number of partitions"
+            f"{doing}: {settings.topic('features')} has {features} partitions and {settings.topic('state')} {state}, "
+            f"they need the same number: {WAY_BACK}"
         )

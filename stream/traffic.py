@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from decision.site import Link
 from decision.traffic import DeviceRate, FlowRate, Traffic
 from stream.bins import ClosedBins
+from stream.heavy_hitters import PORTS, PROTOCOL, SOURCE, TARGET
 from stream.packets import IPV4_MAPPED, TCP, UDP
 
 
@@ -50,11 +51,11 @@ def devices_key(rows: ClosedBins, row: int) -> tuple[Any, ...] | None:
 
 def flow_rate(key: NDArray[np.int64], rate_bps: float) -> FlowRate:
     """Return a heavy hitter's key as a flow."""
-    proto = int(key[4])
-    ports = int(key[5]) if proto in (TCP, UDP) else 0
+    proto = int(key[PROTOCOL])
+    ports = int(key[PORTS]) if proto in (TCP, UDP) else 0
     return FlowRate(
-        address_text(key[0], key[1]),
-        address_text(key[2], key[3]),
+        address_text(key[SOURCE], key[SOURCE + 1]),
+        address_text(key[TARGET], key[TARGET + 1]),
         proto,
         ports >> 16,
         ports & 0xFFFF,

@@ -11,6 +11,7 @@ import numpy as np
 from inference.metrics import terciles
 from inference.shape import load_preset, preset_toml
 from inference.tune import Bounds, Method, Task, tune
+from offramp_errors import writing
 from stream.channels import BIN_MS, CHANNELS
 from stream.training import TrainOptions, labelled, parse_thresholds, prepared
 
@@ -39,6 +40,7 @@ def run_tune(options: TuneOptions) -> None:
         lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
     told = f"the best of {found.trials} trials ({options.method}): validation loss {found.loss:.4f}"
-    what.out.write_text(f"# {told}\n{preset_toml(found.preset)}", encoding="utf-8")
+    with writing(what.out):
+        what.out.write_text(f"# {told}\n{preset_toml(found.preset)}", encoding="utf-8")
     print(told, file=sys.stderr)
     print(f"written to {what.out}; train with --preset {what.out}", file=sys.stderr)

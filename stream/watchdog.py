@@ -7,6 +7,7 @@ no stall, nor is a broker that does not answer: only what could come, is waited 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -17,7 +18,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from offramp_kafka import KafkaAccessError, kafka_errors
+from offramp_kafka import KafkaAccessError, TopicState, kafka_errors
+from offramp_reach import ANSWER_S, patient_admin
+from stream.other_sites import OtherSites
+from stream.topic_watch import TopicWatch, unowned
 
 if TYPE_CHECKING:
     from stream.app import Worker
@@ -78,6 +82,7 @@ class Watchdog:
 
     stall_s: how long messages may wait in vain, 0: for ever; end: asks the worker to end in order; a worker that has
     not ended END_S seconds later is ended at once: what it had not checkpointed the next owner does again.
+    topics: what has become of the worker's topics.
     """
 
     def __init__(
@@ -92,6 +97,11 @@ class Watchdog:
         self._assigned: frozenset[int] | None = None
         self._committed: dict[Any, int] = {}
         self._consumer: Any = None
+        self._admin: Any = None
+        self.topics = TopicWatch(worker, log.warning)
+        self._others = OtherSites(worker.site.name)
+        self._apart_s: float | None = None
+        self._short: dict[int, int] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="offramp-watchdog", daemon=True)
 
@@ -107,16 +117,19 @@ class Watchdog:
     def _work(self) -> None:
         while not self._over.wait(self._look_s) and not self.stall:
             try:
-                with kafka_errors(self._worker.settings, "watchdog"):
+                with kafka_errors(self._worker.settings, "worker"):
                     self.stall = self._look(time.monotonic())
-            except KafkaAccessError:
+                self._worker.reach.answered()
+            except KafkaAccessError as error:
+                self._worker.reach.missed(str(error).removeprefix("worker: "))
                 self._away()
-            except Exception:  # nothing may end the watch but what it is for
-                log.exception("watchdog")
+            except Exception as error:  # nothing may end the watch but what it is for
+                self._worker.reach.missed(f"Kafka at {self._worker.settings.shown}: {error!r}")
                 self._away()
         with suppress(Exception):  # the watch is over
-            if self._consumer is not None:
-                self._consumer.close()
+            for client in (self._consumer, self._admin):
+                if client is not None:
+                    client.close()
         if self.stall:
             self._bring_to_an_end()
 
@@ -135,16 +148,60 @@ class Watchdog:
             self._assigned, self._changed_s = assigned, now_s
             self._judge.clear()
             self._committed.clear()
-        topic = self._worker.settings.topic("features")
-        ends = self._client().end_offsets([TopicPartition(topic, each) for each in assigned or (0,)])
+        told = self._others.look(now_s, self._worker.ledger)
+        if told:
+            log.warning("%s", told)
+        topic, features = self._worker.settings.topic("features"), self.topics.look(self._administrator())
+        if features is None:
+            self._away()  # nothing can come of a topic that is not there, which is told
+            return ""
+        if self.topics.is_new(features):
+            self._take_up(features)
+            return ""
         if assigned is None:
             self.waits = {}
             return self._unassigned(now_s - self._changed_s)
+        there = sorted(each for each in assigned if each < features.partitions)
+        ends = self._client().end_offsets([TopicPartition(topic, each) for each in there])
         by_partition = {place.partition: end for place, end in ends.items()}
-        places = {each: self._place(TopicPartition(topic, each), by_partition[each]) for each in assigned}
-        if self._worker.assigned is assigned:  # else the places may be those of others by now
-            self.waits = self._judge.update(now_s, places, by_partition)
-        return self._stalled()
+        places = {each: self._place(TopicPartition(topic, each), by_partition[each]) for each in there}
+        if self._worker.assigned is not assigned:
+            return ""  # the places may be those of others by now
+        self.waits = self._judge.update(now_s, places, by_partition)
+        if self._is_short(places, by_partition):
+            self._take_up(features)
+        return self._stalled() or self._apart(now_s, assigned, features)
+
+    def _take_up(self, features: TopicState) -> None:
+        """Let the worker go on with another life of its topic; where it does not within END_S it is a stall."""
+        self._away()
+        self._committed.clear()
+        moved = asyncio.run_coroutine_threadsafe(self._worker.take_up(features), self._worker.app.loop)
+        moved.result(self._end_s)
+
+    def _is_short(self, places: Mapping[int, Place], ends: Mapping[int, int]) -> bool:
+        """Tell whether a partition has ended before our place in it for two looks: it has lost its end."""
+        short = {each: place.offset for each, place in places.items() if place.offset > ends[each]}
+        twice = any(self._short.get(each) == offset for each, offset in short.items())
+        self._short = {} if twice else short
+        if twice:
+            log.warning("partition(s) %s end before what was read of them: read again", ", ".join(map(str, short)))
+        return twice
+
+    def _apart(self, now_s: float, assigned: frozenset[int], features: TopicState) -> str:
+        """Return what is wrong with who has which partition, where it has been for too long; empty: nothing."""
+        group, partitions = self._worker.app.conf.id, min(features.partitions, self._worker.topic.partitions)
+        lost = unowned(self._administrator(), group, self._worker.settings.topic("features"), partitions)
+        gone = frozenset(each for each in assigned if each >= features.partitions)
+        if not lost and not gone:
+            self._apart_s = None
+            return ""
+        self._apart_s = self._apart_s or now_s
+        if not self._stall_s or now_s - self._apart_s < self._stall_s:
+            return ""
+        shown = ", ".join(map(str, sorted(lost or gone)))
+        what = f"belong to no worker of group {group}" if lost else "are ours and not there"
+        return f"partition(s) {shown} {what}, for {now_s - self._apart_s:.0f} s"
 
     def _place(self, partition: Any, end: int) -> Place:
         """Return where a partition of ours stands: its lane, or where no message has made one, the group."""
@@ -180,11 +237,16 @@ class Watchdog:
         from kafka import KafkaConsumer
 
         if self._consumer is None:
-            arguments = self._worker.settings.client_arguments()
+            arguments = {**self._worker.settings.client_arguments(), "request_timeout_ms": int(ANSWER_S * 1e3)}
             self._consumer = KafkaConsumer(
                 **arguments, group_id=self._worker.app.conf.id, enable_auto_commit=False
             )  # it asks for offsets and never joins the group
         return self._consumer
+
+    def _administrator(self) -> Any:
+        if self._admin is None:
+            self._admin = patient_admin(self._worker.settings)
+        return self._admin
 
     def _bring_to_an_end(self) -> None:
         """Ask the worker to end; end it at once where it cannot."""

@@ -5,34 +5,50 @@ It knows no model and no policy, so it may run a few batches ahead of them, in a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream.bin_state import SERIES, LinkShape, forget_bins
+from capture.wire import sampling_of
+from stream.bin_state import SERIES, LinkShape
 from stream.bins import Bins, ClosedBins
 from stream.channels import CHANNELS
+from stream.loss import Loss, Scale, loss_of
 from stream.normaliser import Normaliser, scaled
 from stream.packets import packets_from_batch
 from stream.stft import Spectra
 
+PORTION_ROWS = 4_096
+"""Closed bins go on to the model in portions of about so many rows, 4 MB: a sparse batch of 8,192 packets closes half a
+million."""
+
 
 class WindowRows(NamedTuple):
-    """Closed bins with what the model is shown of them: x float32 [n, F] and spectrum float32 [n, K]."""
+    """Closed bins with what the model is shown of them: x float32 [n, F] and spectrum float32 [n, K].
+
+    behind_hole: nothing is known of the time between them and the rows before; step: how often the link's time had gone
+    back, and the link begun anew, before them.
+    """
 
     closed: ClosedBins
     x: NDArray[np.float32]
     spectrum: NDArray[np.float32]
+    behind_hole: bool = False
+    step: int = 0
 
 
 class Windowed(NamedTuple):
-    """What one feature batch came to: the rows of the bins it closed, and what it tells of its capture's ledger."""
+    """What one feature batch came to: the rows of the bins it closed, and what it tells of packets that are missing.
+
+    missing: packets that messages before it held, which never came.
+    """
 
     rows: list[WindowRows]
-    told: bytes | None
+    told: Loss | None = None
+    missing: int = 0
 
 
 class Windows:
@@ -47,44 +63,73 @@ class Windows:
         self.learned = Normaliser(len(CHANNELS))
         self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
         self.spectra = Spectra(SERIES)
+        self.holes = 0
+        self.scale = Scale()
+        self._behind_hole = False
+
+    def portions(self, batch: pa.RecordBatch) -> Iterator[Windowed]:
+        """Take one feature batch; yield the rows of the bins it closes, at most about PORTION_ROWS at a time.
+
+        Where it tells of packets that were dropped, those it has are scaled up. Where it tells of a hole, that is
+        skipped first. The first portion tells what was lost. The batch is taken as far as this is asked; to the end,
+        before the next one. Raises ContractError where its metadata is no account of packets, or a column is missing.
+        """
+        metadata = batch.schema.metadata or {}
+        told, sampling = loss_of(metadata.get(b"ledger")), sampling_of(batch)
+        packets, rows = packets_from_batch(batch), list[WindowRows]()
+        if told is not None:
+            newest_ns = int(packets.time_ns[-1]) if len(packets.time_ns) else self.bins.newest_ns
+            if self.scale.take(told, newest_ns) or told.in_a_row:
+                rows = self.skip().rows
+        for each in self._each(self.bins.update(packets, sampling * self.scale.factor)):
+            rows.append(each)
+            if sum(len(part.x) for part in rows) >= PORTION_ROWS:
+                yield Windowed(rows, told)
+                rows, told = [], None
+        yield Windowed(rows, told)
 
     def update(self, batch: pa.RecordBatch) -> Windowed:
-        """Take one feature batch; return the rows of the bins it closes."""
-        metadata = batch.schema.metadata or {}
-        sampling = int(metadata.get(b"sampling", 1))
-        return Windowed(self._rows(self.bins.update(packets_from_batch(batch), sampling)), metadata.get(b"ledger"))
+        """Take one feature batch; return the rows of the bins it closes, all at once."""
+        first, *more = self.portions(batch)
+        return first._replace(rows=[row for part in (first, *more) for row in part.rows])
 
     def advance(self, now_ns: int) -> Windowed:
         """Close the bins that are over by a live link's clock; return their rows."""
-        return Windowed(self._rows(self.bins.advance(now_ns)), None)
+        return Windowed(self._rows(self.bins.advance(now_ns)))
 
     def close(self) -> Windowed:
         """Close the open bins at the end of the input; return their rows."""
-        return Windowed(self._rows(self.bins.close()), None)
+        return Windowed(self._rows(self.bins.close()))
 
     def skip(self) -> Windowed:
         """Close the open bins before a time of which nothing is known; return their rows. What follows begins anew."""
         closed = self.close()
-        forget_bins(self.bins.state)
+        self.bins.forget()
+        self.holes += 1
+        self._behind_hole = True
         return closed
 
     def _rows(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
-        """Return the rows of closed bins in arrays of their own: the bins write over theirs."""
-        rows = []
+        return list(self._each(parts))
+
+    def _each(self, parts: Iterable[ClosedBins]) -> Iterator[WindowRows]:
+        """Yield the rows of closed bins in arrays of their own: the bins write over theirs."""
         for part in parts:
             self.learned.update(part.x)
             x = scaled(part.x, *self.limits)
             spectrum = self.spectra.update(x, part.series, part.fresh)
-            rows.append(WindowRows(own_copy(part), x, spectrum))
-        return rows
+            behind_hole, self._behind_hole = self._behind_hole, False
+            yield WindowRows(own_copy(part), x, spectrum, behind_hole, self.bins.steps)
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next batch depends on."""
         return {
             "bins": {name: np.array(array) for name, array in self.bins.state._asdict().items()},
             "hitters": {name: np.array(array) for name, array in self.bins.hitters._asdict().items()},
+            "held": {name: np.array(array) for name, array in self.bins.held._asdict().items()},
             "history": np.array(self.spectra.history),
             "learned": self.learned.state(),
+            "scale": self.scale.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -93,8 +138,11 @@ class Windows:
             getattr(self.bins.state, name)[...] = array
         for name, array in state["hitters"].items():
             getattr(self.bins.hitters, name)[...] = array
+        for name, array in state["held"].items():
+            getattr(self.bins.held, name)[...] = array
         self.spectra.history[...] = state["history"]
         self.learned = Normaliser.from_state(state["learned"])
+        self.scale.restore(state.get("scale", Scale().state()))  # older ones had none
 
 
 def own_copy(part: ClosedBins) -> ClosedBins:

@@ -16,10 +16,20 @@ from typing import Any
 import pyarrow as pa
 
 from capture.batches import batch_schema
+from capture.ledger import CaptureLedger
 from capture.schema import SCHEMA_VERSION
-from capture.wire import HEADER_NAMES, OPTIONAL_HEADERS, FeatureHeaders, times_of
+from capture.wire import (
+    HEADER_NAMES,
+    LONGEST_NS,
+    MAX_SAMPLING,
+    OPTIONAL_HEADERS,
+    FeatureHeaders,
+    covered_ns,
+    times_of,
+)
 from offramp_errors import ContractError
 from offramp_hops import HEADER, decode_hops
+from offramp_kafka import LONGEST_NAME
 from stream.arrow_frame import frame_of
 
 MAX_ROWS = 65_536
@@ -27,7 +37,6 @@ MAX_UNPACKED = 64 << 20
 """Bytes that the columns of one message may take: eight times what a full batch does."""
 MAX_MESSAGE = 16 << 20
 MAX_LEDGER = 64 << 10
-MAX_SAMPLING = 1 << 16
 SCHEMA = batch_schema("stream")
 NUMBER = re.compile(rb"\d{1,19}")
 
@@ -70,17 +79,13 @@ def decode_message(
     """Return a checked message; None where it is another site's than `site`. Raises RefusedError.
 
     shed: whether it is shed, unread, if it is a live link's; the link's end never is.
-    Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`; the text says what was wrong and names the agent.
+    Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`, `span`; the text says what was wrong and
+    names the agent.
     """
     told = decode_headers(headers)
     if site is not None and told.site != site:
         return None
-    try:
-        link = (key or b"").decode()
-    except UnicodeDecodeError as error:
-        raise RefusedError("headers", f"agent {told.agent}: the key is no link's name: {error}") from error
-    if not link:
-        raise RefusedError("headers", f"agent {told.agent}: the message has no key; the key is the link's name")
+    link = _name("the key, the link's name,", key, told.agent)
     if shed and told.live and not told.end:
         if told.rows > MAX_ROWS:
             raise RefusedError("size", f"agent {told.agent}: {told.rows} rows, at most {MAX_ROWS} are read")
@@ -98,28 +103,27 @@ def decode_message(
 def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
     """Return the headers, checked. Raises RefusedError."""
     found = {name: value for name, value in pairs if name in HEADER_NAMES or name == HEADER}
-    agent = found.get("agent", b"?").decode(errors="replace")
+    agent = shown(found.get("agent"))
     found = {name: str(usual).encode() for name, usual in OPTIONAL_HEADERS.items()} | found
     missing = [name for name in HEADER_NAMES if not isinstance(found.get(name), bytes)]
     if missing:
         raise RefusedError("headers", f"agent {agent}: headers missing: {', '.join(missing)}")
-    version = found["schema_version"].decode(errors="replace")
-    if version != SCHEMA_VERSION:
-        raise RefusedError(
-            "version", f"agent {agent}: schema version {version[:20]!r}, this worker reads {SCHEMA_VERSION!r}"
-        )
+    if found["schema_version"] != SCHEMA_VERSION.encode():
+        version = shown(found["schema_version"])
+        raise RefusedError("version", f"agent {agent}: schema version {version!r}, ours is {SCHEMA_VERSION!r}")
     numbers = {}
     for name in ("agent_epoch", "sequence", "rows", "first_time_ns", "last_time_ns", "end", *OPTIONAL_HEADERS):
-        if NUMBER.fullmatch(found[name]) is None or int(found[name]) >= 1 << 63:
+        number = whole_number(found[name])
+        if number is None:
             raise RefusedError("headers", f"agent {agent}: {name}: expected a whole number, found {found[name][:40]!r}")
-        numbers[name] = int(found[name])
+        numbers[name] = number
     if not 1 <= numbers["sampling"] <= MAX_SAMPLING:
         raise RefusedError(
             "headers", f"agent {agent}: sampling: expected 1 to {MAX_SAMPLING}, not {numbers['sampling']}"
         )
     return FeatureHeaders(
-        site=found["site"].decode(errors="replace"),
-        agent=agent,
+        site=_name("site", found["site"], agent),
+        agent=_name("agent", found["agent"], agent),
         agent_epoch=numbers["agent_epoch"],
         sequence=numbers["sequence"],
         rows=numbers["rows"],
@@ -134,25 +138,42 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
     )
 
 
+def whole_number(text: object) -> int | None:
+    """Return a header's number; None where it is not one of at most 19 digits, and below 2^63, as int64 holds."""
+    if not isinstance(text, bytes) or NUMBER.fullmatch(text) is None or int(text) >= 1 << 63:
+        return None
+    return int(text)
+
+
+def shown(text: object) -> str:
+    """Return the beginning of a name that was not checked, for a line of text."""
+    return text[:40].decode(errors="replace") if isinstance(text, bytes) else "?"
+
+
+def _name(what: str, text: bytes | None, agent: str) -> str:
+    """Return a name, UTF-8 of 1 to LONGEST_NAME bytes, as it is kept and sent on. Raises RefusedError."""
+    size = len(text or b"")
+    if not text or size > LONGEST_NAME:
+        raise RefusedError("headers", f"agent {agent}: {what} has {size} bytes, expected 1 to {LONGEST_NAME}")
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise RefusedError("headers", f"agent {agent}: {what} is no UTF-8: {error}") from error
+
+
 def _ledger(text: bytes, agent: str) -> Mapping[str, Any]:
     """Return the ledger's counts: whole numbers, or mappings of reasons to whole numbers."""
     try:
         ledger = json.loads(text) if len(text) <= MAX_LEDGER else None
     except (ValueError, RecursionError):
         ledger = None
-    if not isinstance(ledger, dict) or not all(
-        _is_count(value) or (isinstance(value, dict) and all(map(_is_count, value.values())))
-        for value in ledger.values()
-    ):
+    if not isinstance(ledger, dict):
         raise RefusedError("headers", f"agent {agent}: ledger: expected counts as a JSON object, found {text[:60]!r}")
-    for name, plain in (("captured", True), ("decoded", True), ("kernel_drops", True), ("shed", False)):
-        if name in ledger and _is_count(ledger[name]) is not plain:
-            raise RefusedError("headers", f"agent {agent}: ledger: {name} is of the wrong kind")
+    try:
+        CaptureLedger.from_dict(ledger)
+    except ContractError as error:
+        raise RefusedError("headers", f"agent {agent}: ledger: {error}") from error
     return ledger
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 1 << 53
 
 
 def decode_batch(value: bytes, agent: str) -> pa.RecordBatch:
@@ -230,7 +251,12 @@ def _check_rows(batch: pa.RecordBatch, told: FeatureHeaders) -> None:
     """Hold the rows against the headers."""
     if batch.num_rows != told.rows:
         raise RefusedError("rows", f"agent {told.agent}: {batch.num_rows} rows, the headers say {told.rows}")
-    if batch.column("frame.time_epoch").null_count or batch.column("frame.len").null_count:
-        raise RefusedError("rows", f"agent {told.agent}: rows without time or length")
-    if times_of(batch) != (told.first_time_ns, told.last_time_ns) or told.first_time_ns < 0:
+    if batch.column("frame.len").null_count:
+        raise RefusedError("rows", f"agent {told.agent}: rows without a length")
+    if covered_ns(batch) > LONGEST_NS:
+        longest_s = LONGEST_NS // 1_000_000_000
+        raise RefusedError(
+            "span", f"agent {told.agent}: the rows cover more than {longest_s} s; send fewer in a message"
+        )
+    if times_of(batch) != (told.first_time_ns, told.last_time_ns):
         raise RefusedError("rows", f"agent {told.agent}: times of the rows are not those of the headers")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-import logging
+import os
 import shutil
+import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,16 +18,22 @@ from decision.policy import Policy
 from decision.site import Site, default_site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
-from offramp_kafka import KafkaAccessError, KafkaSettings, require_topics
+from offramp_errors import ArtifactError
+from offramp_kafka import BODY_LIMIT, KafkaAccessError, KafkaSettings, require_name, topic_states
 from offramp_kernels import announce_compiling
 from stream.backlog import MAX_AGE_S
+from stream.bin_state import SERIES
+from stream.ending import Ending
 from stream.lane import CHECKPOINT_S, SESSION_S, WorkerLedger
-from stream.lane_meter import LaneMeter
+from stream.lane_meter import LaneMeter, LinkWork
 from stream.metric_server import serving
 from stream.metric_table import unobserved
 from stream.metrics import Metrics
 from stream.readings import info, worker_readings
+from stream.states import refuse_grown
 from stream.timed_predictor import TimedPredictor
+from stream.topic_watch import NAMES
+from stream.topics import refuse_unequal
 from stream.watchdog import STALL_S, Watchdog, stalled
 
 
@@ -57,37 +66,57 @@ def _work(options: WorkerOptions, metrics: Metrics | None) -> None:
     site = load_site(options.site) if options.site else default_site()
     folder = options.model or DEFAULT_ARTIFACT
     artifact, predictor = load_artifact(folder), open_predictor(folder, options.serve_by)
-    names = ("features", "forecasts", "decisions", "state", "dead-letters")
-    partitions = require_topics(settings, "worker", *names)
-    if partitions[settings.topic("features")] != partitions[settings.topic("state")]:
-        raise KafkaAccessError(
-            f"worker: {settings.topic('features')} and {settings.topic('state')} need the same number of partitions"
-        )
+    for what, name in (("site", site.name), *(("link", link.name) for link in site.links)):
+        require_name(what, name)
+    if options.group:
+        require_name("--group", options.group)
+    require_small(predictor)
+    topics = topic_states(settings, "worker", *NAMES)
+    features = topics[settings.topic("features")]
+    refuse_unequal(settings, "worker", features.partitions, topics[settings.topic("state")].partitions)
+    group = options.group or f"{settings.prefix}-{site.name}"
+    refuse_grown(settings, group, features)
     announce_compiling()
-    logging.basicConfig(level=logging.WARNING, format="offramp worker: %(message)s", stream=sys.stderr)
     from stream.app import Worker
+    from stream.worker_log import set_up
+
+    selection = set_up()
 
     observe = metrics.observe if metrics else unobserved
     worker = Worker(
-        settings, site, artifact, TimedPredictor(predictor, observe) if metrics else predictor, group=options.group,
+        settings, site, artifact, TimedPredictor(predictor, observe) if metrics else predictor, group=group,
         forecasts=options.forecasts, checkpoint_s=options.checkpoint_s, session_s=options.session_s,
-        max_age_s=options.max_age_s, meter=LaneMeter(observe),
+        max_age_s=options.max_age_s, meter=LaneMeter(observe), topic=features,
     )  # fmt: skip
     warm(site, artifact, predictor)
     watchdog = Watchdog(worker, options.stall_s)
     if metrics is not None:
         metrics.read_from(info("worker", site.name), partial(worker_readings, worker, watchdog))
     print(f"worker of site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
-    if metrics is not None or options.stall_s:
-        watchdog.start()
+    ending = Ending(
+        lambda: account(worker.ledger, worker.meter.links), lambda: str(stalled(watchdog)) if watchdog.stall else "",
+        lambda: shutil.rmtree(str(worker.app.conf.datadir), ignore_errors=True),
+    )  # fmt: skip
+    watchdog.start()
     try:
-        _run(worker)
+        _run(worker, ending, selection)
     finally:
+        ending.begin()
+        ending.tell()
         watchdog.close()
         shutil.rmtree(str(worker.app.conf.datadir), ignore_errors=True)
-        print("\n".join(account(worker.ledger)), file=sys.stderr, flush=True)
         if watchdog.stall:
             raise stalled(watchdog)
+
+
+def require_small(predictor: Predictor) -> None:
+    """Refuse a model whose carried states leave no room for the rest of a checkpoint. Raises ArtifactError."""
+    size = SERIES * predictor.state_size * 4
+    if size > BODY_LIMIT // 2:
+        raise ArtifactError(
+            f"model {predictor.name}: carries {size:,} bytes a link, a checkpoint has room for {BODY_LIMIT // 2:,}; "
+            "train a smaller preset"
+        )
 
 
 def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
@@ -98,7 +127,7 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     """
     import pyarrow as pa
 
-    from stream.cloud_events import forecast_message
+    from stream.cloud_events import forecast_messages
     from stream.pipeline import Pipeline
     from stream.timeline import LinkTimeline
     from stream.wire import SCHEMA
@@ -108,32 +137,61 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     row = {"frame.time_epoch": 1_000_000_000, "frame.len": 60}
     pipeline.update(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
     pipeline.close()
-    forecast_message(told, site.name, predictor.horizon_ms)
+    forecast_messages(told, site.name, predictor.horizon_ms)
     gc.collect()
     gc.freeze()
 
 
-def _run(worker: Any) -> None:
-    """Run Faust's service worker; it handles signals, and ends in order."""
+def _run(worker: Any, ending: Ending, selection: Any) -> None:
+    """Run Faust's service worker until a signal; it ends in order, or `ending` ends it."""
     import faust
 
-    async def before_stop(*_: object, **__: object) -> None:
+    async def stop() -> None:
+        selection.ending = True
         await worker.stop()
+        ending.tell()
+        if ending.begun and not worker.reach.connected:
+            ending.leave()  # there is nobody to say good-bye to
+
+    async def before_stop(*_: object, **__: object) -> None:
+        await stop()
+
+    class Service(faust.Worker):
+        """Faust's, that gives the account before all else when it is told to end."""
+
+        def install_signal_handlers(self) -> None:
+            """Take signals even where the event loop hangs."""
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._told_to_end)
+
+        def _told_to_end(self, *_: object) -> None:
+            if ending.begin():
+                self.loop.call_soon_threadsafe(self._end)
+
+        def _end(self) -> None:
+            first = asyncio.ensure_future(stop(), loop=self.loop)
+            first.add_done_callback(lambda _: self._on_sigterm())
 
     worker.app.on_before_shutdown.connect(before_stop)
-    service = faust.Worker(
-        worker.app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False, stdout=sys.stderr
-    )
-    service.spinner = None  # it shows the cursor again at the end, by a terminal's escape, terminal or not
-    try:
-        service.execute_from_commandline()
-    except SystemExit as ended:
-        if ended.code:
-            raise KafkaAccessError("worker: ended by an error told above; start it again") from ended
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        service = Service(
+            worker.app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False,
+            stdout=nowhere, stderr=nowhere,
+        )  # fmt: skip
+        service.spinner = None  # it shows the cursor again at the end, by a terminal's escape, terminal or not
+        try:
+            service.execute_from_commandline()
+        except SystemExit as ended:
+            if ended.code:
+                reason = worker.app.crash_reason or service.crash_reason or "an error told above"
+                raise KafkaAccessError(f"worker: ended by {reason!s}; start it again") from ended
 
 
-def account(ledger: WorkerLedger) -> list[str]:
-    """Return the ledger as lines."""
+def account(ledger: WorkerLedger, links: Mapping[str, LinkWork]) -> list[str]:
+    """Return the ledger as lines; of each link the messages that its agents' sequences left out, and the holes."""
+    gaps = {link: work.intake["gaps"] for link, work in sorted(links.items())}
+    holes = {link: work.stream.holes for link, work in sorted(links.items())}
+    repeats = sum(work.intake["duplicates"] for work in links.values())
     return [
         "ledger",
         f"  messages            {ledger.messages:>12,}",
@@ -141,8 +199,13 @@ def account(ledger: WorkerLedger) -> list[str]:
         f"    refused           {ledger.refused.total():>12,}",
         *(f"      {reason:<24} {count:>8,}" for reason, count in sorted(ledger.refused.items())),
         f"    shed, too old     {ledger.shed:>12,}   with {ledger.shed_rows:,} rows",
+        f"  repeats dropped     {repeats:>12,}",
+        f"  missing, in gaps    {sum(gaps.values()):>12,}   {sum(holes.values()):,} holes, windows begun anew",
+        *(f"    {link:<26} {gaps[link]:>8,}   {holes[link]:,} holes" for link in gaps if gaps[link] or holes[link]),
         f"  commands sent       {ledger.commands:>12,}",
+        *(f"    never sent        {count:>12,}   {topic}" for topic, count in sorted(ledger.unsendable.items())),
         f"  checkpoints         {ledger.checkpoints:>12,}",
         f"  rewinds             {ledger.rewinds:>12,}",
         f"  links taken over    {ledger.links_restored:>12,}",
+        *([f"  checkpoints refused {ledger.states_refused:>12,}"] if ledger.states_refused else []),
     ]

@@ -1,4 +1,4 @@
-"""Where CI runs the tests, what it can run must run: a skip counts as a failure there."""
+"""Where CI runs the tests, what it can run must run: a skip counts as a failure there. And fixtures that many share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import Generator
 
 import pytest
+
+from tests.capture.disks import SmallFiles
 
 BEYOND_CI = "beyond CI: "
 """Begins the reason of a skip that CI may make: what its machines do not have, such as a GPU."""
@@ -22,3 +24,11 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} was skipped, and CI must run it: {reason}"
     return report
+
+
+@pytest.fixture
+def small_files() -> Generator[SmallFiles, None, None]:
+    """A disk that can be made to take no large files."""
+    disk = SmallFiles()
+    yield disk
+    disk.allow(None)

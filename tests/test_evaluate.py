@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from inference.dataset import PARTS
+from inference.dataset import PARTS, open_dataset
+from inference.evaluation.jobs import Job, stamp_of
+from inference.rivals.forecaster import Budget
+from stream.evaluating import EvaluateOptions, world_of
 from tests.made_datasets import made_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +65,20 @@ def test_a_report_and_what_it_is_made_of(data):
     assert at_once.returncode == 0, at_once.stderr
     assert "3 of 3 done" in at_once.stderr
     assert at_once.stdout == done.stdout
+
+
+def test_a_kept_model_is_of_the_input_that_it_was_made_of(data):
+    """Another normaliser or other spectra give other inputs of the same data."""
+    options = EvaluateOptions(data / "data", data / "out", (), 500, False, "terciles", 1.0, True, 7, 10.0, ())
+    world = world_of(open_dataset(data / "data"), None, options)
+
+    def louder(raw):
+        x, spectrum = world.transform(raw)
+        return x, spectrum * 1.01
+
+    job, task = Job("persistence", 500), world.task(500, Budget())
+    assert stamp_of(job, world, task) == stamp_of(job, replace(world), task)
+    assert stamp_of(job, world, task) != stamp_of(job, replace(world, transform=louder), task)
 
 
 @pytest.mark.parametrize(

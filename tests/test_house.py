@@ -17,7 +17,6 @@ MAY_KNOW: dict[str, set[str]] = {
     "decision": {"inference.forecast"},
     "stream": {"capture", "inference", "decision"},
 }
-EVERYONE = {"offramp_errors", "offramp_kernels"}
 
 
 def imported(path: Path) -> set[str]:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from capture.publish import Publisher
+from decision.client import DecisionClient
 from offramp_errors import ConfigError
-from offramp_kafka import KafkaSettings, kafka_settings
+from offramp_kafka import KafkaSettings, kafka_settings, require_name
+from stream.topics import TOPICS
 
 
 def test_servers_come_from_the_option_or_the_environment() -> None:
@@ -55,7 +59,46 @@ def test_wrong_configuration_is_named(tmp_path: Path, text: str, word: str) -> N
         kafka_settings("a:1", tmp_path / "missing", {})
 
 
+def test_a_user_without_tls_is_refused_unless_that_is_asked_for(tmp_path: Path) -> None:
+    config, known = tmp_path / "kafka.toml", {"OFFRAMP_KAFKA_PASSWORD": "x"}
+    for text in ("", "tls = false\n", 'mechanism = "PLAIN"\n'):
+        config.write_text(f'username = "u"\n{text}')
+        with pytest.raises(ConfigError, match="sasl_without_tls = true") as told:
+            kafka_settings("a:1", config, known)
+        assert "\n" not in str(told.value)
+        config.write_text(f'username = "u"\n{text}sasl_without_tls = true\n')
+        assert kafka_settings("a:1", config, known).protocol == "SASL_PLAINTEXT"
+    with pytest.raises(ConfigError, match="tls = true"):
+        KafkaSettings(("a:1",), username="u", password="x")
+
+
 def test_a_password_without_a_user_is_not_used() -> None:
     settings = kafka_settings("a:1", environment={"OFFRAMP_KAFKA_PASSWORD": "x"})
     assert settings == KafkaSettings(("a:1",))
     assert settings.protocol == "PLAINTEXT"
+
+
+@pytest.mark.parametrize("prefix", ["", "a/b", "a b", "\u00e4", "p" * 234, "x\n", "*"])
+def test_a_prefix_that_makes_no_topics_name_is_refused(prefix: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="prefix"):
+        KafkaSettings(("a:1",), prefix=prefix)
+    config = tmp_path / "kafka.toml"
+    config.write_text(f"prefix = {json.dumps(prefix)}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="prefix"):
+        kafka_settings("a:1", config, {})
+
+
+def test_the_longest_prefix_gives_topics_that_kafka_takes() -> None:
+    settings = KafkaSettings(("a:1",), prefix="p" * 233)
+    assert max(len(settings.topic(topic.name)) for topic in TOPICS) == 249
+
+
+@pytest.mark.parametrize("name", ["", "n" * 201, "\u00e4" * 101])
+def test_a_name_that_no_reader_takes_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="give a name of 1 to 200"):
+        require_name("agent", name)
+    for more in ({"site": name, "agent": "a"}, {"site": "s", "agent": name}):
+        with pytest.raises(ConfigError):
+            Publisher(KafkaSettings(("a:1",)), epoch=1, **more)
+    with pytest.raises(ConfigError):
+        DecisionClient("a:1", controller=name)

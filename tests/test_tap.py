@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -18,6 +20,8 @@ import pytest
 
 from bench.namespace import Namespace
 from decision.command import validate
+from tests.fuzz.growth import fragmented, over_tcp, overlapping, unsubscribe
+from tests.fuzz.mutations import datagram
 from tests.live import frame, new_namespace, send, until
 from tests.scrape import scrape, url_in
 
@@ -135,6 +139,42 @@ def test_what_is_written_replays_to_the_same_commands(namespace: Namespace, tmp_
     assert replayed.stdout == live
 
 
+def hostile_names(number: int) -> bytes:
+    """Return 1,472 bytes of DNS: a chain of labels that ends at its beginning, and questions that all name it."""
+    chain = b"\1a" * 365 + b"\xc0\x0c\0\1\0\1"
+    questions = chain + b"\xc0\x0c\0\1\0\1" * 120
+    message = struct.pack("!HHHHHH", number & 0xFFFF, 0x100, 121, 0, 0, 0) + questions
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 28 + len(message), number & 0xFFFF, 0, 64, 17, 0)
+    udp = struct.pack("!HHHH", 1024 + number % 60_000, 53, 8 + len(message), 0)
+    ends = socket.inet_aton("10.0.0.1") + socket.inet_aton("192.0.2.53")
+    return bytes.fromhex("0200000000020200000000010800") + head + ends + udp + message
+
+
+def test_messages_made_to_be_dear_shed_nothing(namespace: Namespace) -> None:
+    """100 hostile DNS messages a second beside 5,000 ordinary packets: all are dissected, none is shed or dropped."""
+    tap = Running(namespace)
+    tap.told("watching")
+    blast = "from bench.blast import Sender; Sender('v0', 100, segments=1).send(5000, 8)"
+    sender = namespace.start([sys.executable, "-c", blast], cwd=ROOT)
+    sent = 0
+    while sender.poll() is None and sent < 800:
+        send(namespace, [hostile_names(sent)])
+        sent += 1
+        time.sleep(0.01)  # the rate
+    assert sender.communicate(timeout=60)[1] == ""
+    text = tap.end()
+    assert tap.process.returncode == 0, text
+    assert sent > 100
+    assert (
+        number_of(text, "packets captured")
+        == number_of(text, "decoded")
+        == number_of(text, "rows binned")
+        == 40_000 + sent
+    )
+    assert number_of(text, "shed") == number_of(text, "dropped by kernel") == 0
+    assert "is shed" not in text
+
+
 def test_duration_and_count_end_it(namespace: Namespace) -> None:
     tap = Running(namespace, "--duration", "0.5")
     assert "ledger" in tap.end(None)
@@ -144,6 +184,21 @@ def test_duration_and_count_end_it(namespace: Namespace) -> None:
     send(namespace, [frame(each) for each in range(20)])
     text = tap.end(None)
     assert (tap.process.returncode, number_of(text, "packets captured")) == (0, 7)
+
+
+def test_packets_that_hold_more_than_a_row_do_no_harm(namespace: Namespace) -> None:
+    """Fragments of a datagram whose samples all show its last 60 kB, and messages without end, among other packets."""
+    payload = overlapping(b"\xc0\0" * 30_000, 41, 1883)
+    hostile = fragmented(datagram(payload, 6343, 4000)) + over_tcp(unsubscribe(200_000), 1883, 1400).packets
+    tap = Running(namespace)
+    tap.told("watching v1 as link uplink")
+    for frames in (hostile, [frame(each) for each in range(100)], hostile[:43], [frame(each) for each in range(100)]):
+        send(namespace, frames)
+    text = tap.end()
+    assert tap.process.returncode == 0, text
+    assert number_of(text, "packets captured") == number_of(text, "decoded") == len(hostile) + 243
+    assert number_of(text, "note: ip_reassembled") == 2
+    assert number_of(text, "note: occurrences_cut") >= 3
 
 
 def test_an_interface_that_vanishes_ends_it_with_the_ledger(namespace: Namespace) -> None:
@@ -183,7 +238,9 @@ def test_data_that_cannot_be_written_ends_it_with_the_ledger(namespace: Namespac
     text = tap.end(None)
     assert tap.process.returncode == 1
     assert number_of(text, "packets captured") == 20
-    assert text.splitlines()[-1] == "offramp: the data cannot be written: No space left on device"
+    assert text.splitlines()[-1] == (
+        "offramp: --out /dev/full: cannot write: No space left on device; what is there is not whole"
+    )
 
 
 def test_a_folder_gets_a_ring_of_files(namespace: Namespace, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from offramp_errors import OfframpError
+from offramp_kernel_places import cache_root
 
 POM = Path(__file__).with_name("pom.xml")
 FETCH_S = 600
@@ -20,8 +21,7 @@ class BrokerError(OfframpError):
 
 def cache_folder() -> Path:
     """Return where the jars of this pom.xml are kept: another pom, another folder."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "offramp" / "kafka" / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
+    return cache_root() / "kafka" / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
 
 
 def fetch_jars() -> Path:

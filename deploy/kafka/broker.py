@@ -33,11 +33,15 @@ class User:
 class Broker:
     """A Kafka node; `start`, `restart`, `stop` and `kill` keep ports and data, `close` removes the data.
 
-    secure: adds an SSL listener (client certificate asked for) and a SASL_SSL one (SCRAM-SHA-512, `user`).
+    secure: adds an SSL listener (client certificate asked for) and a SASL_SSL one (SCRAM-SHA-512, `user`, `more`).
+    guarded: users of the SASL_SSL listener may do only what ACLs allow them; who comes without TLS may do all.
     """
 
-    def __init__(self, *, secure: bool = False, user: User | None = None) -> None:
+    def __init__(
+        self, *, secure: bool = False, user: User | None = None, more: tuple[User, ...] = (), guarded: bool = False
+    ) -> None:
         self.user = user or User("offramp", "a test's secret")
+        self.users, self.guarded = (self.user, *more), guarded
         self.secure = secure
         self.folder = Path(tempfile.mkdtemp(prefix="offramp-kafka-"))
         self.log = self.folder / "broker.log"
@@ -131,8 +135,8 @@ class Broker:
             self.certificates = make_certificates(self.folder / "tls")
         self._properties.write_text("".join(f"{key}={value}\n" for key, value in self._settings().items()))
         command = self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(self._properties))
-        if self.secure:
-            command += ["--add-scram", f"SCRAM-SHA-512=[name={self.user.name},password={self.user.password}]"]
+        for user in self.users if self.secure else ():
+            command += ["--add-scram", f"SCRAM-SHA-512=[name={user.name},password={user.password}]"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=READY_S)
         if done.returncode:
             raise BrokerError(f"kafka could not format its data folder: {_last_line(done.stdout + done.stderr)}")
@@ -173,6 +177,9 @@ class Broker:
             "broker.session.timeout.ms": "1000",  # a restart waits for the session of the life before
             "broker.heartbeat.interval.ms": "200",
         }
+        if self.guarded:
+            authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+            settings |= {"authorizer.class.name": authorizer, "super.users": "User:ANONYMOUS"}
         return settings | (self._security() if self.certificates else {})
 
     def _security(self) -> dict[str, str]:

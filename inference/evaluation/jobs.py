@@ -7,7 +7,6 @@ kill the evaluation goes on behind the last whole job, and after a change of dat
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -29,13 +28,15 @@ from inference.forecast import Prediction
 from inference.rivals.forecaster import Budget, Task, portion
 from inference.rivals.models import make, model_of
 from offramp_errors import InputError
+from offramp_sources import ROOT, digest_of, sources_of
 
 BY_HORIZON = ("hybrid", "boosting", "ewma", "persistence")
 """Models that are asked at every horizon."""
 LEARNERS = ("hybrid", "boosting")
 """Models whose learning curve and importance of channels are shown."""
 SHARES = (1 / 16, 1 / 4)
-ROOT = Path(__file__).resolve().parents[2]
+PROBE_BINS = 256
+"""Bins of noise that the transform is held to; eight frames of the spectra."""
 
 
 class Job(NamedTuple):
@@ -158,28 +159,18 @@ def _one_job(work: Work, number: int) -> None:
 
 
 def stamp_of(job: Job, world: World, task: Task) -> str:
-    """Return what a kept job must have depended on: data, task, budget and the model's own source code."""
+    """Return what a kept job must have depended on: data, what is made of them, task, budget, the model's own code."""
     place = model_of(job.model).place.split(":")[0]
     digest = hashlib.sha256(
         json.dumps([job, world.fingerprint, task.thresholds_ms, task.seed, asdict(task.budget)]).encode()
     )
-    sources = sources_of(ROOT / f"inference/rivals/{place}.py", set())
+    sources = set(sources_of(ROOT / f"inference/rivals/{place}.py"))
     if job.model in LEARNERS:
         sources.add(ROOT / "inference/evaluation/importance.py")
-    for path in sorted(sources):
-        digest.update(path.read_bytes())
+    digest.update(digest_of(sorted(sources)).encode())
+    for made in world.transform(np.random.default_rng(0).normal(size=(PROBE_BINS, len(world.channels))).astype("f4")):
+        digest.update(np.round(made, 3).tobytes())  # other processors round otherwise
     return digest.hexdigest()
-
-
-def sources_of(path: Path, seen: set[Path]) -> set[Path]:
-    """Return the files of `inference` that a file imports, itself among them."""
-    seen.add(path)
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("inference."):
-            next_one = ROOT / f"{str(node.module).replace('.', '/')}.py"
-            if next_one.is_file() and next_one not in seen:
-                sources_of(next_one, seen)
-    return seen
 
 
 def loaded(job: Job, world: World, exams: Exams, folder: Path) -> Outcome | None:

@@ -13,10 +13,13 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from capture.block import PacketSource
+from capture.byte_stream import ByteStream
 from capture.dissector import Dissector
 from capture.files import open_captures
+from capture.record_scan import LARGEST_PACKET
 from offramp_errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"
@@ -98,6 +101,50 @@ def test_interfaces_have_their_names(tmp_path: Path) -> None:
     assert set(np.concatenate([block.interface for block in blocks]).tolist()) == {0, 1, 2, 3}
 
 
+def with_interfaces(count: int, sections: bool) -> bytes:
+    """Return a pcapng with a packet behind each of so many interfaces, or sections of one, and packets of the last."""
+    section = ng_block("<", 0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+    interface = ng_block("<", 1, struct.pack("<HHI", 1, 0, 65535))
+    packet = [ng_block("<", 6, struct.pack("<IIIII", at, 0, at, 60, 60) + bytes(60)) for at in range(count)]
+    last = packet[0 if sections else -1] * 9000
+    if sections:
+        return (section + interface + packet[0]) * count + last
+    return section + b"".join(interface + each for each in packet) + last
+
+
+@pytest.mark.parametrize("sections", [False, True], ids=["interfaces", "sections"])
+def test_very_many_interfaces_cut_no_block_and_are_told_as_one_object(tmp_path: Path, sections: bool) -> None:
+    """What is done for each block, and for all interfaces that it knows of, stays linear."""
+    path, count = tmp_path / "capture.pcapng", 9000
+    path.write_bytes(with_interfaces(count, sections))
+    blocks = list(open_captures([str(path)]).read())
+    assert sum(len(block) for block in blocks) == 2 * count
+    assert len(blocks) == -(-2 * count // 8192)
+    assert np.concatenate([block.interface for block in blocks]).tolist() == [*range(count), *[count - 1] * count]
+    assert len(blocks[-1].interfaces) == count
+    assert blocks[-1].interfaces is blocks[-2].interfaces
+
+
+def test_what_is_left_of_a_long_record_is_not_copied_with_each_read(tmp_path: Path) -> None:
+    """Input that comes a little at a time is read into few buffers, and a block holds its own bytes, not the buffer."""
+    path = tmp_path / "capture.pcapng"
+    path.write_bytes(pcapng() + ng_block("<", 0xBAD, bytes(15 << 20)) + pcapng())
+    source = open_captures([str(path)])
+    buffers: dict[int, object] = {}
+    read = ByteStream.fill
+
+    def little(stream: ByteStream, buffer: NDArray[np.uint8], start: int) -> int:
+        buffers[id(buffer)] = buffer  # kept, so that no two have one id
+        return read(stream, buffer[: start + 30_000], start)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ByteStream, "fill", little)
+        blocks = list(source.read())
+    assert sum(len(block) for block in blocks) == 2 * len(PACKETS)
+    assert len(buffers) <= 6
+    assert all(len(block.data) <= 30_000 + 200 for block in blocks)
+
+
 def test_several_files_run_on(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(FORMS["pcap" if name == "a" else "pcapng"])
@@ -118,7 +165,9 @@ def test_standard_input_in_dribbles() -> None:
 
 CUT = FORMS["pcap"][:10_007]
 ABSURD = FORMS["pcap"][:24] + struct.pack("<IIII", 1, 1, 0x7FFFFFFF, 60) + bytes(99)
+HUGE = struct.pack("<IIIII", 0, 0, 0, LARGEST_PACKET + 1, LARGEST_PACKET + 1) + bytes(LARGEST_PACKET + 1)
 DAMAGED = {
+    "huge packet": (FORMS["pcapng"] + ng_block("<", 6, HUGE), "packet length that no capture has"),
     "cut packet": (CUT, "middle of a packet"),
     "cut block": (FORMS["pcapng"][:10_007], "middle of a packet"),
     "absurd length": (ABSURD, "length that no capture has"),

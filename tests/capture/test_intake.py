@@ -46,8 +46,24 @@ def test_a_queue_without_room_sheds_the_oldest_and_keeps_the_kernels_drops() -> 
     while (each := queue.get(10)) is not None:
         left.append(each)
     assert times(left) == list(range(21, 51))
-    assert queue.shed == 20
+    assert queue.shed == queue.told == 20
     assert sum(each.kernel_drops for each in left) == 5
+    assert [each.shed_before for each in left] == [20, 0, 0]
+
+
+def test_what_is_shed_is_told_by_the_block_behind_it_when_that_is_taken() -> None:
+    queue = BlockQueue(limit_bytes=2 * 10 * (60 + ROW_BYTES))
+    told = []
+    for number in range(6):
+        queue.put(block(1 + 10 * number, 10))
+        if number == 2:
+            assert (queue.shed, queue.told) == (10, 0)
+            told.append(queue.get(10))
+    queue.end()
+    while (each := queue.get(100)) is not None:
+        told.append(each)
+    assert [(int(each.time_ns[0]), each.shed_before) for each in told if each] == [(11, 10), (41, 20)]
+    assert (queue.shed, queue.told) == (30, 30)
 
 
 def test_a_queue_joins_what_waits_but_not_across_samplings() -> None:

@@ -12,7 +12,7 @@ from scapy.layers.l2 import ARP, CookedLinux, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from capture.block import Interface, PacketBlock
-from capture.shedding import Shedding, SheddingRule
+from capture.shedding import PROCESS_SECRET, Shedding, SheddingRule
 
 HERE, THERE = "02:00:00:00:00:01", "02:00:00:00:00:02"
 ETHER = Ether(src=HERE, dst=THERE)
@@ -150,3 +150,17 @@ def test_levels_rise_at_once_and_fall_slowly() -> None:
     assert [shedding.update(0.0, 111.0 + 10 * step) for step in range(3)] == [True, True, False]
     assert (shedding.level, shedding.factor, shedding.highest) == (0, 1, 4)
     assert str(replace(shedding, level=3)) == "payload beyond 200 bytes is shed, and 1 of 4 flows is kept"
+
+
+def test_which_flows_stay_is_a_secret_of_the_process() -> None:
+    """Who chooses ports cannot choose to be among the flows kept: another secret keeps others, in the same number."""
+    frames = [bytes(ETHER / conversation(flow)) for flow in range(600)]
+    kept = []
+    for secret in (1, 2, 1):
+        shedding = Shedding(level=3, secret=np.uint64(secret))
+        kept.append(set((shedding.apply(block_of(frames)).time_ns - 1).tolist()))
+    assert kept[0] == kept[2]
+    both = len(kept[0] & kept[1])
+    assert 0 < both < len(kept[0]) / 2
+    assert Shedding().secret == Shedding().secret  # all links of a process keep the same
+    assert np.uint64(0) != PROCESS_SECRET

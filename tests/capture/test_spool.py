@@ -1,15 +1,22 @@
+"""The spool: order, bounds, and what a disk, a loss of power, another version or another program does to it."""
+
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capture.outgoing import Outgoing
-from capture.spool import Spool
+from capture.outgoing import RECORD, Outgoing
+from capture.spool import FIRST, NotSpooledError, Spool
 from capture.wire import FeatureHeaders
 from offramp_errors import ConfigError
+from tests.capture.disks import SmallFiles
 
 
 def message(number: int, size: int = 100) -> Outgoing:
@@ -75,32 +82,206 @@ def test_a_segment_stays_until_all_of_it_is_acknowledged(tmp_path: Path) -> None
 def test_what_was_under_way_comes_first(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 1 << 20)
     spool.append(message(5))
-    spool.prepend([message(3), message(4)])
+    assert spool.insert([message(3), message(4)]) == 2
+    assert spool.insert([message(2)]) == 1
     spool.close()
     again = Spool(tmp_path, 1 << 20)
-    assert drain(again) == [3, 4, 5]
+    assert drain(again) == [2, 3, 4, 5]
     again.close()
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_a_damaged_tail_is_read_as_far_as_it_goes(tmp_path: Path, damage: str) -> None:
+def test_what_was_under_way_between_two_segments_stays_between_them(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 1 << 20)
-    for number in range(3):
-        spool.append(message(number))
+    spool.append(message(0))
+    first = spool.read()
+    assert first is not None
+    assert spool.read() is None  # the first segment is read to its end and waits for its acknowledgement
+    spool.append(message(3))
+    assert spool.insert([message(1), message(2)], after=first.segment) == 2
     spool.close()
-    path = next(tmp_path.glob("*.spool"))
-    data = bytearray(path.read_bytes())
-    if damage == "cut":
-        del data[-20:]
-    else:
-        data[-20] ^= 1
-    path.write_bytes(data)
     again = Spool(tmp_path, 1 << 20)
-    assert drain(again) == [0, 1]
-    assert again.empty
-    again.append(message(9))
-    assert drain(again) == [9]
+    assert drain(again) == [0, 1, 2, 3]
     again.close()
+
+
+def written(folder: Path, count: int) -> tuple[Path, list[int]]:
+    """Spool messages of several sizes; return their segment and where each record begins, and the last one ends."""
+    spool, places = Spool(folder, 1 << 20), [0]
+    for number in range(count):
+        spool.append(message(number, 1 + 300 * (number % 4)))
+        places.append(spool.size)
+    spool.close()
+    return next(folder.glob("*.spool")), places
+
+
+def reread(folder: Path) -> tuple[list[int], Spool, list[str]]:
+    """Open the spool anew and read it to its end; it takes messages as before."""
+    told: list[str] = []
+    spool = Spool(folder, 1 << 20, told=told.append)
+    numbers = drain(spool)
+    assert spool.empty
+    spool.append(message(99))
+    assert drain(spool) == [99]
+    spool.close()
+    return numbers, spool, told
+
+
+@given(data=st.data(), count=st.integers(1, 7), flips=st.integers(1, 3))
+@settings(max_examples=150, deadline=None)
+def test_damaged_records_are_passed_over_told_and_kept(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, count: int, flips: int
+) -> None:
+    """Bits turned over anywhere, sizes and checksums among them."""
+    folder = tmp_path_factory.mktemp("spool")
+    path, places = written(folder, count)
+    text, hit = bytearray(path.read_bytes()), set()
+    for _ in range(flips):
+        place = data.draw(st.integers(0, len(text) - 1))
+        text[place] ^= 1 << data.draw(st.integers(0, 7))
+        hit.add(next(number for number in range(count) if place < places[number + 1]))
+    if bytes(text) == path.read_bytes():
+        return  # one bit turned over twice
+    path.write_bytes(text)
+    numbers, spool, told = reread(folder)
+    assert [number for number in range(count) if number not in hit] == [n for n in numbers if n not in hit]
+    assert set(numbers) <= set(range(count))
+    lost = count - len(numbers)
+    assert (spool.damaged > 0) == (lost > 0)
+    assert spool.damaged <= lost
+    assert bool(told) == bool(lost)
+    assert len(told) <= 2
+    assert [kept.read_bytes() for kept in folder.glob("*.damaged")] == ([bytes(text)] if lost else [])
+
+
+@pytest.mark.parametrize("tail", ["cut", "zeros", "rubbish"])
+def test_of_a_segment_torn_by_a_loss_of_power_the_whole_records_are_read(tmp_path: Path, tail: str) -> None:
+    """Cut anywhere, or as long as it was with what the disk held before in it."""
+    path, places = written(tmp_path, 4)
+    whole = path.read_bytes()
+    for cut in range(len(whole)):
+        lost = len(whole) - cut
+        text = whole[:cut] + {"cut": b"", "zeros": bytes(lost), "rubbish": b"\xa5" * lost}[tail]
+        path.write_bytes(text)
+        told: list[str] = []
+        spool = Spool(tmp_path, 1 << 20, told=told.append)
+        kept = [n for n in range(4) if text[places[n] : places[n + 1]] == whole[places[n] : places[n + 1]]]
+        assert drain(spool) == kept
+        assert spool.empty
+        torn = len(text) != places[len(kept)]
+        assert (spool.damaged, len(told), len(list(tmp_path.glob("*.damaged")))) == (torn, torn, torn)
+        spool.close()
+        for aside in tmp_path.glob("*.damaged"):
+            aside.unlink()
+
+
+def record(about: object, value: bytes = b"") -> bytes:
+    text = json.dumps(about).encode() if not isinstance(about, bytes) else about
+    return RECORD.pack(len(text), len(value), crc32(value, crc32(text))) + text + value
+
+
+ABOUT: dict[str, Any] = {
+    "link": "uplink",
+    "headers": {"site": "lab", "agent": "tap", "agent_epoch": 1, "sequence": 1, "rows": 3, "first_time_ns": 1},
+}
+
+
+def headers(**changed: object) -> dict[str, Any]:
+    return {"link": "uplink", "headers": {**ABOUT["headers"], **changed}}
+
+
+@pytest.mark.parametrize(
+    ("foreign", "sent"),
+    [
+        (headers(urgency=3, priority="high"), True),  # a later version's
+        (headers(), True),  # an earlier version's, without what came later
+        (headers(schema_version="features.v9"), True),  # who reads it judges
+        (headers(sequence="1"), False),
+        (headers(ledger=[]), False),
+        (headers(ledger={"captured": "many"}), False),
+        (headers(hops=None), False),
+        (headers(rows=None), False),
+        ({"link": "uplink", "headers": {"site": "lab"}}, False),
+        ({"link": "uplink", "headers": 7}, False),
+        ({"link": 5, "headers": ABOUT["headers"]}, False),
+        ({"link": "\ud800", "headers": ABOUT["headers"]}, False),
+        ({"link": "uplink"}, False),
+        (b'{"link": ' + b"[" * 100_000, False),
+        (b'{"link": \xff\xfe}', False),
+        (b"", False),
+        (b"[]", False),
+    ],
+)
+def test_another_version_s_record_is_sent_as_far_as_it_can_be(tmp_path: Path, foreign: object, sent: bool) -> None:
+    path, places = written(tmp_path, 3)
+    text = path.read_bytes()
+    path.write_bytes(text[: places[1]] + record(foreign, bytes([1])) + text[places[2] :])
+    numbers, spool, told = reread(tmp_path)
+    assert numbers == ([0, 1, 2] if sent else [0, 2])
+    assert (spool.damaged, bool(told)) == ((0, False) if sent else (1, True))
+
+
+def test_what_is_not_the_spool_s_is_told_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.spool").write_text("mine")
+    (tmp_path / "1.spool").write_text("not its way of writing a number")
+    (tmp_path / "000000000001.spool").symlink_to("nowhere")
+    (tmp_path / "000000000002.spool").mkdir()
+    (tmp_path / f"{FIRST:012d}.spool").symlink_to("nowhere")
+    os.mkfifo(tmp_path / f"{FIRST + 1:012d}.spool")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    told: list[str] = []
+    spool = Spool(tmp_path, 1 << 20, told=told.append)
+    assert len(told) == len(before)
+    assert all(any(name in line for line in told) for name in before)
+    spool.append(message(2))
+    assert spool.insert([message(1)]) == 1
+    spool.close()
+    again = Spool(tmp_path, 1 << 20)
+    assert drain(again) == [1, 2]
+    again.close()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lock") == before
+
+
+def test_a_segment_that_the_disk_does_not_give_is_passed_over_and_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    spool = Spool(tmp_path, 1 << 30, segment_bytes=1 << 16, told=told.append)
+    for number in range(12):
+        spool.append(message(number, 20_000))
+    first = sorted(tmp_path.glob("*.spool"))[1]
+    first.unlink()
+    first.mkdir()
+    numbers = drain(spool)
+    assert numbers == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert spool.empty
+    assert spool.damaged == 1
+    assert len(told) == 1
+    assert "directory" in told[0]
+    spool.close()
+
+
+def test_a_disk_that_takes_nothing_is_told_once_and_taken_up_again(tmp_path: Path, small_files: SmallFiles) -> None:
+    told: list[str] = []
+    spool = Spool(tmp_path, 1 << 30, told=told.append)
+    taken = []
+    for number in range(30):
+        if number == 10:
+            small_files.allow(8_000)
+        if number == 20:
+            small_files.allow(None)
+        try:
+            spool.append(message(number, 1_000))
+            taken.append(number)
+        except NotSpooledError:
+            assert number < 10 or number < 20
+    assert len(taken) < 30
+    assert taken[-10:] == list(range(20, 30))
+    assert len(told) == 2
+    assert "too large" in told[0]
+    assert "again" in told[1]
+    assert drain(spool) == taken
+    assert spool.damaged == 0
+    small_files.allow(2_500)
+    assert spool.insert(message(number, 1_000) for number in range(5)) < 5
+    spool.close()
 
 
 def test_it_is_bounded_and_gives_up_the_oldest_segment(tmp_path: Path) -> None:

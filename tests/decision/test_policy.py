@@ -149,11 +149,42 @@ def test_a_silent_link_lets_its_moves_expire() -> None:
     assert policy.open_moves == 0
 
 
-def test_an_enforced_move_is_released_even_when_the_quality_has_gone() -> None:
+def calm(policy: Policy, bins: range, quality: Quality) -> list[Command]:
+    return [c for i in bins for c in policy.decide(forecast(i, 0.02), TRAFFIC, quality)]
+
+
+def test_a_move_is_held_while_the_quality_is_gone_and_released_when_it_is_back() -> None:
     policy = Policy(SITE, "wan", mode="enforce")
     run([0.9] * 5, policy)
-    out = [c for i in range(5, 40) for c in policy.decide(forecast(i, 0.02), TRAFFIC, Quality(decoded=0.5))]
+    assert calm(policy, range(5, 50), Quality(decoded=0.5)) == []
+    assert policy.open_moves == 1
+    out = calm(policy, range(50, 52), Quality())
     assert [(c.phase, c.mode) for c in out] == [("abated", "enforce")]
+
+
+def test_a_move_that_bad_data_kept_from_being_renewed_expires_for_all_alike() -> None:
+    """Nothing is enforced below the floor, a renewal neither; the policy holds the move for over when it is."""
+    policy = Policy(SITE, "wan", mode="enforce")
+    onset = run([0.9] * 5, policy)[0]
+    life = (onset.expires_at_ns - onset.not_before_ns) // 10_000_000
+    out = [c for i in range(5, life + 20) for c in policy.decide(forecast(i, 0.45), TRAFFIC, Quality(dropped=0.8))]
+    assert [(c.phase, c.mode) for c in out] == [("update", "dry_run")]
+    assert "data quality below the floor" in out[0].reason["rule"]
+    assert (policy.open_moves, policy.expired) == (0, 1)
+
+
+def test_a_move_is_renewed_as_soon_as_the_data_can_be_trusted_again() -> None:
+    policy = Policy(SITE, "wan", mode="enforce")
+    onset = run([0.9] * 5, policy)[0]
+    half = (onset.expires_at_ns - onset.not_before_ns) // 20_000_000
+    bad = [c for i in range(5, half + 40) for c in policy.decide(forecast(i, 0.45), TRAFFIC, Quality(shed=0.2))]
+    assert [(c.phase, c.mode) for c in bad] == [("update", "dry_run")]
+    copy = Policy(SITE, "wan", mode="enforce")
+    copy.restore(json.loads(json.dumps(policy.state())))
+    good = policy.decide(forecast(half + 40, 0.45), TRAFFIC, Quality())
+    assert [(c.phase, c.mode, c.sequence) for c in good] == [("update", "enforce", 3)]
+    assert copy.decide(forecast(half + 40, 0.45), TRAFFIC, Quality()) == good
+    assert policy.decide(forecast(half + 41, 0.45), TRAFFIC, Quality()) == []
 
 
 def test_bad_quality_is_never_enforced() -> None:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from decision.command import SCHEMA_FILE
+from decision.command import SCHEMA_FILE, validate
 from decision.quick_check import compiled
-from tests.decision.test_docs import DOCS
+from offramp_errors import ContractError
+from tests.commands import example
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 GENERAL, QUICK = Draft202012Validator(SCHEMA), compiled(SCHEMA)
@@ -26,16 +27,10 @@ ACTIONS: list[dict[str, Any]] = [
     {"type": "clear", "loop_id": "6352a353-e4b8-5f78-8030-ec2378bf3b96"},
 ]
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-2, 70_000), st.floats(), st.text(max_size=3), st.just([]), st.just({}),
+    st.none(), st.booleans(), st.integers(-2, 70_000), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=3), st.just([]), st.just({}),
     st.sampled_from(["onset", "enforce", "link:a", "clear", "reroute", 2048, 2048.0, 34525, 1.0, 0, MATCH, [MATCH]]),
 )  # fmt: skip
-
-
-def example() -> dict[str, Any]:
-    """The first command of the contract's page."""
-    page = (DOCS / "decisions-contract.md").read_text(encoding="utf-8")
-    body: dict[str, Any] = json.loads(page.split("```json")[1].split("```")[0])
-    return body
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -73,6 +68,17 @@ def test_every_action_is_valid(action: dict[str, Any]) -> None:
 @given(bodies())
 def test_both_say_the_same(body: Any) -> None:
     assert QUICK(body) == GENERAL.is_valid(body)
+
+
+@pytest.mark.parametrize("rate_bps", [float("nan"), float("inf"), 1e400])
+def test_numbers_that_are_none_in_json_break_the_contract(rate_bps: float) -> None:
+    """Python reads NaN and Infinity where JSON has none, and the general validator takes them for numbers."""
+    with pytest.raises(ContractError, match="JSON does not know"):
+        validate(example() | {"action": {"type": "limit", "device": "10.0.0.1", "rate_bps": rate_bps}})
+
+
+def test_a_line_end_behind_what_a_pattern_ends_is_too_much() -> None:
+    assert not QUICK(example() | {"not_before": example()["not_before"] + "\n"})
 
 
 def test_a_keyword_that_is_not_known_is_refused() -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from capture.block import Interface, PacketBlock
 from capture.files import open_captures
@@ -96,6 +97,16 @@ def block_of(packets: list[bytes], *, linktype: int = 1, first_number: int = 1) 
     times = np.full(len(packets), 1_700_000_000_000_000_000, np.int64)
     zeros = np.zeros(len(packets), np.int32)
     return PacketBlock(data, offset, sizes, sizes, times, zeros, (Interface("fuzz", linktype),), first_number)
+
+
+def odd_times(rng: random.Random, count: int) -> NDArray[np.int64]:
+    """Return times, ns, that are 0, negative, of this century or near it, in any order, some steps small."""
+    bases = (0, -3_600_000_000_000, 1_700_000_000_000_000_000)
+    times = [rng.choice(bases[:2])]
+    for _ in range(count - 1):
+        step = rng.choice((1, 10**6, 10**7, 10**9, 60 * 10**9, -(10**6), -(10**9), -(60 * 10**9)))
+        times.append(times[-1] + step if rng.random() < 0.8 else rng.choice(bases))
+    return np.array(times, np.int64)
 
 
 class Mutator:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.fuzz.cases import PACKETS, blocks_of
+from tests.fuzz.cases import PACKETS, blocks_of, is_large
+from tests.fuzz.growth import BOUNDS, WIRELESS
 from tests.fuzz.mutations import read_stock
 from tests.fuzz.regressions import REGRESSIONS
 
@@ -32,8 +34,43 @@ def test_interpreted_and_compiled_kernels_agree(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+CUT = {
+    "an UNSUBSCRIBE of a million empty topics": {"occurrences_cut"},
+    "160,000 topics of 100 bytes": {"occurrences_cut"},
+    "a packet of 256 kB of 2-byte messages": {"occurrences_cut"},
+    "samples that show the same 30,000 messages": {"occurrences_cut"},
+    "samples that spell the same names": {"occurrences_cut"},
+    "samples that show the same payload": {"occurrences_cut"},
+    "two messages of 16 MB that end in one frame": {"text_cut"},
+}
+"""What is cut of the blocks that reach a bound; the others lie below it, or another bound ends them first."""
+
+
+def test_blocks_that_grow_to_the_bounds_are_cut_and_counted(tmp_path: Path) -> None:
+    file = tmp_path / "stock"
+    file.write_bytes(pickle.dumps([b"none"]))
+    command = [sys.executable, "-m", "tests.fuzz.cases", str(file), "--bounds", "--first", "5", "--step", "10"]
+    done = subprocess.run([*command, "--count", "2"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(BOUNDS) + 2
+    for line in lines[: len(BOUNDS)]:
+        assert set(re.findall(r"'(\w+_cut)'", line)) == CUT.get(line.split(":")[0], set()), line
+
+
+def test_some_cases_grow_to_the_bounds_and_have_odd_times() -> None:
+    blocks = list(blocks_of(15, []))
+    assert [block.data.tobytes() for block in blocks] == [block.data.tobytes() for block in blocks_of(15, [])]
+    assert min(int(block.time_ns.min()) for block in blocks) <= 0
+    largest = [sum(int(block.caplen.sum()) for block in blocks_of(case, [])) for case in range(5, 205, 10)]
+    assert max(largest) > 12_000_000
+    assert not is_large(10)
+    kinds = {block.interfaces[0].linktype for case in range(5, 205, 10) for block in blocks_of(case, [])}
+    assert kinds == {1, WIRELESS}
+
+
 def test_a_case_is_the_same_every_time_and_as_long_as_it_says() -> None:
     stock = [bytes(range(64)), bytes(100)]
-    first, second = (list(blocks_of(5, stock)) for _ in range(2))
+    first, second = (list(blocks_of(6, stock)) for _ in range(2))
     assert sum(len(block) for block in first) == PACKETS
     assert [block.data.tobytes() for block in first] == [block.data.tobytes() for block in second]

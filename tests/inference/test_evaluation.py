@@ -204,7 +204,7 @@ def test_what_json_cannot_say():
 def test_every_model_names_its_sources():
     for model in MODELS:
         place = jobs.ROOT / f"inference/rivals/{model.place.split(':')[0]}.py"
-        names = {path.name for path in jobs.sources_of(place, set())}
+        names = {path.name for path in jobs.sources_of(place)}
         assert {place.name, "forecaster.py", "metrics.py"} <= names
-    hybrid = {path.name for path in jobs.sources_of(jobs.ROOT / "inference/rivals/hybrid.py", set())}
+    hybrid = {path.name for path in jobs.sources_of(jobs.ROOT / "inference/rivals/hybrid.py")}
     assert {"train.py", "model.py", "compiled.py"} <= hybrid

@@ -11,7 +11,7 @@ import pytest
 
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.challenger import blended, norm, refined_artifact
-from inference.federated import average, epsilon, federate
+from inference.federated import average, epsilon, federate, updates_of
 from inference.sequences import TrainingSequence
 from inference.shape import WEIGHT_NAMES
 from offramp_errors import ArtifactError, ConfigError
@@ -47,6 +47,31 @@ def test_the_average_is_weighted_by_rows(base: Artifact, tmp_path: Path) -> None
     assert out.manifest["federated"]["rows"] == 400
     assert out.manifest["federated"]["base"] == base.sha
     assert load_artifact(tmp_path / "out").sha == out.sha
+
+
+def test_a_site_that_claims_rows_without_end_is_not_the_average() -> None:
+    updates = [{"w": np.full(4, value, np.float32)} for value in (0.0, 0.0, 0.0, 1.0)]
+    honest, lying = (float(average(updates, [100, 200, 300, rows], clip=10.0)["w"][0]) for rows in (200, 10**15))
+    assert honest == pytest.approx(0.25)
+    assert lying == pytest.approx(800 / 1_400)  # of 100, 200, 300 and four times the middle
+    alone = average(updates[2:], [5, 10**15], clip=10.0)
+    assert float(alone["w"][0]) == pytest.approx(0.8)
+    assert float(average(updates[3:], [10**15], clip=10.0)["w"][0]) == 1.0
+
+
+@pytest.mark.parametrize("rows", [10**400, 1 << 53, -1, "many", True, 0.5, None, [7]])
+def test_rows_that_are_none_are_refused(rows: object, base: Artifact, tmp_path: Path) -> None:
+    lying = site(base, tmp_path, 1, 100)[0]
+    lying.manifest["refined"]["rows"] = rows
+    with pytest.raises(ArtifactError, match="tells no rows"):
+        updates_of(base, [lying])
+
+
+def test_weights_that_are_no_numbers_are_refused(base: Artifact, tmp_path: Path) -> None:
+    broken = site(base, tmp_path, 1, 100)[0]
+    broken.weights["dense1_w"][0, 0] = np.nan
+    with pytest.raises(ArtifactError, match="no numbers"):
+        updates_of(base, [broken])
 
 
 def test_no_site_moves_the_model_further_than_its_share_of_the_clip(base: Artifact, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from kafka import KafkaProducer
 
 from bench.service import site_file
 from offramp_kafka import KafkaSettings
+from tests.commands import as_bytes, moved
 from tests.integration.test_agent import command_of, run
 from tests.integration.workers import DEMO, ROOT, WAIT_S, Decisions, WorkerProcess, expected, workers
 
@@ -31,8 +32,10 @@ def test_the_controller_of_the_page_does_what_it_says(topics: KafkaSettings, tmp
     """It begins at the end of the topic, so commands are sent, as repeats, until it has acknowledged them."""
     assert len(snippet().splitlines()) <= 10
     site, _ = site_file(1, tmp_path)
-    bodies = expected(site)["uplink0"]
-    enforced = [json.dumps({**json.loads(body), "mode": "enforce"}).encode() for body in bodies[:2]]
+    now_ns = time.time_ns() + 50_000_000_000  # the sample's, as if decided in most of a minute: they live 10 s
+    sample = [json.loads(body) for body in expected(site)["uplink0"]]
+    bodies = [as_bytes(moved(body, now_ns + number)) for number, body in enumerate(sample)]
+    enforced = [as_bytes({**json.loads(body), "mode": "enforce"}) for body in bodies[:2]]
     config = tmp_path / "kafka.toml"
     config.write_text(f'prefix = "{topics.prefix}"\n')
     environment = {**os.environ, "OFFRAMP_KAFKA": topics.shown, "OFFRAMP_KAFKA_CONFIG": str(config)}

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer
 
 from bench.service import site_file
-from decision.client import DecisionClient, time_ns
-from decision.command import rfc3339
+from decision.acceptance import time_ns
+from decision.client import DecisionClient
 from offramp_errors import ContractError
 from offramp_kafka import KafkaAccessError, KafkaSettings
-from tests.integration.workers import Decisions, expected
+from tests.commands import as_bytes, changed, moved
+from tests.integration.workers import ROOT, Decisions, expected
 
 PARTITIONS = 3
+OTHER_LOOP = "0000000f-0000-4000-8000-000000000000"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +45,9 @@ def send(topics: KafkaSettings) -> Iterator[object]:
 
 
 def client(settings: KafkaSettings, **more: object) -> DecisionClient:
-    return DecisionClient(settings, controller="test", start="beginning", idle_s=2, **more)  # type: ignore[arg-type]
+    """A client that follows the sample's recording, unless told another clock."""
+    options = {"controller": "test", "start": "beginning", "idle_s": 2, "clock": "stream", **more}
+    return DecisionClient(settings, **options)  # type: ignore[arg-type]
 
 
 def test_each_command_comes_once_and_is_acknowledged(topics, commands, send) -> None:  # type: ignore[no-untyped-def]
@@ -77,8 +86,8 @@ def test_expired_and_superseded_commands_are_left_out(topics, commands, send) ->
         assert list(own) == []
         assert own.counts["expired"] == len(commands)
     first = json.loads(commands[0])
-    late = DecisionClient(topics, controller="other", start="beginning", idle_s=2)
-    send(json.dumps({**first, "decision_id": "6352a353-e4b8-5f78-8030-ec2378bf3b96"}).encode())
+    late = client(topics, controller="other")
+    send(as_bytes(changed(first, action={"type": "limit", "device": "10.0.0.1", "rate_bps": 1e6})))
     with late:
         assert len(list(late)) == len(commands)
         assert late.counts["superseded"] == 1
@@ -92,6 +101,44 @@ def test_wrong_use_is_one_line(topics, kafka) -> None:  # type: ignore[no-untype
         client(elsewhere).open()
 
 
-def test_times_go_there_and_back() -> None:
-    for time in (0, 1_700_000_000_123_456_789, 1_700_000_000_000_000_000):
-        assert time_ns(rfc3339(time)) == time
+def test_by_default_nothing_is_given_that_expired_before_it_came(topics, commands, send) -> None:  # type: ignore[no-untyped-def]
+    """What a controller finds that was away for days: old commands, what is none, and one that lives now."""
+    living = as_bytes(moved(json.loads(commands[0]), time.time_ns() + 5_000_000_000, loop_id=OTHER_LOOP))
+    huge = json.dumps({**json.loads(commands[0]), "scope": "link:" + "x" * 900_000}).encode()
+    send(*commands, huge, b"[" * 100_000, living)
+    with DecisionClient(topics, controller="late", start="beginning", idle_s=2) as own:
+        assert list(own) == [json.loads(living)]
+    assert own.counts == {"given": 1, "expired": len(commands), "invalid": 2}
+    acks = Decisions(topics, "acks")
+    acks.wait_until(len(commands))
+    acks.close()
+    assert {json.loads(record.value)["status"] for record in acks.records} == {"expired"}
+
+
+SLIM = """
+import sys
+from decision.client import DecisionClient
+with DecisionClient(controller="slim", start="beginning", clock="stream", idle_s=2) as client:
+    given = sum(1 for command in client)
+heavy = {"jsonschema", "numpy", "numba", "keras", "pyarrow", "pydantic", "faust"} & set(sys.modules)
+print(given, client.counts["invalid"], sorted(heavy))
+"""
+
+
+def test_it_says_no_with_kafka_python_alone(topics, commands, send, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """In an interpreter that sees nothing of what is installed but kafka-python and its checksum."""
+    for name in ("kafka", "crc32c"):
+        (tmp_path / name).symlink_to(Path(importlib.import_module(name).__file__ or "").parent)
+    send(b'{"hello":1}', b"no json", *commands)
+    config = tmp_path / "kafka.toml"
+    config.write_text(f'prefix = "{topics.prefix}"\n')
+    environment = {
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
+        "OFFRAMP_KAFKA": topics.shown,
+        "OFFRAMP_KAFKA_CONFIG": str(config),
+    }
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", SLIM], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split(maxsplit=2) == [str(len(commands)), "2", "[]\n"]

@@ -158,7 +158,9 @@ def test_an_hour_leaves_memory_as_it_was(topics: KafkaSettings, tmp_path: Path) 
         sizes = [size >> 20 for _, size in watch.samples]
         print(name, f"{growth(watch, warm):.3f}", sizes[:: max(1, len(sizes) // 40)])
     assert code == 0
-    states, _ = load_states(topics, 0, site.name, f"{topics.prefix}-{site.name}")
+    states, _, _ = load_states(
+        topics, 0, site.name, frozenset(link.name for link in site.links), f"{topics.prefix}-{site.name}"
+    )
     rows = SCANNED + len(stock.start) * (HOUR_S // SPAN_S)
     assert states["uplink0"]["intake"]["rows"] == rows
     assert states["uplink1"]["intake"]["restarts"] > 5

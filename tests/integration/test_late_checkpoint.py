@@ -16,9 +16,9 @@ from bench.service import site_file
 from offramp_kafka import KafkaSettings
 from stream.checkpoint import decode_checkpoint, encode_checkpoint
 from stream.states import load_states
+from tests.integration.until import until
 from tests.integration.workers import (
     SOAK,
-    WAIT_S,
     Decisions,
     WorkerProcess,
     demo_batches,
@@ -26,6 +26,8 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
+
+LINKS = frozenset(("uplink0", "a", "b", "c", "0", "1"))
 
 
 def checkpoints(settings: KafkaSettings) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -39,13 +41,6 @@ def checkpoints(settings: KafkaSettings) -> Iterator[tuple[str, dict[str, Any]]]
         for record in consumer.poll(500).get(place, ()):
             yield record.key.decode(), decode_checkpoint(record.value)
     consumer.close()
-
-
-def until(condition) -> None:  # type: ignore[no-untyped-def]
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_worker_that_stood_still_writes_nothing_behind_its_successor(topics: KafkaSettings, tmp_path: Path) -> None:
@@ -84,7 +79,7 @@ def test_a_worker_that_stood_still_writes_nothing_behind_its_successor(topics: K
     offsets = [state["next_offset"] for _, state in found]
     assert before >= 2
     assert offsets == sorted(offsets)
-    state = load_states(topics, 0, site.name, group)[0]["uplink0"]
+    state = load_states(topics, 0, site.name, LINKS, group)[0]["uplink0"]
     assert (state["next_offset"], state["intake"]["rows"]) == (end, sum(part.num_rows for part in parts))
 
 
@@ -103,7 +98,7 @@ def test_the_greatest_input_offset_counts_whatever_was_written_last(topics: Kafk
     producer.send(topics.topic("state"), b"garbage", b"lab/a", partition=0).get(30)
     producer.send(topics.topic("state"), None, b"lab/c", partition=0).get(30)
     producer.close()
-    states, due = load_states(topics, 0, "lab", "nobody")
+    states, due, _ = load_states(topics, 0, "lab", LINKS, "nobody")
     assert {link: state["next_offset"] for link, state in states.items()} == {"a": 100, "b": 7, "c": 3}
     assert states["a"]["array"].tolist() == list(range(100))
     assert due == 0
@@ -132,5 +127,5 @@ def test_compaction_keeps_what_a_new_owner_needs(topics: KafkaSettings) -> None:
 
     until(compacted)
     producer.close()
-    states, _ = load_states(topics, 0, "lab", "nobody")
+    states, _, _ = load_states(topics, 0, "lab", LINKS, "nobody")
     assert {link: state["next_offset"] for link, state in states.items()} == {"0": 98, "1": 99}

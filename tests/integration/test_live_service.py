@@ -19,7 +19,7 @@ WAY = ("packet", "read", "dissected", "published", "fetched", "begun", "decoded"
 
 def taken(settings: KafkaSettings) -> list[tuple[dict[str, object], dict[str, int]]]:
     """The commands that a controller gets until none come, each with its hops."""
-    with DecisionClient(settings, controller="test", start="beginning", idle_s=3) as client:
+    with DecisionClient(settings, controller="test", start="beginning", clock="stream", idle_s=3) as client:
         return [(command, dict(client.hops)) for command in client]
 
 

@@ -190,6 +190,28 @@ def test_what_a_spool_holds_outlives_the_agent(broker: Broker, topics: KafkaSett
     assert not list(tmp_path.glob("*.spool"))
 
 
+def test_closing_while_the_client_waits_for_a_broker_ends_in_order(
+    broker: Broker, topics: KafkaSettings, tmp_path: Path
+) -> None:
+    """The client then raises what it likes in the sending thread; what is left is in the spool."""
+    restartable(broker)
+    out = publisher(topics, live=True, spool=Spool(tmp_path, 64 << 20))
+    broker.stop()
+    try:
+        for batch in batches(4):
+            out.publish("a", batch)
+        assert not out.close(patience_s=0.5)  # it has not learnt of the topic's partitions, and waits for that
+        out._thread.join(60)
+        assert not out._thread.is_alive()
+        assert out.ledger.spooled == 4
+    finally:
+        broker.start()
+    second = Publisher(topics, site="lab", agent="tap", epoch=6, live=True, spool=Spool(tmp_path, 64 << 20))
+    second.start()
+    assert second.close()
+    assert sequences(messages(topics), "a") == list(range(4))
+
+
 def test_a_missing_topic_is_named(kafka: KafkaSettings) -> None:
     with pytest.raises(KafkaAccessError, match="offramp topics create"):
         publisher(kafka)

@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import inspect
+import re
 from ipaddress import ip_address
+from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 
-from stream import bins as bins_module
-from stream import close_bins
-from stream.bin_state import DEVICE_SLOTS, HITS, LATE, ROWS, LinkShape
+import offramp
+from inference import forecast
+from inference.drift import EVERY
+from inference.forecast import BIN_MS, BINS_PER_S
+from inference.judge import BLOCK
+from stream.bin_state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, ROWS, UP, LinkShape
 from stream.bins import Bins, network_table
-from stream.channels import BIN_NS, CHANNELS, FIRST_MARK, MARKS, TABLE, WINDOW_BINS, Counter
+from stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
 from stream.packets import IPV4_MAPPED, Packets
+from stream.refiner import TICK
 
+ROOT = Path(__file__).resolve().parents[2]
 BASE = 1_700_000_000_000_000_000
 SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 
@@ -45,13 +54,34 @@ def rows_of(chunk):
     ]
 
 
-def test_kernel_constants_are_the_tables():
-    assert int(Counter.SYN) == bins_module.FIRST_MARK_AT == FIRST_MARK
-    assert bins_module.RTT_SUM == Counter.RTT_SUM_MS
-    assert bins_module.RTT_COUNT == Counter.RTT_COUNT
-    assert bins_module.GAP == Counter.MAX_GAP_NS
-    assert [channel.shared for channel in TABLE].index(True) == close_bins.SHARED
-    assert [name.upper() for name in CHANNELS[8 : 8 + MARKS]] == [Counter(4 + i).name for i in range(MARKS)]
+def test_what_has_directions_is_counted_up_then_down():
+    for name in ("PACKETS", "BYTES"):
+        assert Counter[f"{name}_DOWN"] - Counter[f"{name}_UP"] == DOWN - UP == 1
+    assert PLACE["backlog_down"] - PLACE["backlog_up"] == DOWN - UP
+    assert [channel.shared for channel in TABLE] == [place >= FIRST_SHARED for place in range(len(TABLE))]
+
+
+ORDINARY = re.compile(r"(?:counters|state\.shape|clock|total|bits|cells|x)\[(?:\d|\w+\[\w+\], \d)|\bin range\(\d{2,}\)")
+"""Places of a table as numbers. An address has two halves, a network four numbers: those are no table of ours."""
+
+
+@pytest.mark.parametrize("name", ["bins", "close_bins", "bin_state", "packets", "heavy_hitters", "traffic"])
+def test_no_kernel_says_the_number_of_a_tables_row(name):
+    text = (ROOT / f"stream/{name}.py").read_text()
+    assert ORDINARY.findall(text) == []
+    assert ORDINARY.findall("x[8 + i] = counters[4]") == ["x[8", "counters[4"]
+
+
+def test_a_bin_has_one_length():
+    """Nobody but inference.forecast says it in digits, but for the command line, which loads nothing."""
+    assert BIN_NS == forecast.BIN_NS == BIN_MS * 1_000_000
+    assert BINS_PER_S == TICK == BLOCK == EVERY == 1_000 // BIN_MS
+    digits = re.compile(r"\b10_?000_?000\b|\bbin_ns: int = \d|\b(?:TICK|BLOCK|EVERY|message_ms: int) = \d{2,3}\n")
+    for stage in ("capture", "stream", "inference", "decision"):
+        for source in sorted((ROOT / stage).rglob("*.py")):
+            assert digits.findall(source.read_text()) == [], source
+    asked = get_type_hints(offramp.publish, include_extras=True)["message_every"].__metadata__[0]
+    assert inspect.signature(offramp.publish).parameters["message_every"].default == asked.min == BIN_MS
 
 
 def test_link_first_then_its_devices_with_shared_queue():
@@ -76,7 +106,7 @@ def test_rows_within_the_lateness_count_and_later_ones_are_counted():
 
 
 def test_a_long_silence_ends_the_series_and_costs_no_bins():
-    rows = closed(Bins(SHAPE), packets([0, 3_600_000]))
+    rows = closed(Bins(SHAPE), packets([0, 3_600_000, 3_600_001]))
     assert len([row for row in rows if row[1] == 0]) == 1 + WINDOW_BINS + 1
     assert [row[2] for row in rows if row[1] == 0] == [1] + [0] * WINDOW_BINS + [1]
 
@@ -185,3 +215,18 @@ def test_all_of_ipv6_holds_no_ipv4() -> None:
     assert not lies_in("192.0.2.1", "::/0")
     assert not lies_in("192.0.2.1", "::/64", "10.0.0.0/8")
     assert lies_in("10.0.0.1", "::/0", "10.0.0.0/8")
+
+
+def test_times_before_zero_close_no_more_bins_at_once_than_there_is_room_for():
+    """Times 0, -2 h, -1 h: whatever that closes is handed on a part at a time."""
+    made = packets([0, 0, 0])
+    bins = Bins(SHAPE)
+    hour = 3600 * 10**9
+    rows = 0
+    for part in (made._replace(time_ns=np.array([0, -2 * hour, -hour], np.int64)), packets([0])):
+        for chunk in bins.update(part):
+            assert 0 < len(chunk.series) <= OUT_ROWS
+            rows += len(chunk.series)
+    rows += sum(len(chunk.series) for chunk in bins.close())
+    assert rows > 0
+    assert int(bins.state.clock[ROWS]) == 4

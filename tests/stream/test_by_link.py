@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,25 @@ def test_kernel_drops_of_a_source_are_counted_once() -> None:
     assert rows["a"] + rows["b"] == whole == batches.ledger().captured
     assert rows["b"] == sum(int(np.count_nonzero(block.interface == 1)) for block in found) > 0
     assert batches.ledger().kernel_drops == sum(block.kernel_drops for block in found) == 21
+
+
+def test_the_link_of_an_interface_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: Counter[str] = Counter()
+    look_up = LinkChoice.of
+
+    def counted(chosen: LinkChoice, interface: str) -> str | None:
+        asked[interface] += 1
+        return look_up(chosen, interface)
+
+    monkeypatch.setattr(LinkChoice, "of", counted)
+    found = []
+    for number, block in enumerate(blocks(6)):
+        interfaces = tuple(Interface(f"{'xy'[at % 2]}{at}", 1) for at in range(4 + number // 2))
+        which = np.arange(len(block), dtype=np.int32) % len(interfaces)
+        found.append(replace(block, interface=which, interfaces=interfaces))
+    batches = LinkBatches(ListSource(found), SITE, "agent")
+    assert {link for link, _ in batches.read()} == {"a", "b"}
+    assert asked == {f"{'xy'[at % 2]}{at}": 1 for at in range(6)}
 
 
 def choice(forced: str = "", told: list[str] | None = None, **patterns: str | None) -> LinkChoice:

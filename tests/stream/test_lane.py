@@ -24,6 +24,7 @@ from stream.link_run import LinkRun
 from stream.micro_batch import MicroBatches
 from stream.pipeline import Pipeline
 from stream.portion import Outgoing
+from stream.states import Loaded
 from stream.wire import decode_message
 from tests.integration.workers import SITE, demo_batches
 
@@ -86,7 +87,7 @@ def messages() -> list[Message]:
     return out
 
 
-async def lane_of(outlet: Outlet, executor: ThreadPoolExecutor) -> Lane:
+async def lane_of(outlet: Outlet, executor: ThreadPoolExecutor, states: dict[str, Any] | None = None) -> Lane:
     site, artifact, predictor = load_site(SITE), load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
 
     def make_run(link: str, sink: Any) -> LinkRun:
@@ -94,8 +95,8 @@ async def lane_of(outlet: Outlet, executor: ThreadPoolExecutor) -> Lane:
             link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name), sink=sink)
         )
 
-    async def load(_: int) -> tuple[dict[str, dict[str, Any]], int]:
-        return {}, 0
+    async def load(_: int) -> Loaded:
+        return Loaded(dict(states or {}), 0)
 
     return Lane(
         0, "lab", frozenset({LINK}), make_run, load, outlet, MicroBatches(executor, 1), executor, WorkerLedger(),

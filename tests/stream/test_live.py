@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from bench.blast import frames
 from capture.block import Interface, ListSource, PacketBlock, tick
 from capture.intake import Intake
+from capture.ledger import CaptureLedger
 from capture.shedding import Shedding, SheddingRule
 from decision.policy import Policy
 from decision.site import default_site
@@ -52,7 +56,7 @@ def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks)
     link = site.links[0].name
     pipeline = Pipeline(site, link, predictor, normaliser_state, Policy(site, link), sink=told)
     rule = SheddingRule(raise_fill=2.0, lower_s=1e12)
-    shedding = Shedding(rule, level=level, _changed_s=0.0)
+    shedding = Shedding(rule, level=level, secret=np.uint64(7), _changed_s=0.0)
     batches = LiveBatches(Intake(source, shedding=shedding), ByLink(LinkChoice(site), site, "tap"))
     tap = Tap([batches], lambda _: pipeline, hooks.get("tick"))
     assert list(tap.run()) == []
@@ -81,6 +85,57 @@ def test_kernel_drops_show_in_ledger_and_quality(predictor, normaliser_state):
     tap, _ = tapped(ListSource(blocks(10, drops=FLOWS)), 0, predictor, normaliser_state)
     assert tap.sources[0].ledger().kernel_drops == 10 * FLOWS
     assert tap.pipelines["capture"].quality.dropped == pytest.approx(0.5)
+
+
+def test_the_clock_is_not_told_across_packets_that_were_lost() -> None:
+    """A tick behind drops that no batch has told of would make their time pass for silence."""
+    idle = [tick(INTERFACE, BASE + at * 1_000_000, 0, drops) for at, drops in ((60, 0), (110, 9), (160, 0))]
+    later = replace(blocks(1)[0], time_ns=blocks(1)[0].time_ns + 200_000_000)
+    source = ListSource([*blocks(1), *idle, later, tick(INTERFACE, BASE + 260_000_000, 0, 0)])
+    shedding = Shedding(SheddingRule(raise_fill=2.0, lower_s=1e12))
+    batches = LiveBatches(Each(source, shedding), by_link())  # type: ignore[arg-type]
+    found = [(item - BASE) // 1_000_000 if isinstance(item, int) else item.num_rows for _, item in batches.read()]
+    assert found == [FLOWS, 60, FLOWS, 260]
+    assert batches.ledger().kernel_drops == 9
+
+
+def by_link() -> ByLink:
+    """The links of the assumed site."""
+    return ByLink(LinkChoice(default_site()), default_site(), "tap")
+
+
+class Each:
+    """An intake that hands on each block by itself."""
+
+    def __init__(self, source: ListSource, shedding: Shedding) -> None:
+        self.source, self.shedding, self.account, self.damages = source, shedding, CaptureLedger(), []
+
+    def read(self) -> Iterator[PacketBlock]:
+        for block in self.source.read():
+            if block.shed_before:
+                self.account.add(CaptureLedger(block.shed_before, shed=Counter(queue_full=block.shed_before)))
+            yield block
+
+
+def test_a_block_that_was_shed_is_a_hole(predictor, normaliser_state):
+    """Half a second of blocks is shed while the dissection stands; the tap says so, and makes no silence of it."""
+    lines: list[str] = []
+    table = Table(lines.append, 100_000_000, 10_000_000)
+    rounds = [replace(each, shed_before=7 * FLOWS if at == 12 else 0) for at, each in enumerate(blocks(24))]
+    site = default_site()
+    link = site.links[0].name
+    pipeline = Pipeline(site, link, predictor, normaliser_state, Policy(site, link), sink=table.update)
+    kept = [each for at, each in enumerate(rounds) if not 5 <= at < 12]
+    intake = Each(ListSource(kept), Shedding())
+    for _, batch in LiveBatches(intake, by_link()).read():  # type: ignore[arg-type]
+        assert isinstance(batch, pa.RecordBatch)
+        pipeline.update(batch)
+    pipeline.close()
+    table.close()
+    assert pipeline.ledger.holes == 1
+    assert any("s not known" in line for line in lines)
+    assert any("% shed" in line for line in lines)
+    assert pipeline.quality.shed == pytest.approx(7 / 24, abs=0.02)
 
 
 def test_an_idle_links_bins_and_lines_come_by_the_clock(predictor, normaliser_state):

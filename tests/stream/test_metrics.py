@@ -172,12 +172,15 @@ def test_a_model_that_refinement_brings_into_service_is_timed_as_the_first(busy_
 def test_reasons_become_labels() -> None:
     metrics, ledger = Metrics("tap"), CaptureLedger(captured=7, decoded=4)
     ledger.shed.update(flow_sampling=2, queue_full=1)
+    ledger.unfollowed.update(ether_type_0x88e5=12)
     from stream.readings import _packets
 
     metrics.read_from(lambda: _packets(ledger, "up"))
     shed = "offramp_capture_shed_packets_total"
     assert metrics.registry.get_sample_value(shed, {"link": "up", "reason": "flow_sampling"}) == 2
     assert metrics.registry.get_sample_value(shed, {"link": "up", "reason": "queue_full"}) == 1
+    unfollowed = "offramp_capture_unfollowed_packets_total"
+    assert metrics.registry.get_sample_value(unfollowed, {"link": "up", "kind": "ether_type_0x88e5"}) == 12
 
 
 def test_labels_that_are_not_the_tables_are_refused() -> None:

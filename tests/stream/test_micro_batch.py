@@ -94,7 +94,7 @@ async def worked(lanes, threads) -> tuple[list[tuple[str, bytes, bytes]], MicroB
     gate = threading.Event()
 
     class Held:
-        size = BYTES
+        size, done = BYTES, True
         open = staticmethod(lambda: gate.wait(60) and [])
         conclude = staticmethod(lambda found: None)
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import kafka.errors
 import pytest
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
 
+from offramp_kafka import is_final
 from stream import outbox
 from stream.outbox import Outbox
 from stream.portion import Outgoing
@@ -15,6 +26,12 @@ from stream.portion import Outgoing
 
 def message(number: int) -> Outgoing:
     return Outgoing("decisions", b"k", str(number).encode(), [])
+
+
+def instead_of(given_up: Outgoing, error: Exception) -> Outgoing | None:
+    """A thousand more stands for a message of an even number; of another one nothing is sent."""
+    number = int(given_up.value)
+    return message(1_000 + number) if number % 2 == 0 else None
 
 
 class Producer:
@@ -41,7 +58,7 @@ class Producer:
 def run(work: Callable[[Producer, Outbox], object], limit: int = 64) -> None:
     async def inside() -> None:
         producer = Producer()
-        await asyncio.wait_for(work(producer, Outbox(producer.post, limit)), 30)  # type: ignore[arg-type]
+        await asyncio.wait_for(work(producer, Outbox(producer.post, instead_of, limit)), 30)  # type: ignore[arg-type]
 
     asyncio.run(inside())
 
@@ -95,3 +112,44 @@ def test_what_failed_is_sent_again_with_all_that_followed(error: Exception, monk
         assert len(own) == 0
 
     run(work)
+
+
+@pytest.mark.parametrize(
+    "error", [MessageSizeTooLargeError(), RecordListTooLargeError(), InvalidTopicError(), TypeError("no bytes")]
+)
+def test_what_can_never_be_sent_is_given_up_and_the_rest_goes_on(error: Exception) -> None:
+    async def work(producer: Producer, own: Outbox) -> None:
+        for number in range(4):
+            await own.put(message(number))
+        producer.acknowledge(slice(0, 1))
+        producer.taken[1][1].set_exception(error)
+        producer.taken[2][1].set_exception(error)
+        producer.acknowledge()
+        settled = asyncio.create_task(own.settle())
+        while len(producer.taken) < 5:
+            await asyncio.sleep(0)
+        producer.acknowledge()
+        await settled
+        assert producer.numbers == [0, 1, 2, 3, 1_002]
+        assert len(own) == 0
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("error", "final"),
+    [
+        (BrokenPipeError(32, "the system's 32, Kafka's is the time stamp"), False),
+        (OSError(10, "the system's 10"), False),
+        (TopicAuthorizationFailedError(), False),  # may be granted
+        (KafkaConnectionError(), False),
+        (OutOfOrderSequenceNumber(), False),
+        (kafka.errors.KafkaTimeoutError(), False),
+        (MessageSizeTooLargeError(), True),
+        (kafka.errors.MessageSizeTooLargeError(), True),
+        (kafka.errors.RecordListTooLargeError(), True),
+        (kafka.errors.InvalidTopicError(), True),
+    ],
+)
+def test_final_is_what_is_the_messages_fault(error: Exception, final: bool) -> None:
+    assert is_final(error) is final

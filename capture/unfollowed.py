@@ -1,0 +1,62 @@
+"""What headers name and the dissector does not follow: packets by ether type, IP protocol, tunnel port, for the ledger.
+
+The cells of such packets end where their headers do, and nothing else would say why a link's load has no flows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.emit import Table
+from capture.layers import UNFOLLOWED, stop
+from offramp_kernels import kernel_lean
+
+ETHER_TYPE_KIND, IP_PROTOCOL_KIND, PPP_KIND, GRE_KIND, UDP_PORT_KIND = range(1, 6)
+WORDS = {
+    ETHER_TYPE_KIND: "ether_type_{:#06x}",
+    IP_PROTOCOL_KIND: "ip_protocol_{}",
+    PPP_KIND: "ppp_protocol_{:#06x}",
+    GRE_KIND: "gre_protocol_{:#06x}",
+    UDP_PORT_KIND: "udp_port_{}_tunnel",
+}
+OTHERS = "other_kinds"
+KINDS = 16
+"""Kinds told by name; an ordinary network has some five that are not followed, a hostile one 65,536."""
+
+
+def new_kinds() -> NDArray[np.int64]:
+    """Return room for the kinds met and their packets, int64 [KINDS + 1, 2]; the last row is of all others."""
+    return np.zeros((KINDS + 1, 2), np.int64)
+
+
+@kernel_lean
+def unfollowed(out: Table, cur: Any, reason: int, kind: int, number: int) -> None:
+    """End the packet at something that is not followed, and remember what it was."""
+    stop(out, cur, reason)
+    cur[UNFOLLOWED] = (kind << 32) | number
+
+
+@kernel_lean
+def count_kind(kinds: Any, value: int) -> None:
+    """Count a packet whose cursor says what was not followed."""
+    for row in range(KINDS):
+        if kinds[row, 0] == value or kinds[row, 0] == 0:
+            kinds[row, 0] = value
+            kinds[row, 1] += 1
+            return
+    kinds[KINDS, 1] += 1
+
+
+def taken(kinds: NDArray[np.int64]) -> Counter[str]:
+    """Return the packets counted since the last time, by kind; which kinds have a name stays."""
+    found = Counter({_word(value): count for value, count in kinds.tolist() if count})
+    kinds[:, 1] = 0
+    return found
+
+
+def _word(value: int) -> str:
+    return WORDS[value >> 32].format(value & 0xFFFFFFFF) if value else OTHERS

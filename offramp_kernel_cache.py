@@ -1,0 +1,127 @@
+"""Which compiled kernels are the right ones: Numba's cache of a kernel, in the folders of offramp_kernel_places.
+
+A kernel's folder is named after all that it was compiled from: the files that its own file imports, whose constants
+are frozen into it, the compiler, and the compiler's settings. A file in it holds one signature on one kind of
+processor; it is written whole or not at all, and read only if its checksum holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import sys
+import uuid
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import compiler, config
+from numba.core.serialize import dumps
+
+from offramp_kernel_places import places
+from offramp_sources import ROOT, digest_of, sources_of
+
+SETTINGS = (
+    "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DISABLE_INTEL_SVML", "BOUNDSCHECK", "DEBUGINFO_DEFAULT",
+    "EXTEND_VARIABLE_LIFETIMES", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS",
+)  # fmt: skip
+"""What of Numba's environment changes the code that it makes, besides the processor, which a file's key names."""
+OWN = (ROOT / "offramp_kernels.py", ROOT / "offramp_kernel_cache.py")
+"""How kernels are compiled and kept is part of what they are."""
+CHECKSUM_BYTES = hashlib.sha256().digest_size
+
+
+class KernelCache:
+    """What Numba's dispatcher asks for a compiled signature before it compiles, and hands it to afterwards."""
+
+    def __init__(self, function: Any, options: str) -> None:
+        self._function, self._options = function, options
+        self._folder = kernel_folder(Path(function.__code__.co_filename))
+        self._code = hashlib.sha256(function.__code__.co_code).hexdigest()
+
+    @property
+    def cache_path(self) -> str | None:
+        """Where the kernel is kept once it is compiled; None: nowhere. Numba's statistics show it."""
+        root = places().writable
+        return str(root / self._folder) if root is not None and self._folder else None
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return a compiled signature that is kept whole in one of the places, else None: it must be compiled."""
+        if not self._folder:
+            return None
+        target.refresh()
+        key = self._key(signature, target.codegen())
+        for root in places().readable:
+            kept = _read(root / self._folder / self._file(key), key)
+            if kept is not None:
+                return compiler.CompileResult._rebuild(target, *kept)
+        places().tell()
+        return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep a compiled signature; where that cannot be, the places say so once."""
+        root = places().writable
+        if root is None or not self._folder or compiled.library.has_dynamic_globals:
+            return
+        key = self._key(signature, compiled.codegen)
+        try:
+            _write(root / self._folder / self._file(key), dumps((key, compiled._reduce())))
+        except OSError as error:
+            places().refused(root, error)
+
+    def flush(self) -> None:
+        """Forget nothing on disk: what lies there is right whenever its name is asked for."""
+
+    def _key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
+        return self._function.__qualname__, signature, codegen.magic_tuple(), self._options, self._code
+
+    def _file(self, key: tuple[Any, ...]) -> str:
+        """Return a file's name; of two keys that are spelled alike the one compiled last has it."""
+        name = self._function.__qualname__.replace("<", "").replace(">", "")
+        return f"{name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.kernel"
+
+
+@cache
+def kernel_folder(source: Path) -> str:
+    """Return the name of the folder for the kernels of a file; "" where there is no such file.
+
+    It tells the file, and a hash of all that the kernels' code depends on but the processor.
+    """
+    if not source.is_file():
+        return ""
+    settings = [getattr(config, name, None) for name in SETTINGS]
+    used = (sys.version, numba.__version__, llvmlite.__version__, np.__version__, settings)
+    digest = hashlib.sha256(repr(used).encode() + digest_of((*sources_of(source), *OWN)).encode())
+    real = Path(os.path.realpath(source))
+    name = ".".join(real.relative_to(ROOT).with_suffix("").parts) if real.is_relative_to(ROOT) else real.stem
+    return f"kernels-{name}-{digest.hexdigest()[:16]}"
+
+
+def _read(path: Path, key: tuple[Any, ...]) -> Any:
+    """Return what is kept in a file; None where there is none for this key, or not the whole of it."""
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(text[CHECKSUM_BYTES:]).digest() != text[:CHECKSUM_BYTES]:
+        return None
+    found, compiled = pickle.loads(text[CHECKSUM_BYTES:])  # noqa: S301 - of a place that nobody else can write to
+    return compiled if found == key else None
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Write a file under another name first: what another process reads meanwhile is the old one, or the whole."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        part.write_bytes(hashlib.sha256(text).digest() + text)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

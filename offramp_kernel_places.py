@@ -1,0 +1,166 @@
+"""The folders in which compiled kernels are kept: of the service, of the user, else a temporary one, else none.
+
+What is kept is unpickled when it is loaded, and whoever can write to it can have this process do anything. So a
+folder serves only if it and all above it are of this user or of root, and nobody else may write to them; which is
+asked of an existing folder and made so for a new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+MEND = "set XDG_CACHE_HOME to a folder of your own"
+STARTED_AS = os.geteuid()
+"""Whose folders are trusted besides root's: a tap that root started may have become another user since."""
+OVERFLOW = 65534
+"""Who seems to own, in a namespace of users, what is of a user that is not in it, such as the machine's root."""
+
+
+class Places:
+    """Where kernels are read from, and where they are written to; made by `places`.
+
+    readable: folders in order; writable: one of them, None for nowhere; reasons: why not the lasting ones before it.
+    """
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self.readable: list[Path] = []
+        self.writable: Path | None = None
+        self._told = False
+        for root in lasting_roots():
+            self._try(root)
+        self.lasting = self.writable is not None
+        for root in temporary_roots():
+            if self.writable is None:
+                self._try(root)
+
+    def tell(self) -> None:
+        """Say on standard error, once, that what is now compiled cannot be kept for long, and how to mend that."""
+        if self.lasting or self._told:
+            return
+        self._told = True
+        print(f"offramp: {self.where()}; {MEND}", file=sys.stderr)
+
+    def where(self) -> str:
+        """Return in words where compiled kernels are kept."""
+        if self.lasting:
+            return f"compiled kernels are kept in {self.writable}"
+        why = "; ".join(self.reasons)
+        if self.writable is None:
+            return f"compiled kernels are not kept, so that each start compiles anew ({why})"
+        return f"compiled kernels are kept in {self.writable} only ({why})"
+
+    def refused(self, root: Path, error: OSError) -> None:
+        """Take note that writing has failed (a full disk): nothing more is kept, which is said once."""
+        if self.writable is not None:
+            self.writable, self.lasting = None, False
+            self.reasons.append(f"{root}: {error.strerror}")
+            self.tell()
+
+    def _try(self, root: Path) -> None:
+        """Take a folder to read from and to write to, as far as it serves."""
+        try:
+            made(root)
+            why = distrusted(root)
+        except OSError as error:
+            self.reasons.append(f"{root}: {error.strerror}")
+            return
+        if why:
+            self.reasons.append(f"{root}: {why}")
+            return
+        self.readable.append(root)
+        if self.writable is None:
+            try:
+                tempfile.TemporaryFile(dir=root).close()  # what os.access says of a read-only disk differs by system
+            except OSError as error:
+                self.reasons.append(f"{root}: {error.strerror}")
+            else:
+                self.writable = root
+
+
+@cache
+def places() -> Places:
+    """Return the places of this process, looked for once."""
+    return Places()
+
+
+def lasting_roots() -> list[Path]:
+    """Return the folders that outlast a start, the first that serves is used: of a systemd unit, else of the user.
+
+    CACHE_DIRECTORY is what systemd tells a unit that has CacheDirectory=, the first of several with colons between.
+    """
+    service = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    roots = [Path(service)] if service else []
+    if chosen:
+        roots.append(Path(chosen) / "offramp")
+    else:
+        try:
+            roots.append(Path.home() / ".cache" / "offramp")
+        except RuntimeError:  # neither HOME nor an entry in the list of users
+            roots.append(Path("~/.cache/offramp"))
+    return roots
+
+
+def cache_root() -> Path:
+    """Return the folder for what else is kept between runs (jars, made captures); it need not exist."""
+    return lasting_roots()[0]
+
+
+def temporary_roots() -> list[Path]:
+    """Return folders that all starts of this user share, for a while; Python's own choice may be the working folder."""
+    chosen = os.environ.get("TMPDIR", "")
+    return [Path(each) / f"offramp-{STARTED_AS}" for each in (chosen, "/tmp", "/var/tmp") if each]  # noqa: S108 - checked
+
+
+def made(root: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user alone.
+
+    Raises OSError where it cannot be made, or where the folder to make it in is not one to trust.
+    """
+    if not root.is_absolute():
+        raise FileNotFoundError(errno.ENOENT, "no absolute path")
+    missing = [each for each in (root, *root.parents) if not each.exists()]
+    if missing:
+        why = distrusted(missing[-1].parent, above=True)
+        if why:
+            raise PermissionError(errno.EPERM, why)
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+    if not root.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+def distrusted(root: Path, *, above: bool = False) -> str:
+    """Return why the content of a folder could be somebody else's, "" if it cannot be.
+
+    above: of a folder that something is to be made in; everybody may write to it if all may only remove their own.
+    """
+    real = Path(os.path.realpath(root))
+    ours = {0, STARTED_AS, os.geteuid()}
+    above_ours = ours | ({OVERFLOW} if _in_namespace() else set())
+    for each in dict.fromkeys((root, *root.parents, real, *real.parents)):
+        about = each.lstat()
+        name = "" if each in (root, real) and not above else f"{each} "
+        if about.st_uid not in (ours if each in (root, real) and not above else above_ours):
+            return f"{name}belongs to another user"
+        group_too = about.st_mode & stat.S_IWGRP and about.st_gid != about.st_uid  # alike: a group of the user alone
+        shared = about.st_mode & stat.S_ISVTX and (above or each not in (root, real))
+        if (about.st_mode & stat.S_IWOTH or group_too) and not shared and not stat.S_ISLNK(about.st_mode):
+            return f"others may write to {name or 'it'}".strip()
+    return ""
+
+
+def _in_namespace() -> bool:
+    """Tell whether this process's users are a few of the machine's, so that OVERFLOW is none of them."""
+    try:
+        spans = [line.split() for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return False
+    return not any(int(first) <= OVERFLOW < int(first) + int(count) for first, _, count in spans)

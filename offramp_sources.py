@@ -1,0 +1,92 @@
+"""What a file of offramp rests on: the closure of its imports within the project.
+
+What is kept on disk of a computation (compiled kernels, an evaluation's trained models) is named after the files that
+it came of, so that none is taken for what an edited file would give. A compiled kernel has the values of imported
+constants frozen into it: its own file alone says too little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(os.path.realpath(__file__)).parent
+"""Where the project's packages and modules lie: a checkout, or an environment's site-packages."""
+OURS = ("capture", "stream", "inference", "decision", "deploy", "bench", "tests")
+"""Packages of the project; its modules beside them are named offramp*. All else that ROOT holds is of others."""
+
+IMPORT = re.compile(
+    rb"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))", re.MULTILINE
+)
+"""An import statement at a line's beginning: dots, module and names of the one kind, modules of the other.
+
+Read so as 100 files take a few milliseconds, and half a second through the parser; what it takes for an import within
+a text adds a file, or nothing.
+"""
+
+
+@cache
+def sources_of(path: Path) -> tuple[Path, ...]:
+    """Return the files of the project that a file imports, directly or through others, itself among them, in order."""
+    first = Path(os.path.realpath(path))
+    seen, waiting = {first}, [first]
+    while waiting:
+        for each in imports_of(waiting.pop()):
+            if each not in seen:
+                seen.add(each)
+                waiting.append(each)
+    return tuple(sorted(seen))
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """Return a hash of files' names and contents, in hex; a name is relative to ROOT, where a file lies within it."""
+    digest = hashlib.sha256()
+    for path in paths:
+        name = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+        digest.update(f"{name}\0".encode() + hashlib.sha256(_text(path)).digest())
+    return digest.hexdigest()
+
+
+@cache
+def imports_of(path: Path) -> frozenset[Path]:
+    """Return the files of the project that a file itself imports, and the packages that they stand in."""
+    found: set[Path] = set()
+    for dots, module, names, modules in IMPORT.findall(_text(path)):
+        if modules:
+            for one in modules.decode().split(","):
+                found |= _files_of(one.split("#")[0].split(" as ")[0].strip())
+            continue
+        above = _package_of(path, len(dots)) if dots else ""
+        base = ".".join(part for part in (above, module.decode()) if part)
+        found |= _files_of(base)
+        for name in re.findall(r"\w+", names.decode()):
+            found |= _files_of(f"{base}.{name}")
+    return frozenset(found)
+
+
+def _package_of(path: Path, dots: int) -> str:
+    """Return the package that dots at the beginning of an import name, seen from a file."""
+    package = path.parents[dots - 1]
+    return ".".join(package.relative_to(ROOT).parts) if package.is_relative_to(ROOT) else ""
+
+
+@cache
+def _files_of(module: str) -> frozenset[Path]:
+    """Return the file of a module of the project and those of the packages around it; none of others' modules."""
+    parts = module.split(".")
+    if parts[0] not in OURS and not parts[0].startswith("offramp"):
+        return frozenset()
+    found = set()
+    for length in range(1, len(parts) + 1):
+        place = ROOT.joinpath(*parts[:length])
+        found |= {file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()}
+    return frozenset(map(Path, map(os.path.realpath, found)))
+
+
+@cache
+def _text(path: Path) -> bytes:
+    return path.read_bytes()

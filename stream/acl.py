@@ -1,0 +1,130 @@
+"""The least rights on Kafka of each role: one table; `offramp topics acl` prints it, or the commands that grant it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from offramp_errors import ConfigError
+
+READ, WRITE, CREATE, DESCRIBE, DELETE = "Read", "Write", "Create", "Describe", "Delete"
+READABLE = ("features", "forecasts", "decisions", "acks", "models", "dead-letters")
+
+
+class Role(NamedTuple):
+    """What a command may do: operations by topic, those on its group, and on all topics of the prefix.
+
+    group: what follows the prefix in its name.
+    """
+
+    name: str
+    commands: str
+    topics: Mapping[str, tuple[str, ...]]
+    group: str = ""
+    all_topics: tuple[str, ...] = ()
+
+
+ROLES = (
+    Role("agent", "offramp publish", {"features": (WRITE,)}),
+    Role(
+        "worker",
+        "offramp worker",
+        {
+            "features": (READ,),
+            "forecasts": (WRITE,),
+            "decisions": (WRITE,),
+            "dead-letters": (WRITE,),
+            "state": (READ, WRITE),
+        },
+        group="{site}",
+    ),
+    Role("controller", "decision.client", {"decisions": (READ,), "acks": (WRITE,)}, group="controller-{controller}"),
+    Role("refiner", "offramp refine", {"features": (READ,), "models": (READ, WRITE)}),
+    Role("federator", "offramp federate --publish", {"models": (READ, WRITE)}),
+    Role("follower", "offramp follow", dict.fromkeys(READABLE, (READ,))),
+    Role("admin", "offramp topics create", {}, all_topics=(CREATE, DESCRIBE, DELETE)),
+)
+"""Read and Write on a topic imply Describe, Read on a group too. Who may delete topics can also make them anew."""
+
+
+class Right(NamedTuple):
+    """One right: on a `topic` or `group` by its name, or by how its name begins (`prefixed`)."""
+
+    resource: str
+    name: str
+    prefixed: bool
+    operations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AclOptions:
+    """What `offramp topics acl` was asked for; principals: by role, `User:offramp-ROLE` where none is given."""
+
+    prefix: str
+    site: str
+    controller: str
+    principals: Mapping[str, str]
+    server: str = "HOST:PORT"
+    commands: bool = False
+
+
+def rights(role: Role, options: AclOptions) -> Iterator[Right]:
+    """Yield the rights of a role."""
+    for topic, operations in role.topics.items():
+        yield Right("topic", f"{options.prefix}.{topic}.v1", False, operations)
+    if role.group:
+        name = role.group.format(site=options.site, controller=options.controller)
+        yield Right("group", f"{options.prefix}-{name}", False, (READ,))
+    if role.all_topics:
+        yield Right("topic", f"{options.prefix}.", True, role.all_topics)
+
+
+def parse_principals(given: list[str]) -> dict[str, str]:
+    """Return the principal of each role from texts such as `agent=User:tap`. Raises ConfigError."""
+    found, names = {}, [role.name for role in ROLES]
+    for text in given:
+        role, _, principal = text.partition("=")
+        if role not in names:
+            raise ConfigError(f"--principal {text}: there is no such role; there are {', '.join(names)}")
+        kind, _, name = principal.partition(":")
+        if not kind or not name or not principal.isprintable():
+            raise ConfigError(f"--principal {text}: expected ROLE=User:NAME")
+        found[role] = principal
+    return found
+
+
+def lines(options: AclOptions) -> Iterator[str]:
+    """Yield what is to be printed: a line a right."""
+    for role in ROLES:
+        principal = options.principals.get(role.name, f"User:offramp-{role.name}")
+        if options.commands:
+            yield f"# {role.name}: {role.commands}"
+        for right in rights(role, options):
+            yield command(principal, right, options.server) if options.commands else row(role.name, principal, right)
+
+
+def row(role: str, principal: str, right: Right) -> str:
+    """Return a right as a row of the table."""
+    name = f"{right.name}*" if right.prefixed else right.name
+    return f"{role:<11} {principal:<28} {right.resource:<6} {name:<36} {', '.join(right.operations)}"
+
+
+def command(principal: str, right: Right, server: str) -> str:
+    """Return the command of Kafka's own that grants a right."""
+    operations = [word for operation in right.operations for word in ("--operation", operation)]
+    pattern = "prefixed" if right.prefixed else "literal"
+    return shlex.join(
+        ["kafka-acls.sh", "--bootstrap-server", server, "--command-config", "admin.properties", "--add",
+         "--allow-principal", principal, *operations, f"--{right.resource}", right.name,
+         "--resource-pattern-type", pattern]
+    )  # fmt: skip
+
+
+def run_topics_acl(options: AclOptions) -> None:
+    """Run `offramp topics acl`: the table, or the commands, to standard output."""
+    if not options.commands:
+        print(f"{'role':<11} {'principal':<28} {'on':<6} {'name':<36} operations")
+    for line in lines(options):
+        print(line)

@@ -1,0 +1,58 @@
+"""How a worker ends: its account first, then the clients, and all of it within END_S seconds, Kafka or not.
+
+What the libraries do at their end may wait for a broker for a minute, and tells tracebacks of what it cancels. What
+was not checkpointed the next owner does again, so nothing is lost by leaving in the middle of that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+END_S = 8.5
+"""From the signal to the end at the latest; supervisors kill after 10 s (Docker) or later."""
+LANES_S = 6.0
+"""Of these: for the last checkpoints, while Kafka answers."""
+LANES_AWAY_S = 1.0
+"""While it does not."""
+
+
+class Ending:
+    """Tells the account once; after `begin` the process ends within END_S, in order or not.
+
+    account: its lines; failure: what ended the worker in words, empty where it was asked to; clean: removes its files.
+    """
+
+    def __init__(self, account: Callable[[], list[str]], failure: Callable[[], str], clean: Callable[[], None]) -> None:
+        self.begun = False
+        self._account, self._failure, self._clean = account, failure, clean
+        self._lock = threading.Lock()
+        self._told = False
+
+    def begin(self) -> bool:
+        """Let the time run; tell whether this was the first call."""
+        first, self.begun = not self.begun, True
+        if first:
+            threading.excepthook = lambda _: None  # the libraries' threads end in the middle of what they do
+            timer = threading.Timer(END_S, self.leave)
+            timer.daemon = True
+            timer.start()
+        return first
+
+    def tell(self) -> None:
+        """Print the account, the first time."""
+        with self._lock:
+            if not self._told:
+                self._told = True
+                print("\n".join(self._account()), file=sys.stderr, flush=True)
+
+    def leave(self) -> None:
+        """End at once: what is still going on waits for others."""
+        self.tell()
+        self._clean()
+        failure = self._failure()
+        if failure:
+            print(f"offramp: {failure}", file=sys.stderr, flush=True)
+        os._exit(1 if failure else 0)

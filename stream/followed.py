@@ -1,0 +1,47 @@
+"""Topics that are read without a group, whatever becomes of them: made again, grown, or ended before what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from offramp_kafka import TopicState
+from offramp_reach import ReachWatch, say
+
+READING: dict[str, Any] = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
+"""Arguments of the consumer. What the broker has let go of is passed over up to what it still has, not all of it."""
+
+
+class Followed:
+    """Assigns all partitions of topics to a consumer, and keeps up with what `watch` finds of them.
+
+    topics: as they are at the begin, by full name. What comes is never passed over: a topic that was made again is read
+    from its beginning, and so are partitions that were added.
+    """
+
+    def __init__(self, consumer: Any, watch: ReachWatch, topics: Mapping[str, TopicState]) -> None:
+        self._consumer, self._watch, self._topics = consumer, watch, dict(topics)
+        consumer.assign(self.places())
+
+    def places(self, *names: str) -> list[Any]:
+        """Return the partitions of some topics, of all where none is named."""
+        from kafka import TopicPartition
+
+        told = [(name, self._topics[name].partitions) for name in names or self._topics]
+        return [TopicPartition(name, number) for name, count in told for number in range(count)]
+
+    def keep_up(self) -> set[str]:
+        """Take up what has become of the topics; return the names of those that were made again."""
+        found = {name: state for name, state in self._watch.topics.items() if state != self._topics.get(name)}
+        again = {name for name, state in found.items() if state.id != self._topics[name].id}
+        if not found:
+            return again
+        before = set(self.places())
+        for name in found:
+            say(f"{name} {'was made again' if name in again else 'has other partitions'}: read from their beginning")
+        self._topics.update(found)
+        self._consumer.assign(self.places())
+        begin = [place for place in self.places(*found) if place.topic in again or place not in before]
+        if begin:
+            self._consumer.seek_to_beginning(*begin)
+        return again

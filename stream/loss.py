@@ -1,0 +1,93 @@
+"""Loss: what the account of a message tells of packets that nobody has, and whether those left can stand for them.
+
+What the kernel dropped was lost among the rest, as sampled flows are: what is left is scaled up. What was shed in a
+row, blocks or whole messages, leaves a time of which nothing is known: a hole, behind which windows begin anew. So does
+a drop of nearly everything (docs/decisions/0013).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from capture.ledger import CaptureLedger
+from offramp_errors import ContractError
+from stream.channels import BIN_NS, WINDOW_BINS
+
+SAMPLED = "flow_sampling"
+"""The one reason for shedding that leaves no hole: flows are chosen by their addresses, and `sampling` scales them."""
+
+SLOT_NS = WINDOW_BINS * BIN_NS
+"""What was dropped counts half after so long: the load of a forecast's window is right, whichever bin of it a packet is
+counted in."""
+
+MOST_SCALED = 16
+"""Packets that one may stand for. A bin of a full link of 100 Mbit/s has about 100 packets of ordinary size: of one in
+16 six are left, which tell a full bin from a half full one three times of four; fewer tell nothing."""
+
+
+class Loss(NamedTuple):
+    """What became of the packets since the message before; in_a_row: those shed together with their neighbours."""
+
+    captured: int = 0
+    decoded: int = 0
+    shed: int = 0
+    dropped: int = 0
+    in_a_row: int = 0
+
+
+class Scale:
+    """How many of the packets that came as far as the kernel each captured one stands for: `factor`, 1 without drops.
+
+    What was dropped is spread over the packets of the SLOT_NS about it: the kernel drops in runs, of a ring block or
+    more, and tells of them some ms later. Whole numbers of packets and of slots, so that all machines agree.
+    """
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+        self._slot = self._captured = self._dropped = 0
+
+    def take(self, loss: Loss, time_ns: int) -> bool:
+        """Take what a batch tells, whose newest packet is of a time; tell whether nearly all was dropped: a hole.
+
+        A batch that tells of no packet is a further part of the block before it, and has its factor.
+        """
+        if not (loss.captured or loss.dropped):
+            return False
+        slot = time_ns // SLOT_NS
+        passed = slot - self._slot if self._slot <= slot < self._slot + 64 else 64
+        self._slot = slot
+        self._captured = (self._captured >> passed) + loss.captured
+        self._dropped = (self._dropped >> passed) + loss.dropped
+        is_hole = self._dropped > (MOST_SCALED - 1) * self._captured
+        if is_hole:
+            self._dropped = 0
+        self.factor = (self._captured + self._dropped) / (self._captured or 1) if self._dropped else 1.0
+        return is_hole
+
+    def state(self) -> list[float]:
+        """Return the state as plain values, for JSON."""
+        return [self.factor, self._slot, self._captured, self._dropped]
+
+    def restore(self, state: Sequence[float]) -> None:
+        """Go on from what `state` returned."""
+        self.factor = min(max(float(state[0]), 1.0), float(MOST_SCALED))
+        self._slot, self._captured, self._dropped = (int(each) for each in state[1:])
+
+
+def loss_of(told: bytes | None) -> Loss | None:
+    """Return what a batch's metadata tells as its ledger; None where it tells nothing. Raises ContractError."""
+    if not told:
+        return None
+    try:
+        ledger = CaptureLedger.from_dict(json.loads(told))
+    except (ValueError, RecursionError) as error:
+        raise ContractError(f"a batch's ledger is no JSON: {error}") from error
+    return loss_in(ledger)
+
+
+def loss_in(ledger: CaptureLedger) -> Loss:
+    """Return the loss that a ledger tells of."""
+    shed = ledger.shed.total()
+    return Loss(ledger.captured, ledger.decoded, shed, ledger.kernel_drops, shed - ledger.shed[SAMPLED])

@@ -1,0 +1,107 @@
+"""What a checkpoint must be to be taken up: who may write to the topic of states may write anything.
+
+A kernel trusts its arrays. So a state is held against that of an empty run: the same shapes and kinds, indices within
+their arrays, numbers that a run can come to. What is not so is refused in whole, before a kernel sees any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture.block import END_OF_TIME_NS
+from offramp_errors import ContractError
+from stream.bin_state import NEWEST, NEXT, OPEN, SERIES, WAITS, WAITS_NS
+from stream.channels import BIN_NS
+from stream.event_time import NOTHING, PACKET
+from stream.heavy_hitters import COUNTERS
+
+MOST = 1 << 63
+LARGEST = {np.dtype(np.float64): 1e30, np.dtype(np.float32): 1e8}
+"""Bytes scaled for their decay come to 1e22, what the model carries (ages, mean delays in ms) to 1e7."""
+SMALLEST_COUNT = 1e-6
+"""A counter of a bin is 0 or at least this (a round trip of a nanosecond, in ms): quotients of two are finite."""
+LONGEST_TEXT = 1_000
+STATE = "state"
+
+
+def require_like(own: Any, found: Any, where: str = STATE) -> None:
+    """Hold a value of a checkpoint against that of an empty run. Raises ContractError naming the place.
+
+    What a state lacks as a whole is for who takes it up to miss; lists and empty mappings may hold any plain values.
+    """
+    if isinstance(own, np.ndarray):
+        _require_array(own, found, where)
+    elif isinstance(own, Mapping) and own:
+        if not isinstance(found, Mapping):
+            raise ContractError(f"{where}: is no mapping")
+        if where != STATE and not own.keys() <= found.keys():
+            raise ContractError(f"{where}: lacks {', '.join(sorted(own.keys() - found.keys()))[:80]}")
+        for name in own.keys() & found.keys():
+            require_like(own[name], found[name], f"{where}.{name}")
+    elif type(own) is not type(found):
+        raise ContractError(f"{where}: is of another kind")
+    else:
+        _require_plain(found, where)
+
+
+def _require_array(own: NDArray[Any], found: Any, where: str) -> None:
+    if not isinstance(found, np.ndarray) or found.dtype != own.dtype or found.shape != own.shape:
+        raise ContractError(f"{where}: is no array of {own.dtype} {list(own.shape)}")
+    if own.dtype not in LARGEST:
+        return  # hashes and addresses are any number, of indices `require_bins` has the bounds
+    fits = (np.abs(found) <= LARGEST[own.dtype]) | (found == own)  # an empty run has infinities of its own
+    if not fits.all():
+        raise ContractError(f"{where}: has numbers that no run comes to")
+
+
+def _require_plain(found: Any, where: str) -> None:
+    """Refuse numbers and texts without bounds, however deep."""
+    if isinstance(found, Mapping):
+        for name, each in found.items():
+            _require_plain(name, where)
+            _require_plain(each, where)
+    elif isinstance(found, list):
+        for each in found:
+            _require_plain(each, where)
+    elif isinstance(found, str):
+        if len(found) > LONGEST_TEXT:
+            raise ContractError(f"{where}: has a text of {len(found)} characters")
+    elif isinstance(found, (int, float)):
+        if not abs(found) < MOST:
+            raise ContractError(f"{where}: has numbers that no run comes to")
+    elif found is not None:
+        raise ContractError(f"{where}: has a {type(found).__name__} where plain values are")
+
+
+def require_bins(
+    bins: Mapping[str, NDArray[Any]], hitters: Mapping[str, NDArray[Any]], held: Mapping[str, NDArray[Any]],
+    shape: NDArray[Any],
+) -> None:  # fmt: skip
+    """Hold the arrays of bins, heavy hitters and the held packet, of the right kinds, against what kernels rely on.
+
+    shape: the link's own. Raises ContractError.
+    """
+    clock, counters = bins["clock"], bins["counters"]
+    following = int(clock[NEXT]) + OPEN
+    for what, holds in (
+        ("bins.hint", _within(bins["hint"], 0, SERIES - 1)),
+        ("bins.alive", _within(bins["alive"], 0, 2)),
+        ("bins.clock", bool((clock >= 0).all()) and int(clock[NEWEST]) // BIN_NS <= following),
+        ("bins.clock", clock[WAITS] != PACKET or int(held["time_ns"][0]) == int(clock[WAITS_NS]) < END_OF_TIME_NS),
+        ("bins.clock", _within(clock[[WAITS]], NOTHING, PACKET)),
+        ("bins.last", _within(bins["last"], -1, following)),  # what is closed ends a window behind it
+        ("bins.counters", bool(((counters == 0) | (counters >= SMALLEST_COUNT)).all())),
+        ("bins.shape", bool((bins["shape"] == shape).all())),
+        ("hitters.hint", _within(hitters["hint"], 0, COUNTERS - 1)),
+        ("hitters.clock", 0 <= int(hitters["clock"][1]) <= COUNTERS),
+    ):
+        if not holds:
+            raise ContractError(f"state.{what}: has numbers that no run comes to")
+
+
+def _within(numbers: NDArray[Any], least: int, most: int) -> bool:
+    return bool((numbers >= least).all() and (numbers <= most).all())

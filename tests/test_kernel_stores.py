@@ -1,0 +1,122 @@
+"""Kernels write only where an index is known to lie inside: growing tables by capture.emit, all else for a reason."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from capture.emit import MOST_OCCURRENCES, MOST_TEXT
+from capture.flow_table import RESERVE
+from capture.layers import MAX_DEPTH
+from tests.kernel_stores import GROWING, Store, all_stores, stores
+
+REASONS: tuple[tuple[str, str, str, str], ...] = (
+    # module, array, index, why it lies inside
+    (r"capture\.emit", r"out\.(extra_\w+|cursor)", r"at|", "append: occurrence_room was asked; cursor has six fields"),
+    (r"capture\.emit", r"out\.text", r"at", "set_text: behind what is kept, within the share that begin_row granted"),
+    (r"capture\.emit", r"out\.values", r"column, row", "a column of the schema; the row loop ends with the table"),
+    (r"capture\.\w+", r"(apps|flows)\.\w+", r"(slot|which)(, (direction|1 - direction|other))?",
+     "a slot of the flow table, or one of its two sides; grow_applications follows grow_flow_table"),
+    (r"capture\.\w+", r"out\.notes", r"reason", "a NOTE_ constant"),
+    (r"capture\.application_state", r"apps\.free", r"apps\.counters\[FREE_CHUNKS\]",
+     "free_chunks: no more chunks come back than were taken"),
+    (r"capture\.batches", r"starts|bitmap|body", r"row \+ 1|group|rows >> 3|16 \* row \+ byte",
+     "arrays that _column_array makes for so many rows"),
+    (r"capture\.dns", r"apps\.dns", r"place", "transaction: base + way, modulo the table's sets"),
+    (r"capture\.mqtt", r"apps\.alias", r"place", "alias_place: modulo the table"),
+    (r"capture\.mqtt", r"apps\.alias_text", r"place, step", "keep_alias: the size was cut to the table's"),
+    (r"capture\.flow_sampling", r"kept|row|starts|sizes", r"rows|used \+ byte",
+     "keep_flows: arrays for all packets of the block and all their bytes"),
+    (r"capture\.flow_table", r"index|flows\.buckets", r"at", "a hash, masked by the index's size, a power of two"),
+    (r"capture\.flow_table", r"flows\.counters", r"counter", "TCP_STREAMS or UDP_STREAMS"),
+    (r"capture\.fragments", r"fragments\.\w+", r"slot|chosen", "datagram: one of SLOTS"),
+    (r"capture\.fragments", r"fragments\.(owner|bytes)", r"slot, (unit|byte)",
+     "place: add_fragment gave up what goes beyond LARGEST"),
+    (r"capture\.pcapng_files", r"out|words", r"body \+ byte|word( \+ \d)?|at \+ size - 4 >> 2",
+     "pack_enhanced: PcapngFiles.write sums up the sizes of these packets"),
+    (r"capture\.reassembly", r"apps\.later", r"which, (count|stretch)", "account: below MAX_STRETCHES"),
+    (r"capture\.reassembly", r"apps\.following", r"chunk", "a chunk of take_chunk, after it was held against -1"),
+    (r"capture\.record_scan", r"caplen|length|offset|time|interface", r"rows", "the loop ends with the arrays' length"),
+    (r"capture\.ring", r"data", r"end( \+ \d+)?( \+ byte)?",
+     "copy_packet: RingSource._take makes room for the bytes and MOST_ADDED a packet; the system wrote the sizes"),
+    (r"capture\.ring", r"length|time_ns|caplen|offset", r"row", "RingSource._take makes room for the blocks' packets"),
+    (r"inference\.compiled", r"c|out", r"j", "cell: j runs over h, of the same length"),
+    (r"inference\.memory", r".*", r".*", "remember: places counted from constants; the artifact's shapes were checked"),
+    (r"stream\.bins", r"state\.\w+", r"series|idlest", "device_series: one of SERIES, or 0 for the link"),
+    (r"stream\.bins", r"state\.\w+", r"place(, down)?|down", "a bin's number modulo OPEN; down is 0 or 1"),
+    (r"stream\.bins", r"state\.hint", r"hint", "device_series: the upper 8 bits of 64"),
+    (r"stream\.bins", r"state\.counters\[bin_number % OPEN, series\]", r"at|(PACKETS|BYTES) \+ down",
+     "count: at stays below RTT_SUM; down is 0 or 1"),
+    (r"stream\.carried_state", r"kept|lives|origin|state|table", r"life|used|row|slot", "gather: lives up to rows"),
+    (r"stream\.carried_state", r"pool", r"kept\[life\]", "gather: where the states came from"),
+    (r"stream\.close_bins", r"out\.\w+", r"row|link_row", "close_until asked bin_room for a whole bin"),
+    (r"stream\.close_bins", r"state\.\w+", r"series|place", "one of SERIES; a bin's number modulo OPEN"),
+    (r"stream\.close_bins", r"x", r"MARK_PLACES\[i\]|BACKLOG \+ side", "places that stream.channels.TABLE gives"),
+    (r"stream\.forecast_text", r"out", r"place|at|at \+ i", "bins_text: MOST bytes a bin, more than its longest text"),
+    (r"stream\.heavy_hitters", r"hitters\.hint", r"slot", "add: a hash, masked by INDEX"),
+    (r"stream\.heavy_hitters", r"hitters\.\w+", r"row|smallest(, i)?", "find_or_take: below COUNTERS"),
+    (r"stream\.heavy_hitters", r"keys|weights", r"place(, i)?", "top: places below TOP"),
+    (r"stream\.normaliser", r"histogram", r"bucket", "learn: the bucket is cut to BUCKETS - 1 as a float"),
+    (r"stream\.stft", r"mine\[c\]|out", r"FRAME_BINS - 1|c \* FREQUENCIES \+ k", "lengths that the constants give"),
+)  # fmt: skip
+"""Stores whose index is computed, and why it lies inside (patterns; an index may have several, each by itself)."""
+
+
+def reason(store: Store) -> int:
+    """Return the number of the first reason that covers a store, or -1."""
+    for number, (module, array, index, _) in enumerate(REASONS):
+        if all(map(re.fullmatch, (module, array, index), (store.module, store.array, store.index))):
+            return number
+    return -1
+
+
+def forbidden(found: list[Store]) -> list[Store]:
+    """Return the stores that nothing allows: into growing tables outside capture.emit, and at an unknown index."""
+    return [
+        store
+        for store in found
+        if (store.array.rpartition(".")[2] in GROWING and store.module != "capture.emit") or reason(store) < 0
+    ]
+
+
+def test_kernels_write_only_where_the_index_lies_inside() -> None:
+    found = all_stores()
+    assert forbidden(found) == []
+    used = {reason(store) for store in found}
+    assert [REASONS[number] for number in range(len(REASONS)) if number not in used] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("out.text[out.cursor[1] + 3] = 7", True),
+        ("out.text[0] = 7", True),
+        ("out.extra_row[out.cursor[0]] = row", True),
+        ("out.cursor[1] += size", True),
+        ("text = out.text\n    text[size] = 1", True),
+        ("out.values[7, row], out.text[row] = 1, 2", True),
+        ("apps.line[data[3]] = 1", True),
+        ("for step in range(size):\n        apps.line[step + 1] = 1", True),
+        ("for step in range(size):\n        apps.head[step] = 1", True),
+        ("for step in range(len(apps.head)):\n        apps.head[step] = 1", False),
+        ("for step in range(len(apps.head)):\n        step += size\n        apps.head[step] = 1", True),
+        ("apps.head[LENGTH] = 1", False),
+        ("head = apps.head\n    head[3] = 1", False),
+        ("apps.kind[slot, 3] = 1", False),
+        ("apps.kind[size, 3] = 1", True),
+    ],
+)
+def test_the_lint_finds_a_store_at_a_computed_index(line: str, found: bool) -> None:
+    source = f"@kernel_lean\ndef bad(out, apps, data, row, slot, size):\n    {line}\n"
+    assert bool(forbidden(list(stores(source, "capture.bad")))) == found
+    assert not list(stores(source.replace("@kernel_lean\n", ""), "capture.bad"))
+
+
+def test_a_packet_starts_no_more_conversations_than_there_is_room_for() -> None:
+    assert RESERVE >= MAX_DEPTH
+
+
+def test_a_row_s_share_holds_every_packet_of_64_kb_and_every_message() -> None:
+    assert MOST_OCCURRENCES > 3 * (1 << 16) // 2
+    assert MOST_TEXT > 2 << 24
