@@ -124,7 +124,7 @@ class Limits(Strict):
     )
     only: tuple[NetworkField, ...] = Field((), description="networks whose traffic may be moved; none: all")
     quality: Annotated[float, number("share")] = Field(
-        0.99, description="share of packets that must be accounted for to enforce"
+        0.99, description="share of the packets of the last seconds that must be accounted for to enforce"
     )
 
 

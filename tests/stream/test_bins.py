@@ -201,21 +201,6 @@ def test_a_packet_of_sampled_flows_counts_for_as_many():
     np.testing.assert_array_equal(once.hitters.weight, four.hitters.weight)  # a flow that is kept has its own rate
 
 
-def test_times_before_zero_close_no_more_bins_at_once_than_there_is_room_for():
-    """Times 0, -2 h, -1 h: whatever that closes is handed on a part at a time."""
-    made = packets([0, 0, 0])
-    bins = Bins(SHAPE)
-    hour = 3600 * 10**9
-    rows = 0
-    for part in (made._replace(time_ns=np.array([0, -2 * hour, -hour], np.int64)), packets([0])):
-        for chunk in bins.update(part):
-            assert 0 < len(chunk.series) <= OUT_ROWS
-            rows += len(chunk.series)
-    rows += sum(len(chunk.series) for chunk in bins.close())
-    assert rows > 0
-    assert int(bins.state.clock[ROWS]) == 4
-
-
 def lies_in(address: str, *networks: str) -> bool:
     number = int(ip_address(address)) | (IPV4_MAPPED if "." in address else 0)
     high, low = number >> 64, number & (1 << 64) - 1
@@ -230,3 +215,18 @@ def test_all_of_ipv6_holds_no_ipv4() -> None:
     assert not lies_in("192.0.2.1", "::/0")
     assert not lies_in("192.0.2.1", "::/64", "10.0.0.0/8")
     assert lies_in("10.0.0.1", "::/0", "10.0.0.0/8")
+
+
+def test_times_before_zero_close_no_more_bins_at_once_than_there_is_room_for():
+    """Times 0, -2 h, -1 h: whatever that closes is handed on a part at a time."""
+    made = packets([0, 0, 0])
+    bins = Bins(SHAPE)
+    hour = 3600 * 10**9
+    rows = 0
+    for part in (made._replace(time_ns=np.array([0, -2 * hour, -hour], np.int64)), packets([0])):
+        for chunk in bins.update(part):
+            assert 0 < len(chunk.series) <= OUT_ROWS
+            rows += len(chunk.series)
+    rows += sum(len(chunk.series) for chunk in bins.close())
+    assert rows > 0
+    assert int(bins.state.clock[ROWS]) == 4
