@@ -34,6 +34,7 @@ from stream.metrics import Metrics
 from stream.micro_batch import MicroBatches
 from stream.pipeline import Pipeline
 from stream.portion import Outgoing
+from stream.states import Loaded
 from stream.timed_predictor import TimedPredictor
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -96,8 +97,8 @@ async def turn(messages: list[Message], observe: Any, predictor: Any) -> None:
             link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name), sink=sink)
         )
 
-    async def load(_: int) -> tuple[dict[str, dict[str, Any]], int]:
-        return {}, 0
+    async def load(_: int) -> Loaded:
+        return Loaded({}, 0)
 
     ledger = WorkerLedger()
     with ThreadPoolExecutor(2) as executor:

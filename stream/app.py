@@ -231,7 +231,7 @@ class Worker:
     async def _connected(self) -> AIOKafkaProducer:
         """Return the one producer of all lanes, started by the first that asks."""
         async with self._connecting:
-            if self._producer in self._spent:
+            if self._producer is not None and self._producer in self._spent:
                 await self._producer.stop()  # whatever else it has under way is settled first, so order stays
                 self._spent.clear()
                 self._producer = None

@@ -29,5 +29,8 @@ class LinkTimeline(NamedTuple):
 
     def bins(self, start: int, end: int) -> LinkTimeline:
         """Return some of the bins, without the commands."""
-        columns = (column[start:end] for column in self[1:-1])
-        return LinkTimeline(self.link, *columns)
+        part = slice(start, end)
+        return LinkTimeline(
+            self.link, self.time_ns[part], self.load_up[part], self.load_down[part], self.delay_now_ms[part],
+            self.probabilities[part], self.delay_ms[part],
+        )  # fmt: skip
