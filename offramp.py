@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -375,6 +376,10 @@ def doctor() -> None:
     raise typer.Exit(run_doctor())
 
 
+INTERRUPTED = 130
+"""What Typer makes of Ctrl-C."""
+
+
 def main() -> None:
     """Run the command line; every error of ours is one line, an interrupt ends in order."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -383,10 +388,12 @@ def main() -> None:
     except OfframpError as error:
         print(f"offramp: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(130)  # a thread that waits for standard input lets the interpreter not end in order
+    except (SystemExit, KeyboardInterrupt) as ended:
+        if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+            raise
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(INTERRUPTED)  # a thread that waits for standard input lets the interpreter not end in order
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
