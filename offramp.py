@@ -423,6 +423,10 @@ def doctor() -> None:
     raise typer.Exit(run_doctor())
 
 
+INTERRUPTED = 130
+"""What Typer makes of Ctrl-C."""
+
+
 def main() -> None:
     """Run the command line; every error is one line, an interrupt ends in order."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -435,11 +439,13 @@ def main() -> None:
         sys.exit(0)
     except OfframpError as error:
         _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        with suppress(OfframpError):
+    except (SystemExit, KeyboardInterrupt) as ended:
+        if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+            raise
+        with suppress(OfframpError, OSError):
             sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(130)  # a thread that waits for standard input lets the interpreter not end in order
+        os._exit(INTERRUPTED)  # a thread that waits for standard input lets the interpreter not end in order
     except MemoryError:
         _end(NO_MEMORY, 1)
     except OSError as error:  # of the machine: a full disk, no memory, no file left to open

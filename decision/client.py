@@ -176,9 +176,10 @@ class DecisionClient:
         if topic.id != self._topic.id:
             log.warning("%s was made again: read from its beginning", name)
             self._topic, self._anew = topic, True
-            consumer.unsubscribe()  # kafka-python gives a topic up for good that it once found gone
-            self._subscribe(consumer)
-        elif self._anew and consumer.assignment():
+            if not consumer.assignment():  # kafka-python gives a topic up for good that it once found gone
+                consumer.unsubscribe()
+                self._subscribe(consumer)
+        if self._anew and consumer.assignment():
             consumer.seek_to_beginning(*consumer.assignment())
             self._anew = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -51,8 +52,8 @@ def delete(settings: KafkaSettings, *names: str) -> None:
         until(lambda: not set(topics) & set(admin.list_topics()))
 
 
-def id_of(settings: KafkaSettings) -> str:
-    return topic_states(settings, "test", "features")[settings.topic("features")].id
+def id_of(settings: KafkaSettings, name: str = "features") -> str:
+    return topic_states(settings, "test", name)[settings.topic(name)].id
 
 
 def publish(settings: KafkaSettings, epochs: Mapping[str, int]) -> None:
@@ -309,13 +310,17 @@ def test_a_controller_and_a_follower_pass_nothing_over_of_a_topic_that_was_made_
                 until(lambda: out.read_text().count(" (") == 4)
                 delete(topics, "decisions")
                 run_topics_create(topics, 1, 1)
+                name, now = topics.topic("decisions"), id_of(topics, "decisions")
+                until(lambda: client._watch is not None and client._watch.topics[name].id == now)
                 send(second)
                 found += [next(commands)["decision_id"] for _ in second]
-            until(lambda: out.read_text().count(" (") == 4 + len(second))
+            until(lambda: out.read_text().count("/10 link ") > 0)
         finally:
             follower.kill()
     assert found == [json.loads(body)["decision_id"] for body in (*first[:4], *second)]
-    assert out.read_text().count("was made again") == 1
+    told = out.read_text()
+    assert told.count("was made again") == 1
+    assert {int(number) for number in re.findall(r" 0/(\d+) link ", told)} == set(range(len(second)))
 
 
 def test_a_worker_that_sees_other_sites_only_says_so(topics: KafkaSettings, tmp_path: Path) -> None:
