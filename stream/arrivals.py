@@ -126,7 +126,7 @@ def of_one_time(packets: Packets) -> tuple[Packets, int]:
     if len(found) and (found == 0).all():
         return packets, 0
     kept = np.flatnonzero(found == np.argmax(np.bincount(found[found >= 0]))) if (found >= 0).any() else found[:0]
-    return Packets(*(column[kept] for column in packets)), len(found) - len(kept)
+    return Packets(**{name: getattr(packets, name)[kept] for name in Packets._fields}), len(found) - len(kept)
 
 
 def header_excess(block: PacketBlock) -> NDArray[np.int64]:

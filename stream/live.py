@@ -67,11 +67,12 @@ class Tap:
             self.observe("offramp_packet_to_decision_seconds", time.time() - packet_ns / 1e9)
 
     def _windowed(self) -> Iterator[tuple[Windowed, int, int]]:
-        """Yield what the model is shown, in a thread beside it; the clock where no packet comes; the newest's time."""
+        """Yield what the model is shown, in a thread beside it; the believed clock, or 0 with packets; the newest."""
         windows = self.pipeline.windows
         for item in prefetch(self.batches.read()):
             if isinstance(item, int):
-                yield windows.advance(item), item, windows.bins.newest_ns
+                windowed = windows.advance(item)
+                yield windowed, min(item, windows.bins.reached_ns), windows.bins.newest_ns
                 continue
             for windowed in windows.portions(item):
                 yield windowed, 0, windows.bins.newest_ns
