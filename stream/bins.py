@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from capture.block import END_OF_TIME_NS
 from decision.address import MAPPED
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp_kernels import kernel_entry, kernel_inline, kernel_lean
 from stream.bin_state import (
     AHEAD,
     BACK_ROWS,
@@ -173,7 +173,7 @@ def enqueue(state: BinState, now_ns: int, size: float, down: int) -> None:
     state.bin_queue_ns[place, down] = now
 
 
-@kernel_lean
+@kernel_inline
 def put(
     state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], packets: Packets, row: int, sampling: float,
     key: NDArray[np.int64],
@@ -202,7 +202,7 @@ def put(
     add(hitters, key, packets.size[row] * scale_at(hitters, bin_number))
 
 
-@kernel_lean
+@kernel_inline
 def reach(state: BinState, hitters: HeavyHitters, lateness_ns: int, now_ns: int, out: BinOut) -> bool:
     """Close what is over when it is `now_ns`; tell whether that is done, or `out` is to be emptied first."""
     until = (now_ns - lateness_ns) // BIN_NS

@@ -206,7 +206,7 @@ def convert(
 ) -> None:
     """Write the packets of a batch; cells: the arrays of NUMBERS, empty where a column has no value at all."""
     for row in range(len(out.time_ns)):
-        out.time_ns[row] = number(cells[TIME], bits, TIME, row) if has(bits, TIME, row) else NO_TIME
+        out.time_ns[row] = np.int64(cells[TIME][row]) if has(bits, TIME, row) else NO_TIME
         out.size[row] = number(cells[LEN], bits, LEN, row)
         proto = number(cells[PROTO], bits, PROTO, row)
         out.protocol[row] = proto
