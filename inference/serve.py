@@ -83,12 +83,12 @@ class CompiledPredictor(Served):
     def __init__(self, artifact: Artifact) -> None:
         super().__init__(artifact)
         self._weights = tuple(np.ascontiguousarray(artifact.weights[name], np.float32) for name in WEIGHT_NAMES)
-        self._try()
 
-    def _try(self) -> None:
+    def check(self) -> None:
         """Forecast some bins of a silent, a middling and a full series.
 
-        Raises ArtifactError where that gives a probability that is no number, or a delay of minutes.
+        Raises ArtifactError where that gives a probability that is no number, or a delay of minutes. For a model that
+        somebody names; one that refinement makes has a judge.
         """
         series = np.tile(np.arange(3, dtype=np.int32), 4)
         x = np.repeat(series[:, None], len(self.channels), 1).astype(np.float32) / np.float32(2)
@@ -119,7 +119,9 @@ def open_predictor(folder: Path, backend: str = "compiled") -> Predictor:
     """
     artifact = load_artifact(folder)
     if backend == "compiled":
-        return CompiledPredictor(artifact)
+        predictor = CompiledPredictor(artifact)
+        predictor.check()
+        return predictor
     from inference.backends import open_backend
 
     return open_backend(backend, artifact)

@@ -56,6 +56,7 @@ def served(artifact: Artifact) -> None:
     """Serve a model as the stream does; what it says must be numbers."""
     Normaliser.from_state(artifact.normaliser).limits()
     predictor = CompiledPredictor(artifact)
+    predictor.check()
     rng = np.random.default_rng(1)
     x, spectrum = rng.random((8, len(CHANNELS)), np.float32), rng.random((8, SPECTRUM_SIZE), np.float32)
     state = np.zeros((2, predictor.state_size), np.float32)
