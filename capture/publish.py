@@ -23,7 +23,7 @@ from capture.publish_ledger import Backlog, PublishLedger
 from capture.spool import NotSpooledError, Spool
 from capture.wire import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
 from offramp_errors import OfframpError
-from offramp_kafka import LARGEST_MESSAGE, KafkaAwayError, KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import LARGEST_MESSAGE, KafkaAwayError, KafkaSettings, close_client, kafka_errors, require_topics
 
 MESSAGE_LIMIT = LARGEST_MESSAGE - 100_000  # room for headers
 FOREVER_MS = 2**31 - 1
@@ -123,8 +123,7 @@ class Publisher:
             self._changed.notify_all()
         self._thread.join(1.0)
         if self._producer is not None:
-            with suppress(Exception):  # it raises where something is left, which is told below
-                self._producer.close(timeout=5 if finished and failure is None else 0)
+            close_client(self._producer, timeout=5 if finished and failure is None else 0)  # what is left is told below
         lost = self._keep_rest()
         if lost:
             raise OfframpError(f"{failure}; {lost}" if failure is not None else lost)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp_errors import ContractError
-from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import KafkaSettings, close_client, kafka_errors, require_topics
 from stream.model_messages import ModelMessage, decode_model, encode_model
 
 SEND_S = 30.0
@@ -38,7 +38,7 @@ def newest_models(settings: KafkaSettings, doing: str, sites: frozenset[str] = f
                         if model is not None and (not sites or model.site in sites):
                             found[f"{model.site}/{model.link}"] = model
         finally:
-            consumer.close()
+            close_client(consumer)
     return dict(sorted(found.items()))
 
 
@@ -76,4 +76,4 @@ def model_publisher(settings: KafkaSettings, doing: str) -> Iterator[ModelPublis
     try:
         yield ModelPublisher(settings, producer, doing)
     finally:
-        producer.close(timeout=5)
+        close_client(producer, timeout=5)

@@ -21,7 +21,7 @@ from decision.policy import Policy
 from decision.site import Site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
 from offramp_errors import ArtifactError, OfframpError
-from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import KafkaSettings, close_client, kafka_errors, require_topics
 from stream.channels import BIN_MS
 from stream.follow import parse_start, seek
 from stream.link_run import LinkRun
@@ -128,7 +128,11 @@ class RefineService:
         except ArtifactError as error:
             print(f"left aside: {error}", file=sys.stderr, flush=True)
             return
-        self._refining.keep(model.link, model.artifact.sha, model.files)
+        try:
+            self._refining.keep(model.link, model.artifact.sha, model.files)
+        except OSError as error:
+            print(f"left aside: {place}: it cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+            return
         refiner.take_up(model.artifact)
         print(f"taken up: {place} ({model.reason})", file=sys.stderr, flush=True)
 
@@ -192,7 +196,7 @@ def _follow(
                 for record in records:
                     (service.take if place in features else service.note)(record)
     finally:
-        consumer.close()
+        close_client(consumer)
 
 
 class Ended(BaseException):

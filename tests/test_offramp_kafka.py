@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from offramp_errors import ConfigError
-from offramp_kafka import KafkaSettings, kafka_settings
+from offramp_kafka import KafkaSettings, close_client, kafka_settings
 
 
 def test_servers_come_from_the_option_or_the_environment() -> None:
@@ -59,3 +59,18 @@ def test_a_password_without_a_user_is_not_used() -> None:
     settings = kafka_settings("a:1", environment={"OFFRAMP_KAFKA_PASSWORD": "x"})
     assert settings == KafkaSettings(("a:1",))
     assert settings.protocol == "PLAINTEXT"
+
+
+def test_closing_a_client_hides_no_other_error() -> None:
+    class Client:
+        def close(self, timeout: float) -> None:
+            raise RuntimeError("NetworkSelector closed!")
+
+    def work() -> None:
+        try:
+            raise ConfigError("why the work has ended")
+        finally:
+            close_client(Client(), timeout=0)
+
+    with pytest.raises(ConfigError, match="why"):
+        work()
