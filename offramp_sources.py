@@ -47,7 +47,7 @@ def digest_of(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         name = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
-        digest.update(f"{name}\0".encode() + hashlib.sha256(_text(path)).digest())
+        digest.update(f"{name}\0".encode() + _sum(path))
     return digest.hexdigest()
 
 
@@ -63,8 +63,9 @@ def imports_of(path: Path) -> frozenset[Path]:
         above = _package_of(path, len(dots)) if dots else ""
         base = ".".join(part for part in (above, module.decode()) if part)
         found |= _files_of(base)
-        for name in re.findall(r"\w+", names.decode()):
-            found |= _files_of(f"{base}.{name}")
+        if ROOT.joinpath(*base.split(".")).is_dir():  # else the names are values, not modules
+            for name in re.findall(r"\w+", names.decode()):
+                found |= _files_of(f"{base}.{name}")
     return frozenset(found)
 
 
@@ -80,13 +81,22 @@ def _files_of(module: str) -> frozenset[Path]:
     parts = module.split(".")
     if parts[0] not in OURS and not parts[0].startswith("offramp"):
         return frozenset()
-    found = set()
-    for length in range(1, len(parts) + 1):
-        place = ROOT.joinpath(*parts[:length])
-        found |= {file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()}
-    return frozenset(map(Path, map(os.path.realpath, found)))
+    places = [ROOT.joinpath(*parts[:length], "__init__.py") for length in range(1, len(parts) + 1)]
+    files = map(_file, [*places, ROOT.joinpath(*parts).with_suffix(".py")])
+    return frozenset(file for file in files if file is not None)
+
+
+@cache
+def _file(path: Path) -> Path | None:
+    """Return a file by its own name, without links; None where there is none."""
+    return Path(os.path.realpath(path)) if path.is_file() else None
 
 
 @cache
 def _text(path: Path) -> bytes:
     return path.read_bytes()
+
+
+@cache
+def _sum(path: Path) -> bytes:
+    return hashlib.sha256(_text(path)).digest()

@@ -30,6 +30,7 @@ from offramp_kafka import (
     KafkaAwayError,
     KafkaRefusedError,
     KafkaSettings,
+    close_client,
     kafka_errors,
     require_name,
     require_topics,
@@ -137,8 +138,7 @@ class Publisher:
             self._changed.notify_all()
         self._thread.join(1.0)
         if self._producer is not None:
-            with suppress(Exception):  # it raises where something is left, which is told below
-                self._producer.close(timeout=5 if finished and failure is None else 0)
+            close_client(self._producer, timeout=5 if finished and failure is None else 0)  # what is left is told below
         lost = self._keep_rest()
         if lost:
             raise OfframpError(f"{failure}; {lost}" if failure is not None else lost)

@@ -47,7 +47,8 @@ class FileRecorder:
                 try:
                     self.files.write(block)
                     continue
-                except OSError as error:
-                    self.error = error
-                    self._told(f"--write: {error.strerror}; no more is written, the pipeline goes on")
+                except Exception as error:  # whatever it is, the thread must go on to take the blocks
+                    found = error if isinstance(error, OSError) else OSError(0, f"{type(error).__name__}: {error}")
+                    self.error = found
+                    self._told(f"--write: {found.strerror}; no more is written, the pipeline goes on")
             self._failed += len(block)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +19,7 @@ from inference.memory import Memory
 from inference.sequences import TrainingSequence
 from inference.shape import Preset
 from inference.train import fingerprint, scale_of
-from offramp_errors import ConfigError
+from offramp_errors import ConfigError, OfframpError
 
 GRID: dict[str, list[Any]] = {
     "lstm": [32, 64, 128], "learning_rate": [1e-3, 2e-3, 4e-3], "dropout": [0.0, 0.2], "batch": [32, 64],
@@ -70,8 +71,32 @@ def tune(
     """Search around `base`; tell: shows one line a trial. A study file that is there is gone on with.
 
     The aim is the validation loss: log loss of the class and quantile loss of the delay. Raise ConfigError where the
-    study is of other data or another method, or no trial came to an end in time.
+    study is of other data or another method, or no trial came to an end in time; OfframpError where its file cannot be
+    written.
     """
+    with _study_errors(study_file):
+        return _searched(task, base, method, bounds, study_file, tell)
+
+
+@contextmanager
+def _study_errors(study_file: Path) -> Iterator[None]:
+    """Turn what the study's data base raises (a full disk, a folder that is not there) into one line."""
+    import optuna
+    import sqlalchemy
+
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.DBAPIError) as error:
+        why = str(error.__cause__ or error).splitlines()[0] + "; check the folder and its space"
+        raise OfframpError(
+            f"{study_file}: the study cannot be written: {why}; check the folder and its space"
+        ) from error
+
+
+def _searched(
+    task: Task, base: Preset, method: Method, bounds: Bounds, study_file: Path, tell: Callable[[str], None]
+) -> Found:
+    """Search as `tune` says."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from offramp_errors import ContractError
-from offramp_kafka import KafkaSettings, kafka_errors, require_topics
+from offramp_kafka import KafkaSettings, close_client, kafka_errors, require_topics
 from offramp_records import open_consumer
 from stream.model_messages import ModelMessage, decode_model, encode_model
 
@@ -43,7 +43,7 @@ def newest_models(
                     for record in records:
                         left += not _note(found, record, sites, links)
         finally:
-            consumer.close()
+            close_client(consumer)
     if left:
         print(
             f"warning: {doing}: {left} models left out: of more than {MOST_MODELS} links", file=sys.stderr, flush=True
@@ -98,5 +98,4 @@ def model_publisher(settings: KafkaSettings, doing: str) -> Iterator[ModelPublis
     try:
         yield ModelPublisher(settings, producer, doing)
     finally:
-        with suppress(Exception):  # all that was published is acknowledged
-            producer.close(timeout=1)
+        close_client(producer, timeout=1)  # all that was published is acknowledged

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,14 @@ from decision.policy import Policy
 from decision.site import Site, load_site
 from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
 from offramp_errors import ArtifactError, ConfigError
-from offramp_kafka import KafkaAccessError, KafkaRefusedError, KafkaSettings, kafka_errors, topic_states
+from offramp_kafka import (
+    KafkaAccessError,
+    KafkaRefusedError,
+    KafkaSettings,
+    close_client,
+    kafka_errors,
+    topic_states,
+)
 from offramp_reach import reach_watched
 from offramp_records import open_consumer
 from stream.channels import BIN_MS
@@ -142,7 +149,11 @@ class RefineService:
         except ArtifactError as error:
             print(f"left aside: {error}", file=sys.stderr, flush=True)
             return
-        self._refining.keep(model.link, model.artifact.sha, model.files)
+        try:
+            self._refining.keep(model.link, model.artifact.sha, model.files)
+        except OSError as error:
+            print(f"left aside: {place}: it cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+            return
         refiner.take_up(model.artifact)
         print(f"taken up: {place} ({model.reason})", file=sys.stderr, flush=True)
 
@@ -202,8 +213,7 @@ def reader(settings: KafkaSettings, doing: str) -> Iterator[Any]:
     try:
         yield consumer
     finally:
-        with suppress(Exception):
-            consumer.close()
+        close_client(consumer)
 
 
 def _follow(

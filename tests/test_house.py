@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,11 @@ def test_only_kernels_call_kernels_that_have_no_way_in_from_python() -> None:
                 called = {node.func.id for node in ast.walk(function)
                           if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
                 assert not called & meant, f"{path.relative_to(ROOT)}: {function.name} calls {called & meant}"
+
+
+def test_every_module_beside_the_packages_is_shipped_typed_and_known() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    modules = {path.name for path in ROOT.glob("offramp*.py")}
+    assert modules <= set(told["hatch"]["build"]["targets"]["wheel"]["only-include"])
+    assert modules <= set(told["mypy"]["files"])
+    assert {name.removesuffix(".py") for name in modules} <= set(told["ruff"]["lint"]["isort"]["known-first-party"])

@@ -8,7 +8,14 @@ import pytest
 from capture.publish import Publisher
 from decision.client import DecisionClient
 from offramp_errors import ConfigError
-from offramp_kafka import KafkaAccessError, KafkaSettings, kafka_errors, kafka_settings, require_name
+from offramp_kafka import (
+    KafkaAccessError,
+    KafkaSettings,
+    close_client,
+    kafka_errors,
+    kafka_settings,
+    require_name,
+)
 from stream.topics import TOPICS
 
 
@@ -121,3 +128,18 @@ def test_what_the_client_raises_of_a_closed_connection_is_one_line(kind: type[Ex
         raised_in("kafka.net.selector", kind("NetworkSelector closed!"))
     with pytest.raises(kind), kafka_errors(settings, "publish"):
         raised_in("capture.publish", kind("NetworkSelector closed!"))
+
+
+def test_closing_a_client_hides_no_other_error() -> None:
+    class Client:
+        def close(self, timeout: float) -> None:
+            raise RuntimeError("NetworkSelector closed!")
+
+    def work() -> None:
+        try:
+            raise ConfigError("why the work has ended")
+        finally:
+            close_client(Client(), timeout=0)
+
+    with pytest.raises(ConfigError, match="why"):
+        work()

@@ -131,3 +131,18 @@ def test_a_recorder_that_cannot_keep_up_says_what_it_left_out(tmp_path: Path) ->
     recorder.close()
     assert recorder.files.packets + recorder.unwritten["disk_too_slow"] == 300 * 300
     assert len(read(path)) == recorder.files.packets
+
+
+def test_whatever_ends_the_writing_is_told_and_the_thread_goes_on(tmp_path: Path) -> None:
+    class Broken(PcapngFiles):
+        def write(self, block: PacketBlock) -> None:
+            raise IndexError("what nobody thought of")
+
+    told: list[str] = []
+    recorder = FileRecorder(Broken(RingOfFiles(tmp_path / "x.pcapng"), "eth7"), told.append)
+    for number in range(5):
+        recorder.put(block(100 * number, 100))
+    recorder.close()
+    assert recorder.unwritten == {"write_failed": 500}
+    assert len(told) == 1
+    assert "IndexError" in told[0]

@@ -9,7 +9,8 @@ import pytest
 
 from inference.shape import PRESETS, load_preset, preset_toml
 from inference.tune import GRID, Bounds, Method, Task, suggested, tune
-from offramp_errors import ConfigError
+from offramp_errors import ConfigError, OfframpError
+from tests.capture.disks import SmallFiles
 from tests.inference.test_model import META, SCALE, sequences
 
 SMALL = replace(PRESETS["default"], dense=8, spectrum=4, lstm=8, fusion=8)
@@ -68,3 +69,16 @@ def test_a_preset_file_that_does_not_fit_is_refused(text: str, words: str, tmp_p
         load_preset(str(tmp_path / "p.toml"))
     with pytest.raises(ConfigError, match="neither default nor paper"):
         load_preset("nowhere")
+
+
+def test_a_study_that_cannot_be_written_is_one_line(task: Task) -> None:
+    with pytest.raises(OfframpError, match=r"/proc/nowhere/study\.db: the study cannot be written"):
+        tune(task, SMALL, Method.GRID, Bounds(1, 5, 1), Path("/proc/nowhere/study.db"), print)
+
+
+def test_a_study_on_a_full_disk_is_one_line(task: Task, tmp_path: Path, small_files: SmallFiles) -> None:
+    study = tmp_path / "study.db"
+    tune(task, SMALL, Method.GRID, Bounds(1, 5, 1), study, lambda _: None)
+    small_files.allow(study.stat().st_size // 2)
+    with pytest.raises(OfframpError, match="the study cannot be written"):
+        tune(task, SMALL, Method.GRID, Bounds(2, 5, 1), study, lambda _: None)
