@@ -95,6 +95,7 @@ def test_each_interface_is_its_own_link_and_one_signal_ends_them(
 
 def test_an_interface_that_vanishes_leaves_the_other_watched(namespace: Namespace, site: Path) -> None:
     tap = Several(namespace, ("v1", "w1"), "--site", site)
+    tap.told("watching v1")
     tap.told("watching w1")
     send(namespace, [frame(each) for each in range(9)])
     namespace.run("ip link del v1")
