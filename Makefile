@@ -49,17 +49,19 @@ lint: setup ## ruff and mypy
 test: setup system lint ## everything that must hold: lint, types, tests; beside them the kernels' once more, checked
 	@checked=$$(mktemp); $(MAKE) --no-print-directory checked >$$checked 2>&1 & beside=$$!; failed=0; \
 	trap 'kill $$beside 2>/dev/null || true; rm -f $$checked' EXIT; \
-	TZ=UTC $(BIN)/python -m pytest || failed=$$?; \
+	TZ=UTC $(BIN)/python -m pytest --ignore $(MUTANTS) || failed=$$?; \
 	wait $$beside || failed=$$?; \
 	echo "the kernels' tests with every array access checked (make checked):"; cat $$checked; exit $$failed
 
-# whatever runs compiled kernels of capture, stream and inference, and needs no broker, interface or tshark
+# Whatever runs compiled kernels of capture, stream and inference, and needs no broker, interface or tshark; and the
+# mutants, two minutes of interpreted kernels, which nothing else has to wait for here.
+MUTANTS := tests/test_room_mutants.py
 KERNEL_TESTS := tests/capture/test_dissector.py tests/capture/test_reassembly.py tests/capture/test_files.py \
 	tests/capture/test_shedding.py tests/fuzz tests/inference/test_activations.py tests/inference/test_memory.py \
 	tests/inference/test_backends.py $(addprefix tests/stream/test_,$(addsuffix .py,bins by_link copies heavy_hitters \
 	labelling normaliser packets parts served_queue stft virtual_queue))
 checked: setup ## the kernels' tests with every array access checked; compiles kernels of its own, once
-	@OFFRAMP_BOUNDSCHECK=1 TZ=UTC $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS)
+	@OFFRAMP_BOUNDSCHECK=1 TZ=UTC $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS) $(MUTANTS)
 
 mutants: setup ## take each room check of the kernels out in turn, and tell which check of the tests finds it out
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m tests.room_mutants --verbose

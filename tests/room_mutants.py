@@ -30,8 +30,8 @@ ROOMS: dict[str, dict[str, str]] = {
         "begin_row": "", "row_full": "", "occurrence_room": "", "take_text": "", "drop_text": "", "set_text": "",
         "copy_text": "", "copy_bytes": "", "span": "",
     },
-    "capture.fragments": {"scratch_room": "", "add_fragment": "LARGEST|SCRATCH_END|MOST_WHOLE"},
-    "capture.flow_table": {"flows_room": ""},
+    "capture.fragments": {"scratch_room": "", "add_fragment": "LARGEST|SCRATCH_END"},
+    "capture.flow_table": {"flows_room": "RESERVE"},
     "capture.reassembly": {
         "store": "MAX_MESSAGE", "account": "MAX_STRETCHES", "take_chunk": "FREE_CHUNKS",
         "copy_in": "chunk >= 0|CHUNK", "peek": "most", "assemble": "take_text",
