@@ -74,7 +74,7 @@ class Applications(NamedTuple):
     being overwritten; alias: int64 [ALIASES, 2] (key, bytes) and alias_text: uint8 [ALIASES, ALIAS_BYTES];
     arena: uint8 [CHUNKS, CHUNK] bytes of messages not yet complete; following, free: int32 [CHUNKS] chains of chunks
     and the stack of free ones; counters: int64 [8]; head: int64 [24] an HTTP head; line: uint8 [LINE];
-    ports: uint8 [2, 65536], see port_protocols.
+    ports: uint8 [3, 65536], see port_protocols.
     """
 
     generation: NDArray[np.int64]

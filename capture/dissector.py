@@ -47,7 +47,7 @@ MAX_FLOWS = 1 << 18
 are more, the idlest quarter is. Both are counted; tshark forgets none.
 """
 
-LOOKS = 16
+LOOKS = 8
 """A table more than half full is searched for idle conversations when so small a share of it was taken anew: each
 search, some milliseconds, is spread over thousands of packets."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.layers import STEPS
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp_kernels import kernel_entry, kernel_inline, kernel_lean
 
 # fields of `counters`
 FREE = 0  # free slots left on the stack
@@ -164,7 +164,7 @@ def rebuild_index(index: Any, key: Any, taken: Any, counters: Any) -> None:
             index[at] = slot
 
 
-@kernel_lean
+@kernel_inline
 def bucket(counters: Any, a: int, b: int, c: int, d: int, e: int) -> Any:
     """Return a hash of a key: its words times a secret each (multilinear: Lemire, Kaser 2014), the sum's bits mixed.
 
@@ -195,7 +195,7 @@ def flows_room(flows: FlowTable) -> bool:
     return bool(flows.counters[FREE] >= flows.counters[FLOOR] and flows.counters[CROWDED] == 0)
 
 
-@kernel_lean
+@kernel_inline
 def find_flow(flows: FlowTable, cur: Any, a: int, b: int, c: int, d: int, e: int) -> Any:
     """Return the slot of a key, and True where it was taken just now."""
     mask = flows.buckets.shape[0] - 1

@@ -46,6 +46,7 @@ TURN_BITS, TURNS = 14, 1 << 18  # how `owner` tells the fragments of one datagra
 # fields of `key`, behind the addresses
 NAME = 4
 SEEN_NS = 5
+TURN = 6
 
 # fields of `counters`
 CLOCK = 0
@@ -57,11 +58,10 @@ SCRATCH_END = 3  # how far the packet at hand may write
 class Fragments(NamedTuple):
     """Datagrams that wait for fragments.
 
-    key: int64 [SLOTS, 6] (addresses, identification with protocol and version, time of the newest fragment); bytes:
-    uint8 [SLOTS, LARGEST]; owner: uint32 [SLOTS, UNITS] where, in units of 8 bytes and plus one, the fragment begins
-    that a unit is from, and above TURN_BITS which turn of the slot it belongs to; total: int64 [SLOTS] length, -1
-    unknown; whole: int64 [SLOTS] units there without a gap; turn: int64 [SLOTS]; age: int64 [SLOTS], 0 where free;
-    counters: int64 [4].
+    key: int64 [SLOTS, 7] (addresses, identification with protocol and version, time of the newest fragment, turn of the
+    slot); bytes: uint8 [SLOTS, LARGEST]; owner: uint32 [SLOTS, UNITS] where, in units of 8 bytes and plus one, the
+    fragment begins that a unit is from, and above TURN_BITS in which turn; total: int64 [SLOTS] length, -1 unknown;
+    whole: int64 [SLOTS] units there without a gap; age: int64 [SLOTS], 0 where free; counters: int64 [4].
     """
 
     key: NDArray[np.int64]
@@ -69,7 +69,6 @@ class Fragments(NamedTuple):
     owner: NDArray[np.uint32]
     total: NDArray[np.int64]
     whole: NDArray[np.int64]
-    turn: NDArray[np.int64]
     age: NDArray[np.int64]
     counters: NDArray[np.int64]
 
@@ -77,10 +76,9 @@ class Fragments(NamedTuple):
 def new_fragments() -> Fragments:
     """Return an empty store; its large buffers cost nothing until written."""
     return Fragments(
-        np.zeros((SLOTS, 6), np.int64),
+        np.zeros((SLOTS, 7), np.int64),
         np.empty((SLOTS, LARGEST), np.uint8),
         np.zeros((SLOTS, UNITS), np.uint32),
-        np.zeros(SLOTS, np.int64),
         np.zeros(SLOTS, np.int64),
         np.zeros(SLOTS, np.int64),
         np.zeros(SLOTS, np.int64),
@@ -169,7 +167,7 @@ def place(fragments: Fragments, slot: int, data: Any, position: int, offset: int
         if 0 < owned(fragments, slot, unit) <= begins:
             continue
         if last >= 8 or not more:
-            fragments.owner[slot, unit] = (fragments.turn[slot] << TURN_BITS) | begins
+            fragments.owner[slot, unit] = (fragments.key[slot, TURN] << TURN_BITS) | begins
         for byte in range(unit << 3, (unit << 3) + min(last, 8)):
             fragments.bytes[slot, byte] = data[position + byte - offset]
 
@@ -178,7 +176,7 @@ def place(fragments: Fragments, slot: int, data: Any, position: int, offset: int
 def owned(fragments: Fragments, slot: int, unit: int) -> Any:
     """Return where the fragment begins that a unit of a datagram is from, in units and plus one; 0 where none came."""
     owner = np.int64(fragments.owner[slot, unit])
-    return owner & ((1 << TURN_BITS) - 1) if owner >> TURN_BITS == fragments.turn[slot] else 0
+    return owner & ((1 << TURN_BITS) - 1) if owner >> TURN_BITS == fragments.key[slot, TURN] else 0
 
 
 @kernel_lean
@@ -218,9 +216,9 @@ def datagram(out: Table, fragments: Fragments, cur: Any, name: int) -> Any:
     key[chosen, SEEN_NS] = cur[NOW_NS]
     fragments.total[chosen] = -1
     fragments.whole[chosen] = 0
-    fragments.turn[chosen] += 1
-    if fragments.turn[chosen] == TURNS:
-        fragments.turn[chosen] = 1
+    key[chosen, TURN] += 1
+    if key[chosen, TURN] == TURNS:
+        key[chosen, TURN] = 1
         for unit in range(UNITS):
             fragments.owner[chosen, unit] = 0
     return chosen

@@ -36,6 +36,7 @@ from capture.http_head import (
     begins_exactly,
     find_line,
     first_line_kind,
+    line_steps,
     read_field,
     skip_blanks,
     status_of,
@@ -84,7 +85,8 @@ def http_message(
     start = pos + skipped
     if buf[start] < 32 or buf[start] > 126:
         return end, COMPLETE, 0
-    stop, _ = find_line(out.notes, buf, start, end, True)
+    stop, following = find_line(buf, start, end, True)
+    out.notes[NOTE_STEPS] += line_steps(following - start)
     if stop < 0 and can_wait:
         if end - start < MAX_HEAD:
             return start, HEAD_LINES, 0
@@ -127,8 +129,8 @@ def read_message(
     head[SHOWN] = shown
     any_line = False
     while pos < end:
-        stop, following = find_line(out.notes, buf, pos, end, False)
-        out.notes[NOTE_STEPS] += 8 + stop - pos  # its name and value are looked at byte by byte
+        stop, following = find_line(buf, pos, end, False)
+        out.notes[NOTE_STEPS] += line_steps(following - pos) + 8 + stop - pos  # name and value, byte by byte
         first = first_line_kind(buf, pos, stop)
         colon = pos
         if first == OTHER and stop > pos:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.emit import TEXT, Table, copy_text, put_span, put_text
-from capture.http_head import find_line
+from capture.http_head import find_line, line_steps
 from capture.http_wait import hexadecimal
 from capture.layers import NOTE_STEPS
 from capture.schema import INDEX
@@ -36,7 +36,8 @@ def join_chunks(out: Table, buf: Any, pos: int, end: int) -> Any:
     """
     start = at = out.cursor[TEXT]
     while pos < end:
-        stop, following = find_line(out.notes, buf, pos, end, True)
+        stop, following = find_line(buf, pos, end, True)
+        out.notes[NOTE_STEPS] += line_steps(following - pos)
         if stop <= pos:
             break
         size, _ = hexadecimal(buf, pos, stop)
@@ -59,7 +60,8 @@ def trailer_end(notes: Any, buf: Any, pos: int, end: int) -> Any:
     if end - pos < 2:
         return TOO_SHORT
     while True:
-        stop, following = find_line(notes, buf, pos, end, True)
+        stop, following = find_line(buf, pos, end, True)
+        notes[NOTE_STEPS] += line_steps(following - pos)
         if stop < 0:
             return pos
         if stop == pos:

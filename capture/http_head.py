@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from capture.emit import Table, put, put_bytes
-from capture.layers import NOTE_STEPS
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
 
@@ -76,26 +75,33 @@ def has_line_end(part: Any) -> bool:
 
 
 @kernel_lean
-def find_line(notes: Any, buf: Any, pos: int, end: int, whole: bool) -> Any:
+def find_line(buf: Any, pos: int, end: int, whole: bool) -> Any:
     """Return where a line ends and where the next one starts.
 
     `whole`: a line whose end is not in sight is none (-1), as is one that ends with the bytes' last CR; otherwise it
-    is all that is left. notes: of the table, for the steps.
+    is all that is left.
     """
     at = pos
     while at + STRIDE <= end and not has_line_end(buf[at : at + STRIDE]):
         at += STRIDE
-    near = at
-    while at < end and buf[at] != 10 and buf[at] != 13:
+    while at < end:
+        byte = buf[at]
+        if byte == 10:
+            return at, at + 1
+        if byte == 13:
+            if at + 1 == end:
+                return (-1 if whole else at), end
+            if buf[at + 1] == 10:
+                return at, at + 2
+            return at, at + 1
         at += 1
-    notes[NOTE_STEPS] += ((near - pos + STRIDE) >> 3) + at - near
-    if at >= end:
-        return (-1 if whole else end), end
-    if buf[at] == 10:
-        return at, at + 1
-    if at + 1 == end:
-        return (-1 if whole else at), end
-    return at, at + (2 if buf[at + 1] == 10 else 1)
+    return (-1 if whole else end), end
+
+
+@kernel_lean
+def line_steps(size: int) -> Any:
+    """Return the steps that finding the end of a line of `size` bytes takes: strides, then byte by byte."""
+    return ((size + STRIDE) >> 3) + (size & (STRIDE - 1))
 
 
 @kernel_lean

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.application_state import HAVE, LINE, RESUME, SCANNED, SHORT_LINE, Applications
-from capture.http_head import begins, begins_exactly, find_line, skip_space
+from capture.http_head import begins, begins_exactly, find_line, line_steps, skip_space
 from capture.layers import NOTE_STEPS
 from capture.reassembly import ABORT, BYTES, CHUNK_LINES, COMPLETE, HEAD_LINES, UNTIL_FIN, peek
 from offramp_kernels import kernel_lean
@@ -95,7 +95,8 @@ def next_chunk(notes: Any, buf: Any, pos: int, end: int, left: int) -> Any:
     """
     if left < 1:
         return True, 0
-    stop, following = find_line(notes, buf, pos, end, True)
+    stop, following = find_line(buf, pos, end, True)
+    notes[NOTE_STEPS] += line_steps(following - pos)
     if stop < 0:
         return True, -1
     notes[NOTE_STEPS] += stop - pos
@@ -103,7 +104,8 @@ def next_chunk(notes: Any, buf: Any, pos: int, end: int, left: int) -> Any:
     if not known or size > MAX_CHUNK:
         return False, 0
     if size == 0:
-        stop, _ = find_line(notes, buf, following, end, True)
+        stop, last = find_line(buf, following, end, True)
+        notes[NOTE_STEPS] += line_steps(last - following)
         if stop >= 0:
             return False, 0
         return True, -2 if end > following and buf[end - 1] == 13 else -1
@@ -120,7 +122,8 @@ def chunks_wait(notes: Any, apps: Applications, which: int, buf: Any, pos: int, 
     """
     side = apps.side
     if side[which, SCANNED] == side[which, HAVE] - (end - pos):
-        stop, _ = find_line(notes, buf, pos, end, False)
+        stop, following = find_line(buf, pos, end, False)
+        notes[NOTE_STEPS] += line_steps(following - pos)
         if stop == end:
             side[which, SCANNED] = side[which, HAVE]
             return TOO_LONG if side[which, HAVE] - side[which, RESUME] > LINE else WAITS
@@ -177,7 +180,8 @@ def head_needs(notes: Any, buf: Any, pos: int, end: int, body: bool, until_fin: 
     while True:
         if at >= end:
             return HEAD_LINES, at - pos
-        stop, following = find_line(notes, buf, at, end, True)
+        stop, following = find_line(buf, at, end, True)
+        notes[NOTE_STEPS] += line_steps(following - at)
         if stop < 0:
             return HEAD_LINES, at - pos
         notes[NOTE_STEPS] += 8

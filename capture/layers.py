@@ -56,7 +56,7 @@ STEPS = 21  # of work on the headers: a turn of a loop, or eight bytes copied or
 WHOLE = 22  # datagrams that this packet completed, one within the other
 NOW_NS = 23  # time of the packet
 UNFOLLOWED = 24  # what was not followed, see capture.unfollowed, 0 nothing
-CURSOR_SIZE = 28
+CURSOR_SIZE = 25
 MAX_DEPTH = 128
 
 # reasons in Table.notes; the application layers use the numbers from 32

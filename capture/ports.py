@@ -21,6 +21,9 @@ _TCP = {
 }
 _UDP = {DNS: (53, 5355), MDNS: (5353,), SSDP: (1900,), MODBUS: (502,)}
 
+_UDP_TUNNELS = (1701, 2268, 4341, 5247, 37008)
+"""L2TP, AMT, LISP data, CAPWAP data, TZSP: tunnels that tshark follows and this dissector does not."""
+
 # ports whose dissector takes an HTTP request (TCP), a DNS or an SSDP message (UDP) for its own
 _TCP_OTHER = (
     "7 13 19-23 25 37 42-43 49 70 79 88 102 110-111 119 123 139 143 161-162 179 210 323 389 427 445 464 500 "
@@ -52,8 +55,9 @@ def _numbers(ranges: str) -> list[int]:
 
 
 def port_protocols() -> NDArray[np.uint8]:
-    """Return uint8 [2, 65536]: the protocol that each port names, over TCP and over UDP."""
-    table = np.full((2, 65_536), NONE, np.uint8)
+    """Return uint8 [3, 65536]: the protocol that each port names, over TCP and over UDP; 1 for tunnels not followed."""
+    table = np.full((3, 65_536), NONE, np.uint8)
+    table[2, list(_UDP_TUNNELS)] = 1
     for row, others, known in ((0, _TCP_OTHER, _TCP), (1, _UDP_OTHER, _UDP)):
         table[row, _numbers(others)] = OTHER
         for protocol, ports in known.items():

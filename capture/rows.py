@@ -54,7 +54,7 @@ from capture.schema import INDEX
 from capture.serial_links import ppp
 from capture.transport import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
 from capture.tunnels import gre, udp_tunnel
-from capture.unfollowed import IP_PROTOCOL_KIND, count_kind, unfollowed
+from capture.unfollowed import IP_PROTOCOL_KIND, UDP_PORT_KIND, count_kind, unfollowed
 from capture.wireless import next_subframe, wireless
 from offramp_kernels import kernel_entry, kernel_inline
 
@@ -235,6 +235,8 @@ def ip_protocol(
             if found[2]:
                 application_reset(apps, found[0])
             if not udp_tunnel(out, data, cur, found[3], found[4]):
+                if apps.ports[2, found[3]] or apps.ports[2, found[4]]:
+                    cur[UNFOLLOWED] = (UDP_PORT_KIND << 32) | (found[3] if apps.ports[2, found[3]] else found[4])
                 application_udp(
                     out, apps, row, data, cur[POSITION], cur[END], found[3], found[4], found[0], number, time_ns,
                     cur[IN_ERROR] != 0,

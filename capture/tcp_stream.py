@@ -60,7 +60,8 @@ def stream(
         if protocol == NONE:
             if can_wait and tls and end - pos < TLS_HEAD and 32 <= buf[pos] <= 126:
                 return pos, SEGMENT, 0
-            if not looks_like_http(out.notes, buf, pos, end):
+            out.notes[NOTE_STEPS] += (end - pos) >> 3
+            if not looks_like_http(buf, pos, end):
                 return end, COMPLETE, 0
             protocol = HTTP
             kind[slot, PROTOCOL] = HTTP
@@ -73,7 +74,7 @@ def stream(
         protocol = protocol_named(apps, buf, pos, end, named, 0, 0)
         if protocol == NONE and can_wait and tls and end - pos < TLS_HEAD:
             return pos, SEGMENT, 0
-        first = protocol == NONE and looks_like_http(out.notes, buf, pos, end)
+        first = protocol == NONE and looks_like_http(buf, pos, end)
         if first:
             protocol = HTTP
     if protocol in (NONE, OTHER, SOCKS):
@@ -107,11 +108,11 @@ def protocol_named(apps: Applications, buf: Any, pos: int, end: int, server: int
 
 
 @kernel_lean
-def looks_like_http(notes: Any, buf: Any, pos: int, end: int) -> bool:
+def looks_like_http(buf: Any, pos: int, end: int) -> bool:
     """Tell whether the first line begins or ends with HTTP/1.x (tshark's heuristic)."""
     if buf[pos] < 32 or buf[pos] > 126:
         return False
-    stop, _ = find_line(notes, buf, pos, end, True)
+    stop, _ = find_line(buf, pos, end, True)
     size = stop - pos
     if stop < 0 or size == 8:
         return False

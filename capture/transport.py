@@ -39,7 +39,7 @@ from capture.layers import (
     u32,
 )
 from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp_kernels import kernel_inline, kernel_lean
 
 TCP_SOURCE, TCP_TARGET, TCP_STREAM = INDEX["tcp.srcport"], INDEX["tcp.dstport"], INDEX["tcp.stream"]
 TCP_SEQUENCE, TCP_ACK, TCP_ACK_RAW = INDEX["tcp.seq"], INDEX["tcp.ack"], INDEX["tcp.ack_raw"]
@@ -66,17 +66,17 @@ def from_higher(cur: Any, source_port: int, target_port: int) -> Any:
     return source_port > target_port
 
 
-@kernel_lean
+@kernel_inline
 def conversation(flows: FlowTable, cur: Any, source_port: int, target_port: int, protocol: int) -> Any:
     """Return the slot of the packet's conversation, whether it is new, and the packet's direction (0 or 1)."""
     kind = (cur[VERSION] << 40) | (protocol << 32)
-    if from_higher(cur, source_port, target_port):
-        ports = kind | (source_port << 16) | target_port
-        slot, new = find_flow(flows, cur, cur[SOURCE_HIGH], cur[SOURCE_LOW], cur[TARGET_HIGH], cur[TARGET_LOW], ports)
-        return slot, new, 0
-    ports = kind | (target_port << 16) | source_port
-    slot, new = find_flow(flows, cur, cur[TARGET_HIGH], cur[TARGET_LOW], cur[SOURCE_HIGH], cur[SOURCE_LOW], ports)
-    return slot, new, 1
+    near_high, near_low, far_high, far_low = cur[SOURCE_HIGH], cur[SOURCE_LOW], cur[TARGET_HIGH], cur[TARGET_LOW]
+    ports, direction = kind | (source_port << 16) | target_port, 0
+    if not from_higher(cur, source_port, target_port):
+        near_high, near_low, far_high, far_low = far_high, far_low, near_high, near_low
+        ports, direction = kind | (target_port << 16) | source_port, 1
+    slot, new = find_flow(flows, cur, near_high, near_low, far_high, far_low, ports)
+    return slot, new, direction
 
 
 @kernel_lean

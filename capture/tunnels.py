@@ -21,7 +21,6 @@ from capture.layers import (
     POSITION,
     PPP,
     STEPS,
-    UNFOLLOWED,
     WLAN,
     fits,
     go,
@@ -29,13 +28,12 @@ from capture.layers import (
 )
 from capture.sampled import SFLOW_PORT, sflow
 from capture.serial_links import frame_relay
-from capture.unfollowed import GRE_KIND, UDP_PORT_KIND, unfollowed
+from capture.unfollowed import GRE_KIND, unfollowed
 from offramp_kernels import kernel_lean
 
 VXLAN_PORT, VXLAN_GPE_PORT, GENEVE_PORT, TEREDO_PORT, MPLS_PORT = 4789, 4790, 6081, 3544, 6635
 GTP_CONTROL_PORT, GTP_PORT, GTP_PRIME_PORT, GRE_PORT, AYIYA_PORT = 2123, 2152, 3386, 4754, 5072
 DNS_PORT = 53
-TZSP_PORT, CAPWAP_PORT, L2TP_PORT, LISP_PORT, AMT_PORT = 37008, 5247, 1701, 4341, 2268  # not followed, but told
 
 
 @kernel_lean
@@ -133,8 +131,6 @@ def udp_tunnel(out: Table, data: Any, cur: Any, source_port: int, target_port: i
         if port == MPLS_PORT:
             cur[NEXT] = MPLS
             return True
-        if port in (TZSP_PORT, CAPWAP_PORT, L2TP_PORT, LISP_PORT, AMT_PORT):
-            cur[UNFOLLOWED] = (UDP_PORT_KIND << 32) | port
     return False
 
 
