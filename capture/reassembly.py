@@ -18,6 +18,7 @@ from capture.application_state import (
     HAND,
     HAVE,
     LAST,
+    LINE,
     MAX_STRETCHES,
     MODE,
     READ,
@@ -251,7 +252,7 @@ def chunk_of(apps: Applications, which: int, offset: int) -> Any:
 @kernel_lean
 def peek(apps: Applications, which: int, offset: int, most: int) -> Any:
     """Copy at most `most` bytes of the side's message from `offset` on to apps.line; return how many."""
-    size = min(most, apps.side[which, HAVE] - offset)
+    size = min(most, LINE, apps.side[which, HAVE] - offset)
     if size <= 0:
         return 0
     chunk, at, done = chunk_of(apps, which, offset), offset % CHUNK, 0

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from capture import application_state, batches, dissector, emit, fragments, mqtt, reassembly
+from capture import application_state, batches, dissector, emit, flow_table, fragments, mqtt, reassembly
 from capture.dissector import Dissector
 from capture.emit import EXTRAS, NOTE_OCCURRENCES_CUT, NOTE_TEXT_CUT, SHOWN, TEXT
-from capture.flow_table import FREE
+from capture.flow_table import FREE, KEY_WORDS, SECRET
 from capture.record_scan import ABSURD, FULL, LARGEST_BLOCK, LARGEST_PACKET, MORE, scan_pcap, scan_pcapng
 from capture.schema import INDEX
 from stream import bins
@@ -25,13 +25,13 @@ from stream.normaliser import BUCKETS, Normaliser
 from stream.packets import IPV4_MAPPED, Packets
 from tests.fuzz.growth import (
     Grown,
+    apart,
     chunked,
     ends_together,
     far_uri,
     fragmented,
     nested_fragments,
     over_tcp,
-    overlapping,
     publish,
     questions,
     stream,
@@ -272,10 +272,17 @@ def messages_end_with_the_row() -> None:
 
 @check("capture.rows")
 def samples_end_with_the_row() -> None:
-    payload = overlapping(PINGS * 5, 12, 1883)
+    payload = apart(PINGS * 5, 12, 1883)
     found = Found(Grown([ethernet(ipv4(datagram(payload, 6343, 4000), 17))]))
-    assert found.counts() == [20]
-    assert 0 < found.notes["occurrences_cut"] < 20
+    assert (found.counts(), found.notes) == ([20], {"occurrences_cut": 10})
+
+
+@check("capture.flow_table")
+def a_table_whose_searches_are_long_gets_another_secret() -> None:
+    with constants({flow_table: {"MOST_PROBES": 3}}):
+        known = Dissector("stream", secret=np.zeros(1 + KEY_WORDS, np.int64))
+        known.dissect(block_of([ethernet(ipv4(datagram(b"x", 9, 4000 + at), 17)) for at in range(9)]))
+        assert known._flows.counters[SECRET:].any()
 
 
 @check("capture.reassembly")
@@ -349,11 +356,13 @@ def chunks_of_the_arena_are_bounded() -> None:
 def a_chunk_line_is_looked_at_within_its_room() -> None:
     apps = application_state.new_applications(4)
     table = grant(emit.new_table(2))
-    reassembly.begin(table, apps, 0, np.arange(200, dtype=np.uint8), 0, 200, 1, reassembly.SEGMENT, 0)
-    most = application_state.SHORT_LINE
-    assert reassembly.peek(apps, 0, 10, most) == most
-    assert apps.line[: most + 1].tolist() == [*range(10, 10 + most), 0]
-    assert (reassembly.peek(apps, 0, 190, most), reassembly.peek(apps, 0, 200, most)) == (10, 0)
+    room = application_state.LINE
+    data = (np.arange(room + 200) % 251).astype(np.uint8)
+    reassembly.begin(table, apps, 0, data, 0, len(data), 1, reassembly.SEGMENT, 0)
+    assert reassembly.peek(apps, 0, 10, 1 << 20) == room
+    assert apps.line.tolist() == data[10 : 10 + room].tolist()
+    assert reassembly.peek(apps, 0, 10, 7) == 7
+    assert (reassembly.peek(apps, 0, room + 190, room), reassembly.peek(apps, 0, room + 200, room)) == (10, 0)
     found = Found(over_tcp(chunked(30), 80, 90))
     assert [len(each) for each in found.cells("http.file_data")] == [30]
 

@@ -34,7 +34,7 @@ ROOMS: dict[str, dict[str, str]] = {
     "capture.flow_table": {"flows_room": "RESERVE"},
     "capture.reassembly": {
         "store": "MAX_MESSAGE", "account": "MAX_STRETCHES", "take_chunk": "FREE_CHUNKS",
-        "copy_in": "chunk >= 0|CHUNK", "peek": "most", "assemble": "take_text",
+        "copy_in": "chunk >= 0", "peek": "LINE", "assemble": "take_text",
     },
     "capture.application": {"go_on": "start < 0", "finish": "start >= 0"},
     "capture.mqtt": {"keep_alias": ""},

@@ -187,7 +187,7 @@ def test_duration_and_count_end_it(namespace: Namespace) -> None:
 
 
 def test_packets_that_hold_more_than_a_row_do_no_harm(namespace: Namespace) -> None:
-    """Fragments of a datagram whose samples all show its last 60 kB, and messages without end, among other packets."""
+    """Fragments of a datagram whose samples all claim its last 60 kB, and messages without end, among other packets."""
     payload = overlapping(b"\xc0\0" * 30_000, 41, 1883)
     hostile = fragmented(datagram(payload, 6343, 4000)) + over_tcp(unsubscribe(200_000), 1883, 1400).packets
     tap = Running(namespace)
@@ -198,7 +198,7 @@ def test_packets_that_hold_more_than_a_row_do_no_harm(namespace: Namespace) -> N
     assert tap.process.returncode == 0, text
     assert number_of(text, "packets captured") == number_of(text, "decoded") == len(hostile) + 243
     assert number_of(text, "note: ip_reassembled") == 2
-    assert number_of(text, "note: occurrences_cut") >= 3
+    assert number_of(text, "note: occurrences_cut") >= 1
 
 
 def test_an_interface_that_vanishes_ends_it_with_the_ledger(namespace: Namespace) -> None:

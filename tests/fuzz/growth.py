@@ -122,7 +122,7 @@ def fragmented(packet: bytes, protocol: int = 17, size: int = 1480, name: int = 
 
 
 def sampled(headers: bytes, shared: bytes, samples: int, skip: Callable[[int], bytes]) -> bytes:
-    """Return an sFlow datagram's payload whose samples all go on to its end, so that each shows `shared` again.
+    """Return an sFlow datagram's payload whose samples all say that they go on to its end, to show `shared` again.
 
     headers: what stands at the head of each sampled packet (IPv4 and its transport); skip: bytes of the payload that
     lead over so many to the shared ones.
@@ -149,10 +149,18 @@ def skip_dns(size: int) -> bytes:
 
 
 def overlapping(shared: bytes, samples: int, port: int) -> bytes:
-    """Return an sFlow payload whose samples all show the messages `shared`, of MQTT or of DNS over TCP."""
+    """Return an sFlow payload whose samples all claim the messages `shared`, of MQTT or of DNS over TCP."""
     inner = segment(b"", port, 1, 0x18, 4000)
     head = ipv4(inner, 6)
     return sampled(head[:2] + b"\0\0" + head[4:], shared, samples, skip_mqtt if port == 1883 else skip_dns)
+
+
+def apart(messages: bytes, samples: int, port: int) -> bytes:
+    """Return an sFlow payload of samples that each show the same messages, as segments of their own."""
+    packet = ipv4(segment(messages, port, 1, 0x18, 4000), 6)
+    record = struct.pack(">IIIIII", 1, 16 + len(packet), 11, len(packet), 0, len(packet)) + packet
+    sample = struct.pack(">II28xI", 1, 32 + len(record), 1) + record
+    return struct.pack(">II4sIIII", 5, 1, b"\1\2\3\4", 0, 1, 1, samples) + sample * samples
 
 
 def wireless(packet: bytes) -> bytes:
@@ -203,15 +211,15 @@ BOUNDS: dict[str, Callable[[], Grown]] = {
     "65,535 questions of a long name, over TCP": lambda: over_tcp(
         b"".join(struct.pack(">H", len(each)) + each for each in [questions(10_000, LONG_NAME)] * 40), 53, 200_000
     ),
-    "samples that show the same 30,000 messages": lambda: Grown(
+    "samples that claim the same 30,000 messages": lambda: Grown(
         fragmented(datagram(overlapping(b"\xc0\0" * 30_000, 41, 1883), 6343, 4000))
     ),
-    "samples that spell the same names": lambda: Grown(
+    "samples that claim the same names": lambda: Grown(
         fragmented(
             datagram(overlapping(struct.pack(">H", 60_251) + questions(9_999, LONG_NAME), 41, 53), 6343, 4000)
         )
     ),
-    "samples that show the same payload": lambda: Grown([large_ipv6(overlapping(publish(240_000), 41, 1883), 6343)]),
+    "samples that claim one payload": lambda: Grown([large_ipv6(overlapping(publish(240_000), 41, 1883), 6343)]),
     "two messages of 16 MB that end in one frame, behind a third": lambda: Grown(
         [wireless(each) for each in stream(publish(LARGEST - 30), 1883, near=3999)]
         + ends_together([publish(LARGEST - 30)] * 2, 1883).packets,

@@ -38,9 +38,7 @@ CUT = {
     "an UNSUBSCRIBE of a million empty topics": {"occurrences_cut"},
     "160,000 topics of 100 bytes": {"occurrences_cut"},
     "a packet of 256 kB of 2-byte messages": {"occurrences_cut"},
-    "samples that show the same 30,000 messages": {"occurrences_cut"},
-    "samples that spell the same names": {"occurrences_cut"},
-    "samples that show the same payload": {"occurrences_cut"},
+    "65,535 questions of a long name, over TCP": {"dns_names_cut"},
     "two messages of 16 MB that end in one frame, behind a third": {"text_cut"},
 }
 """What is cut of the blocks that reach a bound; the others lie below it, or another bound ends them first."""
