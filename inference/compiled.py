@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from inference.activations import exp32, sigmoid, tanh
-from inference.memory import ANCHORS, FEATURES, HIGHEST, SCALE
+from inference.memory import ANCHORS, FEATURES, SCALE
 from inference.products import add_row, add_two_rows, copy, dense
 from offramp_kernels import kernel, kernel_lean
 
 BATCH = 16
 """Rows that share one reading of the weights; with their sums they stay in the nearest cache."""
+
+FINITE = np.float32(80)
+"""No forecast is above e to this power in ms, which is a float32 still, whatever the weights say."""
 
 
 @kernel_lean
@@ -77,12 +80,12 @@ def class_head(logits: Any, probabilities: Any) -> None:
 
 @kernel_lean
 def rising_head(raw: Any, delay_ms: Any) -> None:
-    """Sum up the softplus of three numbers, back from log1p to ms; no delay is above 20 minutes, whatever they are."""
+    """Sum up the softplus of three numbers, back from log1p to ms; a finite delay, whatever they are."""
     rising = np.float32(0)
     for j in range(3):
         value = raw[j]
         rising += np.float32(max(value, np.float32(0)) + math.log1p(exp32(-abs(value))))
-        delay_ms[j] = np.float32(math.expm1(min(rising, HIGHEST)))
+        delay_ms[j] = np.float32(math.expm1(min(rising, FINITE)))
 
 
 @kernel_lean
@@ -100,7 +103,7 @@ def anchored_head(anchors: Any, raw: Any, delay_ms: Any) -> None:
             total += weight
             value += weight * anchors[k]
         highest = max(highest, value / total * SCALE + raw[3 * ANCHORS + j])
-        delay_ms[j] = np.float32(math.expm1(min(highest, HIGHEST)))
+        delay_ms[j] = np.float32(math.expm1(min(highest, FINITE)))
 
 
 @kernel

@@ -24,8 +24,7 @@ SCALE = np.float32(8)
 """log1p(ms) over this is about 1 at three seconds; the unit of all features of delay."""
 
 HIGHEST = np.float32(14)
-"""No channel of SEEN, and no forecast, is taken for more: e to its power, 20 minutes in ms, stays a number, whatever a
-scale or a weight says."""
+"""No channel of SEEN is taken for more: e to its power stays a number, whatever a scale says."""
 
 BLOCKS = 120
 """Peaks are kept of blocks of a tenth of the horizon, twelve horizons of them."""
