@@ -94,11 +94,12 @@ class Tap:
             self.observe("offramp_packet_to_decision_seconds", time.time() - packet_ns / 1e9)
 
     def _windowed(self, source: LiveBatches) -> Iterator[tuple[str, Windowed, int, int]]:
-        """Yield link, what the model is shown, the clock where no packet comes, and the newest packet's time."""
+        """Yield link, what the model is shown, the believed clock, or 0 with packets, and the newest packet's time."""
         for link, item in prefetch(source.read()):
             windows = self._pipeline(link).windows
             if isinstance(item, int):
-                yield link, windows.advance(item), item, windows.bins.newest_ns
+                windowed = windows.advance(item)
+                yield link, windowed, min(item, windows.bins.reached_ns), windows.bins.newest_ns
                 continue
             for windowed in windows.portions(item):
                 yield link, windowed, 0, windows.bins.newest_ns
