@@ -31,7 +31,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "copy_text": "", "copy_bytes": "", "span": "",
     },
     "capture.fragments": {"scratch_room": "", "add_fragment": "LARGEST|SCRATCH_END"},
-    "capture.flow_table": {"flows_room": "RESERVE"},
+    "capture.flow_table": {"flows_room": "FREE"},
     "capture.reassembly": {
         "store": "MAX_MESSAGE", "account": "MAX_STRETCHES", "take_chunk": "FREE_CHUNKS",
         "copy_in": "chunk >= 0", "peek": "LINE", "assemble": "take_text",
