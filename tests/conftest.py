@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +35,12 @@ def small_files() -> Generator[SmallFiles, None, None]:
     disk = SmallFiles()
     yield disk
     disk.allow(None)
+
+
+@pytest.fixture
+def own() -> Generator[Path, None, None]:
+    """A folder that a tap may write to once it has become nobody, as it does where root starts it."""
+    with tempfile.TemporaryDirectory(prefix="offramp-test-") as name:
+        if os.geteuid() == 0:
+            shutil.chown(name, "nobody")
+        yield Path(name)

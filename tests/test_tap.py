@@ -73,9 +73,11 @@ class Running:
 
 
 def no_rights(process: subprocess.Popen[str]) -> None:
-    """Hold that no thread of a process has a capability, nor a way to one."""
+    """Hold that no thread of a process has a capability, nor a way to one, nor is root's that root started."""
     rights = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/status")]
     assert len(rights) > 1
+    if os.geteuid() == 0:
+        assert all("\nUid:\t65534\t65534\t65534\t65534\n" in each for each in rights)
     for name, value in (("CapEff", "0+"), ("CapPrm", "0+"), ("CapInh", "0+"), ("CapAmb", "0+"), ("NoNewPrivs", "1")):
         assert all(re.search(rf"^{name}:\t{value}$", each, re.M) for each in rights), name
 
@@ -118,9 +120,9 @@ def test_the_other_backends_do_the_same(namespace: Namespace, backend: str) -> N
     assert (tap.process.returncode, number_of(text, "rows binned")) == (0, 20)
 
 
-def test_what_is_written_replays_to_the_same_commands(namespace: Namespace, tmp_path: Path) -> None:
+def test_what_is_written_replays_to_the_same_commands(namespace: Namespace, tmp_path: Path, own: Path) -> None:
     """A flood on the lab's link: the tap decides as the replay of what it wrote."""
-    file, out = tmp_path / "flood.pcapng", tmp_path / "commands.jsonl"
+    file, out = own / "flood.pcapng", tmp_path / "commands.jsonl"
     tap = Running(namespace, "--format", "jsonl", "--write", file, "--out", out, "--filter", "udp")
     tap.told("watching")
     blast = "from bench.blast import Sender; "
@@ -212,12 +214,12 @@ def test_an_interface_that_vanishes_ends_it_with_the_ledger(namespace: Namespace
     assert text.splitlines()[-1] == "offramp: v1: the interface vanished"
 
 
-def test_a_full_disk_ends_the_writing_only(namespace: Namespace, tmp_path: Path) -> None:
-    script = f'mount -t tmpfs -o size=256k tmpfs {tmp_path} && exec "$@"'
+def test_a_full_disk_ends_the_writing_only(namespace: Namespace, own: Path) -> None:
+    script = f'mount -t tmpfs -o size=256k,mode=777 tmpfs {own} && exec "$@"'
     probe = ["unshare", "-m", "sh", "-c", script, "-"]
     if subprocess.run([*probe, "true"], capture_output=True, check=False).returncode:
         pytest.skip("a small file system cannot be mounted here")
-    tap = Running(namespace, "--write", tmp_path / "full.pcapng", before=probe)
+    tap = Running(namespace, "--write", own / "full.pcapng", before=probe)
     tap.told("watching")
     send(namespace, [frame(each, 1400) for each in range(500)])
     tap.told("No space left")
@@ -243,15 +245,16 @@ def test_data_that_cannot_be_written_ends_it_with_the_ledger(namespace: Namespac
     )
 
 
-def test_a_folder_gets_a_ring_of_files(namespace: Namespace, tmp_path: Path) -> None:
-    tap = Running(namespace, "--write", tmp_path, "--ring-files", "2", "--ring-size", "1")
+def test_a_folder_gets_a_ring_of_files_that_are_its_users_alone(namespace: Namespace, own: Path) -> None:
+    tap = Running(namespace, "--write", own, "--ring-files", "2", "--ring-size", "1")
     tap.told("watching")
     send(namespace, [frame(each, 1400) for each in range(4000)])
     text = tap.end()
     assert tap.process.returncode == 0, text
     assert number_of(text, "packets captured") + number_of(text, "dropped by kernel") == 4000
-    files = sorted(tmp_path.glob("v1-*.pcapng"))
+    files = sorted(own.glob("v1-*.pcapng"))
     assert len(files) == 2
+    assert {(path.stat().st_mode & 0o777, path.owner()) for path in files} == {(0o600, own.owner())}
     assert all(path.stat().st_size <= 1_000_000 for path in files)
 
 

@@ -108,12 +108,13 @@ def test_an_interface_that_vanishes_leaves_the_other_watched(namespace: Namespac
     assert text.splitlines()[-1] == "offramp: v1: the interface vanished"
 
 
-def test_what_both_wrote_replays_to_the_same_commands(namespace: Namespace, site: Path, tmp_path: Path) -> None:
+def test_what_both_wrote_replays_to_the_same_commands(
+    namespace: Namespace, site: Path, tmp_path: Path, own: Path
+) -> None:
     """Two floods at once: each link's commands are those of its own file replayed, and of both files together."""
-    folder, out = tmp_path / "ring", tmp_path / "commands.jsonl"
-    folder.mkdir()
+    out = tmp_path / "commands.jsonl"
     tap = Several(
-        namespace, ("v1", "w1"), "--site", site, "--format", "jsonl", "--write", folder, "--out", out, "--filter", "udp"
+        namespace, ("v1", "w1"), "--site", site, "--format", "jsonl", "--write", own, "--out", out, "--filter", "udp"
     )
     tap.told("watching v1")
     tap.told("watching w1")
@@ -126,8 +127,8 @@ def test_what_both_wrote_replays_to_the_same_commands(namespace: Namespace, site
     assert tap.process.returncode == 0, text
     live = by_scope(out.read_text())
     assert "link:uplink" in live
-    files = [sorted(folder.glob(f"{name}-*.pcapng")) for name in ("v1", "w1")]
-    assert all(files), list(folder.iterdir())
+    files = [sorted(own.glob(f"{name}-*.pcapng")) for name in ("v1", "w1")]
+    assert all(files), list(own.iterdir())
     alone = [by_scope(replayed(site, *each)) for each in files]
     assert {**alone[0], **alone[1]} == live
 
@@ -144,8 +145,8 @@ def by_scope(lines: str) -> dict[str, list[str]]:
     return found
 
 
-def test_any_gives_each_interface_its_own_link(namespace: Namespace, site: Path, tmp_path: Path) -> None:
-    file = tmp_path / "any.pcapng"
+def test_any_gives_each_interface_its_own_link(namespace: Namespace, site: Path, own: Path) -> None:
+    file = own / "any.pcapng"
     tap = Several(namespace, ("any",), "--site", site, "--filter", "udp port 9", "--metrics", "0", "--write", file)
     tap.told("watching any as a link each")
     send(namespace, [frame(each) for each in range(30)])

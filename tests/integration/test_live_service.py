@@ -27,9 +27,10 @@ def test_live_commands_are_those_of_the_recording_and_tell_their_way(
     namespace: Namespace,  # noqa: F811
     topics: KafkaSettings,  # noqa: F811
     tmp_path: Path,
+    own: Path,
 ) -> None:
     """A flood on the lab's link, as in tests/test_tap.py, over Kafka."""
-    file = tmp_path / "flood.pcapng"
+    file = own / "flood.pcapng"
     with workers(namespace.call(WorkerProcess, topics, SITE, tmp_path / "worker.log")):
         agent = Agent(namespace, topics, tmp_path, "--write", file, "--filter", "udp")
         agent.told("watching")

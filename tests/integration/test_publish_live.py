@@ -97,9 +97,9 @@ def rows_of(found: list[FeatureMessage], agent: str) -> int:
 
 
 def test_what_is_sent_is_in_the_topic_and_in_the_ledger(
-    namespace: Namespace, topics: KafkaSettings, tmp_path: Path
+    namespace: Namespace, topics: KafkaSettings, tmp_path: Path, own: Path
 ) -> None:
-    write = ("--write", tmp_path / "all.pcapng")
+    write = ("--write", own / "all.pcapng")
     agent = Agent(namespace, topics, tmp_path, *write, "--agent", "edge-1", "--metrics", "0")
     agent.told("watching v1 as link uplink")
     no_rights(agent.process)
@@ -269,10 +269,10 @@ def test_a_broker_that_is_restarted_loses_nothing_with_a_spool(
 
 
 def test_an_agent_that_ends_while_the_broker_is_away_ends_in_time(
-    namespace: Namespace, broker: Broker, topics: KafkaSettings, tmp_path: Path
+    namespace: Namespace, broker: Broker, topics: KafkaSettings, tmp_path: Path, own: Path
 ) -> None:
     """With a spool what is left is sent by the next run; without one it is lost, and said so."""
-    spool = ("--spool", tmp_path / "spool", "--agent", "keeps")
+    spool = ("--spool", own / "spool", "--agent", "keeps")
     agents = [Agent(namespace, topics, tmp_path, *more) for more in (spool, ("--agent", "loses"))]
     for agent in agents:
         agent.told("watching")
