@@ -63,10 +63,10 @@ class Acceptance:
             begins_ns, ends_ns = time_ns(command["not_before"]), time_ns(command["expires_at"])
             if not 0 < ends_ns - begins_ns <= MAX_LIFE_NS or command["decision_id"] != own_id(command):
                 raise ContractError("no command of ours")
+            source = next((told for name, told in headers if name == "ce_source" and told), b"")
         except Exception:  # nothing that a message holds may end the controller
             self.counts["invalid"] += 1
             return "invalid", {}
-        source = next((told for name, told in headers if name == "ce_source" and told), b"")
         fate = self._fate(command, source, begins_ns, ends_ns, recorded_ns)
         self.counts[fate] += 1
         return fate, command

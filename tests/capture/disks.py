@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import resource
 
+BEFORE = resource.getrlimit(resource.RLIMIT_FSIZE)
+
 
 class SmallFiles:
     """Lets no file of this process grow beyond some bytes; what is larger is refused with EFBIG."""
 
-    def __init__(self) -> None:
-        self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
     def allow(self, size: int | None) -> None:
-        """Set the limit; None: as it was."""
-        soft, hard = self._before
+        """Set the limit; None: as it was when the tests began."""
+        soft, hard = BEFORE
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
