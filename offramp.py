@@ -251,14 +251,14 @@ def topics_create(
 def topics_acl(
     kafka: Kafka = None,
     kafka_config: KafkaConfig = None,
-    site: Annotated[str, typer.Option("--site", metavar="NAME", help="the site's name")] = "default",
+    site: Annotated[str, typer.Option("--site", metavar="NAME", help="the site's name")] = "site",
     controller: Annotated[str, typer.Option("--controller", metavar="NAME", help="the controller's name")] = "mine",
     principal: Annotated[
         list[str] | None, typer.Option("--principal", metavar="ROLE=PRINCIPAL", help="who has a role; may be repeated")
     ] = None,
     commands: Annotated[bool, typer.Option("--commands", help="as commands of kafka-acls.sh, not as a table")] = False,
 ) -> None:
-    """Print the least rights on Kafka of each role: agent, worker, controller, refiner, follower, admin."""
+    """Print the least rights on Kafka of each role: agent, worker, controller, refiner, federator, follower, admin."""
     from offramp_kafka import kafka_settings
     from stream.acl import AclOptions, parse_principals, run_topics_acl
 
