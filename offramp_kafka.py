@@ -131,7 +131,6 @@ CONFIG_KEYS: dict[str, type] = {
     "password_file": str, "sasl_without_tls": bool,
 }  # fmt: skip
 """Keys of the file that --kafka-config names, with their types."""
-KINDS: dict[type, str] = {str: "text in quotes", bool: "true or false, without quotes"}
 
 
 def kafka_settings(
@@ -169,7 +168,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         if key not in CONFIG_KEYS:
             raise ConfigError(f"{path}: {key if key.isprintable() else ascii(key)}: {unknown_key(key, CONFIG_KEYS)}")
         if not isinstance(value, CONFIG_KEYS[key]):
-            raise ConfigError(f"{path}: {key}: expected {KINDS[CONFIG_KEYS[key]]}; found {type(value).__name__}")
+            raise ConfigError(f"{path}: {key}: expected {CONFIG_KEYS[key].__name__}, found {type(value).__name__}")
     if values.get("mechanism", MECHANISMS[0]) not in MECHANISMS:
         raise ConfigError(f"{path}: mechanism: expected one of {', '.join(MECHANISMS)}, found {values['mechanism']!r}")
     return values
