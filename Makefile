@@ -14,7 +14,7 @@ PROGRAMS := tshark tcpdump ip ethtool sysctl ping curl nginx mosquitto mosquitto
 POLICY := /usr/sbin/policy-rc.d
 
 help: ## show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
 setup: .venv/.done ## make the virtual environment with the locked packages; afterwards .venv/bin/offramp works
 

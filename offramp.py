@@ -135,11 +135,14 @@ AsUser = Annotated[
 Bpf = Annotated[str, typer.Option("--filter", help="capture filter, as in man pcap-filter")]
 Snaplen = Annotated[int, typer.Option("--snaplen", help="bytes kept of a packet", min=14, max=262_144)]
 Promisc = Annotated[bool, typer.Option("--promisc/--no-promisc", help="also packets for others")]
-Duration = Annotated[float, typer.Option("--duration", help="end after this many seconds", min=0, max=YEAR_S)]
-Count = Annotated[int, typer.Option("--count", help="end after this many packets", min=0, max=MOST_PACKETS)]
+Duration = Annotated[float, typer.Option("--duration", help="end after this many seconds; 0: never", min=0, max=YEAR_S)]
+Count = Annotated[int, typer.Option("--count", help="end after this many packets; 0: never", min=0, max=MOST_PACKETS)]
 Write = Annotated[Path | None, typer.Option("--write", help="pcapng file, or folder for a ring of them")]
 RingFiles = Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1, max=100_000)]
-RingSize = Annotated[int, typer.Option("--ring-size", help="megabytes of a file of the ring", min=0, max=1_000_000)]
+RingSize = Annotated[
+    int,
+    typer.Option("--ring-size", help="megabytes of a file; 0: 100 in a folder, else no end", min=0, max=1_000_000),
+]
 Metrics = Annotated[
     str,
     typer.Option("--metrics", metavar="HOST:PORT", help="serve Prometheus metrics; a port alone: on loopback"),
@@ -251,14 +254,14 @@ def topics_create(
 def topics_acl(
     kafka: Kafka = None,
     kafka_config: KafkaConfig = None,
-    site: Annotated[str, typer.Option("--site", metavar="NAME", help="the site's name")] = "default",
+    site: Annotated[str, typer.Option("--site", metavar="NAME", help="the site's name")] = "site",
     controller: Annotated[str, typer.Option("--controller", metavar="NAME", help="the controller's name")] = "mine",
     principal: Annotated[
         list[str] | None, typer.Option("--principal", metavar="ROLE=PRINCIPAL", help="who has a role; may be repeated")
     ] = None,
     commands: Annotated[bool, typer.Option("--commands", help="as commands of kafka-acls.sh, not as a table")] = False,
 ) -> None:
-    """Print the least rights on Kafka of each role: agent, worker, controller, refiner, follower, admin."""
+    """Print the least rights on Kafka of each role: agent, worker, controller, refiner, federator, follower, admin."""
     from offramp_kafka import kafka_settings
     from stream.acl import AclOptions, parse_principals, run_topics_acl
 
@@ -405,7 +408,7 @@ def follow(
     ] = "decisions",
     start: Annotated[str, typer.Option("--from", help="beginning, end, an offset, or a time")] = "end",
     form: Annotated[Look, typer.Option("--format", help="a line to read, or JSON lines")] = Look.PRETTY,
-    count: Annotated[int, typer.Option("--count", help="end after this many messages", min=0, max=MOST_PACKETS)] = 0,
+    count: Annotated[int, typer.Option("--count", help="end after this many; 0: never", min=0, max=MOST_PACKETS)] = 0,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="at the end of the topic wait for more")] = True,
 ) -> None:
     """Print what goes over a topic, checked against its contract."""

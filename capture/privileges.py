@@ -21,8 +21,8 @@ NO_NEW_PRIVILEGES, AMBIENT, AMBIENT_CLEAR_ALL = 38, 47, 4  # linux/prctl.h
 VERSION_3 = 0x20080522  # linux/capability.h
 SETGID, SETUID = 1 << 6, 1 << 7
 MEND = (
-    "run it with sudo, or with this one right: sudo setpriv --reuid=$USER --init-groups "
-    "--inh-caps=+net_raw --ambient-caps=+net_raw .venv/bin/offramp ... (docs/tap.md tells of setcap)"
+    "give it this one right: sudo setpriv --reuid=$USER --regid=$(id -g) --init-groups --inh-caps=+net_raw "
+    "--ambient-caps=+net_raw .venv/bin/offramp ... (docs/tap.md tells of setcap); or run it with sudo"
 )
 NOBODY = "nobody"
 OWN_FILES = 0o077

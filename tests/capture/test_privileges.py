@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from capture import landlock
-from capture.privileges import service_user
+from capture.privileges import MEND, service_user
 from offramp_errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,3 +116,20 @@ def test_who_is_not_root_stays_who_he_is(monkeypatch: pytest.MonkeyPatch) -> Non
     assert service_user() is None
     with pytest.raises(ConfigError, match="only root"):
         service_user("nobody")
+
+
+@ONLY_ROOT
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+@pytest.mark.parametrize("told", [MEND, (ROOT / "docs/tap.md").read_text(encoding="utf-8")], ids=["error", "page"])
+def test_the_command_that_is_told_leaves_the_one_right_and_no_group_of_root(told: str) -> None:
+    """What it shows is run for nobody: without --regid the files that are written were of root's group."""
+    options = re.findall(r"--(?:reuid|regid|init-groups|inh-caps|ambient-caps)\S*(?: -g\))?", told)
+    assert len(options) == 5
+    command = " ".join(["setpriv", *options, "cat", "/proc/self/status"]).replace("(id -g)", "(id -g nobody)")
+    done = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, "USER": "nobody"}, capture_output=True, text=True, check=True
+    )
+    found = dict(line.split(":\t", 1) for line in done.stdout.splitlines() if ":\t" in line)
+    assert set(found["Uid"].split()) == {"65534"}
+    assert "0" not in {*found["Gid"].split(), *found["Groups"].split()}
+    assert int(found["CapEff"], 16) == int(found["CapPrm"], 16) == 1 << 13  # CAP_NET_RAW
