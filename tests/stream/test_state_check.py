@@ -18,6 +18,7 @@ import pytest
 import zstandard
 
 from offramp_errors import ContractError
+from stream.bin_state import BACK_NEWEST_NS, NEXT, REACHED
 from stream.checkpoint import MAX_UNPACKED, decode_checkpoint, encode_checkpoint
 from stream.states import _note
 from tests.fuzz.states import Case, at, places, run
@@ -131,6 +132,11 @@ FORGED = [
     ("pipeline/bins/alive", put(3, 3)),
     ("pipeline/bins/clock", put(0, -(1 << 60))),
     ("pipeline/bins/clock", put(1, 1 << 62)),
+    ("pipeline/bins/clock", put(NEXT, 1 << 60)),
+    ("pipeline/bins/clock", put(REACHED, (1 << 63) - 1)),
+    ("pipeline/bins/clock", put(BACK_NEWEST_NS, (1 << 63) - 1)),
+    ("pipeline/time", lambda _: [7, "x"]),
+    ("pipeline/time", lambda _: [7]),
     ("pipeline/bins/last", put(0, 1 << 60)),
     ("pipeline/bins/counters", put((0, 0, 0), 1e-300)),
     ("pipeline/bins/counters", put((0, 0, 2), np.inf)),
