@@ -23,9 +23,10 @@ ANSWER_S = 5.0
 
 
 def say(text: str) -> None:
-    """Tell the operator on standard error, with the time and the level."""
+    """Tell the operator on standard error, with the time and the level; one that is gone ends no watch."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    print(f"{now} WARNING offramp {text}", file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):
+        print(f"{now} WARNING offramp {text}", file=sys.stderr, flush=True)
 
 
 class Reach:

@@ -15,7 +15,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from decision.acceptance import Acceptance, Clock
@@ -128,14 +128,11 @@ class DecisionClient:
         """Yield commands until `close`, or until nothing came for `idle_s`."""
         quiet_since = time.monotonic()
         while (consumer := self._consumer) is not None:
-            try:
-                with kafka_errors(self.settings, "decisions"):
-                    self._keep_up(consumer)
-                    found = consumer.poll(200)
-            except KafkaAccessError:
-                if self._consumer is None:
-                    return  # closed meanwhile
-                raise
+            with self._until_closed():
+                self._keep_up(consumer)
+                found = consumer.poll(200)
+            if self._consumer is None:
+                return
             arrived_ns = time.time_ns()
             for place, records in found.items():
                 for record in records:
@@ -145,7 +142,8 @@ class DecisionClient:
                         yield command
                     if self._consumer is None:
                         return
-                    self._done(place, record.offset + 1)
+                    with self._until_closed():
+                        self._done(consumer, place, record.offset + 1)
             if found:
                 quiet_since = time.monotonic()
             elif self._idle_s is not None and time.monotonic() - quiet_since > self._idle_s:
@@ -163,8 +161,11 @@ class DecisionClient:
                 "source": f"/controller/{self.controller}", "subject": command["scope"], "time": now}  # fmt: skip
         headers = [(f"ce_{key}", str(value).encode()) for key, value in told.items()]
         value = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+        producer = self._producer
+        if producer is None:
+            raise KafkaAccessError("acknowledgement: the client is not open")
         with kafka_errors(self.settings, "acknowledgement"):
-            self._producer.send(
+            producer.send(
                 self.settings.topic("acks"), value, command["scope"].encode(),
                 [*headers, ("content-type", b"application/json")],
             ).get(ACK_S)  # fmt: skip
@@ -189,11 +190,20 @@ class DecisionClient:
         consumer.partitions_for_topic(name)
         consumer.subscribe([name])
 
-    def _done(self, place: Any, offset: int) -> None:
+    def _done(self, consumer: Any, place: Any, offset: int) -> None:
         from kafka.structs import OffsetAndMetadata
 
-        with kafka_errors(self.settings, "decisions"):
-            self._consumer.commit_async({place: OffsetAndMetadata(offset, "", -1)})
+        consumer.commit_async({place: OffsetAndMetadata(offset, "", -1)})
+
+    @contextmanager
+    def _until_closed(self) -> Iterator[None]:
+        """Raise KafkaAccessError where the body fails; not where another thread has closed the client meanwhile."""
+        try:
+            with kafka_errors(self.settings, "decisions"):
+                yield
+        except KafkaAccessError:
+            if self._consumer is not None:
+                raise
 
     def _accepted(self, record: Any) -> dict[str, Any] | None:
         """Return the command of a message, None where it is not to be carried out."""

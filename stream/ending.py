@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 END_S = 8.5
 """From the signal to the end at the latest; supervisors kill after 10 s (Docker) or later."""
@@ -47,7 +48,7 @@ class Ending:
         with self._lock:
             if not self._told:
                 self._told = True
-                print("\n".join(self._account()), file=sys.stderr, flush=True)
+                say("\n".join(self._account()))
 
     def leave(self) -> None:
         """End at once: what is still going on waits for others."""
@@ -55,5 +56,11 @@ class Ending:
         self._clean()
         failure = self._failure()
         if failure:
-            print(f"offramp: {failure}", file=sys.stderr, flush=True)
+            say(f"offramp: {failure}")
         os._exit(1 if failure or self.failed else 0)
+
+
+def say(text: str) -> None:
+    """Print to standard error; one that is gone keeps nobody from ending."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from offramp_errors import ConfigError, ContractError
-from offramp_kafka import CLOSING, KafkaSettings, kafka_errors, topic_states
+from offramp_kafka import KafkaSettings, close_client, kafka_errors, topic_states
 from offramp_reach import reach_watched
 from offramp_records import open_consumer
+from offramp_toml import shown
 from stream.followed import READING, Followed
 from stream.topics import TOPICS
 
@@ -52,21 +52,20 @@ def run_follow(options: FollowOptions) -> None:
                 if shown == options.count:
                     break
         finally:
-            with suppress(*CLOSING):
-                consumer.close()
+            close_client(consumer)
 
 
 def parse_start(text: str) -> str | int | float:
     """Return `beginning`, `end`, an offset as int, or a time as float ms since the epoch. Raises ConfigError."""
     if text in ("beginning", "end"):
         return text
-    if text.isdecimal():
+    if text.isdecimal() and len(text) < 20:  # more digits than an offset has
         return int(text)
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigError(
-            f"--from {text}: expected beginning, end, an offset or a time such as 2026-01-31T08:00:00Z"
+            f"--from {shown(text)}: expected beginning, end, an offset or a time such as 2026-01-31T08:00:00Z"
         ) from error
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e3
 

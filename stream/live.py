@@ -66,6 +66,8 @@ class Tap:
         for link, windowed, clock_ns, newest_ns in merged([self._windowed(source) for source in self.sources]):
             yield from self._timed(self.pipelines[link].decide(windowed), clock_ns or newest_ns)
             newest[link], reached[link] = newest_ns, max(newest_ns, clock_ns)
+            if not reached[link]:
+                del reached[link]  # it has no time, before its first packet: the others' lines do not wait for it
             if clock_ns and self.tick is not None:
                 self.tick(min((at for each, at in reached.items() if each not in self._over), default=clock_ns))
         for link, pipeline in self.pipelines.items():
@@ -89,10 +91,11 @@ class Tap:
         return self.pipelines[link]
 
     def _timed(self, commands: list[Command], packet_ns: int) -> Iterator[Command]:
-        """Yield commands, and take note of when whoever takes them is done with each."""
+        """Yield commands, and take note of when whoever takes them is done with each; packet_ns: 0 where not known."""
         for command in commands:
             yield command
-            self.observe("offramp_packet_to_decision_seconds", time.time() - packet_ns / 1e9)
+            if packet_ns:
+                self.observe("offramp_packet_to_decision_seconds", time.time() - packet_ns / 1e9)
 
     def _windowed(self, source: LiveBatches) -> Iterator[tuple[str, Windowed, int, int]]:
         """Yield link, what the model is shown, the believed clock or 0 with packets, and the newest packet's time."""

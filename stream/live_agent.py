@@ -109,6 +109,7 @@ class LiveAgent:
         newest_ns, clock_ns = self._newest_ns.get(link, 0), self._clock_ns.get(link, 0)
         if not isinstance(item, int):
             self._newest_ns[link] = times_of(item)[1]  # of this batch: the clock may be set back
+            self._clock_ns[link] = 0  # one told before that is none to hold the silence to come against
             self.publisher.publish(link, item)
         elif newest_ns and clock_ns - newest_ns <= SILENCE_NS:
             self._clock_ns[link] = item

@@ -274,7 +274,7 @@ class Pipeline:
         self.windows.restore(state)
         self.carried.state[...] = state["carried"]
         self.policy.restore(state["policy"])
-        self._step, self._last_bin = state["time"]
+        self._step, self._last_bin = (int(each) for each in state["time"])
         self._quality.restore(state["quality"])
         self._ledger = StreamLedger.from_dict(state["ledger"])
         self.windows.holes = self._ledger.holes

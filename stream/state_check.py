@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from capture.block import END_OF_TIME_NS
 from offramp_errors import ContractError
-from stream.bin_state import NEWEST, NEXT, OPEN, SERIES, WAITS, WAITS_NS
+from stream.bin_state import BACK_FIRST_NS, BACK_NEWEST_NS, NEWEST, NEXT, OPEN, REACHED, SERIES, WAITS, WAITS_NS
 from stream.channels import BIN_NS
 from stream.event_time import NOTHING, PACKET
 from stream.heavy_hitters import COUNTERS
@@ -24,6 +24,8 @@ LARGEST = {np.dtype(np.float64): 1e30, np.dtype(np.float32): 1e8}
 """Bytes scaled for their decay come to 1e22, what the model carries (ages, mean delays in ms) to 1e7."""
 SMALLEST_COUNT = 1e-6
 """A counter of a bin is 0 or at least this (a round trip of a nanosecond, in ms): quotients of two are finite."""
+TIMES = [NEWEST, REACHED, WAITS_NS, BACK_FIRST_NS, BACK_NEWEST_NS]
+"""Places of the clock that hold a time: beyond what any packet has, sums with it would wrap around."""
 LONGEST_TEXT = 1_000
 STATE = "state"
 
@@ -91,6 +93,7 @@ def require_bins(
         ("bins.hint", _within(bins["hint"], 0, SERIES - 1)),
         ("bins.alive", _within(bins["alive"], 0, 2)),
         ("bins.clock", bool((clock >= 0).all()) and int(clock[NEWEST]) // BIN_NS <= following),
+        ("bins.clock", _within(clock[TIMES], 0, END_OF_TIME_NS) and int(clock[NEXT]) <= END_OF_TIME_NS // BIN_NS + 1),
         ("bins.clock", clock[WAITS] != PACKET or int(held["time_ns"][0]) == int(clock[WAITS_NS]) < END_OF_TIME_NS),
         ("bins.clock", _within(clock[[WAITS]], NOTHING, PACKET)),
         ("bins.last", _within(bins["last"], -1, following)),  # what is closed ends a window behind it

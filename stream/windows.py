@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from capture.block import END_OF_TIME_NS
 from capture.wire import sampling_of
 from stream.bin_state import SERIES, LinkShape
 from stream.bins import Bins, ClosedBins
 from stream.channels import CHANNELS
 from stream.loss import Loss, Scale, loss_of
 from stream.normaliser import Normaliser, scaled
-from stream.packets import packets_from_batch
+from stream.packets import Packets, packets_from_batch
 from stream.stft import Spectra
 
 PORTION_ROWS = 4_096
@@ -77,10 +78,8 @@ class Windows:
         metadata = batch.schema.metadata or {}
         told, sampling = loss_of(metadata.get(b"ledger")), sampling_of(batch)
         packets, rows = packets_from_batch(batch), list[WindowRows]()
-        if told is not None:
-            newest_ns = int(packets.time_ns[-1]) if len(packets.time_ns) else self.bins.newest_ns
-            if self.scale.take(told, newest_ns) or told.in_a_row:
-                rows = self.skip().rows
+        if told is not None and (self.scale.take(told, self._newest_ns(packets)) or told.in_a_row):
+            rows = self.skip().rows
         for each in self._each(self.bins.update(packets, sampling * self.scale.factor)):
             rows.append(each)
             if sum(len(part.x) for part in rows) >= PORTION_ROWS:
@@ -108,6 +107,11 @@ class Windows:
         self.holes += 1
         self._behind_hole = True
         return closed
+
+    def _newest_ns(self, packets: Packets) -> int:
+        """Return the time of the last packet of a batch; where it has none, of the newest before."""
+        last_ns = int(packets.time_ns[-1]) if len(packets.time_ns) else -1
+        return last_ns if 0 <= last_ns < END_OF_TIME_NS else self.bins.newest_ns
 
     def _rows(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
         return list(self._each(parts))

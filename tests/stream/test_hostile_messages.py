@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
+from offramp_errors import ConfigError
 from offramp_kafka import BODY_LIMIT, LONGEST_NAME, KafkaSettings
 from stream.checkpoint import decode_checkpoint
-from stream.follow import FollowOptions, _show
+from stream.follow import FollowOptions, _show, parse_start
 from stream.lane import Lane
 from stream.portion import Outgoing
 from tests.stream.test_lane import LINK, Message, Outlet, lane_of, messages, reached
@@ -176,3 +177,9 @@ def test_the_follower_shows_it_or_tells_it_in_a_line(
     assert (told.out + told.err).count("\n") == 2
     if form == "jsonl" and told.out:
         json.loads(told.out.splitlines()[0])
+
+
+@pytest.mark.parametrize("text", ["9" * 20, "9" * 5_000, "-1", "yesterday", "2026-13-01", "\u0661" * 30])
+def test_where_following_begins_is_checked(text: str) -> None:
+    with pytest.raises(ConfigError, match="--from"):
+        parse_start(text)

@@ -17,14 +17,16 @@ from capture.intake import Intake
 from capture.ledger import CaptureLedger
 from capture.shedding import Shedding, SheddingRule
 from decision.policy import Policy
-from decision.site import default_site
+from decision.site import Link, Site, default_site
 from stream.by_link import ByLink
 from stream.link_choice import LinkChoice
 from stream.live import Tap
+from stream.live_agent import LiveAgent
 from stream.live_batches import LiveBatches
 from stream.pipeline import Pipeline
 from stream.table import Table
 from stream.timeline import LinkTimeline
+from tests.stream.conftest import make_batch
 
 BASE = 1_700_000_000_000_000_000
 INTERFACE = Interface("v1", 1)
@@ -61,6 +63,19 @@ def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks)
     tap = Tap([batches], lambda _: pipeline, hooks.get("tick"))
     assert list(tap.run()) == []
     return tap, sum(seen)
+
+
+class Idle(ListSource):
+    """Waits after each tick until it has been dealt with, as otherwise several become one."""
+
+    def __init__(self, blocks: list[PacketBlock], seen: threading.Semaphore) -> None:
+        super().__init__(blocks)
+        self.seen = seen
+
+    def read(self) -> Iterator[PacketBlock]:
+        for block in self.blocks:
+            yield block
+            assert not block.clock_ns or self.seen.acquire(timeout=30)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 4])
@@ -151,17 +166,46 @@ def test_an_idle_links_bins_and_lines_come_by_the_clock(predictor, normaliser_st
         after.append(((now_ns - BASE) // 1_000_000, len(lines)))
         seen.release()
 
-    class Idle(ListSource):
-        """Waits after each tick until it has been dealt with, as otherwise several become one."""
-
-        def read(self) -> Iterator[PacketBlock]:
-            for block in self.blocks:
-                yield block
-                assert not block.clock_ns or seen.acquire(timeout=30)
-
-    tapped(Idle([*blocks(1), *idle]), 0, predictor, normaliser_state, sink=table.update, tick=clock)
+    tapped(Idle([*blocks(1), *idle], seen), 0, predictor, normaliser_state, sink=table.update, tick=clock)
     assert [now for now, _ in after] == [60, 120, 250, 800, 900, 900, 5_001]  # a leap waits for a second witness
     assert [count for _, count in after] == sorted(count for _, count in after)
     assert after[2][1] >= 2
     assert after[-1][1] == len(lines) == 1 + 7  # the heading, and 0.7 s until the silence ends the link's series
     assert all(line.endswith("  1/4 of flows") for line in lines[1:])
+
+
+def test_lines_do_not_wait_for_a_link_that_has_had_no_packet(predictor, normaliser_state):
+    site = Site(links=tuple(Link(name=name, interface=name, capacity=1e8) for name in ("v1", "v2")))
+    idle = [tick(INTERFACE, BASE + at * 1_000_000, 0, 0) for at in (60, 120)]
+    links = ByLink(LinkChoice(site), site, "tap")
+    for link in site.links:
+        links.dissector(link.name)
+    told, seen = list[int](), threading.Semaphore(0)
+
+    def make(link: str) -> Pipeline:
+        return Pipeline(site, link, predictor, normaliser_state, Policy(site, link))
+
+    def clock(now_ns: int) -> None:
+        told.append(now_ns - BASE)
+        seen.release()
+
+    tap = Tap([LiveBatches(Intake(Idle([*blocks(1), *idle], seen)), links)], make, clock)
+    assert list(tap.run()) == []
+    assert told == [60_000_000, 120_000_000]
+
+
+def test_an_agents_clock_is_told_on_after_it_was_set_back() -> None:
+    told: list[int] = []
+
+    class Told:
+        def publish(self, *_: object) -> None:
+            pass
+
+        def clock(self, _: str, now_ns: int) -> None:
+            told.append(now_ns)
+
+    agent, hour = LiveAgent([], Told()), 3_600_000_000_000  # type: ignore[arg-type]
+    for begin in (BASE, BASE - hour):
+        agent._publish("v1", make_batch(1, frame__time_epoch=[begin]))
+        agent._publish("v1", begin + 500_000_000)
+    assert told == [BASE + 500_000_000, BASE - hour + 500_000_000]

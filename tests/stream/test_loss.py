@@ -10,7 +10,9 @@ import pytest
 from capture.ledger import CaptureLedger
 from capture.wire import sampling_of
 from offramp_errors import ContractError
+from stream.bin_state import LinkShape
 from stream.loss import MOST_SCALED, SLOT_NS, Loss, Scale, loss_of
+from stream.windows import Windows
 from stream.wire import RefusedError, decode_headers
 from tests.stream.conftest import make_batch
 
@@ -109,3 +111,15 @@ def test_time_that_goes_back_forgets_too() -> None:
     scale.take(of(10, 10), 100 * SLOT_NS)
     scale.take(of(10), 3 * SLOT_NS)
     assert scale.factor == 1.0
+
+
+def test_a_batch_without_times_makes_no_time_of_its_own(normaliser_state):  # type: ignore[no-untyped-def]
+    windows = Windows(LinkShape(1e8, 1e8), normaliser_state)
+    told = json.dumps(CaptureLedger(1, 1, kernel_drops=1).as_dict())
+    for cells in ({}, {"frame__time_epoch": [-5]}, {"frame__time_epoch": [(1 << 63) - 1]}):
+        batch = make_batch(1, frame__len=[60], **cells)
+        windows.update(batch.replace_schema_metadata({"ledger": told}))
+        assert windows.scale.state()[1] == 0
+    later = Scale()
+    later.restore(windows.scale.state())
+    assert later.state() == windows.scale.state()

@@ -18,6 +18,7 @@ import pytest
 import zstandard
 
 from offramp_errors import ContractError
+from stream.bin_state import BACK_NEWEST_NS, NEXT, REACHED
 from stream.checkpoint import MAX_UNPACKED, decode_checkpoint, encode_checkpoint
 from stream.states import _note
 from tests.fuzz.states import Case, at, places, run
@@ -34,6 +35,12 @@ def npy(header: str) -> bytes:
 
 def packed(plain: bytes, arrays: bytes = b"") -> bytes:
     return zstandard.ZstdCompressor().compress(len(plain).to_bytes(8, "little") + plain + arrays)
+
+
+def noted(found: dict[str, dict[str, Any]], key: bytes | None, value: bytes) -> bool:
+    """Enter a record of the topic of states, of site lab with the link uplink, as a new owner does."""
+    record = Shown("state", key, value, [])
+    return _note(found, record, "lab", frozenset({"uplink"}), lambda offset: offset > 10, "")
 
 
 ONE = json.dumps({"format": 1, "state": {"next_offset": 1, "x": "\x00array"}}).encode()
@@ -71,7 +78,7 @@ def test_bytes_that_are_no_checkpoint_are_said_to_be_none(value: bytes, caplog: 
         decode_checkpoint(value)
     found: dict[str, dict[str, Any]] = {}
     with caplog.at_level(logging.WARNING, "offramp.worker"):
-        read = _note(found, Shown("state", b"lab/uplink", value, []), "lab", frozenset({"uplink"}), 10)
+        read = noted(found, b"lab/uplink", value)
     assert (read, found) == (not value, {})
     assert "Traceback" not in caplog.text
 
@@ -80,7 +87,7 @@ def test_only_links_of_the_site_have_a_place() -> None:
     found: dict[str, dict[str, Any]] = {}
     value = encode_checkpoint({"next_offset": 3})
     for key in (b"lab/other", b"elsewhere/uplink", b"uplink", b"\xff", None, b"lab/uplink"):
-        assert _note(found, Shown("state", key, value, []), "lab", frozenset({"uplink"}), 10)
+        assert noted(found, key, value)
     assert found == {"uplink": {"next_offset": 3}}
 
 
@@ -125,6 +132,11 @@ FORGED = [
     ("pipeline/bins/alive", put(3, 3)),
     ("pipeline/bins/clock", put(0, -(1 << 60))),
     ("pipeline/bins/clock", put(1, 1 << 62)),
+    ("pipeline/bins/clock", put(NEXT, 1 << 60)),
+    ("pipeline/bins/clock", put(REACHED, (1 << 63) - 1)),
+    ("pipeline/bins/clock", put(BACK_NEWEST_NS, (1 << 63) - 1)),
+    ("pipeline/time", lambda _: [7, "x"]),
+    ("pipeline/time", lambda _: [7]),
     ("pipeline/bins/last", put(0, 1 << 60)),
     ("pipeline/bins/counters", put((0, 0, 0), 1e-300)),
     ("pipeline/bins/counters", put((0, 0, 2), np.inf)),

@@ -98,3 +98,18 @@ def test_the_account_is_told_once_whoever_ends_first(capsys: pytest.CaptureFixtu
     finally:
         threading.excepthook = hook
     assert capsys.readouterr().err == "ledger\n  messages 3\n"
+
+
+def test_a_standard_error_that_is_gone_keeps_nobody_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+        flush = write
+
+    left: list[int] = []
+    monkeypatch.setattr("sys.stderr", Gone())
+    monkeypatch.setattr("os._exit", left.append)
+    Ending(lambda: ["ledger"], lambda: "stands still", lambda: None).leave()
+    Reach("worker", away_s=0.0).missed("no answer")
+    assert left == [1]
