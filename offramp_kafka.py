@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from offramp_errors import ConfigError, OfframpError
-from offramp_toml import read_toml, shown, unknown_key
+from offramp_toml import read_toml, unknown_key
 
 SERVERS_VARIABLE = "OFFRAMP_KAFKA"
 CONFIG_VARIABLE = "OFFRAMP_KAFKA_CONFIG"
@@ -126,9 +126,6 @@ class KafkaSettings:
         return context
 
 
-PREFIX = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
-"""What Kafka takes in a topic's name, of 249 characters in all."""
-
 CONFIG_KEYS: dict[str, type] = {
     "prefix": str, "tls": bool, "ca": str, "certificate": str, "key": str, "mechanism": str, "username": str,
     "password_file": str, "sasl_without_tls": bool,
@@ -172,8 +169,6 @@ def _read_config(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: {key if key.isprintable() else ascii(key)}: {unknown_key(key, CONFIG_KEYS)}")
         if not isinstance(value, CONFIG_KEYS[key]):
             raise ConfigError(f"{path}: {key}: expected {CONFIG_KEYS[key].__name__}, found {type(value).__name__}")
-    if not PREFIX.fullmatch(values.get("prefix", "offramp")):
-        raise ConfigError(f"{path}: prefix: expected letters, digits, . _ or -; found {shown(values['prefix'])}")
     if values.get("mechanism", MECHANISMS[0]) not in MECHANISMS:
         raise ConfigError(f"{path}: mechanism: expected one of {', '.join(MECHANISMS)}, found {values['mechanism']!r}")
     return values

@@ -95,8 +95,10 @@ def test_a_prefix_that_makes_no_topics_name_is_refused(prefix: str, tmp_path: Pa
         kafka_settings("a:1", config, {})
 
 
-def test_the_longest_prefix_gives_topics_that_kafka_takes() -> None:
-    settings = KafkaSettings(("a:1",), prefix="p" * 233)
+def test_the_longest_prefix_gives_topics_that_kafka_takes(tmp_path: Path) -> None:
+    config = tmp_path / "kafka.toml"
+    config.write_text(f'prefix = "{"p" * 233}"\n')
+    settings = kafka_settings("a:1", config, {})
     assert max(len(settings.topic(topic.name)) for topic in TOPICS) == 249
 
 
