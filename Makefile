@@ -48,7 +48,7 @@ lint: setup ## ruff and mypy
 
 test: setup system lint ## everything that must hold: lint, types, tests; beside them the kernels' once more, checked
 	@checked=$$(mktemp); $(MAKE) --no-print-directory checked >$$checked 2>&1 & beside=$$!; failed=0; \
-	trap 'kill $$beside 2>/dev/null || true; rm -f $$checked' EXIT; \
+	trap 'kill $$beside 2>/dev/null || true; rm -f $$checked' EXIT; trap 'exit 130' INT; \
 	TZ=UTC $(BIN)/python -m pytest --ignore $(MUTANTS) || failed=$$?; \
 	wait $$beside || failed=$$?; \
 	echo "the kernels' tests with every array access checked (make checked):"; cat $$checked; exit $$failed

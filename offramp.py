@@ -7,7 +7,6 @@ import os
 import resource
 import sys
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -15,8 +14,38 @@ import typer
 
 from offramp_errors import OfframpError, ReaderGoneError
 from offramp_learning import learning
-from offramp_options import DAY_S, MOST_PACKETS, YEAR_S, Kafka, KafkaConfig
+from offramp_options import (
+    DAY_S,
+    MOST_PACKETS,
+    AsUser,
+    Backend,
+    Bpf,
+    Captures,
+    Count,
+    DissectorName,
+    Duration,
+    Format,
+    Kafka,
+    KafkaConfig,
+    Layout,
+    LinkName,
+    Listening,
+    Look,
+    Metrics,
+    Profile,
+    Promisc,
+    RefineEvery,
+    RefineFolder,
+    RingFiles,
+    RingSize,
+    ServeBy,
+    ServedBy,
+    SiteFile,
+    Snaplen,
+    Write,
+)
 from offramp_streams import forget_output, standard_streams
+from offramp_topics import topics
 
 app = typer.Typer(
     name="offramp",
@@ -33,72 +62,6 @@ app = typer.Typer(
 LEAST_ADDRESS_SPACE = 1_000 << 20
 """Bytes. With 600 to 900 MiB the numeric libraries crash, or wait for ever; with more Python tells what it lacks."""
 NO_MEMORY = "not enough memory: give it more (ulimit -v, the service's MemoryMax), or less to do at once"
-
-
-class Format(StrEnum):
-    """How replay writes its data."""
-
-    TABLE = "table"
-    JSONL = "jsonl"
-
-
-class Backend(StrEnum):
-    """How tap listens to an interface."""
-
-    AUTO = "auto"
-    RING = "ring"
-    PCAPY = "pcapy"
-    SCAPY = "scapy"
-
-
-class Profile(StrEnum):
-    """Which feature columns are written."""
-
-    FULL = "full"
-    STREAM = "stream"
-
-
-class DissectorName(StrEnum):
-    """Which dissector makes the features."""
-
-    FAST = "fast"
-    REFERENCE = "reference"
-    SCAPY = "scapy"
-
-
-class Layout(StrEnum):
-    """What the files of features look like."""
-
-    TSHARK = "tshark"
-    EDGE_IIOTSET = "edge-iiotset"
-
-
-class ServeBy(StrEnum):
-    """What serves the model."""
-
-    COMPILED = "compiled"
-    ONNX = "onnx"
-    TENSORFLOW = "tensorflow"
-    TENSORFLOW_XLA = "tensorflow-xla"
-    LITERT = "litert"
-    JAX = "jax"
-    TORCH = "torch"
-
-
-Captures = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="pcap or pcapng, also .gz and .zst, in this order; - is stdin")
-]
-LinkName = Annotated[str, typer.Option("--link", metavar="NAME", help="all packets are of this link of the site")]
-SiteFile = Annotated[Path | None, typer.Option("--site", help="site.toml: links, capacities, paths, nodes, devices")]
-
-
-ServedBy = Annotated[ServeBy, typer.Option("--serve-by", help="what serves the model; others than compiled: extras")]
-RefineFolder = Annotated[
-    Path | None, typer.Option("--refine", metavar="DIR", help="refine the model in service; events and models go here")
-]
-RefineEvery = Annotated[
-    int, typer.Option("--refine-every", help="seconds from one challenger to the next", min=5, max=DAY_S)
-]
 
 
 @app.command(epilog="Example: offramp replay samples/demo.pcap.zst --site samples/site.toml")
@@ -126,28 +89,6 @@ def replay(
             tuple(files), site, model, form.value, out, pace, strict, every, serve_by.value, refine, refine_every, link
         )
     )
-
-
-AsUser = Annotated[
-    str,
-    typer.Option("--user", metavar="NAME", help="whom root becomes before a packet; else who called sudo, or nobody"),
-]
-Bpf = Annotated[str, typer.Option("--filter", help="capture filter, as in man pcap-filter")]
-Snaplen = Annotated[int, typer.Option("--snaplen", help="bytes kept of a packet", min=14, max=262_144)]
-Promisc = Annotated[bool, typer.Option("--promisc/--no-promisc", help="also packets for others")]
-Duration = Annotated[float, typer.Option("--duration", help="end after this many seconds; 0: never", min=0, max=YEAR_S)]
-Count = Annotated[int, typer.Option("--count", help="end after this many packets; 0: never", min=0, max=MOST_PACKETS)]
-Write = Annotated[Path | None, typer.Option("--write", help="pcapng file, or folder for a ring of them")]
-RingFiles = Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1, max=100_000)]
-RingSize = Annotated[
-    int,
-    typer.Option("--ring-size", help="megabytes of a file; 0: 100 in a folder, else no end", min=0, max=1_000_000),
-]
-Metrics = Annotated[
-    str,
-    typer.Option("--metrics", metavar="HOST:PORT", help="serve Prometheus metrics; a port alone: on loopback"),
-]
-Listening = Annotated[Backend, typer.Option("--backend", help="how to listen; auto takes the best")]
 
 
 @app.command(epilog="Example: offramp tap eth0 --site site.toml")
@@ -229,45 +170,7 @@ def edge(
 
 
 app.add_typer(learning)
-
-topics_app = typer.Typer(no_args_is_help=True, help="The topics on Kafka.")
-app.add_typer(topics_app, name="topics")
-
-
-@topics_app.command("create", epilog="Example: offramp topics create --kafka 127.0.0.1:9092")
-def topics_create(
-    kafka: Kafka = None,
-    kafka_config: KafkaConfig = None,
-    partitions: Annotated[
-        int, typer.Option("--partitions", help="of each topic: the most workers", min=1, max=10_000)
-    ] = 8,
-    replicas: Annotated[int, typer.Option("--replicas", help="copies of each partition", min=1, max=100)] = 1,
-) -> None:
-    """Make the topics that are missing, with their retention and compaction."""
-    from offramp_kafka import kafka_settings
-    from stream.topics import run_topics_create
-
-    run_topics_create(kafka_settings(kafka, kafka_config), partitions, replicas)
-
-
-@topics_app.command("acl", epilog="Example: offramp topics acl --site lab --principal agent=User:tap --commands")
-def topics_acl(
-    kafka: Kafka = None,
-    kafka_config: KafkaConfig = None,
-    site: Annotated[str, typer.Option("--site", metavar="NAME", help="the site's name")] = "site",
-    controller: Annotated[str, typer.Option("--controller", metavar="NAME", help="the controller's name")] = "mine",
-    principal: Annotated[
-        list[str] | None, typer.Option("--principal", metavar="ROLE=PRINCIPAL", help="who has a role; may be repeated")
-    ] = None,
-    commands: Annotated[bool, typer.Option("--commands", help="as commands of kafka-acls.sh, not as a table")] = False,
-) -> None:
-    """Print the least rights on Kafka of each role: agent, worker, controller, refiner, federator, follower, admin."""
-    from offramp_kafka import kafka_settings
-    from stream.acl import AclOptions, parse_principals, run_topics_acl
-
-    settings = kafka_settings(kafka or "HOST:9092", kafka_config)
-    told = AclOptions(settings.prefix, site, controller, parse_principals(principal or []), settings.shown, commands)
-    run_topics_acl(told)
+app.add_typer(topics, name="topics")
 
 
 @app.command(
@@ -390,13 +293,6 @@ def refine(
     from stream.refine_service import RefineOptions, run_refine
 
     run_refine(RefineOptions(kafka_settings(kafka, kafka_config), site, folder, model, every, start, wait))
-
-
-class Look(StrEnum):
-    """How follow writes messages."""
-
-    PRETTY = "pretty"
-    JSONL = "jsonl"
 
 
 @app.command(epilog="Example: offramp follow --topic decisions --from beginning --format jsonl")

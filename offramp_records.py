@@ -47,8 +47,6 @@ class ReadableBatch:
             for record in self._batch:
                 due = int(record.offset) + 1
                 yield record
-        except GeneratorExit:
-            raise
         except Exception:  # of both libraries, and of what they call
             for offset in range(due, int(self._batch.next_offset)):
                 yield UnreadableRecord(offset)

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from capture.ledger import CaptureLedger
 from capture.wire import FeatureHeaders
-from offramp_errors import ContractError
+from offramp_errors import OfframpError
 
 RECORD = struct.Struct("<III")
 """A spooled record: bytes of the description (JSON), bytes of the value, CRC-32 of both."""
@@ -61,7 +61,7 @@ def from_record(about: bytes, value: bytes, segment: int) -> Outgoing | None:
         fit = all(type(getattr(headers, name)) is kind for name, kind in _KINDS.items()) and message.link.encode()
         headers.pairs()
         message.shed("")
-    except (ContractError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
+    except (OfframpError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return None
     return message if fit else None
 

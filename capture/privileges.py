@@ -78,8 +78,9 @@ def confine(left: Confinement) -> None:
     """Give up every right but those that are left, for this thread and those it starts.
 
     A thread that runs already keeps what it has: call this before anything is imported that starts threads. Raises
-    ConfigError where the user to become could not write to a folder, OSError where the kernel refuses, which it has no
-    reason to. Does nothing but on Linux.
+    ConfigError where the user to become could not write to a folder, or where root may become nobody else, as in a
+    container without those capabilities; OSError where the kernel refuses, which it has no reason to. Does nothing but
+    on Linux.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -88,18 +89,25 @@ def confine(left: Confinement) -> None:
             _hand_over(folder, left.user)
     _checked(_libc().prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
     _checked(_libc().prctl(AMBIENT, AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl")
-    _keep(SETGID | SETUID if left.user is not None else 0)
+    try:
+        _keep(SETGID | SETUID if left.user is not None else 0)
+    except PermissionError as error:
+        raise ConfigError(_not_allowed(left.user, error)) from error
     os.umask(OWN_FILES)
     allow_writing([*left.folders, *left.loading, Path(os.devnull)], programs=left.programs)
 
 
 def become(user: User | None) -> None:
-    """Be `user` from now on, in every thread, without any capability. Raises OSError where the kernel refuses."""
-    if user is not None:
+    """Be `user` from now on, in every thread, without any capability. Raises ConfigError where that is not allowed."""
+    if user is None:
+        return
+    try:
         os.setgroups(user.groups)
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
-        _keep(0)
+    except OSError as error:  # a namespace of users that holds no other one
+        raise ConfigError(_not_allowed(user, error)) from error
+    _keep(0)
 
 
 def capabilities() -> int:
@@ -112,12 +120,21 @@ def capabilities() -> int:
     return found
 
 
+def _not_allowed(user: User | None, error: OSError) -> str:
+    """Return what to do where root cannot become another user."""
+    name = "another user" if user is None else f"user {user.name}"
+    return (
+        f"root cannot become {name} here ({error.strerror}): a container needs CAP_SETUID and CAP_SETGID for it; "
+        "start it as that user with CAP_NET_RAW alone, or, root without any capability, with --user root"
+    )
+
+
 def _hand_over(folder: Path, user: User) -> None:
     """Make a folder that is not there, for a user alone; hold that he can write to one that is."""
     try:
         if not folder.exists():
             folder.mkdir(0o700, parents=True)
-            os.chown(folder, user.uid, user.gid)
+            os.chown(folder, user.uid, user.gid, follow_symlinks=False)  # of a link put there meanwhile
         found = folder.stat()
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}; name a folder that can be made") from error

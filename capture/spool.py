@@ -61,7 +61,7 @@ class Spool:
         self._whole: set[int] = set()
         self._faults: dict[int, list[int]] = {}
         self._tail: SegmentWriter | None = None
-        self._tail_number = max(*self._sizes, *self._taken, FIRST - STEP, FIRST - STEP)
+        self._tail_number = max([FIRST - STEP, *self._sizes, *self._taken])
         self._reader: SegmentReader | None = None
         self._refusing = False
         self._next_sync = 0.0

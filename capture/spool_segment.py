@@ -72,19 +72,17 @@ class SegmentReader:
         """
         if size and (begin + size == end or self._size(begin + size, end)):
             return begin + size
-        at, budget = begin + 1, CHECKED
-        while at < end and budget > 0:
-            data = os.pread(self._file.fileno(), min(SEARCHED + RECORD.size + len(BEGINNING), end - at), at)
+        budget = CHECKED
+        for at in range(begin + 1, end, SEARCHED):
+            data = os.pread(self._file.fileno(), SEARCHED + RECORD.size + len(BEGINNING) - 1, at)
             place = data.find(BEGINNING, RECORD.size)
-            if place < 0:
-                at += SEARCHED
-                continue
-            at += place - RECORD.size
-            size = self._size(at, end)
-            if size and _whole(os.pread(self._file.fileno(), size, at)):
-                return at
-            budget -= size
-            at += 1
+            while place >= 0 and budget > 0:
+                found = at + place - RECORD.size
+                size = self._size(found, end)
+                if size and _whole(os.pread(self._file.fileno(), size, found)):
+                    return found
+                budget -= size
+                place = data.find(BEGINNING, place + 1)
         return end
 
 

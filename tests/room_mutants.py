@@ -20,10 +20,12 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-from tests import room_checks
+from tests import room_checks, room_checks_arrays, room_shares
 from tests.kernel_stores import ROOT, kernels
 
 PACKAGES = ("capture", "stream")
+ENTERED = (room_checks, room_checks_arrays)
+"""The modules whose checks are run."""
 
 ROOMS: dict[str, dict[str, str]] = {
     "capture.emit": {
@@ -131,7 +133,7 @@ def verdict(mutant: Mutant) -> str:
     function.__code__ = code_of(mutant)
     signal.setitimer(signal.ITIMER_VIRTUAL, HANG_S)
     try:
-        return room_checks.run(mutant.module)
+        return room_shares.run(mutant.module)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         function.__code__ = before
@@ -144,7 +146,7 @@ def main() -> int:
     options = parser.parse_args()
     warnings.simplefilter("ignore", RuntimeWarning)  # interpreted kernels wrap around as compiled ones do
     signal.signal(signal.SIGVTALRM, on_alarm)
-    if failed := room_checks.run():
+    if failed := room_shares.run():
         print(f"without a mutant: {failed}")
         return 1
     found = [(mutant, verdict(mutant)) for mutant in mutants()]

@@ -111,6 +111,22 @@ def test_a_folder_that_the_user_could_not_write_to_is_told_before_anything_is_ta
     assert "--user" in done.stderr
 
 
+@ONLY_ROOT
+def test_root_that_may_become_nobody_else_is_told_what_to_do() -> None:
+    """As in a container without those capabilities; as root without any it goes on."""
+    code = (
+        "import sys; from capture.privileges import *; user = service_user(sys.argv[1]); "
+        "confine(Confinement(user)); become(user); print(os.getuid(), capabilities())"
+    )
+    words = ["setpriv", "--bounding-set=-setuid,-setgid", sys.executable, "-c", code]
+    done = subprocess.run([*words, "nobody"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    assert "ConfigError: root cannot become user nobody here" in done.stderr
+    assert "--user root" in done.stderr.splitlines()[-1]
+    done = subprocess.run([*words, "root"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "0 0\n"
+
+
 def test_who_is_not_root_stays_who_he_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert service_user() is None
