@@ -8,8 +8,8 @@ BIN := .venv/bin
 # what the tests run for real: tshark as the reference, the servers of the recorded lab, a Kafka broker
 JRE := openjdk-17-jre-headless
 PACKAGES := tshark tcpdump iproute2 ethtool procps iputils-ping curl nginx-light mosquitto mosquitto-clients \
-	dnsmasq-base bind9-dnsutils iperf3 zstd openssl $(JRE) maven
-PROGRAMS := tshark tcpdump ip ethtool sysctl ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd openssl java mvn
+	dnsmasq-base bind9-dnsutils iperf3 zstd openssl prometheus $(JRE) maven
+PROGRAMS := tshark tcpdump ip ethtool sysctl ping curl nginx mosquitto mosquitto_pub dnsmasq dig iperf3 zstd openssl promtool java mvn
 
 POLICY := /usr/sbin/policy-rc.d
 

@@ -23,7 +23,7 @@ def promtool(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([PROMTOOL, *words], cwd=folder, capture_output=True, text=True, check=False)
 
 
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="beyond CI: no promtool (Debian: prometheus)")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool (Debian: prometheus)")
 
 
 @needs_promtool
