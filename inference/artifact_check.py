@@ -21,6 +21,9 @@ from offramp_errors import ArtifactError
 TEXT = 1_000
 """Characters of a text in the manifest; a command line is the longest."""
 
+LONGEST_NAME = 512
+"""Characters of a model's name: commands tell it, and their contract takes no more (decision/command.schema.json)."""
+
 LARGEST_WEIGHT = 1e4
 """The shipped model's largest is 9.4. Five layers of such weights, as wide as a file can hold, stay within float32."""
 
@@ -35,8 +38,12 @@ def _number(least: float, most: float, kinds: tuple[type, ...] = (int,)) -> Rule
     return lambda value: type(value) in kinds and least <= value <= most, f"{what}, {least:g} to {most:g}"
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= TEXT and value.isprintable()
+def _is_text(value: Any, most: int = TEXT) -> bool:
+    return isinstance(value, str) and len(value) <= most and value.isprintable()
+
+
+def _text(most: int) -> Rule:
+    return lambda value: _is_text(value, most), f"a text of at most {most} printable characters"
 
 
 def _are_thresholds(value: Any) -> bool:
@@ -48,10 +55,10 @@ def _are_channels(value: Any) -> bool:
     return isinstance(value, list) and 0 < len(value) <= TEXT and all(map(_is_text, value))
 
 
-TEXTUAL: Rule = (_is_text, f"a text of at most {TEXT} printable characters")
+TEXTUAL, NAME = _text(TEXT), _text(LONGEST_NAME)
 TABLE: Rule = (lambda value: isinstance(value, dict), "an object")
 MANIFEST: Mapping[str, Rule] = {
-    "name": TEXTUAL,
+    "name": NAME,
     "channels": (_are_channels, "a list of names"),
     "spectrum_size": _number(1, 100_000),
     "bin_ms": _number(1, 1_000),

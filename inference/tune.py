@@ -87,7 +87,7 @@ def _study_errors(study_file: Path) -> Iterator[None]:
     try:
         yield
     except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.DBAPIError) as error:
-        why = str(error.__cause__ or error).splitlines()[0] + "; check the folder and its space"
+        why = " ".join(str(error.__cause__ or error).split())[:200]
         raise OfframpError(
             f"{study_file}: the study cannot be written: {why}; check the folder and its space"
         ) from error

@@ -17,7 +17,7 @@ from offramp_errors import ContractError
 from stream.bin_state import BACK_FIRST_NS, BACK_NEWEST_NS, NEWEST, NEXT, OPEN, REACHED, SERIES, WAITS, WAITS_NS
 from stream.channels import BIN_NS
 from stream.event_time import NOTHING, PACKET
-from stream.heavy_hitters import COUNTERS
+from stream.heavy_hitters import ASKED, COUNTERS, SCALED_AT, USED
 
 MOST = 1 << 63
 LARGEST = {np.dtype(np.float64): 1e30, np.dtype(np.float32): 1e8}
@@ -100,7 +100,8 @@ def require_bins(
         ("bins.counters", bool(((counters == 0) | (counters >= SMALLEST_COUNT)).all())),
         ("bins.shape", bool((bins["shape"] == shape).all())),
         ("hitters.hint", _within(hitters["hint"], 0, COUNTERS - 1)),
-        ("hitters.clock", 0 <= int(hitters["clock"][1]) <= COUNTERS),
+        ("hitters.clock", 0 <= int(hitters["clock"][USED]) <= COUNTERS),
+        ("hitters.clock", _within(hitters["clock"][[SCALED_AT, ASKED]], 0, following)),
     ):
         if not holds:
             raise ContractError(f"state.{what}: has numbers that no run comes to")

@@ -125,6 +125,8 @@ def put(index: Any, value: Any) -> Callable[[Any], Any]:
 FORGED = [
     ("pipeline/hitters/clock", put(1, 1 << 30)),
     ("pipeline/hitters/clock", put(1, -1)),
+    ("pipeline/hitters/clock", put(0, 1 << 62)),
+    ("pipeline/hitters/clock", put(0, -(1 << 62))),
     ("pipeline/hitters/hint", put(..., -30_000)),
     ("pipeline/hitters/hint", put(..., 128)),
     ("pipeline/bins/hint", put(..., 33)),
