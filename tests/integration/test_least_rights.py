@@ -24,6 +24,7 @@ from stream.acl import ROLES
 from stream.model_topic import model_publisher, newest_models
 from stream.topics import TOPICS, run_topics_create
 from tests.integration.brokers import running
+from tests.integration.test_agent import messages_of
 from tests.integration.test_security import SECRET, config_of
 from tests.integration.until import until
 from tests.integration.workers import DEMO, ROOT, expected
@@ -95,6 +96,7 @@ def test_each_role_works_with_its_rights(guarded: Broker, tmp_path: Path) -> Non
     try:
         done = offramp(guarded, "agent", tmp_path, "publish", DEMO, "--site", str(path))
         assert done.returncode == 0, done.stderr
+        sent = messages_of(done.stderr)
         wanted = len(expected(site)["uplink0"])
         found = []
         with DecisionClient(
@@ -107,7 +109,7 @@ def test_each_role_works_with_its_rights(guarded: Broker, tmp_path: Path) -> Non
                     break
         group = KafkaAdminClient(bootstrap_servers=guarded.address)
         places = [TopicPartition("offramp.features.v1", 0)]
-        until(lambda: group.list_group_offsets({"offramp-lab": places})["offramp-lab"][places[0]].offset == 7)
+        until(lambda: group.list_group_offsets({"offramp-lab": places})["offramp-lab"][places[0]].offset == sent)
         group.close()
     finally:
         worker.terminate()

@@ -13,6 +13,7 @@ import pytest
 from bench.service import site_file
 from deploy.kafka.broker import Broker
 from deploy.kafka.tls import make_certificates
+from tests.integration.test_agent import messages_of
 from tests.integration.workers import DEMO, ROOT, SITE
 
 SECRET = "a test's secret"
@@ -55,7 +56,9 @@ def test_agent_and_reader_work_over_tls_with_a_certificate(broker, settings, tmp
         code, told = offramp(address, config, *arguments)
         assert code == 0, told
         assert SECRET not in told
-    assert told.count("rows=") == 7
+        if arguments[0] == "publish":
+            sent = messages_of(told)
+    assert told.count("rows=") == sent > 6
 
 
 def test_a_worker_decides_over_scram(broker, settings, tmp_path) -> None:  # type: ignore[no-untyped-def]
