@@ -22,6 +22,7 @@ from offramp_kafka import KafkaAccessError, TopicState, kafka_errors
 from offramp_reach import ANSWER_S, patient_admin
 from stream.ending import LANES_S
 from stream.other_sites import OtherSites
+from stream.states import place_of
 from stream.topic_watch import TopicWatch, unowned
 
 if TYPE_CHECKING:
@@ -213,7 +214,8 @@ class Watchdog:
         offset = lane.done if lane is not None else -1
         if offset < 0:
             if partition not in self._committed:
-                self._committed[partition] = self._client().committed(partition) or 0
+                told = self._client().committed(partition, metadata=True)
+                self._committed[partition] = place_of(told, self._worker.topic.id)
             offset = self._committed[partition]
         idle = (lane is None or lane.idle) and not self._held_up()
         if idle and offset < end:  # the broker may have let go of what was not read
