@@ -43,7 +43,7 @@ class Guarded:
 @contextmanager
 def standard_streams() -> Iterator[None]:
     """Guard the streams while a command runs. Raises OutputError where its data could not all be handed on."""
-    for number in (0, 2):  # a file that is opened would else become the place of all warnings
+    for number in (0, 1, 2):  # a file that is opened would else get what libraries print
         try:
             os.fstat(number)
         except OSError:

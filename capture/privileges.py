@@ -1,8 +1,9 @@
 """Rights: capturing needs CAP_NET_RAW to open a socket and nothing afterwards; then all are given up, in two steps.
 
-`confine`, once the socket is open and before libraries start threads: no capability but those to become another user,
-nothing written but below the folders that are named, no other program run. `become`, once everything is loaded and
-before the first packet is taken: what root started is another user from then on.
+`confine`, once the socket is open and before libraries start threads: no capability but those to become another user
+and to read what is loaded until then, nothing written but below the folders that are named, no other program run.
+`become`, once everything is loaded and before the first packet is taken: what root started is another user from then
+on, without any capability.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import os
 import pwd
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from offramp_errors import ConfigError
 
 NO_NEW_PRIVILEGES, AMBIENT, AMBIENT_CLEAR_ALL = 38, 47, 4  # linux/prctl.h
 VERSION_3 = 0x20080522  # linux/capability.h
-SETGID, SETUID = 1 << 6, 1 << 7
+DAC_READ_SEARCH, SETGID, SETUID = 1 << 2, 1 << 6, 1 << 7
 MEND = (
     "give it this one right: sudo setpriv --reuid=$USER --regid=$(id -g) --init-groups --inh-caps=+net_raw "
     "--ambient-caps=+net_raw .venv/bin/offramp ... (docs/tap.md tells of setcap); or run it with sudo"
@@ -42,12 +44,14 @@ class User:
 def service_user(asked: str = "") -> User | None:
     """Return whom to become: the user asked for, else who called sudo, else nobody; None: who this process is already.
 
-    asked: a name or a number; root stays root. Raises ConfigError for a user that is not there, or who is not root and
-    asks for another.
+    asked: a name or a number; root stays root, and, unless it is asked for another, one that may become nobody else.
+    Raises ConfigError for a user that is not there, or who is not root and asks for another.
     """
     if os.geteuid() != 0:
         if asked:
             raise ConfigError(f"--user {asked}: only root can become another user; leave it out, or start it with sudo")
+        return None
+    if not asked and not _may_become():
         return None
     number = asked or os.environ.get("SUDO_UID", "")
     try:
@@ -78,7 +82,7 @@ def confine(left: Confinement) -> None:
     """Give up every right but those that are left, for this thread and those it starts.
 
     A thread that runs already keeps what it has: call this before anything is imported that starts threads. Raises
-    ConfigError where the user to become could not write to a folder, or where root may become nobody else, as in a
+    ConfigError where the user to become could not write to a folder, or where root may not become him, as in a
     container without those capabilities; OSError where the kernel refuses, which it has no reason to. Does nothing but
     on Linux.
     """
@@ -87,14 +91,17 @@ def confine(left: Confinement) -> None:
     if left.user is not None:
         for folder in left.folders:
             _hand_over(folder, left.user)
+    elif os.geteuid() == 0 and not _may_become():
+        print("root without CAP_SETUID and CAP_SETGID stays root, without any capability", file=sys.stderr)
     _checked(_libc().prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
     _checked(_libc().prctl(AMBIENT, AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl")
-    try:
-        _keep(SETGID | SETUID if left.user is not None else 0)
-    except PermissionError as error:
-        raise ConfigError(_not_allowed(left.user, error)) from error
     os.umask(OWN_FILES)
-    allow_writing([*left.folders, *left.loading, Path(os.devnull)], programs=left.programs)
+    allow_writing([*left.folders, *left.loading, Path(os.devnull)], programs=left.programs)  # while all can be opened
+    loading = SETGID | SETUID | (capabilities() & DAC_READ_SEARCH)  # a home may be closed to others, root among them
+    try:
+        _keep(loading if left.user is not None else 0)
+    except PermissionError as error:
+        raise _not_allowed(left.user, error) from error
 
 
 def become(user: User | None) -> None:
@@ -106,7 +113,7 @@ def become(user: User | None) -> None:
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
     except OSError as error:  # a namespace of users that holds no other one
-        raise ConfigError(_not_allowed(user, error)) from error
+        raise _not_allowed(user, error) from error
     _keep(0)
 
 
@@ -114,18 +121,24 @@ def capabilities() -> int:
     """Return the effective capabilities of all threads of this process, as the bits of /proc/self/status; 0: none."""
     found = 0
     for status in Path("/proc/self/task").glob("*/status"):
-        for line in status.read_text().splitlines():
-            if line.startswith("CapEff:"):
-                found |= int(line.split()[1], 16)
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            for line in status.read_text().splitlines():
+                if line.startswith("CapEff:"):
+                    found |= int(line.split()[1], 16)
     return found
 
 
-def _not_allowed(user: User | None, error: OSError) -> str:
-    """Return what to do where root cannot become another user."""
-    name = "another user" if user is None else f"user {user.name}"
-    return (
-        f"root cannot become {name} here ({error.strerror}): a container needs CAP_SETUID and CAP_SETGID for it; "
-        "start it as that user with CAP_NET_RAW alone, or, root without any capability, with --user root"
+def _may_become() -> bool:
+    """Tell whether this process has the capabilities to become another user; a container's root may lack them."""
+    return capabilities() & (SETGID | SETUID) == SETGID | SETUID
+
+
+def _not_allowed(user: User | None, error: OSError) -> ConfigError:
+    """Return what to raise where root cannot become another user."""
+    return ConfigError(
+        f"root cannot become user {user.name if user else ''} here ({error.strerror}): that needs CAP_SETUID and "
+        "CAP_SETGID, and the user in this namespace; start it as that user with CAP_NET_RAW alone, or with --user "
+        "root, without any capability"
     )
 
 

@@ -291,6 +291,7 @@ def tell(
         give_up(clock)
     if is_back(clock, now):
         return True, stays_back(clock, now)
+    clock[BACK_ROWS] = 0  # packets of another time are strays as long as the clock gainsays them
     return reach(state, hitters, lateness_ns, now, out), False
 
 

@@ -37,6 +37,8 @@ def publish_links(
     sources: Sequence[PacketSource], listen: ListenOptions, options: PublishOptions, metrics: Metrics | None = None
 ) -> None:
     """Publish opened interfaces until they are told to end; raise OfframpError where one failed."""
+    import kafka  # noqa: F401 - while its files can be read: whom root becomes need not be let into their folder
+
     announce_compiling()
     site = site_of(options.site, [source.name for source in sources])
     observe = metrics.observe if metrics else unobserved

@@ -53,6 +53,7 @@ REASONS: tuple[tuple[str, str, str, str], ...] = (
     (r"stream\.close_bins", r"out\.\w+", r"row|link_row", "close_until asked bin_room for a whole bin"),
     (r"stream\.close_bins", r"state\.\w+", r"series|place", "one of SERIES; a bin's number modulo OPEN"),
     (r"stream\.close_bins", r"x", r"MARK_PLACES\[i\]|BACKLOG \+ side", "places that stream.channels.TABLE gives"),
+    (r"stream\.event_time", r"out", r"held", "lives: a row before this one, that waits to be borne out"),
     (r"stream\.forecast_text", r"out", r"place|at|at \+ i", "bins_text: MOST bytes a bin, more than its longest text"),
     (r"stream\.heavy_hitters", r"hitters\.hint", r"slot", "add: a hash, masked by INDEX"),
     (r"stream\.heavy_hitters", r"hitters\.\w+", r"row|smallest(, i)?", "find_or_take: below COUNTERS"),

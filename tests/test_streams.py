@@ -75,6 +75,16 @@ def test_a_closed_output_is_one_line() -> None:
     assert done.stderr.splitlines()[-1].startswith("offramp: standard output is closed")
 
 
+def test_with_a_closed_output_no_file_gets_what_is_printed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from offramp_streams import standard_streams\n"
+        "with standard_streams(), open(sys.argv[1], 'w') as file: os.write(1, b'of a library'); file.write('data')"
+    )
+    done = shell(f"'{sys.executable}' -c \"{code}\" {tmp_path / 'file'} >&-")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "file").read_text() == "data"
+
+
 @pytest.mark.parametrize("words", [f"{REPLAY} --format jsonl", REPLAY, "doctor", "--help"])
 def test_a_reader_that_has_seen_enough_is_no_error(words: str) -> None:
     done = shell(f"offramp {words} | head -1")

@@ -316,3 +316,29 @@ def test_a_reader_that_goes_away_ends_it_quietly(namespace: Namespace) -> None:
     out, err = both.communicate(timeout=60)
     assert len(out.splitlines()) == 1
     assert "Traceback" not in err
+
+
+LOADED_LATE = """
+import atexit, sys
+import stream.listen
+before, become = set(), stream.listen.become
+stream.listen.become = lambda user: (become(user), before.update(sys.modules))
+atexit.register(lambda: print("late:", *sorted(set(sys.modules) - before), file=sys.__stderr__))
+import offramp
+sys.argv = ["offramp", *sys.argv[1:]]
+offramp.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("tap", "v1", "--site", str(SITE)), ("publish", "-i", "v1", "--kafka", "127.0.0.1:9", "--spool")]
+)
+def test_all_is_loaded_before_root_becomes_another_user(
+    namespace: Namespace, own: Path, words: tuple[str, ...]
+) -> None:
+    """Who need not be let into the folder of the program's files."""
+    more = [str(own / "spool")] if words[-1] == "--spool" else []
+    command = [sys.executable, "-c", LOADED_LATE, *words, *more, "--duration", "0.2"]
+    process = namespace.start(command, cwd=ROOT)
+    told = process.communicate(timeout=200)[1].splitlines()
+    assert [line for line in told if line.startswith("late:")] == ["late:"], told

@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ own, other, asked = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 user = service_user(asked)
 confine(Confinement(user, (own,), (), asked == "programs"))
 waiting = threading.Event()
-threading.Thread(target=waiting.wait).start()
+threading.Thread(target=waiting.wait, daemon=True).start()
 become(user)
 (own / "packets").write_text("x")
 held = []
@@ -58,11 +60,17 @@ def confined(own: Path, other: Path, asked: str = "", **more: str) -> subprocess
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Path:
+def open_place() -> Iterator[Path]:
+    """A folder that everybody may enter; pytest closes those of its own anew whenever another one starts."""
+    with tempfile.TemporaryDirectory(prefix="offramp-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def other(open_place: Path) -> Path:
     """A folder that everybody may write to, with a file."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    made = tmp_path / "other"
+    made = open_place / "other"
     made.mkdir()
     made.chmod(0o777)
     (made / "there").write_text("y")
@@ -84,6 +92,30 @@ def test_what_root_started_is_nobody_and_writes_below_its_own_folder_alone(other
     assert done.stdout.rstrip().endswith("0o100600")
     assert (own.stat().st_uid, own.stat().st_mode & 0o777) == (65534, 0o700)
     assert (other / "there").read_text() == "y"
+
+
+@ONLY_ROOT
+def test_a_home_that_is_closed_to_others_is_written_to_and_loaded_from(open_place: Path) -> None:
+    """By the user whose it is, though root without its powers cannot enter it; root reads until it is that user."""
+    home, shut = open_place / "home", open_place / "shut"
+    for folder, user in ((home, 1), (shut, 2)):
+        folder.mkdir()
+        (folder / "module").write_text("x")
+        os.chown(folder, user, user)
+        folder.chmod(0o700)
+    code = (
+        "import sys; from pathlib import Path; from capture.privileges import *; user = service_user('daemon'); "
+        "home, shut = map(Path, sys.argv[1:]); confine(Confinement(user, (home / 'spool',))); "
+        "print((home / 'module').read_text(), (shut / 'module').read_text()); become(user); "
+        "(home / 'spool' / 'lock').write_text('x'); print(capabilities()); (shut / 'module').read_text()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(home), str(shut)], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "x x\n0\n", done.stderr
+    assert "PermissionError" in done.stderr.splitlines()[-1]
+    assert "shut" in done.stderr.splitlines()[-1]
 
 
 @ONLY_ROOT
@@ -113,7 +145,7 @@ def test_a_folder_that_the_user_could_not_write_to_is_told_before_anything_is_ta
 
 @ONLY_ROOT
 def test_root_that_may_become_nobody_else_is_told_what_to_do() -> None:
-    """As in a container without those capabilities; as root without any it goes on."""
+    """As in a container without those capabilities. Where it is not asked to, it goes on as root without any."""
     code = (
         "import sys; from capture.privileges import *; user = service_user(sys.argv[1]); "
         "confine(Confinement(user)); become(user); print(os.getuid(), capabilities())"
@@ -122,9 +154,11 @@ def test_root_that_may_become_nobody_else_is_told_what_to_do() -> None:
     done = subprocess.run([*words, "nobody"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode != 0
     assert "ConfigError: root cannot become user nobody here" in done.stderr
-    assert "--user root" in done.stderr.splitlines()[-1]
-    done = subprocess.run([*words, "root"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout == "0 0\n"
+    assert "with --user root" in done.stderr.splitlines()[-1]
+    for asked in ("", "root"):
+        done = subprocess.run([*words, asked], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        assert done.stdout == "0 0\n"
+        assert "stays root, without any capability" in done.stderr
 
 
 def test_who_is_not_root_stays_who_he_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,9 +45,9 @@ class Client:
         if self._verdict is True:
             call(message, None)
 
-    def add_errback(self, call: Callable[..., None], *about: object) -> None:
+    def add_errback(self, call: Callable[..., None], *given: Any) -> None:
         if isinstance(self._verdict, BaseException):
-            call(*about, self._verdict)
+            call(*given, self._verdict)
 
     def close(self, timeout: float = 0) -> None:
         """Nothing is open."""
