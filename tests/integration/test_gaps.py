@@ -10,21 +10,21 @@ import pytest
 from kafka import KafkaProducer
 
 from bench.service import site_file
-from capture.wire import FeatureHeaders, encode_batch, ledger_of, times_of
+from capture.wire import FeatureHeaders, encode_parts, ledger_of, times_of
 from decision.command import rfc3339
 from decision.policy import Policy
 from decision.site import load_site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
-from offramp_kafka import KafkaSettings
+from offramp_kafka import BODY_LIMIT, KafkaSettings
 from stream.link_run import LinkRun
 from stream.pipeline import Pipeline
 from stream.wire import decode_message
 from tests.integration.workers import Decisions, WorkerProcess, demo_batches, workers
 
 PARTITIONS = 1
-LOST = 1
-"""Of the six messages: four seconds of congestion, in which two moves are open."""
+LOST = 2
+"""Of the seven messages: four seconds of congestion, in which two moves are open."""
 
 AFTER_NS = 20_000_000_000
 """From there on the data is good again: the message behind the gap covers four seconds, and the far window ten."""
@@ -46,18 +46,21 @@ def test_a_gap_is_told_and_nothing_is_enforced_on_it(
     artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
     run = LinkRun("uplink0", lambda link: Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link)))
     raw, wanted, begun_ns = KafkaProducer(**topics.client_arguments()), list[bytes](), 0
-    batches = demo_batches()
+    told = [
+        (part, value, ledger_of(batch).as_dict() if not at else {})
+        for batch in demo_batches()
+        for at, (part, value) in enumerate(encode_parts(batch, BODY_LIMIT))
+    ]
     with workers(WorkerProcess(topics, path, tmp_path / "w.log")) as running:
-        for number, batch in enumerate(batches):
+        for number, (batch, value, ledger) in enumerate(told):
             if number == LOST:
                 begun_ns = times_of(batch)[0]
                 continue
-            told = ledger_of(batch).as_dict()
-            headers = FeatureHeaders(site.name, "a", 1, number, batch.num_rows, *times_of(batch), told).pairs()
-            message = decode_message(b"uplink0", headers, encode_batch(batch))
+            headers = FeatureHeaders(site.name, "a", 1, number, batch.num_rows, *times_of(batch), ledger).pairs()
+            message = decode_message(b"uplink0", headers, value)
             assert message is not None
             wanted += [command.to_json().encode() for command in run.feed(message, number)]
-            raw.send(topics.topic("features"), encode_batch(batch), b"uplink0", headers)
+            raw.send(topics.topic("features"), value, b"uplink0", headers)
         raw.flush()
         decisions.wait_for({"uplink0": wanted})
         text = running[0].stop()
@@ -66,7 +69,8 @@ def test_a_gap_is_told_and_nothing_is_enforced_on_it(
     near = [body for body in bodies if rfc3339(begun_ns) < body["not_before"] < rfc3339(begun_ns + AFTER_NS)]
     later = [body for body in bodies if body["not_before"] > rfc3339(begun_ns + AFTER_NS)]
     assert [(body["phase"], body["mode"]) for body in near] == [("update", "dry_run")] * 2
-    assert all(body["reason"]["quality"]["dropped"] > 0.5 and "quality" in body["reason"]["rule"] for body in near)
+    # what is missing is taken for as much as the message behind it
+    assert all(body["reason"]["quality"]["dropped"] == 0.5 and "quality" in body["reason"]["rule"] for body in near)
     assert {body["mode"] for body in later} == {"enforce"}
     assert "  missing, in gaps               1   1 holes, windows begun anew\n" in text
     assert "    uplink0                           1   1 holes\n" in text
