@@ -125,8 +125,8 @@ def test_an_hour_leaves_memory_as_it_was(topics: KafkaSettings, tmp_path: Path) 
     stock = stock_of(tmp_path)
     config = tmp_path / "agent.toml"
     config.write_text(f'prefix = "{topics.prefix}"\n')
-    command = [sys.executable, str(ROOT / "offramp.py"), "publish", "-", "--site", str(path), "--agent", "tap", "--link", "uplink0",
-               "--kafka", topics.shown, "--kafka-config", str(config)]  # fmt: skip
+    command = [sys.executable, str(ROOT / "offramp.py"), "publish", "-", "--site", str(path), "--agent", "tap",
+               "--link", "uplink0", "--kafka", topics.shown, "--kafka-config", str(config)]  # fmt: skip
     consumer = KafkaConsumer(**topics.client_arguments(), group_id=f"{topics.prefix}-{site.name}")
     place = TopicPartition(topics.topic("features"), 0)
 
