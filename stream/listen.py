@@ -45,10 +45,9 @@ class ListenOptions:
 
     @property
     def folder(self) -> tuple[Path, ...]:
-        """The folder that packets are written to, if any are."""
-        if self.write is None:
-            return ()
-        return (self.write if self.write.is_dir() else self.write.parent,)
+        """The folder that packets are written to, if any are and it is there; else opening the file says so."""
+        found = None if self.write is None else self.write if self.write.is_dir() else self.write.parent
+        return () if found is None or not found.is_dir() else (found,)
 
 
 def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, programs: bool = False) -> list[PacketSource]:

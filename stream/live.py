@@ -181,6 +181,7 @@ class Loaded(NamedTuple):
         pipeline = Pipeline(site, link, self.predictor, self.artifact.normaliser, Policy(site, link))
         for batch in Dissector("stream").dissect(one_packet()):
             pipeline.update(batch)
+        pipeline.advance(2_000_000_000)  # the clock's kernel, a second behind the packet
         pipeline.close()
 
 

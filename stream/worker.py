@@ -139,6 +139,7 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link), sink=told.append)
     row = {"frame.time_epoch": 1_000_000_000, "frame.len": 60}
     pipeline.update(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
+    pipeline.advance(2_000_000_000)
     pipeline.close()
     forecast_messages(told, site.name, predictor.horizon_ms)
     gc.collect()
