@@ -8,18 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.bin_length import BIN_MS as BIN_MS
+from inference.bin_length import BIN_NS as BIN_NS
+from inference.bin_length import BINS_PER_S as BINS_PER_S
+
 CLASSES = ("Normal", "Medium", "High")
 """The three congestion classes, in order of their index."""
 
 QUANTILES = (0.5, 0.9, 0.99)
 """The quantiles of the delay forecast, in order."""
-
-BIN_MS = 10
-"""Length of a bin of event time, and so the time from one forecast to the next: all other lengths in bins, here and in
-the stages that know this one, are made of it. A model is trained for one length and names it in its manifest."""
-
-BIN_NS = BIN_MS * 1_000_000
-BINS_PER_S = 1_000 // BIN_MS
 
 
 class Prediction(NamedTuple):

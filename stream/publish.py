@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference.bin_length import BIN_MS
 from offramp_errors import ConfigError
 from offramp_kafka import KafkaSettings
-from stream.channels import BIN_MS
 from stream.listen import ListenOptions, open_links
 
 

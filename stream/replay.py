@@ -36,7 +36,7 @@ from stream.windows import Windowed
 if TYPE_CHECKING:
     from stream.refining import Refining
 
-WINDOWS_AHEAD = 4
+WINDOWS_AHEAD = 2
 """Portions of windows that may wait for the model."""
 
 

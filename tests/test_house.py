@@ -52,6 +52,14 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["stream.tap", "stream.publish"])
+def test_what_opens_an_interface_loads_no_library_that_starts_threads(module: str) -> None:
+    """A thread that runs before the rights are given up keeps them."""
+    code = f"import sys, {module}; print([m for m in ('numpy', 'pyarrow', 'kafka', 'numba') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 def test_lock_holds_versions_and_hashes_and_no_address() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock

@@ -141,7 +141,7 @@ def test_every_kernel_that_a_change_reaches_has_another_name(tmp_path: Path) -> 
         file.write_text(text)
         return {name for name in before if after[name] != before[name]}
 
-    bins = changed("inference/forecast.py", "BIN_MS = 10", "BIN_MS = 20")
+    bins = changed("inference/bin_length.py", "BIN_MS = 10", "BIN_MS = 20")
     assert {"stream/bins.py", "stream/close_bins.py", "stream/stft.py"} <= bins
     assert not any(name.startswith("capture") for name in bins)
     columns = changed("capture/schema.py", "ip.proto", "ip.ttl")

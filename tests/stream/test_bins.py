@@ -73,7 +73,7 @@ def test_no_kernel_says_the_number_of_a_tables_row(name):
 
 
 def test_a_bin_has_one_length():
-    """Nobody but inference.forecast says it in digits, but for the command line, which loads nothing."""
+    """Nobody but inference.bin_length says it in digits, but for the command line, which loads nothing."""
     assert BIN_NS == forecast.BIN_NS == BIN_MS * 1_000_000
     assert BINS_PER_S == TICK == BLOCK == EVERY == 1_000 // BIN_MS
     digits = re.compile(r"\b10_?000_?000\b|\bbin_ns: int = \d|\b(?:TICK|BLOCK|EVERY|message_ms: int) = \d{2,3}\n")
