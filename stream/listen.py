@@ -77,6 +77,8 @@ def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, progra
 
 def settle(options: ListenOptions) -> None:
     """Load what reads packets, then be the user that this runs as; before files are opened and a packet is taken."""
+    import encodings.idna  # noqa: F401 - looking a host's name up loads it, from a folder that may be root's alone
+
     from capture.dissector import Dissector
     from capture.pcapng_files import load_kernel as load_writing
     from capture.ring import load_kernel as load_ring
