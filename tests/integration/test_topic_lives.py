@@ -29,6 +29,7 @@ from tests.integration.workers import (
     Decisions,
     WorkerProcess,
     demo_batches,
+    demo_messages,
     expected,
     publisher_of,
     workers,
@@ -77,7 +78,7 @@ def test_what_a_topic_holds_that_was_made_again_is_taken_whole(topics: KafkaSett
     """More messages than the worker's place in the former one counts, some of epochs that were published before."""
     site, path = site_file(5, tmp_path)
     wanted, names = expected(site), [link.name for link in site.links]
-    each, messages = len(wanted[names[0]]), len(demo_batches()) + 1
+    each, messages = len(wanted[names[0]]), demo_messages()
     decisions = Decisions(topics)
     worker = WorkerProcess(topics, path, tmp_path / "w.log", "--stall", "10")
     with workers(worker):
@@ -103,7 +104,7 @@ def test_a_new_worker_believes_no_place_of_another_life(topics: KafkaSettings, t
     """Checkpoints and a committed offset of a topic before, as in a cluster that was restored or moved."""
     site, path = site_file(3, tmp_path)
     wanted, names = expected(site), [link.name for link in site.links]
-    each, messages = len(wanted[names[0]]), len(demo_batches()) + 1
+    each, messages = len(wanted[names[0]]), demo_messages()
     decisions, before = Decisions(topics), id_of(topics)
     with workers(WorkerProcess(topics, path, tmp_path / "w.log")) as running:
         publish(topics, dict.fromkeys(names[:2], 1))

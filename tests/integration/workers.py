@@ -20,11 +20,12 @@ from kafka import KafkaConsumer, TopicPartition
 from capture.dissector import Dissector
 from capture.files import open_captures
 from capture.publish import Publisher
+from capture.wire import encode_parts
 from decision.policy import Policy
 from decision.site import Site
 from inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from inference.serve import open_predictor
-from offramp_kafka import KafkaSettings
+from offramp_kafka import BODY_LIMIT, KafkaSettings
 from stream.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,11 @@ def demo_batches(rows: int = 8192) -> list[pa.RecordBatch]:
     """The demo's feature batches, of at most `rows` rows each."""
     dissector = Dissector("stream", site="lab", agent="tap", batch_rows=rows)
     return [batch for block in open_captures([DEMO]).read() for batch in dissector.dissect(block)]
+
+
+def demo_messages() -> int:
+    """How many feature messages the demo comes to, its link's end among them."""
+    return sum(1 for batch in demo_batches() for _ in encode_parts(batch, BODY_LIMIT)) + 1
 
 
 @cache
