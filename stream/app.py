@@ -52,7 +52,8 @@ from stream.pipeline import Pipeline
 from stream.portion import Outgoing
 from stream.states import Loaded, load_states, naming
 from stream.timeline import LinkTimeline
-from stream.unpaused_app import UnpausedApp
+from stream.unpaused_app import PresentPartitions, UnpausedApp
+from stream.watchdog import REBALANCE_S
 from stream.worker_log import tell_retry
 
 log = logging.getLogger("offramp.worker")
@@ -131,6 +132,7 @@ class Worker:
             consumer_metadata_max_age_ms=int(METADATA_S * 1e3),
             consumer_max_fetch_size=8 << 20,
             stream_buffer_maxsize=16,
+            PartitionAssignor=PresentPartitions,
             topic_allow_declare=False,
             topic_disable_leader=True,
             store="memory://",
@@ -183,9 +185,12 @@ class Worker:
                 await asyncio.sleep(RETRY_S)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
-        """Hand the partitions over: checkpoints, then nothing of them stays in memory."""
+        """Hand the partitions over: checkpoints, then nothing of them stays in memory.
+
+        Where that takes longer than the group waits for us, the next owner does again what has none.
+        """
         self.assigned, self._given = None, frozenset()
-        await self.close_lanes()
+        await self.close_lanes(REBALANCE_S)
 
     async def _assigned(self, _: Any, assigned: Any, **__: Any) -> None:
         self._given = frozenset(tp.partition for tp in assigned if tp.topic == self.settings.topic("features"))
@@ -233,6 +238,8 @@ class Worker:
         while True:
             try:
                 producer = await self._connected()
+                if place is not None:
+                    await require_partition(producer, topic, place)
                 future: asyncio.Future[Any] = await producer.send(
                     topic, message.value, key=message.key, headers=_told(message), partition=place
                 )
@@ -317,6 +324,18 @@ class Worker:
             with suppress(KafkaError, OSError, TimeoutError):
                 await asyncio.wait_for(producer.stop(), PRODUCER_S)
         self._executor.shutdown(wait=False)
+
+
+async def require_partition(producer: AIOKafkaProducer, topic: str, partition: int) -> None:
+    """Raise ValueError, which is final, where a topic is there and does not have a partition; Kafka is asked again.
+
+    A topic that was made again may have more than the producer knows of, which sends to none of those; and of a
+    checkpoint for one that it has no more a hand-over must not wait.
+    """
+    if partition not in await producer.partitions_for(topic):
+        await producer.client.force_metadata_update()
+        if partition not in await producer.partitions_for(topic):
+            raise ValueError(f"{topic} has no partition {partition}")
 
 
 async def commit_as_member(consumer: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:

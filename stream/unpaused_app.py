@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import faust
+from faust.assignor.client_assignment import ClientMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
 
 
 class UnpausedApp(faust.App):
@@ -29,6 +31,26 @@ class UnpausedApp(faust.App):
         consumer: Any = super()._new_consumer()
         consumer._read_offset = Unremembered()
         return consumer
+
+
+class PresentPartitions(PartitionAssignor):
+    """Shares out the partitions that there are.
+
+    Faust's lets each worker keep of what it had; where a topic was made again with fewer partitions, it counts those
+    that are gone as well, finds no room for the others, and ends the worker by an assertion.
+    """
+
+    def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
+        self._cluster = cluster
+        return super()._perform_assignment(cluster, member_metadata)
+
+    def _get_client_metadata(self, metadata: Any) -> ClientMetadata:
+        found = super()._get_client_metadata(metadata)
+        for had in (found.assignment.actives, found.assignment.standbys):
+            for topic in had:
+                there = self._cluster.partitions_for_topic(topic) or ()
+                had[topic] = [partition for partition in had[topic] if partition in there]
+        return found
 
 
 class Unremembered(dict[Any, Any]):
