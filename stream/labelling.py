@@ -143,7 +143,7 @@ def follow_traces(
         (BACKLOG_UP, sides[0], shape.capacity_up_bps), (BACKLOG_DOWN, sides[1], shape.capacity_down_bps)
     ):  # fmt: skip
         rows["x"][:, channel] = np.log1p(side.backlog_bytes * 8e3 / rate)[at]
-    rows["x"][:, PEAK] = np.log1p(now)[at]
+    rows["x"][:, PEAK] = np.log1p(now.astype(np.float64))[at]  # single precision's last bit hangs on the processor
     rows["x"][:, OVERFLOW] = np.log1p(sides[0].dropped + sides[1].dropped)[at]
     return now
 
@@ -154,7 +154,7 @@ def round_trips(
     """Return the largest mean round-trip time of a bin within each horizon, ms: float32 [T, H], NaN where none seen."""
     rtt = np.full(places, -np.inf, np.float32)
     seen = ~np.isnan(log_rtt)
-    rtt[at[seen]] = np.expm1(log_rtt[seen])
+    rtt[at[seen]] = np.expm1(log_rtt[seen].astype(np.float64))
     out = np.stack([largest_ahead(rtt, count)[at] for count in counts], axis=1)
     out[np.isneginf(out)] = np.nan
     return out

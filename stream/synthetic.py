@@ -2,11 +2,14 @@
 
 Not a simulator of networks: it makes what a tap in front of a bottleneck sees, in the kinds and proportions that
 decide whether a queue builds up. Bulk transfers are closed-loop: they halve when the virtual buffer overflows.
+
+The same seed gives the same bytes on any processor: the last bit of an exponential or a logarithm, which libraries
+compute in several ways, is rounded off where it is drawn (`rounded`), and all that follows is exact arithmetic.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +20,13 @@ from stream.channels import Counter
 from stream.packets import IPV4_MAPPED, TCP, UDP, Packets
 
 Rng = np.random.Generator
+Draw = TypeVar("Draw", float, NDArray[np.float64])
 NETWORK = "10.0.0.0/24"
 START_NS = 1_700_000_000_000_000_000
 MTU = 1_500
 STEP = 0.02  # seconds of a round of the closed loop
+GRID = 2.0**20
+"""Steps of a unit that draws are rounded to: a microsecond, a millionth of a gap; a last bit decides few in 2^30."""
 
 
 class Flow(NamedTuple):
@@ -40,10 +46,20 @@ def mark(*counters: Counter) -> int:
     return sum(map(channels.mark, counters))
 
 
-def paced(start: float, end: float, rate_bps: float, size: int, rng: Rng) -> NDArray[np.float64]:
-    """Return the times of packets at a mean rate, a little irregular."""
-    count = max(1, int((end - start) * rate_bps / 8 / size))
-    gaps = rng.gamma(4.0, 0.25, count)
+def rounded(draw: Draw) -> Draw:
+    """Return what was drawn, of a distribution with an exponential or a logarithm in it, on the grid."""
+    on_grid: Draw = np.round(draw * GRID) / GRID
+    return on_grid
+
+
+def packets_in(seconds: float, rate_bps: float, size: int) -> int:
+    """Return how many packets of a size come in a time at a rate; at least one."""
+    return max(1, int(seconds * rate_bps / 8 / size))
+
+
+def paced(start: float, end: float, count: int, rng: Rng) -> NDArray[np.float64]:
+    """Return the times of so many packets, a little irregular."""
+    gaps = rounded(rng.gamma(4.0, 0.25, count))
     return start + np.cumsum(gaps) * (end - start) / count
 
 
@@ -51,7 +67,7 @@ def periodic_device(rng: Rng, seconds: float, device: int) -> list[Flow]:
     """Return a sensor: a small message every period, each with its answer."""
     period = rng.choice([0.1, 0.5, 1.0, 2.0, 5.0])
     times = np.arange(rng.uniform(0, period), seconds, period)
-    times = times + rng.normal(0, 0.002, len(times))
+    times = times + rounded(rng.normal(0, 0.002, len(times)))
     kind, port = [(Counter.MQTT, 1883), (Counter.MODBUS, 502), (Counter.HTTP, 80)][rng.integers(3)]
     size = np.full(len(times), float(rng.integers(66, 300)))
     answer = times + rng.uniform(0.002, 0.03)
@@ -77,9 +93,9 @@ def web_bursts(rng: Rng, seconds: float, device: int, capacity_bps: float) -> li
     flows: list[Flow] = []
     per_second = min(rng.uniform(0.01, 0.3) * capacity_bps / 400_000, 10.0)  # a train is 400 kbit in the mean
     for start in rng.uniform(0, seconds, rng.poisson(seconds * per_second)):
-        count = int(np.clip(rng.lognormal(3.0, 1.0), 2, 400))
+        count = int(np.clip(rounded(rng.lognormal(3.0, 1.0)), 2, 400))
         length = count * MTU * 8 / (capacity_bps * rng.uniform(0.5, 3.0))
-        times = paced(start, start + length, count * MTU * 8 / length, MTU, rng)
+        times = paced(start, start + length, count, rng)
         down = bool(rng.random() < 0.7)
         flows.append(Flow(times, np.full(len(times), float(MTU)), down, device, TCP, 80, 0))
         ask = np.array([start - 0.01, start - 0.005])
@@ -92,10 +108,10 @@ def on_off(rng: Rng, seconds: float, device: int, capacity_bps: float) -> list[F
     now, flows, size = 0.0, [], int(rng.integers(200, 1_400))
     down, share = bool(rng.random() < 0.4), rng.uniform(0.05, 0.8)
     while now < seconds:
-        now += rng.exponential(2.0)
-        end = min(now + rng.exponential(1.5) + 0.1, seconds)
+        now += rounded(rng.exponential(2.0))
+        end = min(now + rounded(rng.exponential(1.5)) + 0.1, seconds)
         if now < end:
-            times = paced(now, end, share * capacity_bps, size, rng)
+            times = paced(now, end, packets_in(end - now, share * capacity_bps, size), rng)
             flows.append(Flow(times, np.full(len(times), float(size)), down, device, UDP, 5004, mark(Counter.UDP)))
         now = end
     return flows
@@ -118,7 +134,7 @@ def overload(rng: Rng, seconds: float, device: int, capacity_bps: float) -> list
     start, length = rng.uniform(0, seconds * 0.8), rng.uniform(0.3, 3.0)
     size = int(rng.choice([60, 120, 800, 1_400]))
     rate = min(rng.uniform(1.05, 2.0) * capacity_bps, 40_000 * size * 8)
-    times = paced(start, start + length, rate, size, rng)
+    times = paced(start, start + length, packets_in(length, rate, size), rng)
     flood = bool(rng.random() < 0.5)
     marks = mark(Counter.SYN, Counter.NEW_FLOW) if flood else mark(Counter.UDP)
     sizes = np.full(len(times), float(size))
@@ -144,7 +160,7 @@ def bulk_transfers(rng: Rng, seconds: float, device: int, shape: LinkShape) -> l
         flows.append(Flow(times, data, down, device, TCP, 443, 0))
         acks = times[::2] + 0.001
         flows.append(Flow(acks, np.full(len(acks), 66.0), not down, device, TCP, 443, mark(Counter.PURE_ACK)))
-        now += length + rng.exponential(5.0)
+        now += length + rounded(rng.exponential(5.0))
     return flows
 
 
@@ -163,7 +179,7 @@ def closed_loop(rng: Rng, length: float, shape: LinkShape) -> tuple[NDArray[np.f
             queue, threshold = limit, window / 2
             window = threshold
         elif window < threshold:
-            window *= 2 ** (STEP / trip)
+            window *= rounded(np.exp2(STEP / trip))
         else:
             window += STEP / trip
     return grid, sent
@@ -171,7 +187,7 @@ def closed_loop(rng: Rng, length: float, shape: LinkShape) -> tuple[NDArray[np.f
 
 def synthetic_packets(rng: Rng, seconds: float) -> tuple[Packets, LinkShape]:
     """Return one synthetic link: its packets in order of time and its shape."""
-    capacity = float(np.exp(rng.uniform(np.log(1e6), np.log(50e6))))
+    capacity = float(round(np.exp(rng.uniform(np.log(1e6), np.log(50e6)))))  # bit/s, whole
     buffer = None if rng.random() < 0.1 else max(capacity / 8 * rng.uniform(0.03, 0.4), 10.0 * MTU)
     shape = LinkShape(capacity, capacity, buffer, (NETWORK,))
     flows: list[Flow] = []

@@ -21,7 +21,7 @@ from stream.labelled import LabelledRows
 from stream.reference import sequences_of
 from stream.refine_events import RefineEvents
 from stream.refiner import Refiner, RefineSettings
-from stream.synthetic import START_NS, UDP, Counter, Flow, mark, merged, paced
+from stream.synthetic import START_NS, UDP, Counter, Flow, mark, merged, paced, packets_in
 from stream.windows import WindowRows
 from tests.stream import refining
 from tests.stream.refining import CAPACITY, SHAPE, clean, loss, site_flows, window_rows
@@ -82,6 +82,7 @@ def test_refinement_helps_on_traffic_of_the_site_that_it_never_saw(site, artifac
     assert verdict.better, verdict
 
 
+@pytest.mark.long
 def test_refinement_helps_over_several_sites(tmp_path, artifact, trainer, unseen) -> None:  # type: ignore[no-untyped-def]
     """One site's gain may be small, as what it met was."""
     before, after = [], []
@@ -126,7 +127,7 @@ def flipped(rows: WindowRows) -> WindowRows:
 
 def replayed_flood(seconds: float) -> list[Flow]:
     """One and the same second of flood, sent again and again."""
-    flood = paced(0.0, 1.0, 1.5 * CAPACITY, 1_400, np.random.default_rng(9))
+    flood = paced(0.0, 1.0, packets_in(1.0, 1.5 * CAPACITY, 1_400), np.random.default_rng(9))
     times = np.concatenate([flood + at for at in np.arange(2.0, seconds - 2, 3.0)])
     return [Flow(times, np.full(len(times), 1_400.0), False, 30, UDP, 7, mark(Counter.UDP))]
 
@@ -139,7 +140,7 @@ def adversarial_bursts(seconds: float) -> list[Flow]:
         ping = np.full(20, at) + np.arange(20) * 0.001
         flows.append(Flow(ping, np.full(20, 60.0), False, 40, UDP, 7, mark(Counter.SYN, Counter.NEW_FLOW)))
         if rng.random() < 0.5:
-            burst = paced(at + 0.3, at + 0.4, 6 * CAPACITY, 1_200, rng)
+            burst = paced(at + 0.3, at + 0.4, packets_in(0.1, 6 * CAPACITY, 1_200), rng)
             flows.append(Flow(burst, np.full(len(burst), 1_200.0), False, 40, UDP, 7, mark(Counter.UDP)))
     return flows
 
