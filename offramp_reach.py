@@ -5,7 +5,6 @@ The clients try again by themselves, and each logs every try: what an operator n
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from offramp_kafka import KafkaAccessError, KafkaSettings, TopicState, described, kafka_errors
+from offramp_streams import tell
 
 AWAY_S = 5.0
 """Silence for so long is told: a broker that is started again, or a slow answer, is none the operator must see to."""
@@ -25,8 +25,7 @@ ANSWER_S = 5.0
 def say(text: str) -> None:
     """Tell the operator on standard error, with the time and the level; one that is gone ends no watch."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    with suppress(OSError, ValueError):
-        print(f"{now} WARNING offramp {text}", file=sys.stderr, flush=True)
+    tell(f"{now} WARNING offramp {text}")
 
 
 class Reach:

@@ -40,6 +40,12 @@ class Guarded:
         return getattr(self._stream, name)
 
 
+def tell(text: str) -> None:
+    """Tell the operator something on standard error, beside the data; one that is gone ends nothing."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def standard_streams() -> Iterator[None]:
     """Guard the streams while a command runs. Raises OutputError where its data could not all be handed on."""

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from capture.spool import Spool
 from decision.site import default_site, load_site
 from offramp_errors import ConfigError, OfframpError
 from offramp_reach import ReachWatch
+from offramp_streams import tell
 from stream.by_link import LinkBatches
 from stream.console import console_bar
 from stream.link_choice import LinkChoice
@@ -89,12 +90,6 @@ def open_publisher(
         options.settings, site=site, agent=agent, epoch=epoch, live=live, spool=spool,
         acknowledged=acknowledgements(observe),
     )  # fmt: skip
-
-
-def tell(text: str) -> None:
-    """Tell the operator something, beside the data; a standard error that is gone ends nothing."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
 
 
 def publish_source(source: PacketSource, batches: LinkBatches, publisher: Publisher) -> bool:

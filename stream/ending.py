@@ -7,10 +7,10 @@ was not checkpointed the next owner does again, so nothing is lost by leaving in
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+
+from offramp_streams import tell
 
 END_S = 8.5
 """From the signal to the end at the latest; supervisors kill after 10 s (Docker) or later."""
@@ -48,7 +48,7 @@ class Ending:
         with self._lock:
             if not self._told:
                 self._told = True
-                say("\n".join(self._account()))
+                tell("\n".join(self._account()))
 
     def leave(self) -> None:
         """End at once: what is still going on waits for others."""
@@ -56,11 +56,5 @@ class Ending:
         self._clean()
         failure = self._failure()
         if failure:
-            say(f"offramp: {failure}")
+            tell(f"offramp: {failure}")
         os._exit(1 if failure or self.failed else 0)
-
-
-def say(text: str) -> None:
-    """Print to standard error; one that is gone keeps nobody from ending."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)

@@ -20,9 +20,10 @@ from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from inference.serve import Predictor, open_predictor
 from offramp_errors import OfframpError, OutputError
 from offramp_kernels import announce_compiling
+from offramp_streams import tell
 from stream.channels import BIN_NS
 from stream.listen import settle
-from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, say, site_of
+from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, site_of
 from stream.metric_table import Observe, unobserved
 from stream.metrics import Metrics, Reading
 from stream.pipeline import Pipeline, Sink
@@ -117,7 +118,7 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
     site = site_of(options.site, [source.name for source in sources])
     if options.site is None:
         each = "each assumed link is" if len(site.links) > 1 else "the assumed link is"
-        say(f"no --site: {each} 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)")
+        tell(f"no --site: {each} 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)")
     table = Table(lambda text: line(out, text), int(options.every_s * 1e9), BIN_NS)
 
     def level(factor: int) -> None:
@@ -143,7 +144,7 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
     for text in (text for batches in found for text in batches.warnings()):
         warn(text)
     refined = tap.refining.lines() if tap.refining else []
-    say("\n".join([*tap.account(), *refined]))
+    tell("\n".join([*tap.account(), *refined]))
     failures += [failure for batches in found for failure in batches.failures(options.listen)]
     if failures:
         raise OfframpError("; ".join(failures))

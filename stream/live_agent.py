@@ -18,10 +18,11 @@ from capture.wire import times_of
 from offramp_errors import OfframpError
 from offramp_kernels import announce_compiling
 from offramp_reach import ReachWatch
+from offramp_streams import tell
 from stream.agent import PATIENCE_S, open_publisher, published_lines
 from stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
 from stream.listen import ListenOptions, settle
-from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, say, site_of
+from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, site_of
 from stream.metric_table import unobserved
 from stream.metrics import Metrics
 from stream.prefetch import merged
@@ -59,7 +60,7 @@ def publish_links(
         publisher.start()
         watch.start()
         stack.callback(watch.close)
-        say(f"agent {publisher.agent}, epoch {publisher.epoch}, to {publisher.topic} at {options.settings.shown}")
+        tell(f"agent {publisher.agent}, epoch {publisher.epoch}, to {publisher.topic} at {options.settings.shown}")
         try:
             with ended_by_signals(*(batches.intake for batches in found)):
                 finished = LiveAgent(found, publisher).run()
@@ -67,7 +68,7 @@ def publish_links(
             stack.close()  # the files are written to their end before they are counted
             for text in (text for batches in found for text in batches.warnings()):
                 warn(text)
-            say("\n".join([*accounts(found), *published_lines(publisher)]))
+            tell("\n".join([*accounts(found), *published_lines(publisher)]))
     failures = [failure for batches in found for failure in batches.failures(listen)]
     if not finished:
         failures.append(left_over(publisher))
@@ -124,7 +125,7 @@ class LiveAgent:
         if self._given_up > given_up and not self._behind:
             self._behind = True
             what = "messages go to the spool" if self.publisher.spool is not None else "the oldest messages are shed"
-            say(f"the broker is away or too slow: {what}")
+            tell(f"the broker is away or too slow: {what}")
         elif self._behind and self.publisher.caught_up:
             self._behind = False
-            say("the broker takes messages again")
+            tell("the broker takes messages again")

@@ -6,7 +6,6 @@ import gc
 import json
 import signal
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from capture.recorder import FileRecorder
 from decision.site import Site, default_site, load_site
 from offramp_errors import ConfigError
 from offramp_hops import HEADER, encode_hops
+from offramp_streams import tell
 from stream.bin_edges import until_bins_close
 from stream.by_link import ByLink
 from stream.link_choice import PAGE, LinkChoice
@@ -72,7 +72,7 @@ class LiveBatches:
                         yield link, block.clock_ns
         for damage in self.intake.damages:
             if not self.alone:
-                say(f"{damage.source}: {damage.reason}; the others go on")
+                tell(f"{damage.source}: {damage.reason}; the others go on")
 
     def ledger(self) -> CaptureLedger:
         """Return the account of the packets of all links: dissected, shed before that, dropped by the kernel."""
@@ -189,16 +189,16 @@ def _batches(
     recorder = None
     if options.write is not None:
         ring = RingOfFiles(options.write, options.ring_files, options.ring_mb)
-        recorder = FileRecorder(PcapngFiles(ring, source.name), say)
+        recorder = FileRecorder(PcapngFiles(ring, source.name), tell)
         stack.callback(recorder.close)
     one = next(iter(links.dissectors), "")
 
     def told(text: str) -> None:
         level(intake.shedding.factor)
-        say(f"overload: {text}" if len(options.interfaces) == 1 else f"overload of {source.name}: {text}")
+        tell(f"overload: {text}" if len(options.interfaces) == 1 else f"overload of {source.name}: {text}")
 
     def begun() -> None:
-        say(f"watching {source.name} as {f'link {one}' if one else 'a link each'}; Ctrl-C ends it")
+        tell(f"watching {source.name} as {f'link {one}' if one else 'a link each'}; Ctrl-C ends it")
 
     intake = Intake(source, until=Until(options.duration_s, options.count), recorder=recorder, begun=begun, told=told)
     lateness_ms = site.link(one).lateness_ms if one else max(link.lateness_ms for link in site.links)
@@ -260,8 +260,3 @@ def ended_by_signals(*intakes: Intake) -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, before[number])
-
-
-def say(text: str) -> None:
-    """Tell the operator something, beside the data."""
-    print(text, file=sys.stderr, flush=True)
