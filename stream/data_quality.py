@@ -93,15 +93,12 @@ class DataQuality:
         return {**self.totals, "slots": slots, "open": list(self._open), "bin": self._bin, "closing": self._closing}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state; one of a version that knew no windows has the totals only, and begins to watch anew.
-
-        Raises ContractError where it is none.
-        """
-        rows = [counts for _, *counts in state.get("slots", [])] + [state.get("open", (0, 0, 0, 0))]
+        """Go on from a state. Raises ContractError where it is none."""
+        rows = [*(counts for _, *counts in state["slots"]), state["open"]]
         if len(rows) > FAR + 2 or any(len(row) != 4 or min(row) < 0 for row in rows):
             raise ContractError("checkpoint: the counts of the data quality are none")
         self.totals = {name: int(state[name]) for name in COUNTS}
-        self._slots = {int(slot): [int(count) for count in counts] for slot, *counts in state.get("slots", [])}
-        self._open = [int(count) for count in state.get("open", (0, 0, 0, 0))]
-        self._bin, self._closing = int(state.get("bin", -1)), bool(state.get("closing", False))
+        self._slots = {int(slot): [int(count) for count in counts] for slot, *counts in state["slots"]}
+        self._open = [int(count) for count in state["open"]]
+        self._bin, self._closing = int(state["bin"]), bool(state["closing"])
         self._known = None

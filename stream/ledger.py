@@ -64,8 +64,8 @@ class StreamLedger:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> StreamLedger:
-        """Restore from `as_dict()`; older ones had fewer counts. Raises ContractError where it holds what are none."""
-        counts, commands = {name: state.get(name, 0) for name in COUNTS}, dict(state["commands"])
+        """Restore from `as_dict()`. Raises ContractError where it holds what are no counts."""
+        counts, commands = {name: state[name] for name in COUNTS}, dict(state["commands"])
         if not all(type(each) is int and each >= 0 for each in (*counts.values(), *commands.values())):
             raise ContractError("ledger: has what are no counts")
         return cls(**counts, commands=Counter(commands))

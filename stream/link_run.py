@@ -194,7 +194,6 @@ class LinkRun:
             "epochs": dict(self._epochs),
             "newest_ns": self._newest_ns,
             "intake": self.ledger.as_dict(),
-            "skipped": self._behind_hole,
             "closed": self._behind_hole,
             "model": self.pipeline.predictor.sha,
             "policy": self.pipeline.policy.version,
@@ -214,15 +213,13 @@ class LinkRun:
         if len(self._epochs) > MAX_EPOCHS:
             raise ContractError(f"state.epochs: {len(self._epochs)}, a run remembers {MAX_EPOCHS}")
         self.ledger = IntakeLedger(**state["intake"])
-        self._behind_hole = bool(state.get("closed", False))
+        self._behind_hole = bool(state["closed"])
         same = (state["model"], state["policy"]) == (self.pipeline.predictor.sha, self.pipeline.policy.version)
         if same:
             require_like(mine, found)
             require_bins(found["bins"], found["hitters"], found["held"], mine["bins"]["shape"])
             self._newest_ns = int(state["newest_ns"])
             self.pipeline.restore(found)
-            if state.get("skipped"):  # of a version that closed the bins before a hole when it was over
-                self._skip()
         self.untold()
         return same
 

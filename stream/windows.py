@@ -146,7 +146,7 @@ class Windows:
             getattr(self.bins.held, name)[...] = array
         self.spectra.history[...] = state["history"]
         self.learned = Normaliser.from_state(state["learned"])
-        self.scale.restore(state.get("scale", Scale().state()))  # older ones had none
+        self.scale.restore(state["scale"])
 
 
 def own_copy(part: ClosedBins) -> ClosedBins:

@@ -113,11 +113,4 @@ def test_it_is_a_share_and_a_checkpoint_keeps_it(told: list[tuple[int, ...]], cu
 )
 def test_a_state_that_is_none_is_refused(more: dict[str, list[object]]) -> None:
     with pytest.raises(ContractError):
-        DataQuality().restore({"captured": 10, "decoded": 9, "shed": 0, "dropped": 1} | more)
-
-
-def test_a_state_that_knew_no_windows_is_taken_up() -> None:
-    quality = DataQuality()
-    quality.restore({"captured": 10, "decoded": 9, "shed": 0, "dropped": 1})
-    assert quality.totals["dropped"] == 1
-    assert quality.now.share == 1.0
+        DataQuality().restore(DataQuality().state() | more)
