@@ -104,6 +104,7 @@ class Watchdog:
         self._others = OtherSites(worker.site.name)
         self._apart_s: float | None = None
         self._short: dict[int, int] = {}
+        self._reread: set[tuple[int, int]] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="offramp-watchdog", daemon=True)
 
@@ -185,11 +186,17 @@ class Watchdog:
         return ""
 
     def _is_short(self, places: Mapping[int, Place], ends: Mapping[int, int]) -> bool:
-        """Tell whether a partition has ended before our place in it for two looks: it has lost its end."""
-        short = {each: place.offset for each, place in places.items() if place.offset > ends[each]}
+        """Tell whether a partition has ended before our place in it for two looks: it has lost its end.
+
+        Once: where no message comes, the place is what the group has committed, and stays.
+        """
+        found = {(each, place.offset) for each, place in places.items() if place.offset > ends[each]}
+        self._reread &= found
+        short = dict(found - self._reread)
         twice = any(self._short.get(each) == offset for each, offset in short.items())
         self._short = {} if twice else short
         if twice:
+            self._reread.update(short.items())
             log.warning("partition(s) %s end before what was read of them: read again", ", ".join(map(str, short)))
         return twice
 
