@@ -33,9 +33,10 @@ class PacketBlock:
     the wire; time_ns: int64 [n] nanoseconds since the epoch, or NO_TIME; interface: int32 [n] index into interfaces.
     first_number is the 1-based number of the block's first packet in its source (tshark's frame.number).
     kernel_drops counts packets that the kernel dropped since the block before. sampling: each packet stands for this
-    many (flows were sampled). shed_before: packets that were shed in a row just before the first one. clock_ns: of a
-    live source only, else 0: all packets before this time have been handed over, so that time goes on where no packets
-    come. read_ns: the clock when a live source got the block, else 0.
+    many (flows were sampled); sampled_away: packets of flows that were not kept, among these. shed_before: packets that
+    were shed in a row just before the first one. clock_ns: of a live source only, else 0: all packets before this time
+    have been handed over, so that time goes on where no packets come. read_ns: the clock when a live source got the
+    block, else 0.
     """
 
     data: NDArray[np.uint8]
@@ -48,6 +49,7 @@ class PacketBlock:
     first_number: int = 1
     kernel_drops: int = 0
     sampling: int = 1
+    sampled_away: int = 0
     shed_before: int = 0
     clock_ns: int = 0
     read_ns: int = 0
@@ -92,6 +94,7 @@ def joined(blocks: Sequence[PacketBlock]) -> PacketBlock:
         interface=np.concatenate([block.interface for block in blocks]),
         first_number=blocks[0].first_number,
         kernel_drops=sum(block.kernel_drops for block in blocks),
+        sampled_away=sum(block.sampled_away for block in blocks),
         shed_before=blocks[0].shed_before,
     )
 

@@ -15,11 +15,13 @@ ROW_BYTES = 28
 class BlockQueue:
     """Blocks in order. Where a block has no room, the oldest ones are shed, and counted, to make some.
 
-    shed: packets shed so far; told: those of them before the blocks that were taken, which `shed_before` tells of.
+    shed: packets shed so far; told: those of them before the blocks that were taken, which `shed_before` tells of;
+    sampled_away: those that the blocks taken had lost before they came here. So the account of what was handed over is
+    the same however far the one who puts is ahead.
     """
 
     def __init__(self, limit_bytes: int = 64 << 20, limit_s: float = 4.0) -> None:
-        self.shed = self.told = 0
+        self.shed = self.told = self.sampled_away = 0
         self._limit, self._limit_ns = limit_bytes, limit_s * 1e9
         self._blocks: deque[PacketBlock] = deque()
         self._bytes = 0
@@ -37,17 +39,19 @@ class BlockQueue:
     def put(self, block: PacketBlock) -> None:
         """Add a block at the end."""
         with self._changed:
-            gone, drops = 0, 0
+            gone, drops, away = 0, 0, 0
             while self._blocks and self._bytes + _cost(block) > self._limit:
                 oldest = self._pop()
                 self.shed += len(oldest)
                 gone, drops = gone + oldest.shed_before + len(oldest), drops + oldest.kernel_drops
+                away += oldest.sampled_away
             self._blocks.append(block)
-            if gone or drops:  # told by what is left next to them
+            if gone or drops or away:  # told by what is left next to them
                 left = self._blocks[0]
                 self._blocks[0] = replace(
-                    left, shed_before=left.shed_before + gone, kernel_drops=left.kernel_drops + drops
-                )
+                    left, shed_before=left.shed_before + gone, kernel_drops=left.kernel_drops + drops,
+                    sampled_away=left.sampled_away + away,
+                )  # fmt: skip
             self._bytes += _cost(block)
             self._changed.notify()
 
@@ -66,6 +70,7 @@ class BlockQueue:
                 taken.append(self._pop())
                 count += len(taken[-1])
             self.told += taken[0].shed_before
+            self.sampled_away += sum(block.sampled_away for block in taken)
         return joined(taken)
 
     def end(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capture.application_state import Applications
-from capture.emit import Table, copy_text, put, put_text, row_full, set_text
+from capture.emit import TEXT, Table, copy_text, put, put_text, row_full, set_text
 from capture.layers import NOTE_STEPS, u16
 from capture.schema import INDEX
 from offramp_kernels import kernel_lean
@@ -40,7 +40,7 @@ NOTE_NAMES_CUT = 35
 @kernel_lean
 def put_words(out: Table, words: bytes) -> Any:
     """Write fixed words into the text, without moving its cursor; return their length."""
-    start = out.cursor[1]
+    start = out.cursor[TEXT]
     for at in range(len(words)):
         set_text(out, start + at, words[at])
     return len(words)
@@ -54,7 +54,7 @@ def spell_name(out: Table, buf: Any, base: int, at: int, end: int) -> Any:
     is what tshark shows: 0 for a name of one character. A pointer must lead before all labels read so far ("prior
     occurrence", RFC 1035 4.1.4), and none is followed once the name is too long to be shown.
     """
-    start = out.cursor[1]
+    start = out.cursor[TEXT]
     total = 0
     after = -1
     pointers = 0

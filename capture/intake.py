@@ -74,7 +74,7 @@ class Intake:
     @property
     def account(self) -> CaptureLedger:
         """The packets that were captured and not handed on, by reason, and those handed on without payload."""
-        shed = Counter(flow_sampling=self.shedding.shed, queue_full=self._queue.told)
+        shed = Counter(flow_sampling=self._queue.sampled_away, queue_full=self._queue.told)
         return CaptureLedger(shed.total(), shed=+shed, notes=+Counter(payload_shed=self.shedding.cut))
 
     def read(self) -> Iterator[PacketBlock]:

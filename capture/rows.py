@@ -99,7 +99,7 @@ def dissect_rows(
 
     data: uint8, the block's bytes; scratch: uint8, the same memory and room behind it, writable, or empty;
     number: frame number of packet 0 of the block; bad: int64 [3], counts of undecodable packets by reason; kinds: int64
-    [KINDS, 2], what was not followed (capture.unfollowed).
+    [KINDS + 1, 2], what was not followed (capture.unfollowed).
     """
     count = min(offset.shape[0] - first, out.values.shape[1] - row)
     for done in range(count):

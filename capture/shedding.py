@@ -39,14 +39,13 @@ class SheddingRule:
 class Shedding:
     """The state of shedding: level 0 sheds nothing, 1 the payload, 2 every second flow, 3 three of four, and so on.
 
-    secret: which flows are kept. shed and cut count packets: those of flows that were not kept, and those kept without
-    their payload.
+    secret: which flows are kept. cut counts packets that were kept without their payload; blocks tell of those that
+    were not kept.
     """
 
     rule: SheddingRule = field(default_factory=SheddingRule)
     level: int = 0
     highest: int = 1
-    shed: int = 0
     cut: int = 0
     secret: np.uint64 = PROCESS_SECRET
     _changed_s: float = -1e9
@@ -82,12 +81,12 @@ class Shedding:
             self.rule.payload_bytes, kept, rows, starts, sizes, totals,
         )  # fmt: skip
         count, used, cut = totals.tolist()
-        self.shed += len(block) - count
         self.cut += cut
         stay = rows[:count]
         return replace(
             block, data=kept[:used].copy(), offset=starts[:count], caplen=sizes[:count], length=block.length[stay],
             time_ns=block.time_ns[stay], interface=block.interface[stay], sampling=self.factor,
+            sampled_away=len(block) - count,
         )  # fmt: skip
 
     def warm(self) -> None:

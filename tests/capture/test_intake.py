@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,19 @@ def test_what_is_shed_is_told_by_the_block_behind_it_when_that_is_taken() -> Non
         told.append(each)
     assert [(int(each.time_ns[0]), each.shed_before) for each in told if each] == [(11, 10), (41, 20)]
     assert (queue.shed, queue.told) == (30, 30)
+
+
+def test_packets_of_flows_that_were_not_kept_are_told_with_the_block_they_were_in() -> None:
+    """However far ahead the other thread is, and also where the block itself is shed."""
+    queue = BlockQueue(limit_bytes=2 * 10 * (60 + ROW_BYTES))
+    for number in range(5):
+        queue.put(replace(block(1 + 10 * number, 10), sampled_away=1 << number))
+    assert (queue.shed, queue.sampled_away) == (30, 0)
+    told = []
+    while len(told) < 2 and (each := queue.get(10)) is not None:
+        told.append((len(each), each.sampled_away, queue.sampled_away))
+    assert told == [(10, 1 + 2 + 4 + 8, 15), (10, 16, 31)]
+    assert joined([replace(block(1, 3), sampled_away=4), replace(block(4, 3), sampled_away=5)]).sampled_away == 9
 
 
 def test_a_queue_joins_what_waits_but_not_across_samplings() -> None:

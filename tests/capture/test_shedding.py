@@ -52,7 +52,7 @@ def test_payload_goes_first() -> None:
     assert out.caplen.tolist() == [64, 64]
     assert out.length.tolist() == [64, 1054]
     assert out.data.tobytes() == b"".join(each[:64] for each in frames)
-    assert (shedding.cut, shedding.shed, out.sampling) == (1, 0, 1)
+    assert (shedding.cut, out.sampled_away, out.sampling) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("level", [2, 3, 5, 7])
@@ -68,7 +68,7 @@ def test_one_of_n_flows_stays_whole_and_both_ways(level: int) -> None:
     assert out.sampling == shedding.factor == factor
     expected = flows / factor
     assert abs(len(there) - expected) < 5 * np.sqrt(expected)
-    assert shedding.shed + len(out) == len(frames)
+    assert out.sampled_away + len(out) == len(frames)
     assert out.data.tobytes() == b"".join(frames[n] for n in numbers)
     deeper = (Shedding(level=level + 1).apply(block_of(frames)).time_ns - 1).tolist()
     assert set(deeper) < set(numbers)
