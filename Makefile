@@ -46,12 +46,20 @@ lint: setup ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-test: setup system lint ## everything that must hold: lint, types, tests; beside them the kernels' once more, checked
+# Three processes on two cores: those of the Kafka tests wait for most of their time. By files, as what a file sets up
+# (a model that is trained, a broker) is dear.
+PYTEST := TZ=UTC $(BIN)/python -m pytest -n $${JOBS:-3} --dist loadfile
+SHORT := -m "not long"
+test: setup system lint ## what must hold: lint, types, tests; beside them the kernels' once more, checked
 	@checked=$$(mktemp); $(MAKE) --no-print-directory checked >$$checked 2>&1 & beside=$$!; failed=0; \
 	trap 'kill $$beside 2>/dev/null || true; rm -f $$checked' EXIT; trap 'exit 130' INT; \
-	TZ=UTC $(BIN)/python -m pytest --ignore $(MUTANTS) || failed=$$?; \
+	$(PYTEST) $(SHORT) --ignore $(MUTANTS) || failed=$$?; \
 	wait $$beside || failed=$$?; \
 	echo "the kernels' tests with every array access checked (make checked):"; cat $$checked; exit $$failed
+
+test-all: SHORT := --durations 30
+test-all: test ## make test with what is long: many captures, whole trainings, several seeds
+
 
 # Whatever runs compiled kernels of capture, stream and inference, and needs no broker, interface or tshark; and the
 # mutants, two minutes of interpreted kernels, which nothing else has to wait for here.
@@ -100,4 +108,4 @@ lock: ## resolve requirements.lock anew (needs uv)
 clean: ## remove the environment and caches of the checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup system lint test checked mutants soak demo kafka bench fuzz dear fuzz-messages lock clean
+.PHONY: help setup system lint test test-all checked mutants soak demo kafka bench fuzz dear fuzz-messages lock clean

@@ -36,6 +36,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_a_report_and_what_it_is_made_of(data):
     words = ["evaluate", str(data / "data"), "-o", str(data / "out"), "--quick", "--no-curves",
              "--models", "boosting", "--models", "persistence", "--models", "ewma"]  # fmt: skip

@@ -24,9 +24,10 @@ def assert_equal(report: Report) -> None:
     assert report.examples == {}
 
 
+@pytest.mark.long
 def test_columns_of_200_captures(capsys: pytest.CaptureFixture[str]) -> None:
     if not PCAPS.is_dir():
-        pytest.skip("no folder of real captures beside the repo: the comparison on 200 of them is left out")
+        pytest.skip("no ../shared/pcaps: the comparison on 200 real captures is left out")
     with capsys.disabled():
         report = compare(sample(PCAPS, 230, largest=60_000))
         assert_equal(report)

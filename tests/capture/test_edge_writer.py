@@ -105,7 +105,7 @@ def test_a_label_that_is_no_name_is_refused(name: str) -> None:
 
 def test_names_and_style_are_those_of_the_authors_files() -> None:
     if not AUTHORS.is_dir():
-        pytest.skip("no folder edge-iiotset beside the repo: the authors' own files are not compared with")
+        pytest.skip("no ../shared/edge-iiotset: the files of the authors are not compared with")
     assert (AUTHORS / "columns63.txt").read_text().split() == list(EDGE_HEADER)
     table = pd.read_csv(AUTHORS / "OS_Fingerprinting_attack.csv", dtype=str)
     compared = 0

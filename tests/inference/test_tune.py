@@ -22,6 +22,7 @@ def task() -> Task:
     return Task(made[:3], made[3:], SCALE, META, (5.0, 25.0))
 
 
+@pytest.mark.long
 def test_a_study_is_bounded_and_resumed_and_gives_a_preset(task: Task, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(GRID, "lstm", [8, 12])
     monkeypatch.setitem(GRID, "learning_rate", [1e-3])

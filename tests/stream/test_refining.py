@@ -26,6 +26,7 @@ def replayed(folder: Path, *more: str) -> tuple[list[dict[str, object]], str]:
     return [json.loads(line) for line in lines], done.stderr
 
 
+@pytest.mark.long
 def test_a_replay_tries_challengers_and_names_the_model_in_every_command(tmp_path: Path) -> None:
     commands, told = replayed(tmp_path, "--refine", str(tmp_path / "refined"), "--refine-every", "60")
     events = [json.loads(line) for line in (tmp_path / "refined" / "uplink" / "events.jsonl").read_text().splitlines()]
