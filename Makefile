@@ -47,13 +47,13 @@ lint: setup ## ruff and mypy
 	@$(BIN)/mypy
 
 # Three processes on two cores: those of the Kafka tests wait for most of their time. By files, as what a file sets up
-# (a model that is trained, a broker) is dear.
+# (a model that is trained, a broker) is dear. The demo goes before, as each would else compile the same kernels.
 PYTEST := TZ=UTC $(BIN)/python -m pytest -n $${JOBS:-3} --dist loadfile
 SHORT := -m "not long"
 test: setup system lint ## what must hold: lint, types, tests; beside them the kernels' once more, checked
 	@checked=$$(mktemp); $(MAKE) --no-print-directory checked >$$checked 2>&1 & beside=$$!; failed=0; \
 	trap 'kill $$beside 2>/dev/null || true; rm -f $$checked' EXIT; trap 'exit 130' INT; \
-	$(PYTEST) $(SHORT) --ignore $(MUTANTS) || failed=$$?; \
+	$(MAKE) --no-print-directory demo >/dev/null && $(PYTEST) $(SHORT) --ignore $(MUTANTS) || failed=$$?; \
 	wait $$beside || failed=$$?; \
 	echo "the kernels' tests with every array access checked (make checked):"; cat $$checked; exit $$failed
 
