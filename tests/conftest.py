@@ -24,6 +24,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     SmallFiles().allow(None)  # the report may go to a file that is larger than a test's limit
     report = yield
+    # hostile names are in the logs of what passed, too; a report travels from one process to another in UTF-8
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if BEYOND_CI not in reason and not ("../shared" in reason and not SHARED.is_dir()):
