@@ -48,7 +48,7 @@ lint: setup ## ruff and mypy
 
 # Three processes on two cores: those of the Kafka tests wait for most of their time. By files, as what a file sets up
 # (a model that is trained, a broker) is dear. The demo goes before, as each would else compile the same kernels.
-PYTEST := TZ=UTC $(BIN)/python -m pytest -n $${JOBS:-3} --dist loadfile
+PYTEST := TZ=UTC $(BIN)/python -m pytest -n $${JOBS:-3} --dist loadfile --no-loadscope-reorder
 SHORT := -m "not long"
 test: setup system lint ## what must hold: lint, types, tests; beside them the kernels' once more, checked
 	@checked=$$(mktemp); $(MAKE) --no-print-directory checked >$$checked 2>&1 & beside=$$!; failed=0; \

@@ -37,7 +37,7 @@ def command_of(settings: KafkaSettings, folder: Path, *arguments: str) -> list[s
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OFFRAMP_")}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
 
 
 def test_a_killed_agent_is_started_over_and_nothing_changes(topics: KafkaSettings, tmp_path: Path) -> None:

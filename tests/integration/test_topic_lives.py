@@ -316,7 +316,7 @@ def test_a_controller_and_a_follower_pass_nothing_over_of_a_topic_that_was_made_
                 until(lambda: client._watch is not None and (seen := client._watch.topics.get(name)) and seen.id == now)
                 send(second)
                 found += [next(commands)["decision_id"] for _ in second]
-            until(lambda: out.read_text().count("/10 link ") > 0)
+            until(lambda: "/10 link " in out.read_text() and "was made again" in out.read_text())
         finally:
             follower.kill()
     assert found == [json.loads(body)["decision_id"] for body in (*first[:4], *second)]
