@@ -16,7 +16,7 @@ from bench.first_output import first_output
 from bench.measure import Result
 from bench.nfstream_peer import nfstream
 from bench.report import HEAD, compare, line, save
-from offramp_errors import OfframpError
+from offramp.errors import OfframpError
 
 LONGER = 4
 """The longer capture of the memory's measurement has this many times as many packets."""

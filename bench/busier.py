@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from capture.block import PacketBlock, PacketSource
+from offramp.capture.block import PacketBlock, PacketSource
 
 
 class Busier:

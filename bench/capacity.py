@@ -23,21 +23,21 @@ import pyarrow as pa
 from bench.busier import Busier
 from bench.capture_file import bench_capture
 from bench.service import AGENT, site_file
-from capture.dissector import Dissector
-from capture.files import open_captures
-from capture.wire import FeatureHeaders, encode_batch, times_of
-from decision.policy import Policy
-from decision.site import Site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from offramp_errors import OfframpError
-from stream.bin_state import SERIES
-from stream.carried_state import StatePool
-from stream.checkpoint import encode_checkpoint
-from stream.link_run import LinkRun
-from stream.link_runs import LinkRuns
-from stream.pipeline import Pipeline, Sink, predictions_of
-from stream.portion import Portion
+from offramp.capture.dissector import Dissector
+from offramp.capture.files import open_captures
+from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site
+from offramp.errors import OfframpError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.stream.bin_state import SERIES
+from offramp.stream.carried_state import StatePool
+from offramp.stream.checkpoint import encode_checkpoint
+from offramp.stream.link_run import LinkRun
+from offramp.stream.link_runs import LinkRuns
+from offramp.stream.pipeline import Pipeline, Sink, predictions_of
+from offramp.stream.portion import Portion
 
 LINKS = 200
 PACKETS = 60_000

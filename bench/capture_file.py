@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.files import open_captures
-from offramp_errors import InputError
-from offramp_kernel_places import cache_root
+from offramp.capture.files import open_captures
+from offramp.errors import InputError
+from offramp.kernel_places import cache_root
 
 ETHERNET = 1
 LONGEST_GAP_NS = 1_000_000_000

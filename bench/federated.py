@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 
 from bench.sites import HELD_OUT, TAKING_PART
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from inference.challenger import Job, refine_weights, refined_artifact
-from inference.federated import federate
-from inference.forecast import Prediction
-from inference.judge import row_losses
-from inference.metrics import score
-from inference.sequences import TrainingSequence
-from inference.serve import CompiledPredictor
-from stream.reference import reference_set
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.challenger import Job, refine_weights, refined_artifact
+from offramp.inference.federated import federate
+from offramp.inference.forecast import Prediction
+from offramp.inference.judge import row_losses
+from offramp.inference.metrics import score
+from offramp.inference.sequences import TrainingSequence
+from offramp.inference.serve import CompiledPredictor
+from offramp.stream.reference import reference_set
 
 Data = list[list[TrainingSequence]]
 NOISES = (0.001, 0.01, 1.0)

@@ -21,7 +21,7 @@ def first_output(rounds: int = 3) -> Result:
 def _once() -> Result:
     cpu, start = cpu_seconds(), time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "offramp.py", *COMMAND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-m", "offramp", *COMMAND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -26,11 +26,11 @@ import numpy as np
 from bench.latency_table import Features, features_of, hops_in_ms, records_of, table
 from bench.namespace import Namespace, NotAllowedError
 from bench.service import TICKS, process_seconds
-from decision.site import load_site
 from deploy.kafka.broker import Broker
-from offramp_errors import OfframpError
-from offramp_kafka import KafkaSettings
-from stream.topics import TOPICS
+from offramp.decision.site import load_site
+from offramp.errors import OfframpError
+from offramp.kafka import KafkaSettings
+from offramp.stream.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = Path(__file__).with_name("latency.toml")
@@ -159,8 +159,8 @@ def run(rate: float, seconds: float, sizes: tuple[int, ...], folder: Path) -> Ou
             program.wait_for(word)
             return program
 
-        worker = start("worker", "worker of site", "offramp.py", "worker", *kafka)
-        agent = start("agent", "watching", "offramp.py", "publish", "--interface", "v1", *kafka)
+        worker = start("worker", "worker of site", "-m", "offramp", "worker", *kafka)
+        agent = start("agent", "watching", "-m", "offramp", "publish", "--interface", "v1", *kafka)
         client = start("client", "ready", "-m", "bench.latency_client", broker.address, "bench", IDLE_S)
         pids = {"broker": broker.pid, "worker": worker.process.pid, "agent": agent.process.pid,
                 "client": client.process.pid}  # fmt: skip

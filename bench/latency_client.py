@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-from decision.acceptance import time_ns
-from decision.client import DecisionClient
-from offramp_kafka import KafkaSettings
+from offramp.decision.acceptance import time_ns
+from offramp.decision.client import DecisionClient
+from offramp.kafka import KafkaSettings
 
 PATIENCE_S = 60.0
 

@@ -18,24 +18,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capture.dissector import Dissector
-from capture.files import open_captures
-from capture.wire import FeatureHeaders, encode_batch, times_of
-from decision.policy import Policy
-from decision.site import load_site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from stream.lane import Lane, WorkerLedger
-from stream.lane_meter import LaneMeter
-from stream.link_run import LinkRun
-from stream.metric_server import serving
-from stream.metric_table import unobserved
-from stream.metrics import Metrics
-from stream.micro_batch import MicroBatches
-from stream.pipeline import Pipeline
-from stream.portion import Outgoing
-from stream.states import Loaded
-from stream.timed_predictor import TimedPredictor
+from offramp.capture.dissector import Dissector
+from offramp.capture.files import open_captures
+from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.decision.policy import Policy
+from offramp.decision.site import load_site
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.stream.lane import Lane, WorkerLedger
+from offramp.stream.lane_meter import LaneMeter
+from offramp.stream.link_run import LinkRun
+from offramp.stream.metric_server import serving
+from offramp.stream.metric_table import unobserved
+from offramp.stream.metrics import Metrics
+from offramp.stream.micro_batch import MicroBatches
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.portion import Outgoing
+from offramp.stream.states import Loaded
+from offramp.stream.timed_predictor import TimedPredictor
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.capture_file import cut
 from bench.measure import Result
-from offramp_kernel_places import cache_root
+from offramp.kernel_places import cache_root
 
 NAMED = "nfstream==6.6.0"
 PACKETS = 200_000

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_errors import InputError
-from stream.arrivals import Arrivals
-from stream.dataset import arrivals_of, origins_of
-from stream.dataset_spec import Source, load_spec
-from stream.labelling import Passage
-from stream.packets import Packets
-from stream.passages import passages
-from stream.served_queue import goes_down
-from stream.virtual_queue import virtual_delays_ms
+from offramp.errors import InputError
+from offramp.stream.arrivals import Arrivals
+from offramp.stream.dataset import arrivals_of, origins_of
+from offramp.stream.dataset_spec import Source, load_spec
+from offramp.stream.labelling import Passage
+from offramp.stream.packets import Packets
+from offramp.stream.passages import passages
+from offramp.stream.served_queue import goes_down
+from offramp.stream.virtual_queue import virtual_delays_ms
 
 SECOND_NS = 1_000_000_000
 PHASES = 20

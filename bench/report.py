@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Result
-from offramp_errors import InputError
+from offramp.errors import InputError
 
 HEAD = f"{'stage':<32} {'packets':>9} {'seconds':>9} {'packets/s':>12} {'per CPU s':>12}  note"
 

@@ -16,13 +16,13 @@ import pyarrow as pa
 
 from bench.busier import Busier
 from bench.measure import cpu_seconds
-from capture.dissector import Dissector
-from capture.files import open_captures
-from capture.publish import Publisher
-from decision.site import Site, load_site
 from deploy.kafka.broker import Broker
-from offramp_errors import OfframpError
-from offramp_kafka import KafkaSettings
+from offramp.capture.dissector import Dissector
+from offramp.capture.files import open_captures
+from offramp.capture.publish import Publisher
+from offramp.decision.site import Site, load_site
+from offramp.errors import OfframpError
+from offramp.kafka import KafkaSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "samples/site.toml"
@@ -82,7 +82,7 @@ def worker_processes(
     """Run `offramp worker` so many times, on the cores named; yield their process ids; end them in order."""
     config = folder / f"{settings.prefix}.toml"
     config.write_text(f'prefix = "{settings.prefix}"\n', encoding="utf-8")
-    command = [sys.executable, str(ROOT / "offramp.py"), "worker", "--site", str(site), "--kafka", settings.shown,
+    command = [sys.executable, "-m", "offramp", "worker", "--site", str(site), "--kafka", settings.shown,
                "--kafka-config", str(config)]  # fmt: skip
     running: list[subprocess.Popen[bytes]] = []
     with (folder / f"{settings.prefix}.log").open("wb") as log:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.backends import open_backend
-from inference.backends.fixed_shapes import SHAPES, WINDOW, Backend, Floats, wide_windows
-from inference.backends.reference import reference_forecasts
-from offramp_errors import ArtifactError
+from offramp.errors import ArtifactError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.backends import open_backend
+from offramp.inference.backends.fixed_shapes import SHAPES, WINDOW, Backend, Floats, wide_windows
+from offramp.inference.backends.reference import reference_forecasts
 
 TOLERANCE = 1e-4
 """Largest difference from the reference, of probabilities and of log1p of the delay, with which a backend agrees."""

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inference.artifact import Artifact
-from inference.sequences import TrainingSequence
-from stream.bin_state import LinkShape
-from stream.reference import sequences_of
-from stream.synthetic import (
+from offramp.inference.artifact import Artifact
+from offramp.inference.sequences import TrainingSequence
+from offramp.stream.bin_state import LinkShape
+from offramp.stream.reference import sequences_of
+from offramp.stream.synthetic import (
     NETWORK,
     Flow,
     bulk_transfers,

@@ -10,19 +10,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.measure import Result, timed
-from capture.block import PacketBlock
-from capture.dissector import Dissector
-from capture.files import open_captures
-from decision.site import default_site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from stream.bin_state import SERIES, LinkShape
-from stream.bins import Bins
-from stream.carried_state import Ask, CarriedState, predict_together
-from stream.channels import CHANNELS
-from stream.normaliser import Normaliser, scaled
-from stream.packets import packets_from_batch
-from stream.stft import Spectra
+from offramp.capture.block import PacketBlock
+from offramp.capture.dissector import Dissector
+from offramp.capture.files import open_captures
+from offramp.decision.site import default_site
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.stream.bin_state import SERIES, LinkShape
+from offramp.stream.bins import Bins
+from offramp.stream.carried_state import Ask, CarriedState, predict_together
+from offramp.stream.channels import CHANNELS
+from offramp.stream.normaliser import Normaliser, scaled
+from offramp.stream.packets import packets_from_batch
+from offramp.stream.stft import Spectra
 
 
 class Rows(NamedTuple):

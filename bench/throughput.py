@@ -30,11 +30,11 @@ from bench.service import (
     topic_bytes,
     worker_processes,
 )
-from decision.client import DecisionClient
 from deploy.kafka.broker import Broker
-from offramp_errors import OfframpError
-from offramp_kafka import KafkaSettings
-from stream.topics import run_topics_create
+from offramp.decision.client import DecisionClient
+from offramp.errors import OfframpError
+from offramp.kafka import KafkaSettings
+from offramp.stream.topics import run_topics_create
 
 LINKS, PARTITIONS = 64, 8
 PACKETS = 2_000_000

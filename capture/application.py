@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.application_state import (
+from offramp.capture.application_state import (
     HAVE,
     MODE,
     SERVER_PORT,
@@ -20,14 +20,14 @@ from capture.application_state import (
     grow_applications,
     new_applications,
 )
-from capture.content_coding import NOTE_BODY_CUT
-from capture.dns import NOTE_NAMES_CUT, dns_message, looks_like_dns
-from capture.emit import TEXT, Table, drop_text
-from capture.http import http_message
-from capture.http_wait import READY, TOO_LONG, WAITS, chunks_wait, head_waits
-from capture.modbus import is_modbus, modbus_message
-from capture.ports import DNS, MDNS, MODBUS, NONE, SSDP
-from capture.reassembly import (
+from offramp.capture.content_coding import NOTE_BODY_CUT
+from offramp.capture.dns import NOTE_NAMES_CUT, dns_message, looks_like_dns
+from offramp.capture.emit import TEXT, Table, drop_text
+from offramp.capture.http import http_message
+from offramp.capture.http_wait import READY, TOO_LONG, WAITS, chunks_wait, head_waits
+from offramp.capture.modbus import is_modbus, modbus_message
+from offramp.capture.ports import DNS, MDNS, MODBUS, NONE, SSDP
+from offramp.capture.reassembly import (
     ABORT,
     BYTES,
     CHUNK_LINES,
@@ -42,9 +42,9 @@ from capture.reassembly import (
     give_up,
     store,
 )
-from capture.tcp_sequence import ACK, FIN, KEEP_ALIVE, OUT_OF_ORDER, RETRANSMISSION, SPURIOUS, SYN, WORD, follow
-from capture.tcp_stream import stream
-from offramp_kernels import kernel_lean
+from offramp.capture.tcp_sequence import ACK, FIN, KEEP_ALIVE, OUT_OF_ORDER, RETRANSMISSION, SPURIOUS, SYN, WORD, follow
+from offramp.capture.tcp_stream import stream
+from offramp.kernels import kernel_lean
 
 __all__ = [
     "NOTES",

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.ports import port_protocols
-from offramp_kernels import kernel_lean
+from offramp.capture.ports import port_protocols
+from offramp.kernels import kernel_lean
 
 # fields of `kind`, per slot
 SERVER_PORT = 0  # as the SYN told it, 0 unknown

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capture.content_coding import NOTE_BODY_CUT, decode_bodies
-from capture.emit import ABSENT, Table, copy_bytes
-from capture.rendering import render_column
-from capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp.capture.content_coding import NOTE_BODY_CUT, decode_bodies
+from offramp.capture.emit import ABSENT, Table, copy_bytes
+from offramp.capture.rendering import render_column
+from offramp.capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
+from offramp.kernels import kernel_entry, kernel_lean
 
 OCCURRENCES = "occurrences"
 OCCURRENCE_TYPE = pa.list_(pa.struct([("column", pa.uint8()), ("value", pa.string())]))

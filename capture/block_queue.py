@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from dataclasses import replace
 
-from capture.block import PacketBlock, joined
+from offramp.capture.block import PacketBlock, joined
 
 ROW_BYTES = 28
 """What a packet takes beside its own bytes: a row of offset, caplen, length, time and interface."""

@@ -14,9 +14,9 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from capture.block import Progress
-from capture.zstd_frames import FrameWatch, begins_zstd
-from offramp_errors import InputError
+from offramp.capture.block import Progress
+from offramp.capture.zstd_frames import FrameWatch, begins_zstd
+from offramp.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK = 4 << 20

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capture.emit import ABSENT, Table
-from capture.http_body import CODING_SHIFT, FILE_DATA
-from capture.http_head import BROTLI
+from offramp.capture.emit import ABSENT, Table
+from offramp.capture.http_body import CODING_SHIFT, FILE_DATA
+from offramp.capture.http_head import BROTLI
 
 MAX_BODY = (1 << 24) - 1
 """Bytes kept of one decoded body: what a cell can hold; longer ones are cut."""

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capture.application import NOTES, grow_applications, new_applications
-from capture.application_state import GIVEN_UP, STEPS
-from capture.batches import table_to_batch, told_schema
-from capture.block import NO_TIME, Interface, PacketBlock
-from capture.content_coding import NOTE_BODY_CUT
-from capture.emit import ABSENT, NOTE_COUNT, TABLE_NOTES, Table, new_table
-from capture.flow_table import (
+from offramp.capture.application import NOTES, grow_applications, new_applications
+from offramp.capture.application_state import GIVEN_UP, STEPS
+from offramp.capture.batches import table_to_batch, told_schema
+from offramp.capture.block import NO_TIME, Interface, PacketBlock
+from offramp.capture.content_coding import NOTE_BODY_CUT
+from offramp.capture.emit import ABSENT, NOTE_COUNT, TABLE_NOTES, Table, new_table
+from offramp.capture.flow_table import (
     CROWDED,
     EVICTED,
     FLOOR,
@@ -30,14 +30,14 @@ from capture.flow_table import (
     new_secret,
     rekey,
 )
-from capture.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
-from capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_IDLE, NOTE_NAMES, NOTE_STEPS
-from capture.ledger import CaptureLedger
-from capture.link import LINK_TYPE_NAMES, LINK_TYPES
-from capture.reassembly import NOTE_GIVEN_UP
-from capture.rows import FRAME_EPOCH, FRAME_TIME, NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
-from capture.unfollowed import new_kinds, taken
-from offramp_errors import InputError
+from offramp.capture.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
+from offramp.capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_IDLE, NOTE_NAMES, NOTE_STEPS
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.link import LINK_TYPE_NAMES, LINK_TYPES
+from offramp.capture.reassembly import NOTE_GIVEN_UP
+from offramp.capture.rows import FRAME_EPOCH, FRAME_TIME, NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
+from offramp.capture.unfollowed import new_kinds, taken
+from offramp.errors import InputError
 
 REASONS = NOTE_NAMES | NOTES | TABLE_NOTES
 UNTIMED = "no_time"

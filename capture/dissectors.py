@@ -8,8 +8,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from capture.block import PacketBlock
-from capture.ledger import CaptureLedger
+from offramp.capture.block import PacketBlock
+from offramp.capture.ledger import CaptureLedger
 
 
 class PacketDissector(Protocol):
@@ -30,11 +30,11 @@ def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int 
     Raises ConfigError where what it needs (tshark) is not installed.
     """
     if name == "fast":
-        from capture.dissector import Dissector
+        from offramp.capture.dissector import Dissector
 
         yield Dissector(profile, agent=agent, batch_rows=batch_rows)
     elif name == "reference":
-        from capture.reference import ReferenceDissector
+        from offramp.capture.reference import ReferenceDissector
 
         reference = ReferenceDissector(profile, agent=agent, batch_rows=batch_rows)
         try:
@@ -42,7 +42,7 @@ def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int 
         finally:
             reference.close()
     elif name == "scapy":
-        from capture.scapy_path import ScapyDissector
+        from offramp.capture.scapy_path import ScapyDissector
 
         yield ScapyDissector(profile, agent=agent, batch_rows=batch_rows)
     else:

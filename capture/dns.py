@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.application_state import Applications
-from capture.emit import TEXT, Table, copy_text, put, put_text, row_full, set_text
-from capture.layers import NOTE_STEPS, u16
-from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp.capture.application_state import Applications
+from offramp.capture.emit import TEXT, Table, copy_text, put, put_text, row_full, set_text
+from offramp.capture.layers import NOTE_STEPS, u16
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_lean
 
 NAME, NAME_LENGTH, QU, TYPE = (
     INDEX["dns.qry.name"],

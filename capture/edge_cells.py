@@ -6,8 +6,8 @@ import ipaddress
 import re
 from datetime import UTC, datetime
 
-from capture.row_batches import Value
-from capture.schema import Column, Kind
+from offramp.capture.row_batches import Value
+from offramp.capture.schema import Column, Kind
 
 MISSING_CELLS = frozenset({"", "0", "0.0"})
 """What stands in a file where the packet has no such field; also where the field is zero."""

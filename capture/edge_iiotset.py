@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from capture.schema import EDGE_COLUMNS, Column, Kind
-from offramp_errors import ConfigError
+from offramp.capture.schema import EDGE_COLUMNS, Column, Kind
+from offramp.errors import ConfigError
 
 LABEL_COLUMNS = ("Attack_label", "Attack_type")
 """0 for Normal and 1 for an attack; the name of the class."""

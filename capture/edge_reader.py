@@ -17,17 +17,17 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from capture.batches import OCCURRENCES, batch_schema, wire_type
-from capture.edge_cells import is_missing, parse_cell, time_of_day
-from capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, LABEL_COLUMNS
-from capture.edge_report import EdgeReport
-from capture.edge_rows import EdgeRows
-from capture.edge_zeros import with_zeros
-from capture.feature_files import parquet_array, parquet_schema
-from capture.rendering import render_text
-from capture.row_batches import Row, rows_to_batches
-from capture.schema import EDGE_COLUMNS, SCHEMA_VERSION, Column, Kind
-from offramp_errors import InputError, writing
+from offramp.capture.batches import OCCURRENCES, batch_schema, wire_type
+from offramp.capture.edge_cells import is_missing, parse_cell, time_of_day
+from offramp.capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, LABEL_COLUMNS
+from offramp.capture.edge_report import EdgeReport
+from offramp.capture.edge_rows import EdgeRows
+from offramp.capture.edge_zeros import with_zeros
+from offramp.capture.feature_files import parquet_array, parquet_schema
+from offramp.capture.rendering import render_text
+from offramp.capture.row_batches import Row, rows_to_batches
+from offramp.capture.schema import EDGE_COLUMNS, SCHEMA_VERSION, Column, Kind
+from offramp.errors import InputError, writing
 
 TIME_OF_DAY = "frame.time_of_day"
 BLOCK_BYTES = 4 << 20

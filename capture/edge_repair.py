@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from capture.edge_cells import is_missing, parse_cell, parse_port
-from capture.schema import EDGE_COLUMNS, INDEX, Kind
+from offramp.capture.edge_cells import is_missing, parse_cell, parse_port
+from offramp.capture.schema import EDGE_COLUMNS, INDEX, Kind
 
 COLUMN_COUNT = len(EDGE_COLUMNS)
 MOST_LOST = 9

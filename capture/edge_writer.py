@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, EdgeColumn, label_cells
-from capture.feature_files import escape_cells, render_batch
-from capture.schema import INDEX
-from offramp_errors import writing
+from offramp.capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, EdgeColumn, label_cells
+from offramp.capture.feature_files import escape_cells, render_batch
+from offramp.capture.schema import INDEX
+from offramp.errors import writing
 
 
 def write_edge_csv(batches: Iterable[pa.RecordBatch], path: Path, label: str, *, raw: bool = False) -> int:

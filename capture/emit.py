@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.schema import COLUMNS
-from offramp_kernels import kernel_lean
+from offramp.capture.schema import COLUMNS
+from offramp.kernels import kernel_lean
 
 ABSENT = np.int64(-(2**63))
 """The value of a cell whose field is not in the packet."""

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from capture.batches import OCCURRENCE_TYPE, OCCURRENCES
-from capture.rendering import join_occurrences, render_column
-from capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
-from offramp_errors import writing
-from offramp_escape import CONTROLS, escaped
+from offramp.capture.batches import OCCURRENCE_TYPE, OCCURRENCES
+from offramp.capture.rendering import join_occurrences, render_column
+from offramp.capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
+from offramp.errors import writing
+from offramp.escape import CONTROLS, escaped
 
 
 def profile_columns(profile: str) -> list[Column]:
@@ -63,7 +63,7 @@ def _csv_lines(batch: pa.RecordBatch, raw: bool) -> list[str]:
 
 
 _CONTROL = "[" + "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in CONTROLS) + "]"
-"""As offramp_escape has it, in RE2's way of writing, which is many times as fast over a column."""
+"""As offramp.escape has it, in RE2's way of writing, which is many times as fast over a column."""
 
 
 def escape_cells(cells: pa.Array) -> pa.Array:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import Damage, Interface, PacketBlock, PacketSource, Progress
-from capture.byte_stream import CHUNK, ByteStream, open_file
-from capture.formats import HEADER_BYTES, Format, Reading, recognise
-from offramp_errors import InputError
+from offramp.capture.block import Damage, Interface, PacketBlock, PacketSource, Progress
+from offramp.capture.byte_stream import CHUNK, ByteStream, open_file
+from offramp.capture.formats import HEADER_BYTES, Format, Reading, recognise
+from offramp.errors import InputError
 
 BLOCK_PACKETS = 8192
 """Packets in a block: batches of this size are the fastest."""

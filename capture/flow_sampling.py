@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp.kernels import kernel_entry, kernel_lean
 
 ETHERNET, SLL, SLL2 = 1, 113, 276
 LOOPBACK_TYPES = (0, 108)

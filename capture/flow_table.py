@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.layers import STEPS
-from offramp_kernels import kernel_entry, kernel_inline, kernel_lean
+from offramp.capture.layers import STEPS
+from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
 
 # fields of `counters`
 FREE = 0  # free slots left on the stack

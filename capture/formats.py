@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import NO_TIME, Interface
-from capture.record_scan import ABSURD, FULL, INTERFACE, LARGEST_BLOCK, MORE, SECTION, scan_pcap, scan_pcapng
-from offramp_errors import InputError
+from offramp.capture.block import NO_TIME, Interface
+from offramp.capture.record_scan import ABSURD, FULL, INTERFACE, LARGEST_BLOCK, MORE, SECTION, scan_pcap, scan_pcapng
+from offramp.errors import InputError
 
 PCAP_MAGIC: dict[bytes, tuple[str, int, int]] = {
     # first four bytes: byte order, nanoseconds of a unit of the fraction, bytes of a record header

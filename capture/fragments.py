@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.emit import Table, copy_bytes
-from capture.layers import (
+from offramp.capture.emit import Table, copy_bytes
+from offramp.capture.layers import (
     END,
     FRAGMENTED,
     IN_ERROR,
@@ -33,7 +33,7 @@ from capture.layers import (
     WIRE_END,
     stop,
 )
-from offramp_kernels import kernel_lean
+from offramp.kernels import kernel_lean
 
 SLOTS = 128
 LARGEST = 65_536

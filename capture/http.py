@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.application_state import (
+from offramp.capture.application_state import (
     HTTP_METHOD,
     HTTP_PORT,
     HTTP_SEEN,
@@ -12,9 +12,9 @@ from capture.application_state import (
     HTTP_STATUS,
     Applications,
 )
-from capture.emit import TEXT, Table, copy_text, put, put_bytes, put_text, set_text
-from capture.http_body import CODING_SHIFT, FILE_DATA, TOO_SHORT, join_chunks, put_body
-from capture.http_head import (
+from offramp.capture.emit import TEXT, Table, copy_text, put, put_bytes, put_text, set_text
+from offramp.capture.http_body import CODING_SHIFT, FILE_DATA, TOO_SHORT, join_chunks, put_body
+from offramp.capture.http_head import (
     ANSWER,
     CHUNKED,
     CODING,
@@ -43,11 +43,11 @@ from capture.http_head import (
     text_end,
     token_end,
 )
-from capture.http_wait import MAX_HEAD, head_needs
-from capture.layers import NOTE_STEPS
-from capture.reassembly import ABORT, COMPLETE, HEAD_LINES
-from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp.capture.http_wait import MAX_HEAD, head_needs
+from offramp.capture.layers import NOTE_STEPS
+from offramp.capture.reassembly import ABORT, COMPLETE, HEAD_LINES
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_lean
 
 METHOD, QUERY = INDEX["http.request.method"], INDEX["http.request.uri.query"]
 FULL_URI, VERSION = INDEX["http.request.full_uri"], INDEX["http.request.version"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import TEXT, Table, copy_text, put_span, put_text
-from capture.http_head import find_line, line_steps
-from capture.http_wait import hexadecimal
-from capture.layers import NOTE_STEPS
-from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp.capture.emit import TEXT, Table, copy_text, put_span, put_text
+from offramp.capture.http_head import find_line, line_steps
+from offramp.capture.http_wait import hexadecimal
+from offramp.capture.layers import NOTE_STEPS
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_lean
 
 FILE_DATA = INDEX["http.file_data"]
 CODING_SHIFT = 60

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table, put, put_bytes
-from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp.capture.emit import Table, put, put_bytes
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_lean
 
 CONTENT_LENGTH, REFERER = INDEX["http.content_length"], INDEX["http.referer"]
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.application_state import HAVE, LINE, RESUME, SCANNED, SHORT_LINE, Applications
-from capture.http_head import begins, begins_exactly, find_line, line_steps, skip_space
-from capture.layers import NOTE_STEPS
-from capture.reassembly import ABORT, BYTES, CHUNK_LINES, COMPLETE, HEAD_LINES, UNTIL_FIN, peek
-from offramp_kernels import kernel_lean
+from offramp.capture.application_state import HAVE, LINE, RESUME, SCANNED, SHORT_LINE, Applications
+from offramp.capture.http_head import begins, begins_exactly, find_line, line_steps, skip_space
+from offramp.capture.layers import NOTE_STEPS
+from offramp.capture.reassembly import ABORT, BYTES, CHUNK_LINES, COMPLETE, HEAD_LINES, UNTIL_FIN, peek
+from offramp.kernels import kernel_lean
 
 W_LENGTH = b"content-length:"
 W_TYPE = b"content-type:"

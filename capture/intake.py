@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from capture.block import Damage, PacketBlock, PacketSource, Progress, some_rows
-from capture.block_queue import BlockQueue
-from capture.ledger import CaptureLedger
-from capture.shedding import Shedding
+from offramp.capture.block import Damage, PacketBlock, PacketSource, Progress, some_rows
+from offramp.capture.block_queue import BlockQueue
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.shedding import Shedding
 
 BLOCK_ROWS = 8192
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table, put
-from capture.layers import END, NOTE_BAD_IP, POSITION, STEPS, TARGET_LOW, fits, stop, u32
-from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp.capture.emit import Table, put
+from offramp.capture.layers import END, NOTE_BAD_IP, POSITION, STEPS, TARGET_LOW, fits, stop, u32
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_lean
 
 IP_TARGET = INDEX["ip.dst_host"]
 NOTHING, RECORD_ROUTE, PROBE, REPLY, TIMESTAMP, TRACEROUTE = 1, 7, 11, 12, 68, 82

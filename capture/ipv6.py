@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from capture.emit import Table, put, span
-from capture.fragments import Fragments, fragment
-from capture.layers import (
+from offramp.capture.emit import Table, put, span
+from offramp.capture.fragments import Fragments, fragment
+from offramp.capture.layers import (
     DONE,
     END,
     ERROR,
@@ -33,8 +33,8 @@ from capture.layers import (
     u32,
     u64,
 )
-from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_lean
 
 IP_PROTO, IPV6_SOURCE, IPV6_TARGET = INDEX["ip.proto"], INDEX["ipv6.src"], INDEX["ipv6.dst"]
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, NOTHING, DESTINATION = 0, 43, 44, 51, 59, 60

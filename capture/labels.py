@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table
-from capture.layers import (
+from offramp.capture.emit import Table
+from offramp.capture.layers import (
     END,
     ETHERNET,
     IPV4,
@@ -22,7 +22,7 @@ from capture.layers import (
     u16,
     u32,
 )
-from offramp_kernels import kernel_lean
+from offramp.kernels import kernel_lean
 
 OAM_ALERT = 14  # label (RFC 3429)
 FABRIC_PATH = 0x8903

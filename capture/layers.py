@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from capture.emit import Table
-from offramp_kernels import kernel_lean
+from offramp.capture.emit import Table
+from offramp.kernels import kernel_lean
 
 # what comes next
 DONE = 0

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from offramp_errors import ContractError
+from offramp.errors import ContractError
 
 MOST = 1 << 53
 """Counts are below this: exact in any JSON reader."""

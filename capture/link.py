@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table
-from capture.labels import FABRIC_PATH, fabric_path
-from capture.layers import (
+from offramp.capture.emit import Table
+from offramp.capture.labels import FABRIC_PATH, fabric_path
+from offramp.capture.layers import (
     DONE,
     END,
     ETHER_TYPE,
@@ -32,10 +32,10 @@ from capture.layers import (
     u16,
     u32,
 )
-from capture.serial_links import cisco_hdlc, fddi, frame_relay, nflog
-from capture.unfollowed import ETHER_TYPE_KIND, unfollowed
-from capture.wireless import radiotap
-from offramp_kernels import kernel_lean
+from offramp.capture.serial_links import cisco_hdlc, fddi, frame_relay, nflog
+from offramp.capture.unfollowed import ETHER_TYPE_KIND, unfollowed
+from offramp.capture.wireless import radiotap
+from offramp.kernels import kernel_lean
 
 NULL, EN10MB, PPP_SERIAL, FDDI, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP = 0, 1, 9, 10, 50, 12, 14, 101, 108
 CISCO_HDLC, IEEE802_11, FRAME_RELAY, LINUX_SLL, RADIOTAP, NFLOG = 104, 105, 107, 113, 127, 239

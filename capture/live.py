@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from capture.packet_filter import library_name
-from capture.packet_socket import EVERY_INTERFACE, PacketSocket, open_packet_socket
-from capture.privileges import MEND, Confinement, confine
-from offramp_errors import ConfigError, InputError
+from offramp.capture.packet_filter import library_name
+from offramp.capture.packet_socket import EVERY_INTERFACE, PacketSocket, open_packet_socket
+from offramp.capture.privileges import MEND, Confinement, confine
+from offramp.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from capture.block import PacketSource
-    from capture.polled import Listener
+    from offramp.capture.block import PacketSource
+    from offramp.capture.polled import Listener
 
 BACKENDS = ("ring", "pcapy", "scapy")
 """In the order of preference."""
@@ -115,23 +115,23 @@ def _open(backend: str, name: str, options: LiveOptions) -> _Opened:
         return _Opened(sock, lambda: _ring(sock))
     listener: Listener
     if backend == "pcapy":
-        from capture.live_pcapy import open_pcapy
+        from offramp.capture.live_pcapy import open_pcapy
 
         listener = open_pcapy(*arguments)
     else:
-        from capture.live_scapy import open_scapy
+        from offramp.capture.live_scapy import open_scapy
 
         listener = open_scapy(*arguments)
     return _Opened(listener, lambda: _polled(listener))
 
 
 def _ring(sock: PacketSocket) -> PacketSource:
-    from capture.ring import RingSource
+    from offramp.capture.ring import RingSource
 
     return RingSource(sock)
 
 
 def _polled(listener: Listener) -> PacketSource:
-    from capture.polled import PolledSource
+    from offramp.capture.polled import PolledSource
 
     return PolledSource(listener)

@@ -6,7 +6,7 @@ import select
 from contextlib import suppress
 from typing import Any
 
-from offramp_errors import ConfigError, InputError
+from offramp.errors import ConfigError, InputError
 
 MOST = 8192
 HAND_OVER_MS = 10

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from offramp_errors import ConfigError, InputError
+from offramp.errors import ConfigError, InputError
 
 MOST = 1024
 SOL_PACKET, STATISTICS, IGNORE_OUTGOING = 263, 6, 23  # linux/if_packet.h
@@ -45,8 +45,8 @@ def open_scapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: 
 def _link_type(name: str, sock: Any, conf: Any) -> int:
     """Return the libpcap link type of what the socket gives."""
     if _on_linux(sock):
-        from capture.packet_filter import SLL2
-        from capture.packet_socket import hardware_type, link_type
+        from offramp.capture.packet_filter import SLL2
+        from offramp.capture.packet_socket import hardware_type, link_type
 
         found = link_type(hardware_type(name, sock.ins))
         if found != SLL2:

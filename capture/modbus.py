@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table, put
-from capture.layers import u16
-from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp.capture.emit import Table, put
+from offramp.capture.layers import u16
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_lean
 
 TRANSACTION, LENGTH, UNIT = INDEX["mbtcp.trans_id"], INDEX["mbtcp.len"], INDEX["mbtcp.unit_id"]
 PREFIX = 6  # transaction, protocol, length

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.application_state import MQTT_VERSION, Applications
-from capture.emit import TEXT, Table, copy_text, put, put_bytes, put_text, row_full
-from capture.layers import NOTE_STEPS, u16
-from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp.capture.application_state import MQTT_VERSION, Applications
+from offramp.capture.emit import TEXT, Table, copy_text, put, put_bytes, put_text, row_full
+from offramp.capture.layers import NOTE_STEPS, u16
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_lean
 
 HEADER, MESSAGE_TYPE, LENGTH = INDEX["mqtt.hdrflags"], INDEX["mqtt.msgtype"], INDEX["mqtt.len"]
 PROTOCOL_LENGTH, PROTOCOL_NAME, VERSION = INDEX["mqtt.proto_len"], INDEX["mqtt.protoname"], INDEX["mqtt.ver"]

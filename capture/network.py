@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table, put, span
-from capture.fragments import Fragments, fragment
-from capture.ip_options import ip_options
-from capture.layers import (
+from offramp.capture.emit import Table, put, span
+from offramp.capture.fragments import Fragments, fragment
+from offramp.capture.ip_options import ip_options
+from offramp.capture.layers import (
     DONE,
     END,
     ERROR,
@@ -31,8 +31,8 @@ from capture.layers import (
     u16,
     u32,
 )
-from capture.schema import INDEX
-from offramp_kernels import kernel_lean
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_lean
 
 IP_SOURCE, IP_TARGET, IP_PROTO = INDEX["ip.src_host"], INDEX["ip.dst_host"], INDEX["ip.proto"]
 ARP_TARGET, ARP_SOURCE = INDEX["arp.dst.proto_ipv4"], INDEX["arp.src.proto_ipv4"]

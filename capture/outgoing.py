@@ -7,9 +7,9 @@ import struct
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from capture.ledger import CaptureLedger
-from capture.wire import FeatureHeaders
-from offramp_errors import OfframpError
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.wire import FeatureHeaders
+from offramp.errors import OfframpError
 
 RECORD = struct.Struct("<III")
 """A spooled record: bytes of the description (JSON), bytes of the value, CRC-32 of both."""

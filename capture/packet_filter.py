@@ -9,7 +9,7 @@ import ctypes
 import re
 from typing import NamedTuple
 
-from offramp_errors import ConfigError
+from offramp.errors import ConfigError
 
 LIBRARIES = ("libpcap.so.0.8", "libpcap.so.1", "libpcap.so")
 SLL2, SLL2_HEADER = 276, 20

@@ -13,7 +13,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from capture.packet_filter import (
+from offramp.capture.packet_filter import (
     NOTHING,
     RAW,
     SLL2,
@@ -22,7 +22,7 @@ from capture.packet_filter import (
     everything,
     without_loopback_copies,
 )
-from offramp_errors import InputError
+from offramp.errors import InputError
 
 EVERY_INTERFACE = "any"
 ETHERNET = 1

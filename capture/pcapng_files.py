@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from capture.block import Interface, PacketBlock, some_rows
-from offramp_errors import ConfigError, InputError
-from offramp_kernels import kernel_entry
+from offramp.capture.block import Interface, PacketBlock, some_rows
+from offramp.errors import ConfigError, InputError
+from offramp.kernels import kernel_entry
 
 SECTION = struct.pack("=IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
 ENHANCED = 6

@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from capture.conversations import Conversation, End, Segment, round_trip
-from capture.row_batches import Row, Value, put
-from capture.schema import COLUMNS, Column, Kind
+from offramp.capture.conversations import Conversation, End, Segment, round_trip
+from offramp.capture.row_batches import Row, Value, put
+from offramp.capture.schema import COLUMNS, Column, Kind
 
 _DERIVED = frozenset({"frame.time", "frame.time_epoch", "ip.proto", "udp.port", "offramp.rtt"})
 _PLAIN = tuple(column for column in COLUMNS if column.name not in _DERIVED)

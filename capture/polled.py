@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from capture.block import Damage, Interface, PacketBlock, Progress, tick
+from offramp.capture.block import Damage, Interface, PacketBlock, Progress, tick
 
 WAIT_S = 0.05
 LAG_NS = 50_000_000

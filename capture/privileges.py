@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from capture.landlock import allow_writing
-from offramp_errors import ConfigError
+from offramp.capture.landlock import allow_writing
+from offramp.errors import ConfigError
 
 NO_NEW_PRIVILEGES, AMBIENT, AMBIENT_CLEAR_ALL = 38, 47, 4  # linux/prctl.h
 VERSION_3 = 0x20080522  # linux/capability.h

@@ -18,13 +18,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from capture.ledger import CaptureLedger
-from capture.outgoing import Outgoing, numbered
-from capture.publish_ledger import Backlog, PublishLedger
-from capture.spool import NotSpooledError, Spool
-from capture.wire import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
-from offramp_errors import OfframpError
-from offramp_kafka import (
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.outgoing import Outgoing, numbered
+from offramp.capture.publish_ledger import Backlog, PublishLedger
+from offramp.capture.spool import NotSpooledError, Spool
+from offramp.capture.wire import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
+from offramp.errors import OfframpError
+from offramp.kafka import (
     BODY_LIMIT,
     LARGEST_MESSAGE,
     KafkaAwayError,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from capture.block import NO_TIME
-from offramp_kernels import kernel
+from offramp.capture.block import NO_TIME
+from offramp.kernels import kernel
 
 MORE = 0  # the buffer ends inside a record: read on
 FULL = 1  # as many rows as asked for

@@ -6,9 +6,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from capture.block import PacketBlock
-from capture.block_queue import BlockQueue
-from capture.pcapng_files import PcapngFiles
+from offramp.capture.block import PacketBlock
+from offramp.capture.block_queue import BlockQueue
+from offramp.capture.pcapng_files import PcapngFiles
 
 
 class FileRecorder:

@@ -19,12 +19,12 @@ from typing import Any
 
 from pyshark.capture.pipe_capture import PipeCapture
 
-from capture.block import NO_TIME, Interface, PacketBlock
-from capture.link import LINK_TYPES
-from capture.pdml_rows import PdmlRows
-from capture.row_batches import Row
-from capture.row_dissector import RowDissector
-from offramp_errors import ConfigError, OfframpError
+from offramp.capture.block import NO_TIME, Interface, PacketBlock
+from offramp.capture.link import LINK_TYPES
+from offramp.capture.pdml_rows import PdmlRows
+from offramp.capture.row_batches import Row
+from offramp.capture.row_dissector import RowDissector
+from offramp.errors import ConfigError, OfframpError
 
 _ETHERNET = Interface("", 1)
 _UNKNOWN = 147

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from capture.schema import Column, Kind
+from offramp.capture.schema import Column, Kind
 
 _ESCAPES = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
 _NAME_ESCAPES = {code: f"\\{code:03o}" for code in (*range(32), 127)} | _ESCAPES | {7: "\\a", 11: "\\v"}

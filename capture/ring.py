@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from capture.block import Damage, Interface, PacketBlock, Progress, tick
-from capture.cooked import InterfacesOfAny
-from capture.packet_filter import SLL2
-from capture.packet_socket import BLOCK_BYTES, ETHERNET, EVERY_INTERFACE, PacketSocket
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp.capture.block import Damage, Interface, PacketBlock, Progress, tick
+from offramp.capture.cooked import InterfacesOfAny
+from offramp.capture.packet_filter import SLL2
+from offramp.capture.packet_socket import BLOCK_BYTES, ETHERNET, EVERY_INTERFACE, PacketSocket
+from offramp.kernels import kernel_entry, kernel_lean
 
 TICK_MS = 50
 LAG_NS = 30_000_000

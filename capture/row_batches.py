@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from capture.batches import OCCURRENCE_TYPE, OCCURRENCES, wire_type
-from capture.rendering import render_column
-from capture.schema import COLUMNS, INDEX
+from offramp.capture.batches import OCCURRENCE_TYPE, OCCURRENCES, wire_type
+from offramp.capture.rendering import render_column
+from offramp.capture.schema import COLUMNS, INDEX
 
 Value = int | bytes
 Row = dict[int, list[Value]]

@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 
 import pyarrow as pa
 
-from capture.batches import told_schema
-from capture.block import PacketBlock
-from capture.ledger import CaptureLedger
-from capture.link import LINK_TYPE_NAMES, PPP_HDLC, PPP_SERIAL
-from capture.row_batches import Row, rows_to_batches
-from offramp_errors import InputError
+from offramp.capture.batches import told_schema
+from offramp.capture.block import PacketBlock
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.link import LINK_TYPE_NAMES, PPP_HDLC, PPP_SERIAL
+from offramp.capture.row_batches import Row, rows_to_batches
+from offramp.errors import InputError
 
 _NAMES = LINK_TYPE_NAMES | {PPP_SERIAL: "PPP", PPP_HDLC: "PPP_HDLC"}
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.application import Applications, application_reset, application_tcp, application_udp
-from capture.application_state import MODE
-from capture.emit import Table, begin_row, put, put_span, row_full
-from capture.flow_table import FlowTable, flows_room
-from capture.fragments import Fragments, scratch_room
-from capture.ipv6 import icmpv6, ipv6
-from capture.labels import mpls, nsh
-from capture.layers import (
+from offramp.capture.application import Applications, application_reset, application_tcp, application_udp
+from offramp.capture.application_state import MODE
+from offramp.capture.emit import Table, begin_row, put, put_span, row_full
+from offramp.capture.flow_table import FlowTable, flows_room
+from offramp.capture.fragments import Fragments, scratch_room
+from offramp.capture.ipv6 import icmpv6, ipv6
+from offramp.capture.labels import mpls, nsh
+from offramp.capture.layers import (
     AMSDU,
     CUT,
     DEPTH,
@@ -46,17 +46,17 @@ from capture.layers import (
     go,
     stop,
 )
-from capture.link import ether_type, ethernet, ip_any, llc, start_link
-from capture.network import arp, icmp, ipv4
-from capture.reassembly import UNTIL_FIN
-from capture.sampled import next_sample
-from capture.schema import INDEX
-from capture.serial_links import ppp
-from capture.transport import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
-from capture.tunnels import gre, udp_tunnel
-from capture.unfollowed import IP_PROTOCOL_KIND, UDP_PORT_KIND, count_kind, unfollowed
-from capture.wireless import next_subframe, wireless
-from offramp_kernels import kernel_entry, kernel_inline
+from offramp.capture.link import ether_type, ethernet, ip_any, llc, start_link
+from offramp.capture.network import arp, icmp, ipv4
+from offramp.capture.reassembly import UNTIL_FIN
+from offramp.capture.sampled import next_sample
+from offramp.capture.schema import INDEX
+from offramp.capture.serial_links import ppp
+from offramp.capture.transport import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
+from offramp.capture.tunnels import gre, udp_tunnel
+from offramp.capture.unfollowed import IP_PROTOCOL_KIND, UDP_PORT_KIND, count_kind, unfollowed
+from offramp.capture.wireless import next_subframe, wireless
+from offramp.kernels import kernel_entry, kernel_inline
 
 FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_epoch"], INDEX["frame.len"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.layers import (
+from offramp.capture.layers import (
     DONE,
     END,
     ERROR,
@@ -26,7 +26,7 @@ from capture.layers import (
     fits,
     u32,
 )
-from offramp_kernels import kernel_lean
+from offramp.kernels import kernel_lean
 
 SFLOW_PORT = 6343
 FLOW_SAMPLE, EXPANDED_FLOW_SAMPLE = 1, 3

@@ -6,9 +6,9 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
-from capture.conversations import ACK, FIN, RST, SYN, Conversations, End, Segment
-from capture.row_batches import Row, put
-from capture.schema import INDEX
+from offramp.capture.conversations import ACK, FIN, RST, SYN, Conversations, End, Segment
+from offramp.capture.row_batches import Row, put
+from offramp.capture.schema import INDEX
 
 CUT, FRAGMENT, MALFORMED_TCP = "header_cut", "ip_fragment", "tcp_header_malformed"
 _IP_PROTO = INDEX["ip.proto"]

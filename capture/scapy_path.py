@@ -17,12 +17,22 @@ from scapy.layers.inet6 import IPerror6, IPv6, IPv6ExtHdrFragment, _ICMPv6, _ICM
 from scapy.layers.l2 import ARP, GRE, LLC, SNAP, CookedLinux, CookedLinuxV2, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Padding, Raw
 
-from capture.block import NO_TIME, PacketBlock
-from capture.conversations import Conversations
-from capture.link import EN10MB, LINUX_SLL, LINUX_SLL2, LOOP, NULL, RAW, RAW_A, RAW_B, RAW_IPV4, RAW_IPV6
-from capture.row_batches import Row, put
-from capture.row_dissector import RowDissector
-from capture.scapy_layers import CUT, Walk, put_arp, put_icmp, put_ipv4, put_ipv6, put_next_header, put_tcp, put_udp
+from offramp.capture.block import NO_TIME, PacketBlock
+from offramp.capture.conversations import Conversations
+from offramp.capture.link import EN10MB, LINUX_SLL, LINUX_SLL2, LOOP, NULL, RAW, RAW_A, RAW_B, RAW_IPV4, RAW_IPV6
+from offramp.capture.row_batches import Row, put
+from offramp.capture.row_dissector import RowDissector
+from offramp.capture.scapy_layers import (
+    CUT,
+    Walk,
+    put_arp,
+    put_icmp,
+    put_ipv4,
+    put_ipv6,
+    put_next_header,
+    put_tcp,
+    put_udp,
+)
 
 MAX_CONVERSATIONS = 1 << 18
 _LINKS = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table
-from capture.layers import (
+from offramp.capture.emit import Table
+from offramp.capture.layers import (
     DONE,
     END,
     ETHER_TYPE,
@@ -23,8 +23,8 @@ from capture.layers import (
     go,
     u16,
 )
-from capture.unfollowed import PPP_KIND, unfollowed
-from offramp_kernels import kernel_lean
+from offramp.capture.unfollowed import PPP_KIND, unfollowed
+from offramp.kernels import kernel_lean
 
 UNNUMBERED = 3
 NFLOG_PAYLOAD = 9

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.application_state import SOCKS_PORT, SOCKS_STATE, Applications
-from capture.layers import u16
-from offramp_kernels import kernel_lean
+from offramp.capture.application_state import SOCKS_PORT, SOCKS_STATE, Applications
+from offramp.capture.layers import u16
+from offramp.kernels import kernel_lean
 
 # what SOCKS_STATE remembers
 UNKNOWN = 0

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from capture.outgoing import Outgoing
-from capture.spool_segment import Damaged, SegmentReader, SegmentWriter, sync_folder
-from offramp_errors import ConfigError, OfframpError
+from offramp.capture.outgoing import Outgoing
+from offramp.capture.spool_segment import Damaged, SegmentReader, SegmentWriter, sync_folder
+from offramp.errors import ConfigError, OfframpError
 
 FIRST = 1 << 30
 """Number of the first segment: there is room below it for messages that are put before all others."""

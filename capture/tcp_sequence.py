@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.application_state import (
+from offramp.capture.application_state import (
     ACKED,
     ACKED_NS,
     KEPT_ALIVE,
@@ -19,7 +19,7 @@ from capture.application_state import (
     WINDOW,
     Applications,
 )
-from offramp_kernels import kernel_lean
+from offramp.kernels import kernel_lean
 
 NEW = 0
 KEEP_ALIVE = 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from capture.application_state import (
+from offramp.capture.application_state import (
     HTTP_METHOD,
     HTTP_PORT,
     HTTP_SEEN,
@@ -20,17 +20,17 @@ from capture.application_state import (
     SOCKS_PORT,
     Applications,
 )
-from capture.dns import dns_message
-from capture.emit import Table, row_full
-from capture.http import CONNECT_METHOD, SPEAKS_HTTP, TUNNEL_TAKEN, http_message
-from capture.http_head import begins, find_line
-from capture.layers import NOTE_STEPS, u16
-from capture.modbus import PREFIX, is_modbus, modbus_message
-from capture.mqtt import mqtt_message, variable_length
-from capture.ports import HTTP, MODBUS, MQTT, NONE, OTHER, SOCKS
-from capture.reassembly import ABORT, BYTES, COMPLETE, SEGMENT
-from capture.socks import socks_open
-from offramp_kernels import kernel_lean
+from offramp.capture.dns import dns_message
+from offramp.capture.emit import Table, row_full
+from offramp.capture.http import CONNECT_METHOD, SPEAKS_HTTP, TUNNEL_TAKEN, http_message
+from offramp.capture.http_head import begins, find_line
+from offramp.capture.layers import NOTE_STEPS, u16
+from offramp.capture.modbus import PREFIX, is_modbus, modbus_message
+from offramp.capture.mqtt import mqtt_message, variable_length
+from offramp.capture.ports import HTTP, MODBUS, MQTT, NONE, OTHER, SOCKS
+from offramp.capture.reassembly import ABORT, BYTES, COMPLETE, SEGMENT
+from offramp.capture.socks import socks_open
+from offramp.kernels import kernel_lean
 
 TLS = 443
 TLS_HEAD = 5  # bytes without which tshark does not tell whether a stream is TLS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import ABSENT, Table, put, span
-from capture.flow_table import (
+from offramp.capture.emit import ABSENT, Table, put, span
+from offramp.capture.flow_table import (
     BASE_SET,
     PENDING,
     RENEW,
@@ -17,7 +17,7 @@ from capture.flow_table import (
     find_flow,
     start_flow,
 )
-from capture.layers import (
+from offramp.capture.layers import (
     DONE,
     END,
     ERROR,
@@ -38,8 +38,8 @@ from capture.layers import (
     u16,
     u32,
 )
-from capture.schema import INDEX
-from offramp_kernels import kernel_inline, kernel_lean
+from offramp.capture.schema import INDEX
+from offramp.kernels import kernel_inline, kernel_lean
 
 TCP_SOURCE, TCP_TARGET, TCP_STREAM = INDEX["tcp.srcport"], INDEX["tcp.dstport"], INDEX["tcp.stream"]
 TCP_SEQUENCE, TCP_ACK, TCP_ACK_RAW = INDEX["tcp.seq"], INDEX["tcp.ack"], INDEX["tcp.ack_raw"]

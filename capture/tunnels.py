@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table
-from capture.labels import next_protocol
-from capture.layers import (
+from offramp.capture.emit import Table
+from offramp.capture.labels import next_protocol
+from offramp.capture.layers import (
     DONE,
     END,
     ETHER_TYPE,
@@ -26,10 +26,10 @@ from capture.layers import (
     go,
     u16,
 )
-from capture.sampled import SFLOW_PORT, sflow
-from capture.serial_links import frame_relay
-from capture.unfollowed import GRE_KIND, unfollowed
-from offramp_kernels import kernel_lean
+from offramp.capture.sampled import SFLOW_PORT, sflow
+from offramp.capture.serial_links import frame_relay
+from offramp.capture.unfollowed import GRE_KIND, unfollowed
+from offramp.kernels import kernel_lean
 
 VXLAN_PORT, VXLAN_GPE_PORT, GENEVE_PORT, TEREDO_PORT, MPLS_PORT = 4789, 4790, 6081, 3544, 6635
 GTP_CONTROL_PORT, GTP_PORT, GTP_PRIME_PORT, GRE_PORT, AYIYA_PORT = 2123, 2152, 3386, 4754, 5072

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.emit import Table
-from capture.layers import UNFOLLOWED, stop
-from offramp_kernels import kernel_lean
+from offramp.capture.emit import Table
+from offramp.capture.layers import UNFOLLOWED, stop
+from offramp.kernels import kernel_lean
 
 ETHER_TYPE_KIND, IP_PROTOCOL_KIND, PPP_KIND, GRE_KIND, UDP_PORT_KIND = range(1, 6)
 WORDS = {

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from capture.block import END_OF_TIME_NS
-from capture.ledger import CaptureLedger
-from capture.schema import SCHEMA_VERSION
-from offramp_errors import ContractError
-from offramp_hops import HEADER, Hops, decode_hops, encode_hops
+from offramp.capture.block import END_OF_TIME_NS
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.schema import SCHEMA_VERSION
+from offramp.errors import ContractError
+from offramp.hops import HEADER, Hops, decode_hops, encode_hops
 
 COMPRESSION = "lz4"
 """Arrow's own buffer compression, so that any Arrow reader opens a message; lz4 costs a third of zstd's time."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture.emit import Table
-from capture.layers import (
+from offramp.capture.emit import Table
+from offramp.capture.layers import (
     AMSDU,
     DONE,
     END,
@@ -25,7 +25,7 @@ from capture.layers import (
     stop,
     u16,
 )
-from offramp_kernels import kernel_lean
+from offramp.kernels import kernel_lean
 
 CHECK_AT_END, PADDED_HEADER = 0x10, 0x20
 DATA, QUALITY, NO_DATA = 2, 8, 4

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from decision.command import decision_id, validate
-from offramp_errors import ConfigError, ContractError
+from offramp.decision.command import decision_id, validate
+from offramp.errors import ConfigError, ContractError
 
 Clock = Callable[[], int] | Literal["wall", "stream"]
 

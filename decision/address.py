@@ -14,7 +14,7 @@ from ipaddress import (
 )
 from typing import Any
 
-from offramp_toml import shown
+from offramp.toml import shown
 
 Network = IPv4Network | IPv6Network
 MAPPED = IPv6Network("::ffff:0:0/96")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BeforeValidator
 
-from offramp_toml import shown
+from offramp.toml import shown
 
 RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?)(?:bit/s|bps|bit)\s*", re.ASCII)
 FACTOR = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from decision.hysteresis import QUANTILE
-from decision.loop import Move, Taken
-from decision.offload import offload
-from decision.reroute import LEAST_SHARE, mark, reroute
-from decision.site import Link, Policy, Site
-from decision.traffic import Traffic
-from inference.forecast import Forecast
+from offramp.decision.hysteresis import QUANTILE
+from offramp.decision.loop import Move, Taken
+from offramp.decision.offload import offload
+from offramp.decision.reroute import LEAST_SHARE, mark, reroute
+from offramp.decision.site import Link, Policy, Site
+from offramp.decision.traffic import Traffic
+from offramp.inference.forecast import Forecast
 
 __all__ = ["LEAST_SHARE", "choose", "excess_bps"]
 

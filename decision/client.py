@@ -18,11 +18,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from decision.acceptance import Acceptance, Clock
-from decision.command import rfc3339
-from offramp_errors import ConfigError, ContractError
-from offramp_hops import NONE, Hops, hops_of
-from offramp_kafka import (
+from offramp.decision.acceptance import Acceptance, Clock
+from offramp.decision.command import rfc3339
+from offramp.errors import ConfigError, ContractError
+from offramp.hops import NONE, Hops, hops_of
+from offramp.kafka import (
     KafkaAccessError,
     KafkaSettings,
     TopicState,
@@ -31,8 +31,8 @@ from offramp_kafka import (
     require_name,
     topic_states,
 )
-from offramp_reach import ReachWatch
-from offramp_records import open_consumer
+from offramp.reach import ReachWatch
+from offramp.records import open_consumer
 
 log = logging.getLogger("offramp.decisions")
 STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
@@ -58,7 +58,7 @@ class DecisionClient:
 
     A command is counted as done when the next is asked for: what was in hand when a controller dies comes again.
     `counts` tells what was given and what was left out: repeat, superseded, expired, ahead, invalid; `hops` when each
-    stage had the command given last (offramp_hops), and when it arrived here. What is left out as expired or ahead is
+    stage had the command given last (offramp.hops), and when it arrived here. What is left out as expired or ahead is
     acknowledged so; `unacknowledged` counts where that failed.
     """
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-from decision.quick_check import Check, compiled
-from offramp_errors import ContractError
+from offramp.decision.quick_check import Check, compiled
+from offramp.errors import ContractError
 
 SCHEMA_FILE = Path(__file__).with_name("command.schema.json")
 NAMESPACE = UUID("6f9619ff-8b86-5d01-b42d-00cf4fc964ff")

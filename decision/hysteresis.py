@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from decision.site import Policy
-from inference.forecast import BIN_NS, Forecast
+from offramp.decision.site import Policy
+from offramp.inference.forecast import BIN_NS, Forecast
 
 QUANTILE = {"q50": 0, "q90": 1, "q99": 2}
 """Place of each delay quantile in a forecast."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from decision.address import address_of, network_of
-from decision.site import Device
+from offramp.decision.address import address_of, network_of
+from offramp.decision.site import Device
 
 
 class KnownDevices:

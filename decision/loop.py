@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from decision.traffic import DeviceRate, FlowRate, Traffic
+from offramp.decision.traffic import DeviceRate, FlowRate, Traffic
 
 
 @dataclass(slots=True)

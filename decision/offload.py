@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from decision.costs import cheapest
-from decision.known import known_of
-from decision.loop import Move, Taken
-from decision.reroute import allowed, worth
-from decision.site import Limits, Link
-from decision.traffic import DeviceRate, Traffic
+from offramp.decision.costs import cheapest
+from offramp.decision.known import known_of
+from offramp.decision.loop import Move, Taken
+from offramp.decision.reroute import allowed, worth
+from offramp.decision.site import Limits, Link
+from offramp.decision.traffic import DeviceRate, Traffic
 
 ENERGY_NJ_PER_BIT = 1.0
 """What a device of which nothing is known spends to send a bit: the default of site.toml."""

@@ -9,15 +9,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from decision.choice import choose
-from decision.command import Command, decision_id, validate
-from decision.hysteresis import Hysteresis
-from decision.loop import Loop, Taken
-from decision.reason import reason
-from decision.site import Site
-from decision.traffic import Quality, Traffic
-from inference.forecast import BIN_NS, Forecast
-from offramp_errors import ContractError
+from offramp.decision.choice import choose
+from offramp.decision.command import Command, decision_id, validate
+from offramp.decision.hysteresis import Hysteresis
+from offramp.decision.loop import Loop, Taken
+from offramp.decision.reason import reason
+from offramp.decision.site import Site
+from offramp.decision.traffic import Quality, Traffic
+from offramp.errors import ContractError
+from offramp.inference.forecast import BIN_NS, Forecast
 
 RULES = "2"
 """Version of the rules below; changes with every change that gives other commands for the same forecasts of data that

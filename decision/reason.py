@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from decision.command import rfc3339
-from decision.traffic import Quality
-from inference.forecast import CLASSES, Forecast
+from offramp.decision.command import rfc3339
+from offramp.decision.traffic import Quality
+from offramp.inference.forecast import CLASSES, Forecast
 
 
 def reason(forecast: Forecast, quality: Quality, rule: str, policy_version: str) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from decision.address import address_of
-from decision.costs import cheapest
-from decision.known import known_of
-from decision.loop import Move, Taken
-from decision.site import Limits, Link
-from decision.traffic import FlowRate, Traffic
+from offramp.decision.address import address_of
+from offramp.decision.costs import cheapest
+from offramp.decision.known import known_of
+from offramp.decision.loop import Move, Taken
+from offramp.decision.site import Limits, Link
+from offramp.decision.traffic import FlowRate, Traffic
 
 LEAST_SHARE = 0.02
 """Flows and devices below this share of the capacity are not worth a move."""

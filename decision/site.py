@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from decision.address import network_of, spelled
-from decision.bounds import number
-from decision.tables import Label, Name, NetworkField, Strict, load_toml, printable
-from offramp_toml import shown
+from offramp.decision.address import network_of, spelled
+from offramp.decision.bounds import number
+from offramp.decision.tables import Label, Name, NetworkField, Strict, load_toml, printable
+from offramp.toml import shown
 
 PAGE = "docs/site.md"
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from decision.address import Network, network_of
-from offramp_errors import ConfigError
-from offramp_toml import read_toml, shown, unknown_key
+from offramp.decision.address import Network, network_of
+from offramp.errors import ConfigError
+from offramp.toml import read_toml, shown, unknown_key
 
 Table = TypeVar("Table", bound=BaseModel)
 LONGEST_NAME = 80

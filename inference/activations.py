@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from offramp_kernels import kernel_lean
+from offramp.kernels import kernel_lean
 
 ONE, TWO, HALF = np.float32(1), np.float32(2), np.float32(0.5)
 LOWEST, HIGHEST = np.float32(-87.0), np.float32(88.0)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.artifact_check import check_manifest, check_normaliser, check_weights
-from offramp_errors import ArtifactError, writing
+from offramp.errors import ArtifactError, writing
+from offramp.inference.artifact_check import check_manifest, check_normaliser, check_weights
 
 DEFAULT_ARTIFACT = Path(__file__).with_name("default")
 """The small model that ships with offramp."""

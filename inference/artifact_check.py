@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.memory import SEEN
-from inference.shape import SCALE_NAMES, Preset, Sizes, weight_shapes
-from offramp_errors import ArtifactError
+from offramp.errors import ArtifactError
+from offramp.inference.memory import SEEN
+from offramp.inference.shape import SCALE_NAMES, Preset, Sizes, weight_shapes
 
 TEXT = 1_000
 """Characters of a text in the manifest; a command line is the longest."""

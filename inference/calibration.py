@@ -12,10 +12,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import QUANTILES
-from inference.memory import ANCHORS
-from inference.metrics import FEW, log_loss
-from inference.shape import OUTPUTS
+from offramp.inference.forecast import QUANTILES
+from offramp.inference.memory import ANCHORS
+from offramp.inference.metrics import FEW, log_loss
+from offramp.inference.shape import OUTPUTS
 
 TEMPERATURES = np.geomspace(0.5, 3.0, 91)
 

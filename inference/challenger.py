@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.artifact import Artifact, save_artifact
-from inference.fitting import pieces
-from inference.sequences import TrainingSequence
-from inference.serve import memory_of
-from inference.shape import WEIGHT_NAMES, Preset, preset_of
-from inference.train import fingerprint
+from offramp.inference.artifact import Artifact, save_artifact
+from offramp.inference.fitting import pieces
+from offramp.inference.sequences import TrainingSequence
+from offramp.inference.serve import memory_of
+from offramp.inference.shape import WEIGHT_NAMES, Preset, preset_of
+from offramp.inference.train import fingerprint
 
 Weights = dict[str, NDArray[np.float32]]
 BATCH = 16
@@ -51,7 +51,7 @@ def _trainable(channels: int, spectrum: int, preset: Preset) -> Any:
     """Return a compiled Keras model, kept between jobs, as tracing it takes longer than a job."""
     import keras
 
-    from inference.model import build, pinball
+    from offramp.inference.model import build, pinball
 
     model = build(channels, spectrum, replace(preset, dropout=0.0))
     model.compile(
@@ -65,7 +65,7 @@ def refine_weights(job: Job) -> Weights:
     """Return refined weights. The same job gives the same weights."""
     import keras
 
-    from inference.model import set_weights, weights_of
+    from offramp.inference.model import set_weights, weights_of
 
     keras.utils.set_random_seed(job.seed)
     manifest = job.manifest

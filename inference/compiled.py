@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from inference.activations import exp32, sigmoid, tanh
-from inference.memory import ANCHORS, FEATURES, SCALE
-from inference.products import add_row, add_two_rows, copy, dense
-from offramp_kernels import kernel, kernel_lean
+from offramp.inference.activations import exp32, sigmoid, tanh
+from offramp.inference.memory import ANCHORS, FEATURES, SCALE
+from offramp.inference.products import add_row, add_two_rows, copy, dense
+from offramp.kernels import kernel, kernel_lean
 
 BATCH = 16
 """Rows that share one reading of the weights; with their sums they stay in the nearest cache."""

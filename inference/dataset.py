@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_errors import ContractError, writing
+from offramp.errors import ContractError, writing
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.dataset import PARTS, Dataset, LabelledSeries, open_dataset
-from inference.metrics import classify, terciles
-from offramp_errors import ConfigError
+from offramp.errors import ConfigError
+from offramp.inference.dataset import PARTS, Dataset, LabelledSeries, open_dataset
+from offramp.inference.metrics import classify, terciles
 
 ALL = "all"
 

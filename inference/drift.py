@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import BINS_PER_S
-from offramp_errors import ConfigError
+from offramp.errors import ConfigError
+from offramp.inference.forecast import BINS_PER_S
 
 EVERY = BINS_PER_S
 """Bins of an average: a second."""

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.artifact import Artifact, load_artifact, save_artifact
-from inference.challenger import Weights, norm
-from inference.shape import WEIGHT_NAMES
-from offramp_errors import ArtifactError, ConfigError
+from offramp.errors import ArtifactError, ConfigError
+from offramp.inference.artifact import Artifact, load_artifact, save_artifact
+from offramp.inference.challenger import Weights, norm
+from offramp.inference.shape import WEIGHT_NAMES
 
 MOST_SHARE = 4
 """Times the middle site's rows (of two the lesser's) that one site weighs at most: who says more is not the average."""

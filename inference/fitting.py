@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.memory import STATE, Memory
-from inference.metrics import classify
-from inference.quiet import without_notices
-from inference.sequences import TrainingSequence
-from inference.shape import Preset
-from offramp_errors import InputError
+from offramp.errors import InputError
+from offramp.inference.memory import STATE, Memory
+from offramp.inference.metrics import classify
+from offramp.inference.quiet import without_notices
+from offramp.inference.sequences import TrainingSequence
+from offramp.inference.shape import Preset
 
 WARM_UP = 0.5
 """Epochs in which an annealed learning rate rises to its height."""
@@ -37,7 +37,7 @@ def fit(
         import keras
         import tensorflow as tf
 
-    from inference.model import build, pinball
+    from offramp.inference.model import build, pinball
 
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.bin_length import BIN_MS as BIN_MS
-from inference.bin_length import BIN_NS as BIN_NS
-from inference.bin_length import BINS_PER_S as BINS_PER_S
+from offramp.inference.bin_length import BIN_MS as BIN_MS
+from offramp.inference.bin_length import BIN_NS as BIN_NS
+from offramp.inference.bin_length import BINS_PER_S as BINS_PER_S
 
 CLASSES = ("Normal", "Medium", "High")
 """The three congestion classes, in order of their index."""

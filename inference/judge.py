@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import BINS_PER_S, QUANTILES, Prediction
-from inference.metrics import classify
-from inference.sequences import TrainingSequence
-from inference.serve import Predictor
+from offramp.inference.forecast import BINS_PER_S, QUANTILES, Prediction
+from offramp.inference.metrics import classify
+from offramp.inference.sequences import TrainingSequence
+from offramp.inference.serve import Predictor
 
 BLOCK = BINS_PER_S
 """Bins of a block: a second, twice the horizon, so that blocks lean little on their neighbours."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_kernels import kernel
+from offramp.kernels import kernel
 
 SEEN = ("delay_peak", "backlog_up", "backlog_down", "load_up", "load_down", "overflow", "ceiling")
 """The channels it is made of, all log1p: of ms, of load over capacity, of packets."""

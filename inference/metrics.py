@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import QUANTILES
+from offramp.inference.forecast import QUANTILES
 
 LEAST_MS = 0.01
 """A queueing delay below this is none."""

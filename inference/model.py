@@ -12,10 +12,10 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from inference.forecast import QUANTILES
-from inference.memory import ANCHORS, SCALE
-from inference.rising import Rising
-from inference.shape import OUTPUTS, WEIGHT_NAMES, Preset
+from offramp.inference.forecast import QUANTILES
+from offramp.inference.memory import ANCHORS, SCALE
+from offramp.inference.rising import Rising
+from offramp.inference.shape import OUTPUTS, WEIGHT_NAMES, Preset
 
 LAYERS = ("dense1", "dense2", "dense3", "spectrum", "lstm1", "lstm2", "fusion", "classes", "delay")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from offramp_kernels import kernel_lean
+from offramp.kernels import kernel_lean
 
 
 @kernel_lean

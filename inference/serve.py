@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.artifact import Artifact, load_artifact
-from inference.compiled import predict_rows
-from inference.forecast import Prediction
-from inference.memory import HIGHEST, STATE, Memory
-from inference.shape import SCALE_NAMES, WEIGHT_NAMES
-from offramp_errors import ArtifactError
+from offramp.errors import ArtifactError
+from offramp.inference.artifact import Artifact, load_artifact
+from offramp.inference.compiled import predict_rows
+from offramp.inference.forecast import Prediction
+from offramp.inference.memory import HIGHEST, STATE, Memory
+from offramp.inference.shape import SCALE_NAMES, WEIGHT_NAMES
 
 
 class Predictor(Protocol):
@@ -122,6 +122,6 @@ def open_predictor(folder: Path, backend: str = "compiled") -> Predictor:
         predictor = CompiledPredictor(artifact)
         predictor.check()
         return predictor
-    from inference.backends import open_backend
+    from offramp.inference.backends import open_backend
 
     return open_backend(backend, artifact)

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inference.memory import ANCHORS, FEATURES
-from offramp_errors import ConfigError
-from offramp_toml import read_toml, shown, unknown_key
+from offramp.errors import ConfigError
+from offramp.inference.memory import ANCHORS, FEATURES
+from offramp.toml import read_toml, shown, unknown_key
 
 OUTPUTS = 3
 """Classes, and quantiles of the delay."""

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.fitting import fit
-from inference.memory import Memory
-from inference.sequences import TrainingSequence
-from inference.shape import Preset
-from inference.train import fingerprint, scale_of
-from offramp_errors import ConfigError, OfframpError
+from offramp.errors import ConfigError, OfframpError
+from offramp.inference.fitting import fit
+from offramp.inference.memory import Memory
+from offramp.inference.sequences import TrainingSequence
+from offramp.inference.shape import Preset
+from offramp.inference.train import fingerprint, scale_of
 
 GRID: dict[str, list[Any]] = {
     "lstm": [32, 64, 128], "learning_rate": [1e-3, 2e-3, 4e-3], "dropout": [0.0, 0.2], "batch": [32, 64],

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from offramp_errors import ConfigError, OfframpError
-from offramp_toml import read_toml, unknown_key
+from offramp.errors import ConfigError, OfframpError
+from offramp.toml import read_toml, unknown_key
 
 SERVERS_VARIABLE = "OFFRAMP_KAFKA"
 CONFIG_VARIABLE = "OFFRAMP_KAFKA_CONFIG"

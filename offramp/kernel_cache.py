@@ -1,4 +1,4 @@
-"""Which compiled kernels are the right ones: Numba's cache of a kernel, in the folders of offramp_kernel_places.
+"""Which compiled kernels are the right ones: Numba's cache of a kernel, in the folders of kernel_places.
 
 A kernel's folder is named after all that it was compiled from: the files that its own file imports, whose constants
 are frozen into it, the compiler, and the compiler's settings. A file in it holds one signature on one kind of
@@ -23,15 +23,15 @@ import numpy as np
 from numba.core import compiler, config
 from numba.core.serialize import dumps
 
-from offramp_kernel_places import places
-from offramp_sources import ROOT, digest_of, sources_of
+from offramp.kernel_places import places
+from offramp.sources import ROOT, digest_of, sources_of
 
 SETTINGS = (
     "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DISABLE_INTEL_SVML", "BOUNDSCHECK", "DEBUGINFO_DEFAULT",
     "EXTEND_VARIABLE_LIFETIMES", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS",
 )  # fmt: skip
 """What of Numba's environment changes the code that it makes, besides the processor, which a file's key names."""
-OWN = (ROOT / "offramp_kernels.py", ROOT / "offramp_kernel_cache.py")
+OWN = (Path(__file__).with_name("kernels.py"), Path(__file__))
 """How kernels are compiled and kept is part of what they are."""
 CHECKSUM_BYTES = hashlib.sha256().digest_size
 
@@ -99,6 +99,7 @@ def kernel_folder(source: Path) -> str:
     digest = hashlib.sha256(repr(used).encode() + digest_of((*sources_of(source), *OWN)).encode())
     real = Path(os.path.realpath(source))
     name = ".".join(real.relative_to(ROOT).with_suffix("").parts) if real.is_relative_to(ROOT) else real.stem
+    name = name.removeprefix("offramp.")
     return f"kernels-{name}-{digest.hexdigest()[:16]}"
 
 

@@ -1,7 +1,7 @@
 """Compiled kernels: the decorators, and the word on a cold start.
 
 Numba keys its cache on the file of the outermost function only, so a change in a callee of another file, or in a
-constant, would go unseen; offramp_kernel_cache takes its place. A cold start, which compiles for a minute or two,
+constant, would go unseen; kernel_cache takes its place. A cold start, which compiles for a minute or two,
 says so where `announce_compiling` was called; a warm one says nothing.
 """
 
@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import numba
 from numba.core import config, event
 
-from offramp_kernel_cache import KernelCache
-from offramp_kernel_places import places
+from offramp.kernel_cache import KernelCache
+from offramp.kernel_places import places
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from offramp_kafka import KafkaAccessError, KafkaSettings, TopicState, described, kafka_errors
-from offramp_streams import tell
+from offramp.kafka import KafkaAccessError, KafkaSettings, TopicState, described, kafka_errors
+from offramp.streams import tell
 
 AWAY_S = 5.0
 """Silence for so long is told: a broker that is started again, or a slow answer, is none the operator must see to."""

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(os.path.realpath(__file__)).parent
-"""Where the project's packages and modules lie: a checkout, or an environment's site-packages."""
-OURS = ("capture", "stream", "inference", "decision", "deploy", "bench", "tests")
-"""Packages of the project; its modules beside them are named offramp*. All else that ROOT holds is of others."""
+ROOT = Path(os.path.realpath(__file__)).parents[1]
+"""Where the project's packages lie: a checkout, or an environment's site-packages."""
+OURS = ("offramp", "deploy", "bench", "tests")
+"""Packages of the project; all else that ROOT holds is of others. In a checkout the stages are links in offramp/."""
 
 IMPORT = re.compile(
     rb"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))", re.MULTILINE
@@ -43,10 +43,10 @@ def sources_of(path: Path) -> tuple[Path, ...]:
 
 
 def digest_of(paths: Iterable[Path]) -> str:
-    """Return a hash of files' names and contents, in hex; a name is relative to ROOT, where a file lies within it."""
+    """Return a hash of files' names and contents, in hex; names are those of a checkout, of a wheel's files too."""
     digest = hashlib.sha256()
     for path in paths:
-        name = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+        name = str(path.relative_to(ROOT)).removeprefix("offramp/") if path.is_relative_to(ROOT) else path.name
         digest.update(f"{name}\0".encode() + _sum(path))
     return digest.hexdigest()
 
@@ -72,14 +72,17 @@ def imports_of(path: Path) -> frozenset[Path]:
 def _package_of(path: Path, dots: int) -> str:
     """Return the package that dots at the beginning of an import name, seen from a file."""
     package = path.parents[dots - 1]
-    return ".".join(package.relative_to(ROOT).parts) if package.is_relative_to(ROOT) else ""
+    if not package.is_relative_to(ROOT):
+        return ""
+    parts = package.relative_to(ROOT).parts
+    return ".".join(parts if parts[:1] and parts[0] in OURS else ("offramp", *parts))
 
 
 @cache
 def _files_of(module: str) -> frozenset[Path]:
     """Return the file of a module of the project and those of the packages around it; none of others' modules."""
     parts = module.split(".")
-    if parts[0] not in OURS and not parts[0].startswith("offramp"):
+    if parts[0] not in OURS:
         return frozenset()
     places = [ROOT.joinpath(*parts[:length], "__init__.py") for length in range(1, len(parts) + 1)]
     files = map(_file, [*places, ROOT.joinpath(*parts).with_suffix(".py")])

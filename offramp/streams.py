@@ -2,7 +2,7 @@
 
 A standard error that takes nothing (a full disk of logs, a reader that is gone, closed) ends no work: what is said is
 lost, what is counted is not. A standard output that takes nothing ends the command with a line; a reader that has seen
-enough (`| head`) is no error. Control characters are shown, not obeyed (offramp_escape).
+enough (`| head`) is no error. Control characters are shown, not obeyed (offramp.escape).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from offramp_errors import OutputError, ReaderGoneError
-from offramp_escape import EscapingStream
+from offramp.errors import OutputError, ReaderGoneError
+from offramp.escape import EscapingStream
 
 
 class Guarded:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from offramp_errors import ConfigError
+from offramp.errors import ConfigError
 
 LARGEST = 16 << 20
 """Bytes of a file that is read: tens of thousands of links, and not all of /dev/zero."""

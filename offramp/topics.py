@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from offramp_options import Kafka, KafkaConfig
+from offramp.cli.options import Kafka, KafkaConfig
 
 topics = typer.Typer(no_args_is_help=True, help="The topics on Kafka.")
 
@@ -21,8 +21,8 @@ def topics_create(
     replicas: Annotated[int, typer.Option("--replicas", help="copies of each partition", min=1, max=100)] = 1,
 ) -> None:
     """Make the topics that are missing, with their retention and compaction."""
-    from offramp_kafka import kafka_settings
-    from stream.topics import run_topics_create
+    from offramp.kafka import kafka_settings
+    from offramp.stream.topics import run_topics_create
 
     run_topics_create(kafka_settings(kafka, kafka_config), partitions, replicas)
 
@@ -39,8 +39,8 @@ def topics_acl(
     commands: Annotated[bool, typer.Option("--commands", help="as commands of kafka-acls.sh, not as a table")] = False,
 ) -> None:
     """Print the least rights on Kafka of each role: agent, worker, controller, refiner, federator, follower, admin."""
-    from offramp_kafka import kafka_settings
-    from stream.acl import AclOptions, parse_principals, run_topics_acl
+    from offramp.kafka import kafka_settings
+    from offramp.stream.acl import AclOptions, parse_principals, run_topics_acl
 
     settings = kafka_settings(kafka or "HOST:9092", kafka_config)
     told = AclOptions(settings.prefix, site, controller, parse_principals(principal or []), settings.shown, commands)

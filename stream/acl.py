@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from offramp_errors import ConfigError
+from offramp.errors import ConfigError
 
 READ, WRITE, CREATE, DESCRIBE, DELETE = "Read", "Write", "Create", "Describe", "Delete"
 READABLE = ("features", "forecasts", "decisions", "acks", "models", "dead-letters")
@@ -40,7 +40,12 @@ ROLES = (
         },
         group="{site}",
     ),
-    Role("controller", "decision.client", {"decisions": (READ,), "acks": (WRITE,)}, group="controller-{controller}"),
+    Role(
+        "controller",
+        "offramp.decision.client",
+        {"decisions": (READ,), "acks": (WRITE,)},
+        group="controller-{controller}",
+    ),
     Role("refiner", "offramp refine", {"features": (READ,), "models": (READ, WRITE)}),
     Role("federator", "offramp federate --publish", {"models": (READ, WRITE)}),
     Role("follower", "offramp follow", dict.fromkeys(READABLE, (READ,))),

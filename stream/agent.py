@@ -12,25 +12,25 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from capture.block import PacketSource
-from capture.files import open_captures
-from capture.publish import MESSAGE_LIMIT, Publisher
-from capture.schema import SCHEMA_VERSION
-from capture.spool import Spool
-from decision.site import default_site, load_site
-from offramp_errors import ConfigError, OfframpError
-from offramp_reach import ReachWatch
-from offramp_streams import tell
-from stream.by_link import LinkBatches
-from stream.console import console_bar
-from stream.link_choice import LinkChoice
-from stream.metric_table import Observe, unobserved
-from stream.metrics import Metrics
-from stream.pace import parse_pace
-from stream.prefetch import prefetch
-from stream.publish import PublishOptions
-from stream.readings import acknowledgements, file_readings, info, publish_readings, reach_readings
-from stream.replay import capture_lines, hold_strict, warn
+from offramp.capture.block import PacketSource
+from offramp.capture.files import open_captures
+from offramp.capture.publish import MESSAGE_LIMIT, Publisher
+from offramp.capture.schema import SCHEMA_VERSION
+from offramp.capture.spool import Spool
+from offramp.decision.site import default_site, load_site
+from offramp.errors import ConfigError, OfframpError
+from offramp.reach import ReachWatch
+from offramp.stream.by_link import LinkBatches
+from offramp.stream.console import console_bar
+from offramp.stream.link_choice import LinkChoice
+from offramp.stream.metric_table import Observe, unobserved
+from offramp.stream.metrics import Metrics
+from offramp.stream.pace import parse_pace
+from offramp.stream.prefetch import prefetch
+from offramp.stream.publish import PublishOptions
+from offramp.stream.readings import acknowledgements, file_readings, info, publish_readings, reach_readings
+from offramp.stream.replay import capture_lines, hold_strict, warn
+from offramp.streams import tell
 
 PATIENCE_S = 5.0
 """How long an interrupted agent waits for acknowledgements; with its end it stays below the 10 s of supervisors."""

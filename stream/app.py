@@ -30,31 +30,31 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 from faust.types.auth import CredentialsT
 
-from decision.policy import Policy
-from decision.site import Site
-from inference.artifact import Artifact
-from inference.serve import Predictor
-from offramp_hops import HEADER, encode_hops
-from offramp_kafka import LARGEST_MESSAGE, KafkaSettings, TopicState, is_final
-from offramp_reach import Reach
-from offramp_records import read_past_unreadable_records
-from stream.backlog import MAX_AGE_S
-from stream.bin_state import SERIES
-from stream.carried_state import StatePool
-from stream.cloud_events import Headers
-from stream.ending import LANES_AWAY_S, LANES_S
-from stream.lane import CHECKPOINT_S, SESSION_S, Lane, WorkerLedger
-from stream.lane_meter import LaneMeter
-from stream.link_run import LinkRun
-from stream.micro_batch import MicroBatches
-from stream.outbox import RETRY_S
-from stream.pipeline import Pipeline
-from stream.portion import Outgoing
-from stream.states import Loaded, load_states, naming
-from stream.timeline import LinkTimeline
-from stream.unpaused_app import PresentPartitions, UnpausedApp
-from stream.watchdog import REBALANCE_S
-from stream.worker_log import tell_retry
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site
+from offramp.hops import HEADER, encode_hops
+from offramp.inference.artifact import Artifact
+from offramp.inference.serve import Predictor
+from offramp.kafka import LARGEST_MESSAGE, KafkaSettings, TopicState, is_final
+from offramp.reach import Reach
+from offramp.records import read_past_unreadable_records
+from offramp.stream.backlog import MAX_AGE_S
+from offramp.stream.bin_state import SERIES
+from offramp.stream.carried_state import StatePool
+from offramp.stream.cloud_events import Headers
+from offramp.stream.ending import LANES_AWAY_S, LANES_S
+from offramp.stream.lane import CHECKPOINT_S, SESSION_S, Lane, WorkerLedger
+from offramp.stream.lane_meter import LaneMeter
+from offramp.stream.link_run import LinkRun
+from offramp.stream.micro_batch import MicroBatches
+from offramp.stream.outbox import RETRY_S
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.portion import Outgoing
+from offramp.stream.states import Loaded, load_states, naming
+from offramp.stream.timeline import LinkTimeline
+from offramp.stream.unpaused_app import PresentPartitions, UnpausedApp
+from offramp.stream.watchdog import REBALANCE_S
+from offramp.stream.worker_log import tell_retry
 
 log = logging.getLogger("offramp.worker")
 BROKEN = (ProducerClosed, ProducerFenced, OutOfOrderSequenceNumber)

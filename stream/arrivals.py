@@ -9,17 +9,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import PacketBlock
-from capture.dissector import Dissector
-from capture.files import open_captures
-from capture.link import LINUX_SLL, LINUX_SLL2, LOOP, NULL, RAW, RAW_A, RAW_B, RAW_IPV4, RAW_IPV6
-from offramp_errors import ConfigError, InputError
-from stream.bins import LinkShape
-from stream.copies import content, packet_keys
-from stream.dataset_spec import Source
-from stream.event_time import lives
-from stream.packets import IPV4_MAPPED, UDP, Packets, packets_from_batch
-from stream.synthetic import synthetic_packets
+from offramp.capture.block import PacketBlock
+from offramp.capture.dissector import Dissector
+from offramp.capture.files import open_captures
+from offramp.capture.link import LINUX_SLL, LINUX_SLL2, LOOP, NULL, RAW, RAW_A, RAW_B, RAW_IPV4, RAW_IPV6
+from offramp.errors import ConfigError, InputError
+from offramp.stream.bins import LinkShape
+from offramp.stream.copies import content, packet_keys
+from offramp.stream.dataset_spec import Source
+from offramp.stream.event_time import lives
+from offramp.stream.packets import IPV4_MAPPED, UDP, Packets, packets_from_batch
+from offramp.stream.synthetic import synthetic_packets
 
 ROOT = "$ROOT/"
 ETHERNET_HEADER = 14

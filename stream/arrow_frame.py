@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from offramp_errors import ContractError
+from offramp.errors import ContractError
 
 RECORD_BATCH = 3
 """MessageHeader.RecordBatch."""

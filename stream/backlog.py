@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterable
 
-from stream.wire import whole_number
+from offramp.stream.wire import whole_number
 
 log = logging.getLogger("offramp.worker")
 

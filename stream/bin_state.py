@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.channels import CHANNELS, Counter
-from stream.heavy_hitters import KEY, TOP, HeavyHitters, new_heavy_hitters
+from offramp.stream.channels import CHANNELS, Counter
+from offramp.stream.heavy_hitters import KEY, TOP, HeavyHitters, new_heavy_hitters
 
 DEVICE_SLOTS = 32
 SERIES = DEVICE_SLOTS + 1

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import END_OF_TIME_NS
-from decision.address import MAPPED
-from offramp_kernels import kernel_entry, kernel_inline, kernel_lean
-from stream.bin_state import (
+from offramp.capture.block import END_OF_TIME_NS
+from offramp.decision.address import MAPPED
+from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
+from offramp.stream.bin_state import (
     AHEAD,
     BACK_ROWS,
     BEGUN,
@@ -49,9 +49,9 @@ from stream.bin_state import (
     new_bin_out,
     new_bin_state,
 )
-from stream.channels import BIN_NS, FIRST_MARK, Counter
-from stream.close_bins import close_until
-from stream.event_time import (
+from offramp.stream.channels import BIN_NS, FIRST_MARK, Counter
+from offramp.stream.close_bins import close_until
+from offramp.stream.event_time import (
     NOTHING,
     PACKET,
     SAMPLING_UNIT,
@@ -65,7 +65,7 @@ from stream.event_time import (
     is_time,
     stays_back,
 )
-from stream.heavy_hitters import (
+from offramp.stream.heavy_hitters import (
     KEY,
     PORTS,
     PROTOCOL,
@@ -76,8 +76,8 @@ from stream.heavy_hitters import (
     new_heavy_hitters,
     scale_at,
 )
-from stream.packets import IPV4_MAPPED, Packets, no_packets
-from stream.virtual_queue import drained
+from offramp.stream.packets import IPV4_MAPPED, Packets, no_packets
+from offramp.stream.virtual_queue import drained
 
 PACKETS, BYTES = int(Counter.PACKETS_UP), int(Counter.BYTES_UP)
 RTT_SUM, RTT_COUNT, GAP = int(Counter.RTT_SUM_MS), int(Counter.RTT_COUNT), int(Counter.MAX_GAP_NS)

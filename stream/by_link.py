@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capture.block import Interface, PacketBlock, PacketSource
-from capture.dissector import Dissector
-from capture.ledger import CaptureLedger
-from decision.site import Site
-from stream.dissecting import dissected
-from stream.link_choice import LinkChoice, listed, visible
-from stream.pace import paced, select
-from stream.site_match import SiteMatch
+from offramp.capture.block import Interface, PacketBlock, PacketSource
+from offramp.capture.dissector import Dissector
+from offramp.capture.ledger import CaptureLedger
+from offramp.decision.site import Site
+from offramp.stream.dissecting import dissected
+from offramp.stream.link_choice import LinkChoice, listed, visible
+from offramp.stream.pace import paced, select
+from offramp.stream.site_match import SiteMatch
 
 NO_LINK = -1
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_kernels import kernel
+from offramp.kernels import kernel
 
 if TYPE_CHECKING:
-    from inference.forecast import Prediction
-    from inference.serve import Predictor
+    from offramp.inference.forecast import Prediction
+    from offramp.inference.serve import Predictor
 
 CALL_ROWS = 8_192
 """Rows of one call of the model, at most: what it needs beside stays small, and nobody waits long for it."""

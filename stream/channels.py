@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from inference.forecast import BIN_MS, BIN_NS
+from offramp.inference.forecast import BIN_MS, BIN_NS
 
 WINDOW_BINS = 64
 """A window is this many bins; a longer silence ends a series, and the next packet begins a fresh one."""

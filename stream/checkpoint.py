@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from offramp_errors import ContractError
+from offramp.errors import ContractError
 
 FORMAT = 1
 MAX_UNPACKED = 8 << 20

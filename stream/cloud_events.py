@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from decision.command import Command, rfc3339
-from offramp_kafka import BODY_LIMIT, LONGEST_NAME
-from stream.forecast_text import MOST, bins_text
-from stream.timeline import LinkTimeline
+from offramp.decision.command import Command, rfc3339
+from offramp.kafka import BODY_LIMIT, LONGEST_NAME
+from offramp.stream.forecast_text import MOST, bins_text
+from offramp.stream.timeline import LinkTimeline
 
 Headers = list[tuple[str, bytes]]
 FORECAST_BINS = (BODY_LIMIT - 6 * 2 * LONGEST_NAME - 100) // MOST

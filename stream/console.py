@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from capture.block import Progress
+from offramp.capture.block import Progress
 
 REFRESH_S = 0.1
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from decision.traffic import Quality
-from offramp_errors import ContractError
-from stream.channels import WINDOW_BINS
-from stream.loss import Loss
+from offramp.decision.traffic import Quality
+from offramp.errors import ContractError
+from offramp.stream.channels import WINDOW_BINS
+from offramp.stream.loss import Loss
 
 SLOT_BINS = 16
 """Packets are counted by slots of 0.16 s: a window is longer than asked for by less than that."""

@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from capture.block import Progress
-from inference.dataset import LabelledSeries, save_dataset
-from inference.metrics import terciles
-from offramp_errors import ConfigError, InputError
-from offramp_kernels import announce_compiling
-from stream.arrivals import Arrivals, read_capture, read_packet_times, source_files, synthetic_arrivals
-from stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
-from stream.console import console_bar
-from stream.copies import copies
-from stream.dataset_spec import DatasetSpec, Source, load_spec
-from stream.labelling import labelled_rows
-from stream.parts import cut, dealt, stretches
-from stream.passages import passages
+from offramp.capture.block import Progress
+from offramp.errors import ConfigError, InputError
+from offramp.inference.dataset import LabelledSeries, save_dataset
+from offramp.inference.metrics import terciles
+from offramp.kernels import announce_compiling
+from offramp.stream.arrivals import Arrivals, read_capture, read_packet_times, source_files, synthetic_arrivals
+from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
+from offramp.stream.console import console_bar
+from offramp.stream.copies import copies
+from offramp.stream.dataset_spec import DatasetSpec, Source, load_spec
+from offramp.stream.labelling import labelled_rows
+from offramp.stream.parts import cut, dealt, stretches
+from offramp.stream.passages import passages
 
 READERS: dict[str, Callable[[str, Path], Arrivals]] = {"captures": read_capture, "packet_times": read_packet_times}
 

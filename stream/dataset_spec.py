@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from decision.bounds import number
-from decision.site import Rate
-from decision.tables import NetworkField, Strict, Switch, load_toml, name
-from stream.channels import BIN_MS
+from offramp.decision.bounds import number
+from offramp.decision.site import Rate
+from offramp.decision.tables import NetworkField, Strict, Switch, load_toml, name
+from offramp.stream.channels import BIN_MS
 
 Part = Literal["train", "validation", "test"]
 HORIZONS_MS = (50, 100, 200, 500, 1000, 2000, 5000)

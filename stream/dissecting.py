@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from capture.block import PacketBlock
-from capture.dissector import Dissector, Filled
-from stream.prefetch import prefetch
+from offramp.capture.block import PacketBlock
+from offramp.capture.dissector import Dissector, Filled
+from offramp.stream.prefetch import prefetch
 
 READ_AHEAD, FILL_AHEAD = 2, 1
 """Blocks read, and tables filled, that may wait for the next thread."""

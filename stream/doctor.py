@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from capture.live import filters, usable
-from capture.privileges import MEND
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from offramp_errors import OfframpError
-from offramp_kernel_places import MEND as MEND_PLACES
-from offramp_kernel_places import places
+from offramp.capture.live import filters, usable
+from offramp.capture.privileges import MEND
+from offramp.errors import OfframpError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.kernel_places import MEND as MEND_PLACES
+from offramp.kernel_places import places
 
 PACKAGES = (
     "numpy", "scipy", "pandas", "numba", "pyarrow", "tensorflow-cpu", "keras",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from capture.edge_reader import write_edge_parquet
-from offramp_errors import InputError
+from offramp.capture.edge_reader import write_edge_parquet
+from offramp.errors import InputError
 
 
 def run_edge(files: tuple[str, ...], out: Path) -> None:

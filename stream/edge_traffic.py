@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from capture.edge_iiotset import LABEL_COLUMNS
-from capture.edge_reader import EdgeReader
-from inference.evaluation.edge import EdgeTraffic
+from offramp.capture.edge_iiotset import LABEL_COLUMNS
+from offramp.capture.edge_reader import EdgeReader
+from offramp.inference.evaluation.edge import EdgeTraffic
 
 ADDRESSES = ("arp.src.proto_ipv4", "arp.dst.proto_ipv4")
 VALUES = ("tcp.len", "tcp.ack", "udp.time_delta", "http.content_length", "dns.qry.name.len", "mqtt.len")

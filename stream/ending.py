@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from offramp_streams import tell
+from offramp.streams import tell
 
 END_S = 8.5
 """From the signal to the end at the latest; supervisors kill after 10 s (Docker) or later."""

@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.dataset import Dataset, open_dataset
-from inference.evaluation.evaluate import evaluate, main_table
-from inference.evaluation.jobs import Plan
-from inference.evaluation.verdict import summary
-from inference.evaluation.world import Transform, World
-from inference.rivals.forecaster import Budget, Series
-from inference.rivals.models import chosen
-from offramp_errors import ConfigError, ContractError, writing
-from offramp_kernels import announce_compiling
-from stream.channels import CHANNELS
-from stream.edge_traffic import edge_traffic
-from stream.normaliser import Normaliser, scaled
-from stream.stft import Spectra
-from stream.training import parse_thresholds
+from offramp.errors import ConfigError, ContractError, writing
+from offramp.inference.dataset import Dataset, open_dataset
+from offramp.inference.evaluation.evaluate import evaluate, main_table
+from offramp.inference.evaluation.jobs import Plan
+from offramp.inference.evaluation.verdict import summary
+from offramp.inference.evaluation.world import Transform, World
+from offramp.inference.rivals.forecaster import Budget, Series
+from offramp.inference.rivals.models import chosen
+from offramp.kernels import announce_compiling
+from offramp.stream.channels import CHANNELS
+from offramp.stream.edge_traffic import edge_traffic
+from offramp.stream.normaliser import Normaliser, scaled
+from offramp.stream.stft import Spectra
+from offramp.stream.training import parse_thresholds
 
 QUICK = 0.01
 """Share of the budget that `--quick` leaves."""

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import END_OF_TIME_NS
-from offramp_kernels import kernel, kernel_lean
-from stream.bin_state import (
+from offramp.capture.block import END_OF_TIME_NS
+from offramp.kernels import kernel, kernel_lean
+from offramp.stream.bin_state import (
     AHEAD,
     BACK_FIRST_NS,
     BACK_NEWEST_NS,
@@ -32,8 +32,8 @@ from stream.bin_state import (
     WAITS_SAMPLING,
     BinState,
 )
-from stream.channels import BIN_NS, WINDOW_BINS
-from stream.packets import Packets
+from offramp.stream.channels import BIN_NS, WINDOW_BINS
+from offramp.stream.packets import Packets
 
 SAMPLING_UNIT = 65_536.0
 """What a packet stands for is held in parts of one: it may be 1.25 where the kernel dropped others."""

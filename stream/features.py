@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from capture.block import PacketBlock, PacketSource
-from capture.dissector import Dissector
-from capture.dissectors import PacketDissector, open_dissector
-from capture.edge_iiotset import NORMAL, label_cells
-from capture.edge_writer import write_edge_csv
-from capture.feature_files import write_csv, write_parquet
-from capture.files import open_captures
-from offramp_errors import ConfigError, InputError, OfframpError
-from offramp_kernels import announce_compiling
-from stream.console import Bar, console_bar
-from stream.dissecting import dissected
-from stream.prefetch import prefetch
-from stream.replay import capture_lines
+from offramp.capture.block import PacketBlock, PacketSource
+from offramp.capture.dissector import Dissector
+from offramp.capture.dissectors import PacketDissector, open_dissector
+from offramp.capture.edge_iiotset import NORMAL, label_cells
+from offramp.capture.edge_writer import write_edge_csv
+from offramp.capture.feature_files import write_csv, write_parquet
+from offramp.capture.files import open_captures
+from offramp.errors import ConfigError, InputError, OfframpError
+from offramp.kernels import announce_compiling
+from offramp.stream.console import Bar, console_bar
+from offramp.stream.dissecting import dissected
+from offramp.stream.prefetch import prefetch
+from offramp.stream.replay import capture_lines
 
 EDGE = "edge-iiotset"
 Writer = Callable[[Iterable[pa.RecordBatch], Path], int]

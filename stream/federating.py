@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.artifact import Artifact, load_artifact, require_like
-from inference.federated import federate, require_clip, tell, updates_of
-from offramp_errors import ArtifactError, ConfigError
-from offramp_kafka import KafkaSettings
-from stream.model_messages import ModelMessage
-from stream.model_topic import model_publisher, newest_models
+from offramp.errors import ArtifactError, ConfigError
+from offramp.inference.artifact import Artifact, load_artifact, require_like
+from offramp.inference.federated import federate, require_clip, tell, updates_of
+from offramp.kafka import KafkaSettings
+from offramp.stream.model_messages import ModelMessage
+from offramp.stream.model_topic import model_publisher, newest_models
 
 
 @dataclass(frozen=True, slots=True)

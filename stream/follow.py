@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from offramp_errors import ConfigError, ContractError
-from offramp_kafka import KafkaSettings, close_client, kafka_errors, topic_states
-from offramp_reach import reach_watched
-from offramp_records import open_consumer
-from offramp_toml import shown
-from stream.followed import READING, Followed
-from stream.topics import TOPICS
+from offramp.errors import ConfigError, ContractError
+from offramp.kafka import KafkaSettings, close_client, kafka_errors, topic_states
+from offramp.reach import reach_watched
+from offramp.records import open_consumer
+from offramp.stream.followed import READING, Followed
+from offramp.stream.topics import TOPICS
+from offramp.toml import shown
 
 POLL_MS = 200
 NAMES = tuple(topic.name for topic in TOPICS if topic.name != "state")
@@ -123,7 +123,7 @@ def _printable(line: str) -> str:
 
 def read_features(record: Any) -> dict[str, Any]:
     """Return what a feature message tells of itself; its rows are checked, not shown."""
-    from stream.wire import decode_message
+    from offramp.stream.wire import decode_message
 
     message = decode_message(record.key, record.headers or (), record.value)
     assert message is not None  # noqa: S101 - no site was asked for
@@ -134,7 +134,7 @@ def read_features(record: Any) -> dict[str, Any]:
 
 def read_command(record: Any) -> dict[str, Any]:
     """Return a command that keeps its contract."""
-    from decision.command import validate
+    from offramp.decision.command import validate
 
     body = read_json(record)
     validate(body)
@@ -164,7 +164,7 @@ def read_dead_letter(record: Any) -> dict[str, Any]:
 
 def read_model(record: Any) -> dict[str, Any]:
     """Return what a model's message tells of it, once it was read in full."""
-    from stream.model_messages import decode_model
+    from offramp.stream.model_messages import decode_model
 
     model = decode_model(record.key, record.headers or (), record.value)
     told = model.artifact.manifest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from offramp_kafka import TopicState
-from offramp_reach import ReachWatch, say
+from offramp.kafka import TopicState
+from offramp.reach import ReachWatch, say
 
 READING: dict[str, Any] = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
 """Arguments of the consumer. What the broker has let go of is passed over up to what it still has, not all of it."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_kernels import kernel, kernel_lean
-from stream.timeline import LinkTimeline
+from offramp.kernels import kernel, kernel_lean
+from offramp.stream.timeline import LinkTimeline
 
 DECIMALS = 4
 UNIT = 10**DECIMALS

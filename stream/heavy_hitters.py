@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_kernels import kernel_entry, kernel_lean
+from offramp.kernels import kernel_entry, kernel_lean
 
 COUNTERS = 128
 TOP = 8

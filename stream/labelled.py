@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import Prediction
-from inference.judge import Scored
-from inference.sequences import TrainingSequence
-from stream.windows import WindowRows
+from offramp.inference.forecast import Prediction
+from offramp.inference.judge import Scored
+from offramp.inference.sequences import TrainingSequence
+from offramp.stream.windows import WindowRows
 
 MOST_ROWS = 60_000
 

@@ -17,16 +17,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from stream.backlog import MAX_AGE_S, Backlogs
-from stream.checkpoint import encode_checkpoint
-from stream.lane_meter import LaneMeter
-from stream.link_run import LinkRun
-from stream.link_runs import LinkRuns, MakeRun
-from stream.micro_batch import BYTES, MicroBatches
-from stream.outbox import Outbox
-from stream.portion import Outcome, Outgoing, Portion, Record, dead_letter, pairs_of
-from stream.states import TOPIC, Loaded
-from stream.turn import Turn, Verdict
+from offramp.stream.backlog import MAX_AGE_S, Backlogs
+from offramp.stream.checkpoint import encode_checkpoint
+from offramp.stream.lane_meter import LaneMeter
+from offramp.stream.link_run import LinkRun
+from offramp.stream.link_runs import LinkRuns, MakeRun
+from offramp.stream.micro_batch import BYTES, MicroBatches
+from offramp.stream.outbox import Outbox
+from offramp.stream.portion import Outcome, Outgoing, Portion, Record, dead_letter, pairs_of
+from offramp.stream.states import TOPIC, Loaded
+from offramp.stream.turn import Turn, Verdict
 
 log = logging.getLogger("offramp.worker")
 

@@ -12,12 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from stream.ledger import StreamLedger
-from stream.metric_table import Observe, unobserved
+from offramp.stream.ledger import StreamLedger
+from offramp.stream.metric_table import Observe, unobserved
 
 if TYPE_CHECKING:
-    from stream.link_run import LinkRun
-    from stream.portion import Outgoing
+    from offramp.stream.link_run import LinkRun
+    from offramp.stream.portion import Outgoing
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from offramp_errors import ContractError
+from offramp.errors import ContractError
 
 
 @dataclass(slots=True)

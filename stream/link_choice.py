@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from decision.site import Link, Site
-from offramp_errors import ConfigError
-from offramp_toml import shown
+from offramp.decision.site import Link, Site
+from offramp.errors import ConfigError
+from offramp.toml import shown
 
 PAGE = "docs/site.md"
 MOST_NAMED = 64

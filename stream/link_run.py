@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from capture.ledger import CaptureLedger
-from decision.command import Command
-from offramp_errors import ContractError
-from stream.backlog import REASON
-from stream.ledger import StreamLedger
-from stream.loss import loss_in
-from stream.pipeline import Pipeline, Step, predictions_of
-from stream.state_check import require_bins, require_like
-from stream.windows import Windowed
-from stream.wire import SCHEMA, FeatureMessage
+from offramp.capture.ledger import CaptureLedger
+from offramp.decision.command import Command
+from offramp.errors import ContractError
+from offramp.stream.backlog import REASON
+from offramp.stream.ledger import StreamLedger
+from offramp.stream.loss import loss_in
+from offramp.stream.pipeline import Pipeline, Step, predictions_of
+from offramp.stream.state_check import require_bins, require_like
+from offramp.stream.windows import Windowed
+from offramp.stream.wire import SCHEMA, FeatureMessage
 
 if TYPE_CHECKING:
-    from inference.forecast import Prediction
+    from offramp.inference.forecast import Prediction
 
 OVERLAP_NS = 20_000_000
 """An agent that takes over from another may begin so far before what that one sent last; see `_is_other_recording`."""

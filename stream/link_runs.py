@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stream.link_run import LinkRun
-from stream.states import ELSEWHERE
-from stream.timeline import LinkTimeline
-from stream.wire import FeatureMessage, RefusedError
+from offramp.stream.link_run import LinkRun
+from offramp.stream.states import ELSEWHERE
+from offramp.stream.timeline import LinkTimeline
+from offramp.stream.wire import FeatureMessage, RefusedError
 
 log = logging.getLogger("offramp.worker")
 

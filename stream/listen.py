@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capture.live import LiveOptions, open_interfaces
-from capture.packet_socket import EVERY_INTERFACE
-from capture.privileges import Confinement, become, service_user
-from offramp_errors import ConfigError
-from offramp_kernel_places import places
+from offramp.capture.live import LiveOptions, open_interfaces
+from offramp.capture.packet_socket import EVERY_INTERFACE
+from offramp.capture.privileges import Confinement, become, service_user
+from offramp.errors import ConfigError
+from offramp.kernel_places import places
 
 if TYPE_CHECKING:
-    from capture.block import PacketSource
+    from offramp.capture.block import PacketSource
 
 RING_FILES = 10
 
@@ -79,11 +79,11 @@ def settle(options: ListenOptions) -> None:
     """Load what reads packets, then be the user that this runs as; before files are opened and a packet is taken."""
     import encodings.idna  # noqa: F401 - looking a host's name up loads it, from a folder that may be root's alone
 
-    from capture.dissector import Dissector
-    from capture.pcapng_files import load_kernel as load_writing
-    from capture.ring import load_kernel as load_ring
-    from capture.shedding import Shedding
-    from stream.live_batches import one_packet
+    from offramp.capture.dissector import Dissector
+    from offramp.capture.pcapng_files import load_kernel as load_writing
+    from offramp.capture.ring import load_kernel as load_ring
+    from offramp.capture.shedding import Shedding
+    from offramp.stream.live_batches import one_packet
 
     Dissector("stream").dissect(one_packet())
     Shedding().warm()

@@ -11,33 +11,33 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from capture.block import PacketSource
-from capture.dissector import Dissector
-from decision.command import Command
-from decision.policy import Policy
-from decision.site import Site
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from inference.serve import Predictor, open_predictor
-from offramp_errors import OfframpError, OutputError
-from offramp_kernels import announce_compiling
-from offramp_streams import tell
-from stream.channels import BIN_NS
-from stream.listen import settle
-from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, site_of
-from stream.metric_table import Observe, unobserved
-from stream.metrics import Metrics, Reading
-from stream.pipeline import Pipeline, Sink
-from stream.prefetch import merged, prefetch
-from stream.readings import info, live_readings, pipeline_readings
-from stream.replay import warn
-from stream.table import Table
-from stream.tap import TapOptions
-from stream.timed_predictor import TimedPredictor
-from stream.windows import Windowed
+from offramp.capture.block import PacketSource
+from offramp.capture.dissector import Dissector
+from offramp.decision.command import Command
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site
+from offramp.errors import OfframpError, OutputError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.serve import Predictor, open_predictor
+from offramp.kernels import announce_compiling
+from offramp.stream.channels import BIN_NS
+from offramp.stream.listen import settle
+from offramp.stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, site_of
+from offramp.stream.metric_table import Observe, unobserved
+from offramp.stream.metrics import Metrics, Reading
+from offramp.stream.pipeline import Pipeline, Sink
+from offramp.stream.prefetch import merged, prefetch
+from offramp.stream.readings import info, live_readings, pipeline_readings
+from offramp.stream.replay import warn
+from offramp.stream.table import Table
+from offramp.stream.tap import TapOptions
+from offramp.stream.timed_predictor import TimedPredictor
+from offramp.stream.windows import Windowed
+from offramp.streams import tell
 
 if TYPE_CHECKING:
-    from stream.refiner import Refiner
-    from stream.refining import Refining
+    from offramp.stream.refiner import Refiner
+    from offramp.stream.refining import Refining
 
 
 @dataclass(slots=True)
@@ -203,8 +203,8 @@ def assembled(
         )  # fmt: skip
 
     if refine is not None:
-        from stream.refiner import RefineSettings
-        from stream.refining import Refining
+        from offramp.stream.refiner import RefineSettings
+        from offramp.stream.refining import Refining
 
         settings = RefineSettings(every_s=refine_every_s)
         refining = Refining(artifact, refine, site.name, wait=False, settings=settings)

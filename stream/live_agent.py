@@ -12,23 +12,23 @@ from functools import partial
 
 import pyarrow as pa
 
-from capture.block import PacketSource
-from capture.publish import Publisher
-from capture.wire import times_of
-from offramp_errors import OfframpError
-from offramp_kernels import announce_compiling
-from offramp_reach import ReachWatch
-from offramp_streams import tell
-from stream.agent import PATIENCE_S, open_publisher, published_lines
-from stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
-from stream.listen import ListenOptions, settle
-from stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, site_of
-from stream.metric_table import unobserved
-from stream.metrics import Metrics
-from stream.prefetch import merged
-from stream.publish import PublishOptions
-from stream.readings import info, live_readings, publish_readings, reach_readings
-from stream.replay import warn
+from offramp.capture.block import PacketSource
+from offramp.capture.publish import Publisher
+from offramp.capture.wire import times_of
+from offramp.errors import OfframpError
+from offramp.kernels import announce_compiling
+from offramp.reach import ReachWatch
+from offramp.stream.agent import PATIENCE_S, open_publisher, published_lines
+from offramp.stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
+from offramp.stream.listen import ListenOptions, settle
+from offramp.stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, site_of
+from offramp.stream.metric_table import unobserved
+from offramp.stream.metrics import Metrics
+from offramp.stream.prefetch import merged
+from offramp.stream.publish import PublishOptions
+from offramp.stream.readings import info, live_readings, publish_readings, reach_readings
+from offramp.stream.replay import warn
+from offramp.streams import tell
 
 SILENCE_NS = 2 * WINDOW_BINS * BIN_NS
 """Once a link was silent for longer it has no open bin and no series: the clock changes nothing, and is not told."""

@@ -16,21 +16,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from capture.block import Interface, PacketBlock, PacketSource
-from capture.intake import Intake, Until
-from capture.ledger import CaptureLedger
-from capture.packet_socket import EVERY_INTERFACE
-from capture.pcapng_files import PcapngFiles, RingOfFiles
-from capture.recorder import FileRecorder
-from decision.site import Site, default_site, load_site
-from offramp_errors import ConfigError
-from offramp_hops import HEADER, encode_hops
-from offramp_streams import tell
-from stream.bin_edges import until_bins_close
-from stream.by_link import ByLink
-from stream.link_choice import PAGE, LinkChoice
-from stream.listen import ListenOptions
-from stream.replay import capture_lines, warn
+from offramp.capture.block import Interface, PacketBlock, PacketSource
+from offramp.capture.intake import Intake, Until
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.packet_socket import EVERY_INTERFACE
+from offramp.capture.pcapng_files import PcapngFiles, RingOfFiles
+from offramp.capture.recorder import FileRecorder
+from offramp.decision.site import Site, default_site, load_site
+from offramp.errors import ConfigError
+from offramp.hops import HEADER, encode_hops
+from offramp.stream.bin_edges import until_bins_close
+from offramp.stream.by_link import ByLink
+from offramp.stream.link_choice import PAGE, LinkChoice
+from offramp.stream.listen import ListenOptions
+from offramp.stream.replay import capture_lines, warn
+from offramp.streams import tell
 
 
 @dataclass(slots=True)

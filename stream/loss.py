@@ -11,9 +11,9 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from capture.ledger import CaptureLedger
-from offramp_errors import ContractError
-from stream.channels import BIN_NS, WINDOW_BINS
+from offramp.capture.ledger import CaptureLedger
+from offramp.errors import ContractError
+from offramp.stream.channels import BIN_NS, WINDOW_BINS
 
 SAMPLED = "flow_sampling"
 """The one reason for shedding that leaves no hole: flows are chosen by their addresses, and `sampling` scales them."""

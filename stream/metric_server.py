@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from offramp_errors import ConfigError
-from stream.metrics import Metrics
+from offramp.errors import ConfigError
+from offramp.stream.metrics import Metrics
 
 LOOPBACK = "127.0.0.1"
 

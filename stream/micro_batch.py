@@ -16,10 +16,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from stream.pipeline import Step, predictions_of
+from offramp.stream.pipeline import Step, predictions_of
 
 if TYPE_CHECKING:
-    from inference.forecast import Prediction
+    from offramp.inference.forecast import Prediction
 
 log = logging.getLogger("offramp.worker")
 BYTES = 256 << 10

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from decision.command import rfc3339
-from inference.artifact import FILES, Artifact, parse_artifact
-from offramp_errors import ArtifactError, ContractError
-from offramp_kafka import LARGEST_MESSAGE, LONGEST_NAME
-from stream.channels import BIN_NS
+from offramp.decision.command import rfc3339
+from offramp.errors import ArtifactError, ContractError
+from offramp.inference.artifact import FILES, Artifact, parse_artifact
+from offramp.kafka import LARGEST_MESSAGE, LONGEST_NAME
+from offramp.stream.channels import BIN_NS
 
 NAMES = ("manifest.json", *FILES)
 REASONS = ("swapped", "rolled_back", "federated")

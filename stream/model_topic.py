@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from offramp_errors import ContractError
-from offramp_kafka import KafkaSettings, close_client, kafka_errors, require_topics
-from offramp_records import open_consumer
-from stream.model_messages import ModelMessage, decode_model, encode_model
+from offramp.errors import ContractError
+from offramp.kafka import KafkaSettings, close_client, kafka_errors, require_topics
+from offramp.records import open_consumer
+from offramp.stream.model_messages import ModelMessage, decode_model, encode_model
 
 SEND_S = 30.0
 MOST_MODELS = 1_024

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_errors import ArtifactError
-from offramp_kernels import kernel
+from offramp.errors import ArtifactError
+from offramp.kernels import kernel
 
 BUCKETS = 400
 SMALLEST = 1e-4

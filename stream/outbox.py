@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from offramp_kafka import is_final
-from stream.portion import Outgoing
-from stream.worker_log import tell_retry
+from offramp.kafka import is_final
+from offramp.stream.portion import Outgoing
+from offramp.stream.worker_log import tell_retry
 
 LIMIT = 64
 """Messages that may be under way; beyond that `put` waits for the oldest."""

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from offramp_errors import InputError
-from offramp_streams import data_errors
+from offramp.errors import InputError
+from offramp.streams import data_errors
 
 
 class DataText(io.TextIOWrapper):

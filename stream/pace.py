@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import END_OF_TIME_NS, PacketBlock, some_rows
-from offramp_errors import ConfigError
-from offramp_toml import shown
-from stream.event_time import FAR_NS
+from offramp.capture.block import END_OF_TIME_NS, PacketBlock, some_rows
+from offramp.errors import ConfigError
+from offramp.stream.event_time import FAR_NS
+from offramp.toml import shown
 
 SLICE_NS = 20_000_000
 """A paced block is handed over in slices of this much capture time."""

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from capture.block import NO_TIME
-from offramp_errors import ContractError
-from offramp_kernels import kernel_entry, kernel_lean
-from stream.channels import Counter, mark
+from offramp.capture.block import NO_TIME
+from offramp.errors import ContractError
+from offramp.kernels import kernel_entry, kernel_lean
+from offramp.stream.channels import Counter, mark
 
 IPV4_MAPPED = 0xFFFF << 32
 """IPv4 addresses stand as IPv4-mapped IPv6 addresses: the high half 0, the low half ::ffff:a.b.c.d."""

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.arrivals import Arrivals, one_file
-from stream.bins import LinkShape
-from stream.dataset_spec import Capacity, Source
-from stream.labelling import Passage
-from stream.packets import Packets
-from stream.served_queue import Service
-from stream.virtual_queue import read_trace
+from offramp.stream.arrivals import Arrivals, one_file
+from offramp.stream.bins import LinkShape
+from offramp.stream.dataset_spec import Capacity, Source
+from offramp.stream.labelling import Passage
+from offramp.stream.packets import Packets
+from offramp.stream.served_queue import Service
+from offramp.stream.virtual_queue import read_trace
 
 LEAST_BPS = 8_000.0
 SLOT_NS = 100_000_000

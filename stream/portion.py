@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from offramp_hops import NONE, Hops
-from offramp_kafka import BODY_LIMIT
-from stream.cloud_events import Headers, command_message, forecast_messages
-from stream.link_run import conclude
-from stream.link_runs import LinkRuns
-from stream.pipeline import Step
-from stream.wire import RefusedError, decode_message
+from offramp.hops import NONE, Hops
+from offramp.kafka import BODY_LIMIT
+from offramp.stream.cloud_events import Headers, command_message, forecast_messages
+from offramp.stream.link_run import conclude
+from offramp.stream.link_runs import LinkRuns
+from offramp.stream.pipeline import Step
+from offramp.stream.wire import RefusedError, decode_message
 
 if TYPE_CHECKING:
-    from inference.forecast import Prediction
+    from offramp.inference.forecast import Prediction
 
 log = logging.getLogger("offramp.worker")
 

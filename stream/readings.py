@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from capture.ledger import CaptureLedger
-from capture.outgoing import Outgoing
-from capture.publish import Publisher
-from offramp_reach import Reach
-from stream.by_link import LinkBatches
-from stream.ledger import StreamLedger
-from stream.live_batches import LiveBatches
-from stream.metric_table import Observe
-from stream.metrics import Reading
-from stream.pipeline import Pipeline
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.outgoing import Outgoing
+from offramp.capture.publish import Publisher
+from offramp.reach import Reach
+from offramp.stream.by_link import LinkBatches
+from offramp.stream.ledger import StreamLedger
+from offramp.stream.live_batches import LiveBatches
+from offramp.stream.metric_table import Observe
+from offramp.stream.metrics import Reading
+from offramp.stream.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from stream.app import Worker
-    from stream.watchdog import Watchdog
+    from offramp.stream.app import Worker
+    from offramp.stream.watchdog import Watchdog
 
 Readings = Iterator[Reading]
 Names = Mapping[str, str]

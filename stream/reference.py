@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference.artifact import Artifact
-from inference.judge import BLOCK, Scored
-from inference.sequences import TrainingSequence
-from stream.bin_state import LinkShape
-from stream.labelling import Passage, labelled_rows
-from stream.normaliser import Normaliser, scaled
-from stream.packets import Packets
-from stream.stft import Spectra
-from stream.synthetic import synthetic_packets
+from offramp.inference.artifact import Artifact
+from offramp.inference.judge import BLOCK, Scored
+from offramp.inference.sequences import TrainingSequence
+from offramp.stream.bin_state import LinkShape
+from offramp.stream.labelling import Passage, labelled_rows
+from offramp.stream.normaliser import Normaliser, scaled
+from offramp.stream.packets import Packets
+from offramp.stream.stft import Spectra
+from offramp.stream.synthetic import synthetic_packets
 
 SEED, LINKS, SECONDS = 20_011, 20, 12.0
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from decision.command import rfc3339
-from stream.channels import BIN_NS
+from offramp.decision.command import rfc3339
+from offramp.stream.channels import BIN_NS
 
 NAMESPACE = uuid.UUID("6d1b0f5e-93f0-5d0c-9a3f-7f0b6a1f4c2e")
 Sink = Callable[[str], None]

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from decision.policy import Policy
-from decision.site import Site, load_site
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
-from offramp_errors import ArtifactError, ConfigError
-from offramp_kafka import (
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site, load_site
+from offramp.errors import ArtifactError, ConfigError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
+from offramp.kafka import (
     KafkaAccessError,
     KafkaRefusedError,
     KafkaSettings,
@@ -29,19 +29,19 @@ from offramp_kafka import (
     kafka_errors,
     topic_states,
 )
-from offramp_reach import reach_watched
-from offramp_records import open_consumer
-from stream.channels import BIN_MS
-from stream.follow import parse_start, seek
-from stream.followed import READING, Followed
-from stream.link_run import LinkRun
-from stream.model_messages import ModelMessage
-from stream.model_topic import ModelPublisher, model_publisher, newest_models, readable
-from stream.pipeline import Pipeline, Step
-from stream.portion import pairs_of
-from stream.refiner import Refiner, RefineSettings
-from stream.refining import Refining
-from stream.wire import RefusedError, decode_message
+from offramp.reach import reach_watched
+from offramp.records import open_consumer
+from offramp.stream.channels import BIN_MS
+from offramp.stream.follow import parse_start, seek
+from offramp.stream.followed import READING, Followed
+from offramp.stream.link_run import LinkRun
+from offramp.stream.model_messages import ModelMessage
+from offramp.stream.model_topic import ModelPublisher, model_publisher, newest_models, readable
+from offramp.stream.pipeline import Pipeline, Step
+from offramp.stream.portion import pairs_of
+from offramp.stream.refiner import Refiner, RefineSettings
+from offramp.stream.refining import Refining
+from offramp.stream.wire import RefusedError, decode_message
 
 POLL_MS = 200
 LEAD = 2_000 // BIN_MS

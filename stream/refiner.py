@@ -18,21 +18,21 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.artifact import Artifact
-from inference.challenger import Job, Weights, blended, refined_artifact
-from inference.drift import DriftWatch
-from inference.forecast import BINS_PER_S, Prediction
-from inference.judge import FEWEST, Scored, Verdict, block_losses, compare, row_losses
-from inference.serve import CompiledPredictor
-from offramp_errors import OfframpError
-from stream.bin_state import SERIES
-from stream.bins import ClosedBins
-from stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
-from stream.labelled import LabelledRows, Rows, sequences
-from stream.normaliser import Normaliser
-from stream.reference import reference_set
-from stream.refine_events import RefineEvents
-from stream.windows import WindowRows
+from offramp.errors import OfframpError
+from offramp.inference.artifact import Artifact
+from offramp.inference.challenger import Job, Weights, blended, refined_artifact
+from offramp.inference.drift import DriftWatch
+from offramp.inference.forecast import BINS_PER_S, Prediction
+from offramp.inference.judge import FEWEST, Scored, Verdict, block_losses, compare, row_losses
+from offramp.inference.serve import CompiledPredictor
+from offramp.stream.bin_state import SERIES
+from offramp.stream.bins import ClosedBins
+from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
+from offramp.stream.labelled import LabelledRows, Rows, sequences
+from offramp.stream.normaliser import Normaliser
+from offramp.stream.reference import reference_set
+from offramp.stream.refine_events import RefineEvents
+from offramp.stream.windows import WindowRows
 
 TICK = BINS_PER_S
 """Bins of a tick: a second."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from inference.artifact import Artifact
-from inference.challenger import TrainerProcess
-from offramp_errors import ConfigError
-from stream.refine_events import RefineEvents
-from stream.refiner import Refiner, RefineSettings
+from offramp.errors import ConfigError
+from offramp.inference.artifact import Artifact
+from offramp.inference.challenger import TrainerProcess
+from offramp.stream.refine_events import RefineEvents
+from offramp.stream.refiner import Refiner, RefineSettings
 
 
 class Refining:

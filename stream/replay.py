@@ -10,31 +10,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from capture.block import PacketSource
-from capture.files import open_captures
-from capture.ledger import CaptureLedger
-from decision.command import Command
-from decision.policy import Policy
-from decision.site import Site, default_site, load_site
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from inference.serve import Predictor, open_predictor
-from offramp_errors import ConfigError, OfframpError
-from offramp_kernels import announce_compiling
-from stream.by_link import LinkBatches
-from stream.channels import BIN_NS
-from stream.console import console_bar
-from stream.ledger import StreamLedger
-from stream.link_choice import LinkChoice, unlinked_lines
-from stream.output import open_out
-from stream.pace import parse_pace
-from stream.pipeline import Pipeline
-from stream.prefetch import prefetch
-from stream.table import Table
-from stream.timeline import LinkTimeline
-from stream.windows import Windowed
+from offramp.capture.block import PacketSource
+from offramp.capture.files import open_captures
+from offramp.capture.ledger import CaptureLedger
+from offramp.decision.command import Command
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site, default_site, load_site
+from offramp.errors import ConfigError, OfframpError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.serve import Predictor, open_predictor
+from offramp.kernels import announce_compiling
+from offramp.stream.by_link import LinkBatches
+from offramp.stream.channels import BIN_NS
+from offramp.stream.console import console_bar
+from offramp.stream.ledger import StreamLedger
+from offramp.stream.link_choice import LinkChoice, unlinked_lines
+from offramp.stream.output import open_out
+from offramp.stream.pace import parse_pace
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.prefetch import prefetch
+from offramp.stream.table import Table
+from offramp.stream.timeline import LinkTimeline
+from offramp.stream.windows import Windowed
 
 if TYPE_CHECKING:
-    from stream.refining import Refining
+    from offramp.stream.refining import Refining
 
 WINDOWS_AHEAD = 2
 """Portions of windows that may wait for the model."""
@@ -164,8 +164,8 @@ def _refining(options: ReplayOptions, artifact: Artifact, site: Site) -> Refinin
         return None
     if options.serve_by != "compiled":
         raise ConfigError("--refine: a refined model is served by the compiled kernel; leave --serve-by out")
-    from stream.refiner import RefineSettings
-    from stream.refining import Refining
+    from offramp.stream.refiner import RefineSettings
+    from offramp.stream.refining import Refining
 
     settings = RefineSettings(every_s=options.refine_every_s)
     return Refining(artifact, options.refine, site.name, wait=True, settings=settings)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.bins import network_table
-from stream.channels import BIN_NS
-from stream.packets import Packets
-from stream.virtual_queue import NS_PER_MS, OPPORTUNITY_BYTES, virtual_delays_ms
+from offramp.stream.bins import network_table
+from offramp.stream.channels import BIN_NS
+from offramp.stream.packets import Packets
+from offramp.stream.virtual_queue import NS_PER_MS, OPPORTUNITY_BYTES, virtual_delays_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from decision.address import Network, network_of, spelled
-from decision.site import Link, Site
-from offramp_toml import shown
-from stream.bins import network_table
-from stream.packets import IPV4_MAPPED
-from stream.traffic import address_text
+from offramp.decision.address import Network, network_of, spelled
+from offramp.decision.site import Link, Site
+from offramp.stream.bins import network_table
+from offramp.stream.packets import IPV4_MAPPED
+from offramp.stream.traffic import address_text
+from offramp.toml import shown
 
 COLUMNS = (("ip.src_host", "ipv6.src"), ("ip.dst_host", "ipv6.dst"))
 ENOUGH_PACKETS = 1_000

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from offramp_kafka import KafkaAccessError, KafkaSettings, TopicState, kafka_errors
-from offramp_reach import patient_admin
-from offramp_records import open_consumer
-from stream.checkpoint import decode_checkpoint
-from stream.topics import WAY_BACK
+from offramp.kafka import KafkaAccessError, KafkaSettings, TopicState, kafka_errors
+from offramp.reach import patient_admin
+from offramp.records import open_consumer
+from offramp.stream.checkpoint import decode_checkpoint
+from offramp.stream.topics import WAY_BACK
 
 log = logging.getLogger("offramp.worker")
 

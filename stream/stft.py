@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_kernels import kernel
-from stream.channels import CHANNELS, FRAME_BINS, SPECTRUM_CHANNELS, SPECTRUM_SIZE
+from offramp.kernels import kernel
+from offramp.stream.channels import CHANNELS, FRAME_BINS, SPECTRUM_CHANNELS, SPECTRUM_SIZE
 
 FREQUENCIES = FRAME_BINS // 2 + 1
 HALF = FRAME_BINS // 2

@@ -14,10 +14,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stream import channels
-from stream.bin_state import LinkShape
-from stream.channels import Counter
-from stream.packets import IPV4_MAPPED, TCP, UDP, Packets
+from offramp.stream import channels
+from offramp.stream.bin_state import LinkShape
+from offramp.stream.channels import Counter
+from offramp.stream.packets import IPV4_MAPPED, TCP, UDP, Packets
 
 Rng = np.random.Generator
 Draw = TypeVar("Draw", float, NDArray[np.float64])

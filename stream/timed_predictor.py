@@ -7,9 +7,9 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import Prediction
-from inference.serve import Predictor
-from stream.metric_table import Observe
+from offramp.inference.forecast import Prediction
+from offramp.inference.serve import Predictor
+from offramp.stream.metric_table import Observe
 
 
 class TimedPredictor:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from decision.command import Command
+from offramp.decision.command import Command
 
 
 class Lost(NamedTuple):

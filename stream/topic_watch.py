@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from offramp_kafka import TopicState, described
-from stream.topics import WAY_BACK
+from offramp.kafka import TopicState, described
+from offramp.stream.topics import WAY_BACK
 
 if TYPE_CHECKING:
-    from stream.app import Worker
+    from offramp.stream.app import Worker
 
 NAMES = ("features", "forecasts", "decisions", "state", "dead-letters")
 """The topics that a worker needs."""

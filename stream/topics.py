@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from offramp_kafka import KafkaAccessError, KafkaSettings, kafka_errors, require_topics
+from offramp.kafka import KafkaAccessError, KafkaSettings, kafka_errors, require_topics
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

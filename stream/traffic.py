@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from decision.site import Link
-from decision.traffic import DeviceRate, FlowRate, Traffic
-from stream.bins import ClosedBins
-from stream.heavy_hitters import PORTS, PROTOCOL, SOURCE, TARGET
-from stream.packets import IPV4_MAPPED, TCP, UDP
+from offramp.decision.site import Link
+from offramp.decision.traffic import DeviceRate, FlowRate, Traffic
+from offramp.stream.bins import ClosedBins
+from offramp.stream.heavy_hitters import PORTS, PROTOCOL, SOURCE, TARGET
+from offramp.stream.packets import IPV4_MAPPED, TCP, UDP
 
 
 @lru_cache(maxsize=4096)

@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from decision.site import Site, default_site, load_site
-from decision.tables import first_complaint
-from inference.dataset import Dataset, LabelledSeries, open_dataset
-from inference.sequences import TrainingSequence
-from inference.train import train
-from offramp_errors import ConfigError, InputError
-from offramp_kernels import announce_compiling
-from stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
-from stream.dataset import build_series
-from stream.dataset_spec import PAGE, Capacity, DatasetSpec, Source, Split
-from stream.normaliser import Limits, scaled
-from stream.preprocessing import fit_scale
-from stream.preprocessing_choice import Preprocessing
-from stream.stft import Spectra
+from offramp.decision.site import Site, default_site, load_site
+from offramp.decision.tables import first_complaint
+from offramp.errors import ConfigError, InputError
+from offramp.inference.dataset import Dataset, LabelledSeries, open_dataset
+from offramp.inference.sequences import TrainingSequence
+from offramp.inference.train import train
+from offramp.kernels import announce_compiling
+from offramp.stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
+from offramp.stream.dataset import build_series
+from offramp.stream.dataset_spec import PAGE, Capacity, DatasetSpec, Source, Split
+from offramp.stream.normaliser import Limits, scaled
+from offramp.stream.preprocessing import fit_scale
+from offramp.stream.preprocessing_choice import Preprocessing
+from offramp.stream.stft import Spectra
 
 TRACE_ENDINGS = {".txt", ".trace"}
 HORIZON_MS = 500

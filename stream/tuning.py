@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.metrics import terciles
-from inference.shape import load_preset, preset_toml
-from inference.tune import Bounds, Method, Task, tune
-from offramp_errors import writing
-from stream.channels import BIN_MS, CHANNELS
-from stream.training import TrainOptions, labelled, parse_thresholds, prepared
+from offramp.errors import writing
+from offramp.inference.metrics import terciles
+from offramp.inference.shape import load_preset, preset_toml
+from offramp.inference.tune import Bounds, Method, Task, tune
+from offramp.stream.channels import BIN_MS, CHANNELS
+from offramp.stream.training import TrainOptions, labelled, parse_thresholds, prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp_errors import InputError
-from offramp_kernels import kernel, kernel_lean
+from offramp.errors import InputError
+from offramp.kernels import kernel, kernel_lean
 
 OPPORTUNITY_BYTES = 1_500
 NS_PER_MS = 1_000_000

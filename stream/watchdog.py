@@ -18,15 +18,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from offramp_kafka import KafkaAccessError, TopicState, kafka_errors
-from offramp_reach import ANSWER_S, patient_admin
-from stream.ending import LANES_S
-from stream.other_sites import OtherSites
-from stream.states import place_of
-from stream.topic_watch import TopicWatch, unowned
+from offramp.kafka import KafkaAccessError, TopicState, kafka_errors
+from offramp.reach import ANSWER_S, patient_admin
+from offramp.stream.ending import LANES_S
+from offramp.stream.other_sites import OtherSites
+from offramp.stream.states import place_of
+from offramp.stream.topic_watch import TopicWatch, unowned
 
 if TYPE_CHECKING:
-    from stream.app import Worker
+    from offramp.stream.app import Worker
 
 log = logging.getLogger("offramp.worker")
 STALL_S = 30.0

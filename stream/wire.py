@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from capture.batches import batch_schema
-from capture.ledger import CaptureLedger
-from capture.schema import SCHEMA_VERSION
-from capture.wire import (
+from offramp.capture.batches import batch_schema
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.schema import SCHEMA_VERSION
+from offramp.capture.wire import (
     HEADER_NAMES,
     LONGEST_NS,
     MAX_SAMPLING,
@@ -27,10 +27,10 @@ from capture.wire import (
     covered_ns,
     times_of,
 )
-from offramp_errors import ContractError
-from offramp_hops import HEADER, decode_hops
-from offramp_kafka import LONGEST_NAME
-from stream.arrow_frame import frame_of
+from offramp.errors import ContractError
+from offramp.hops import HEADER, decode_hops
+from offramp.kafka import LONGEST_NAME
+from offramp.stream.arrow_frame import frame_of
 
 MAX_ROWS = 65_536
 MAX_UNPACKED = 64 << 20

@@ -14,27 +14,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from decision.policy import Policy
-from decision.site import Site, default_site, load_site
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from inference.serve import Predictor, open_predictor
-from offramp_errors import ArtifactError
-from offramp_kafka import BODY_LIMIT, KafkaAccessError, KafkaSettings, require_name, topic_states
-from offramp_kernels import announce_compiling
-from stream.backlog import MAX_AGE_S
-from stream.bin_state import SERIES
-from stream.ending import Ending
-from stream.lane import CHECKPOINT_S, SESSION_S, WorkerLedger
-from stream.lane_meter import LaneMeter, LinkWork
-from stream.metric_server import serving
-from stream.metric_table import unobserved
-from stream.metrics import Metrics
-from stream.readings import info, worker_readings
-from stream.states import refuse_grown
-from stream.timed_predictor import TimedPredictor
-from stream.topic_watch import NAMES
-from stream.topics import refuse_unequal
-from stream.watchdog import STALL_S, Watchdog, stalled
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site, default_site, load_site
+from offramp.errors import ArtifactError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.serve import Predictor, open_predictor
+from offramp.kafka import BODY_LIMIT, KafkaAccessError, KafkaSettings, require_name, topic_states
+from offramp.kernels import announce_compiling
+from offramp.stream.backlog import MAX_AGE_S
+from offramp.stream.bin_state import SERIES
+from offramp.stream.ending import Ending
+from offramp.stream.lane import CHECKPOINT_S, SESSION_S, WorkerLedger
+from offramp.stream.lane_meter import LaneMeter, LinkWork
+from offramp.stream.metric_server import serving
+from offramp.stream.metric_table import unobserved
+from offramp.stream.metrics import Metrics
+from offramp.stream.readings import info, worker_readings
+from offramp.stream.states import refuse_grown
+from offramp.stream.timed_predictor import TimedPredictor
+from offramp.stream.topic_watch import NAMES
+from offramp.stream.topics import refuse_unequal
+from offramp.stream.watchdog import STALL_S, Watchdog, stalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ def _work(options: WorkerOptions, metrics: Metrics | None) -> None:
     group = options.group or f"{settings.prefix}-{site.name}"
     refuse_grown(settings, group, features)
     announce_compiling()
-    from stream.app import Worker
-    from stream.worker_log import set_up
+    from offramp.stream.app import Worker
+    from offramp.stream.worker_log import set_up
 
     selection = set_up()
 
@@ -130,10 +130,10 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     """
     import pyarrow as pa
 
-    from stream.cloud_events import forecast_messages
-    from stream.pipeline import Pipeline
-    from stream.timeline import LinkTimeline
-    from stream.wire import SCHEMA
+    from offramp.stream.cloud_events import forecast_messages
+    from offramp.stream.pipeline import Pipeline
+    from offramp.stream.timeline import LinkTimeline
+    from offramp.stream.wire import SCHEMA
 
     link, told = site.links[0].name, list[LinkTimeline]()
     pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link), sink=told.append)

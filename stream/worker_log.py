@@ -1,7 +1,7 @@
 """The worker's log: a line a record with time and level; of the Kafka libraries' records those that nobody else tells.
 
 aiokafka and Faust log each try of each coroutine, dozens a second, while a broker is away. That it is away is told
-once (offramp_reach), what a worker retries is told by itself.
+once (offramp.reach), what a worker retries is told by itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiokafka import errors
 
-from offramp_kafka import KafkaAwayError
+from offramp.kafka import KafkaAwayError
 
 FOREIGN = frozenset({"aiokafka", "faust", "mode", "asyncio", "kafka"})
 RETRY = "trying again"

@@ -6,8 +6,8 @@ import copy
 import json
 from typing import Any
 
-from decision.acceptance import own_id, time_ns
-from decision.command import rfc3339
+from offramp.decision.acceptance import own_id, time_ns
+from offramp.decision.command import rfc3339
 from tests.decision.test_docs import DOCS
 
 

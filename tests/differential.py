@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capture.dissector import Dissector
-from capture.feature_files import render_batch
-from capture.files import open_captures
-from capture.schema import EDGE_COLUMNS
-from offramp_errors import InputError
+from offramp.capture.dissector import Dissector
+from offramp.capture.feature_files import render_batch
+from offramp.capture.files import open_captures
+from offramp.capture.schema import EDGE_COLUMNS
+from offramp.errors import InputError
 from tests.known_differences import Explainer
 
 COLUMNS = [column.name for column in EDGE_COLUMNS]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from bench.namespace import Namespace, NotAllowedError
-from capture.block import PacketBlock, PacketSource
-from capture.live import LiveOptions, open_interface
+from offramp.capture.block import PacketBlock, PacketSource
+from offramp.capture.live import LiveOptions, open_interface
 
 BACKENDS = ("ring", "pcapy", "scapy")
 

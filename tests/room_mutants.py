@@ -28,23 +28,23 @@ ENTERED = (room_checks, room_checks_arrays)
 """The modules whose checks are run."""
 
 ROOMS: dict[str, dict[str, str]] = {
-    "capture.emit": {
+    "offramp.capture.emit": {
         "begin_row": "", "row_full": "", "occurrence_room": "", "take_text": "", "drop_text": "", "set_text": "",
         "copy_text": "", "copy_bytes": "", "span": "",
     },
-    "capture.fragments": {"scratch_room": "", "add_fragment": "LARGEST|SCRATCH_END"},
-    "capture.flow_table": {"flows_room": "FREE"},
-    "capture.reassembly": {
+    "offramp.capture.fragments": {"scratch_room": "", "add_fragment": "LARGEST|SCRATCH_END"},
+    "offramp.capture.flow_table": {"flows_room": "FREE"},
+    "offramp.capture.reassembly": {
         "store": "MAX_MESSAGE", "account": "MAX_STRETCHES", "take_chunk": "FREE_CHUNKS",
         "copy_in": "chunk >= 0", "peek": "LINE", "assemble": "take_text",
     },
-    "capture.application": {"go_on": "start < 0", "finish": "start >= 0"},
-    "capture.mqtt": {"keep_alias": ""},
-    "capture.batches": {"pack_lengths": "_MOST"},
-    "capture.record_scan": {"scan_pcap": "", "scan_pcapng": "total|kept|which|rows|end|shape"},
-    "stream.close_bins": {"bin_room": ""},
-    "stream.bins": {"count": "RTT_SUM"},
-    "stream.normaliser": {"learn": "BUCKETS"},
+    "offramp.capture.application": {"go_on": "start < 0", "finish": "start >= 0"},
+    "offramp.capture.mqtt": {"keep_alias": ""},
+    "offramp.capture.batches": {"pack_lengths": "_MOST"},
+    "offramp.capture.record_scan": {"scan_pcap": "", "scan_pcapng": "total|kept|which|rows|end|shape"},
+    "offramp.stream.close_bins": {"bin_room": ""},
+    "offramp.stream.bins": {"count": "RTT_SUM"},
+    "offramp.stream.normaliser": {"learn": "BUCKETS"},
 }  # fmt: skip
 """Kernels that hold a bound, and which of their conditions do (a pattern; empty: all)."""
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from capture import application_state, dissector, emit, fragments, reassembly
-from capture.dissector import Dissector
-from capture.emit import TEXT
-from capture.flow_table import FREE
+from offramp.capture import application_state, dissector, emit, fragments, reassembly
+from offramp.capture.dissector import Dissector
+from offramp.capture.emit import TEXT
+from offramp.capture.flow_table import FREE
 from tests.fuzz.growth import Grown
 from tests.fuzz.mutations import block_of
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from inference.dataset import PARTS, open_dataset
-from inference.evaluation.jobs import Job, stamp_of
-from inference.rivals.forecaster import Budget
-from stream.evaluating import EvaluateOptions, world_of
+from offramp.inference.dataset import PARTS, open_dataset
+from offramp.inference.evaluation.jobs import Job, stamp_of
+from offramp.inference.rivals.forecaster import Budget
+from offramp.stream.evaluating import EvaluateOptions, world_of
 from tests.made_datasets import made_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def offramp(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "TZ": "UTC", "OMP_NUM_THREADS": "1"}  # threads of small tables wait more than work
     return subprocess.run(
-        [sys.executable, str(ROOT / "offramp.py"), *words], capture_output=True, text=True, check=False, cwd=ROOT,
+        [sys.executable, "-m", "offramp", *words], capture_output=True, text=True, check=False, cwd=ROOT,
         env=environment,
     )  # fmt: skip
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from capture.emit import MOST_OCCURRENCES, MOST_TEXT
-from capture.flow_table import RESERVE
-from capture.layers import MAX_DEPTH
+from offramp.capture.emit import MOST_OCCURRENCES, MOST_TEXT
+from offramp.capture.flow_table import RESERVE
+from offramp.capture.layers import MAX_DEPTH
 from tests.kernel_stores import GROWING, Store, all_stores, stores
 
 REASONS: tuple[tuple[str, str, str, str], ...] = (

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from offramp_kernel_cache import CHECKSUM_BYTES
-from offramp_sources import OURS, ROOT, imports_of, sources_of
+from offramp.kernel_cache import CHECKSUM_BYTES
+from offramp.sources import OURS, ROOT, imports_of, sources_of
 
 CODE = """
 import numpy as np
-from offramp_kernels import announce_compiling
-from stream.virtual_queue import fixed_delays
+from offramp.kernels import announce_compiling
+from offramp.stream.virtual_queue import fixed_delays
 announce_compiling()
 announce_compiling()
 print(fixed_delays(np.arange(3), np.arange(3), 1.0, 10.0).sum())
@@ -61,19 +61,20 @@ def test_only_a_cold_start_speaks_of_compiling(tmp_path: Path) -> None:
 
 def small_tree(folder: Path) -> Path:
     """A project of one kernel, whose constants come from a table over another module, in a package of its own."""
-    folder.mkdir()
-    for module in ROOT.glob("offramp_*.py"):
-        shutil.copy(module, folder)
+    (folder / "offramp").mkdir(parents=True)
+    for module in (ROOT / "offramp").glob("*.py"):
+        shutil.copy(module, folder / "offramp")
     for package in ("stream", "stream/bins"):
         (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
+    (folder / "offramp/stream").symlink_to("../stream")
     (folder / "stream/channels.py").write_text("BIN_NS = 10\nCOLUMNS = ('ip.proto', 'tcp.len')\n")
     (folder / "stream/bins/state.py").write_text(
-        "from stream.channels import BIN_NS, COLUMNS\nINDEX = {name: n for n, name in enumerate(COLUMNS)}\n"
+        "from offramp.stream.channels import BIN_NS, COLUMNS\nINDEX = {name: n for n, name in enumerate(COLUMNS)}\n"
     )
     (folder / "stream/bins/closing.py").write_text(
-        "from offramp_kernels import kernel\n"
-        "from stream.bins.state import (\n    BIN_NS,  # the bin's length\n    INDEX,\n)\n"
+        "from offramp.kernels import kernel\n"
+        "from offramp.stream.bins.state import (\n    BIN_NS,  # the bin's length\n    INDEX,\n)\n"
         "PROTO = INDEX['ip.proto']\n\n"
         "@kernel\ndef closed(ns, row):\n    return ns // BIN_NS, row[PROTO]\n"
     )
@@ -82,8 +83,8 @@ def small_tree(folder: Path) -> Path:
 
 RUN = """
 import numpy as np
-from offramp_kernels import announce_compiling
-from stream.bins.closing import closed
+from offramp.kernels import announce_compiling
+from offramp.stream.bins.closing import closed
 announce_compiling()
 print(closed(200, np.array([6, 1400, 58])))
 """
@@ -110,7 +111,7 @@ def test_a_constant_changed_in_an_imported_module_is_seen(tmp_path: Path) -> Non
 
 NAMES = """
 from pathlib import Path
-from offramp_kernel_cache import kernel_folder
+from offramp.kernel_cache import kernel_folder
 for stage in ("capture", "stream", "inference"):
     for path in sorted(Path(stage).rglob("*.py")):
         if "@kernel" in path.read_text():
@@ -124,10 +125,10 @@ def names(tree: Path, **environment: str) -> dict[str, str]:
 
 def test_every_kernel_that_a_change_reaches_has_another_name(tmp_path: Path) -> None:
     """A bin of another length, another column, another compiler's setting, in a copy of the whole project."""
-    for stage in ("capture", "stream", "inference", "decision"):
-        shutil.copytree(ROOT / stage, tmp_path / stage, ignore=shutil.ignore_patterns("__pycache__"))
-    for module in ROOT.glob("offramp*.py"):
-        shutil.copy(module, tmp_path)
+    for stage in ("capture", "stream", "inference", "decision", "offramp"):
+        shutil.copytree(
+            ROOT / stage, tmp_path / stage, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )  # fmt: skip
     before = names(tmp_path)
     assert before == names(ROOT)
     assert len(set(before.values())) == len(before) > 30
@@ -147,7 +148,7 @@ def test_every_kernel_that_a_change_reaches_has_another_name(tmp_path: Path) -> 
     columns = changed("capture/schema.py", "ip.proto", "ip.ttl")
     assert {"capture/rows.py", "capture/emit.py", "capture/network.py"} <= columns
     assert "capture/rows.py" in changed("capture/ports.py", "1883", "1884")
-    assert changed("offramp_kernels.py", '"error_model": "numpy"', '"error_model": "python"') == set(before)
+    assert changed("offramp/kernels.py", '"error_model": "numpy"', '"error_model": "python"') == set(before)
     other = names(tmp_path, NUMBA_OPT="2")
     assert all(other[name] != before[name] for name in before)
 
@@ -164,14 +165,15 @@ def by_parser(path: Path) -> set[Path]:
             modules |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     found = set()
     for module in modules:
-        if module.split(".")[0] in OURS or module.startswith("offramp"):
+        if module.split(".")[0] in OURS:
             place = ROOT.joinpath(*module.split("."))
-            found |= {file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()}
+            found |= {file.resolve() for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()}
     return found
 
 
 def test_imports_are_found_as_the_parser_finds_them() -> None:
-    paths = [path for part in OURS for path in (ROOT / part).rglob("*.py")] + list(ROOT.glob("offramp*.py"))
+    stages = ("capture", "stream", "inference", "decision")
+    paths = [path for part in (*OURS, *stages) for path in (ROOT / part).rglob("*.py")]
     assert len(paths) > 200
     for path in paths:
         assert by_parser(path) <= imports_of(path), path
@@ -297,7 +299,7 @@ def test_the_doctor_works_where_nothing_can_be_kept(tmp_path: Path, home: str) -
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "HOME": home}
     env.pop("XDG_CACHE_HOME", None)
     done = subprocess.run(
-        [*stranger(), sys.executable, str(ROOT / "offramp.py"), "doctor"], capture_output=True, text=True, check=False,
+        [*stranger(), sys.executable, "-m", "offramp", "doctor"], capture_output=True, text=True, check=False,
         cwd=ROOT, env=env,
     )  # fmt: skip
     assert "Traceback" not in done.stderr

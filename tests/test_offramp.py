@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import zstandard
 
-from capture.block import Interface
-from capture.files import open_captures
-from capture.pcapng_files import PcapngFiles, RingOfFiles
-from decision.command import validate
+from offramp.capture.block import Interface
+from offramp.capture.files import open_captures
+from offramp.capture.pcapng_files import PcapngFiles, RingOfFiles
+from offramp.decision.command import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "samples/demo.pcap.zst"
@@ -28,7 +28,7 @@ SITE = ROOT / "samples/site.toml"
 
 def offramp(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, ROOT / "offramp.py", *arguments], input=stdin, capture_output=True, check=False, cwd=ROOT
+        [sys.executable, "-m", "offramp", *arguments], input=stdin, capture_output=True, check=False, cwd=ROOT
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -182,7 +182,7 @@ def test_unreadable_out_is_refused() -> None:
 
 
 def test_a_reader_that_goes_away_ends_it_quietly() -> None:
-    command = f"{sys.executable} {ROOT / 'offramp.py'} replay {DEMO} --site {SITE} --every 0.1 | head -1"
+    command = f"{sys.executable} -m offramp replay {DEMO} --site {SITE} --every 0.1 | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, cwd=ROOT, env={**os.environ})
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr

@@ -16,7 +16,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 from scapy.utils import wrpcap
 
-from offramp_escape import EscapingStream, escaped
+from offramp.escape import EscapingStream, escaped
 from tests.test_offramp import offramp
 
 HOSTILE = "\x1b]0;pwned\x07 \u009b2J \u202eevil\u2028 \x7f \r\x08"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp_hops import HEADER, NAMES, NONE, decode_hops, encode_hops, hops_of
+from offramp.hops import HEADER, NAMES, NONE, decode_hops, encode_hops, hops_of
 
 TIMES = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 2**63 - 1))
 

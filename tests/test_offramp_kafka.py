@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from capture.publish import Publisher
-from decision.client import DecisionClient
-from offramp_errors import ConfigError
-from offramp_kafka import (
+from offramp.capture.publish import Publisher
+from offramp.decision.client import DecisionClient
+from offramp.errors import ConfigError
+from offramp.kafka import (
     KafkaAccessError,
     KafkaSettings,
     close_client,
@@ -16,7 +16,7 @@ from offramp_kafka import (
     kafka_settings,
     require_name,
 )
-from stream.topics import TOPICS
+from offramp.stream.topics import TOPICS
 
 
 def test_servers_come_from_the_option_or_the_environment() -> None:
@@ -129,7 +129,7 @@ def test_what_the_client_raises_of_a_closed_connection_is_one_line(kind: type[Ex
     ):
         raised_in("kafka.net.selector", kind("NetworkSelector closed!"))
     with pytest.raises(kind), kafka_errors(settings, "publish"):
-        raised_in("capture.publish", kind("NetworkSelector closed!"))
+        raised_in("offramp.capture.publish", kind("NetworkSelector closed!"))
 
 
 def test_closing_a_client_hides_no_other_error() -> None:

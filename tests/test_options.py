@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.models import OptionInfo
 
-from offramp import app
+from offramp.cli.commands import app
 
 ROOT = Path(__file__).resolve().parents[1]
 UNBOUNDED = {"seed"}
@@ -63,7 +63,7 @@ def test_every_number_has_both_ends() -> None:
     ids=" ".join,
 )
 def test_absurd_numbers_are_wrong_usage(arguments: tuple[str, ...]) -> None:
-    command = [sys.executable, str(ROOT / "offramp.py"), *arguments]
+    command = [sys.executable, "-m", "offramp", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr

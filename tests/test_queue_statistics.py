@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from bench.queue_statistics import asked, correlations, run, switch_queues
-from offramp_errors import InputError
-from stream.arrivals import Arrivals
-from stream.bins import LinkShape
-from stream.labelling import Passage
-from stream.packets import Packets
+from offramp.errors import InputError
+from offramp.stream.arrivals import Arrivals
+from offramp.stream.bins import LinkShape
+from offramp.stream.labelling import Passage
+from offramp.stream.packets import Packets
 
 HEAD = (
     ",ID,downlink deq_qdepth,downlink deq_timedelta,downlink enq_qdepth,time,uplink deq_qdepth,uplink deq_timedelta,x"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.evaluation.tables import TABLE_2
+from offramp.inference.evaluation.tables import TABLE_2
 from tests.browser import Browser, chromium
 from tests.made_datasets import made_dataset
 
@@ -29,7 +29,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words += ["--models", name]
     environment = {**os.environ, "TZ": "UTC", "OMP_NUM_THREADS": "1"}
     subprocess.run(
-        [sys.executable, str(ROOT / "offramp.py"), *words], check=True, capture_output=True, cwd=ROOT, env=environment
+        [sys.executable, "-m", "offramp", *words], check=True, capture_output=True, cwd=ROOT, env=environment
     )
     return folder / "out"
 

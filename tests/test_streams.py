@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
-from inference.dataset import LabelledSeries, save_dataset
-from offramp_errors import OfframpError
-from stream.refine_events import RefineEvents
+from offramp.errors import OfframpError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
+from offramp.inference.dataset import LabelledSeries, save_dataset
+from offramp.stream.refine_events import RefineEvents
 from tests.capture.disks import SmallFiles
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +24,7 @@ SPACE = "No space left on device"
 
 def shell(words: str) -> subprocess.CompletedProcess[str]:
     """Run a line of shell in which `offramp` is the command; pipes tell of the first failure."""
-    line = f'set -o pipefail; offramp() {{ "{sys.executable}" "{ROOT / "offramp.py"}" "$@"; }}; {words}'
+    line = f'set -o pipefail; offramp() {{ "{sys.executable}" -m offramp "$@"; }}; {words}'
     environment = {**os.environ, "TZ": "UTC"}
     return subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=300
@@ -77,7 +77,7 @@ def test_a_closed_output_is_one_line() -> None:
 
 def test_with_a_closed_output_no_file_gets_what_is_printed(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from offramp_streams import standard_streams\n"
+        "import os, sys; from offramp.streams import standard_streams\n"
         "with standard_streams(), open(sys.argv[1], 'w') as file: os.write(1, b'of a library'); file.write('data')"
     )
     done = shell(f"'{sys.executable}' -c \"{code}\" {tmp_path / 'file'} >&-")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from bench.namespace import Namespace
-from decision.command import validate
+from offramp.decision.command import validate
 from tests.fuzz.growth import fragmented, over_tcp, overlapping, unsubscribe
 from tests.fuzz.mutations import datagram
 from tests.live import frame, new_namespace, send, until
@@ -27,7 +27,7 @@ from tests.scrape import scrape, url_in
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "samples/site.toml"
-TAP = [sys.executable, str(ROOT / "offramp.py"), "tap"]
+TAP = [sys.executable, "-m", "offramp", "tap"]
 NO_RIGHTS = ["setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
 
 
@@ -136,7 +136,7 @@ def test_what_is_written_replays_to_the_same_commands(namespace: Namespace, tmp_
     for line in live.splitlines():
         validate(json.loads(line))
     assert json.loads(live.splitlines()[0])["phase"] == "onset"
-    command = [sys.executable, ROOT / "offramp.py", "replay", file, "--site", SITE, "--format", "jsonl"]
+    command = [sys.executable, "-m", "offramp", "replay", file, "--site", SITE, "--format", "jsonl"]
     replayed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert replayed.stdout == live
 
@@ -320,13 +320,13 @@ def test_a_reader_that_goes_away_ends_it_quietly(namespace: Namespace) -> None:
 
 LOADED_LATE = """
 import atexit, sys
-import stream.listen
-before, become = set(), stream.listen.become
-stream.listen.become = lambda user: (become(user), before.update(sys.modules))
+from offramp.stream import listen
+before, become = set(), listen.become
+listen.become = lambda user: (become(user), before.update(sys.modules))
 atexit.register(lambda: print("late:", *sorted(set(sys.modules) - before), file=sys.__stderr__))
-import offramp
+from offramp.cli.commands import main
 sys.argv = ["offramp", *sys.argv[1:]]
-offramp.main()
+main()
 """
 
 

@@ -7,7 +7,7 @@ import sys
 from types import FrameType
 
 from deploy.kafka.broker import Broker
-from offramp_errors import OfframpError
+from offramp.errors import OfframpError
 
 
 def main() -> int:

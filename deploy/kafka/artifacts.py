@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from offramp_errors import OfframpError
-from offramp_kernel_places import cache_root
+from offramp.errors import OfframpError
+from offramp.kernel_places import cache_root
 
 POM = Path(__file__).with_name("pom.xml")
 FETCH_S = 600

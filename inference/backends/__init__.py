@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from inference.artifact import Artifact
-from inference.backends.fixed_shapes import SHAPES, Backend
-from offramp_errors import ArtifactError
+from offramp.errors import ArtifactError
+from offramp.inference.artifact import Artifact
+from offramp.inference.backends.fixed_shapes import SHAPES, Backend
 
 TABLE: dict[str, tuple[str, str, str]] = {
     "compiled": ("compiled", "CompiledBackend", "numba"),
@@ -31,7 +31,7 @@ def open_backend(name: str, artifact: Artifact, shapes: Sequence[int] = SHAPES) 
     module, kind, needs = TABLE[name]
     try:
         make: Callable[[Artifact, Sequence[int]], Backend] = getattr(
-            import_module(f"inference.backends.{module}"), kind
+            import_module(f"offramp.inference.backends.{module}"), kind
         )
         return make(artifact, shapes)
     except ImportError as error:

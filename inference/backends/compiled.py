@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from inference.artifact import Artifact
-from inference.backends.fixed_shapes import SHAPES, Floats
-from inference.compiled import predict_rows
-from inference.forecast import Prediction
-from inference.serve import CompiledPredictor
+from offramp.inference.artifact import Artifact
+from offramp.inference.backends.fixed_shapes import SHAPES, Floats
+from offramp.inference.compiled import predict_rows
+from offramp.inference.forecast import Prediction
+from offramp.inference.serve import CompiledPredictor
 
 
 class CompiledBackend(CompiledPredictor):

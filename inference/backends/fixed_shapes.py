@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.artifact import Artifact
-from inference.forecast import Prediction
-from inference.serve import Predictor, Served
+from offramp.inference.artifact import Artifact
+from offramp.inference.forecast import Prediction
+from offramp.inference.serve import Predictor, Served
 
 Floats = NDArray[np.float32]
 Outputs = tuple[Floats, Floats, Floats]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from inference.artifact import Artifact
-from inference.backends.fixed_shapes import FixedShapes, Floats, Outputs
+from offramp.inference.artifact import Artifact
+from offramp.inference.backends.fixed_shapes import FixedShapes, Floats, Outputs
 
 
 class JaxBackend(FixedShapes):
@@ -22,7 +22,7 @@ class JaxBackend(FixedShapes):
 
         if keras.backend.backend() != self.runtime:
             raise ImportError(f"Keras runs on {keras.backend.backend()} here")
-        from inference.backends.keras_step import loaded, stepped, windowed
+        from offramp.inference.backends.keras_step import loaded, stepped, windowed
 
         model = loaded(artifact)
 

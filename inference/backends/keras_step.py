@@ -6,9 +6,9 @@ from typing import Any
 
 from keras import ops
 
-from inference.artifact import Artifact
-from inference.model import LAYERS, build, set_weights
-from inference.shape import OUTPUTS, preset_of
+from offramp.inference.artifact import Artifact
+from offramp.inference.model import LAYERS, build, set_weights
+from offramp.inference.shape import OUTPUTS, preset_of
 
 
 def loaded(artifact: Artifact) -> Any:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference.artifact import Artifact
-from inference.backends.fixed_shapes import WINDOW, FixedShapes, Floats, Outputs
+from offramp.inference.artifact import Artifact
+from offramp.inference.backends.fixed_shapes import WINDOW, FixedShapes, Floats, Outputs
 
 
 class LiteRTBackend(FixedShapes):
@@ -18,7 +18,7 @@ class LiteRTBackend(FixedShapes):
         """Keep what conversion needs; it happens when a shape is first asked for, which is while warming."""
         import ai_edge_litert.interpreter as litert
 
-        from inference.backends.keras_step import loaded
+        from offramp.inference.backends.keras_step import loaded
 
         self._interpreter: Any = litert.Interpreter
         self._model = loaded(artifact)
@@ -27,7 +27,7 @@ class LiteRTBackend(FixedShapes):
 
     def step(self, x: Floats, frames: Floats, state: Floats) -> Outputs:
         """See FixedShapes.step."""
-        from inference.backends.keras_step import stepped
+        from offramp.inference.backends.keras_step import stepped
 
         if len(x) not in self._steps:
             self._steps[len(x)] = self._runner(lambda *given: stepped(self._model, *given), x, frames, state)
@@ -36,7 +36,7 @@ class LiteRTBackend(FixedShapes):
 
     def window(self, x: Floats, frames: Floats) -> tuple[Floats, Floats]:
         """See FixedShapes.window: the steps of the window unrolled, as the interpreter has no loop of ours."""
-        from inference.backends.keras_step import stepped
+        from offramp.inference.backends.keras_step import stepped
 
         def unrolled(x: Any, frames: Any) -> Any:
             import tensorflow as tf

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from inference.artifact import Artifact
-from inference.memory import ANCHORS, FEATURES, SCALE
-from inference.shape import OUTPUTS
+from offramp.inference.artifact import Artifact
+from offramp.inference.memory import ANCHORS, FEATURES, SCALE
+from offramp.inference.shape import OUTPUTS
 
 OPSET, IR_VERSION = 17, 9
 FLOAT = TensorProto.FLOAT

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.memory import ANCHORS, FEATURES, SCALE
-from inference.shape import OUTPUTS
+from offramp.inference.memory import ANCHORS, FEATURES, SCALE
+from offramp.inference.shape import OUTPUTS
 
 Doubles = NDArray[np.float64]
 

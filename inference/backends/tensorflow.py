@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from inference.artifact import Artifact
-from inference.backends.fixed_shapes import FixedShapes, Floats, Outputs
+from offramp.inference.artifact import Artifact
+from offramp.inference.backends.fixed_shapes import FixedShapes, Floats, Outputs
 
 
 class TensorFlowBackend(FixedShapes):
@@ -19,7 +19,7 @@ class TensorFlowBackend(FixedShapes):
         """Build the Keras model and the functions around it; each counts its traces."""
         import tensorflow as tf
 
-        from inference.backends.keras_step import loaded, stepped, windowed
+        from offramp.inference.backends.keras_step import loaded, stepped, windowed
 
         model = loaded(artifact)
         if tf.config.list_physical_devices("GPU"):

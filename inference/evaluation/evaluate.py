@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference.evaluation.edge import EdgeTraffic
-from inference.evaluation.jobs import Exams, Outcome, Plan, run_jobs
-from inference.evaluation.report import Picture, page
-from inference.evaluation.results import Judge, results_of
-from inference.evaluation.world import World
-from inference.rivals.models import model_of
-from offramp_errors import ConfigError, InputError
+from offramp.errors import ConfigError, InputError
+from offramp.inference.evaluation.edge import EdgeTraffic
+from offramp.inference.evaluation.jobs import Exams, Outcome, Plan, run_jobs
+from offramp.inference.evaluation.report import Picture, page
+from offramp.inference.evaluation.results import Judge, results_of
+from offramp.inference.evaluation.world import World
+from offramp.inference.rivals.models import model_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ def evaluate(world: World, plan: Plan, folder: Path, edge: EdgeTraffic | None, w
         import matplotlib
     except ImportError:
         raise InputError("offramp evaluate draws with matplotlib; install offramp[learn]") from None
-    from inference.evaluation.palette import RC
+    from offramp.inference.evaluation.palette import RC
 
     folder.mkdir(parents=True, exist_ok=True)
     exams = Exams(world, plan.budget)
@@ -81,8 +81,8 @@ def draw(
     edge: EdgeTraffic | None, folder: Path,
 ) -> list[Picture]:  # fmt: skip
     """Draw every figure to `folder` as PNG and return them in the order of the page."""
-    from inference.evaluation import edge as edges
-    from inference.evaluation import figures_data, figures_scores, figures_time
+    from offramp.inference.evaluation import edge as edges
+    from offramp.inference.evaluation import figures_data, figures_scores, figures_time
 
     numbers = with_nan(results)
     task, exam = exams.at(plan.horizon_ms)

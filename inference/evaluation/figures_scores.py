@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from inference.evaluation.palette import FAMILIES, FAMILY_TITLES, colour, line, title
-from inference.evaluation.scores import Sums, roc
-from inference.forecast import CLASSES
+from offramp.inference.evaluation.palette import FAMILIES, FAMILY_TITLES, colour, line, title
+from offramp.inference.evaluation.scores import Sums, roc
+from offramp.inference.forecast import CLASSES
 
 BARS = (("accuracy", "accuracy"), ("f1", "macro F1"), ("mae_ms", "MAE, ms"), ("rmse_ms", "RMSE, ms"))
 LABELS = {"accuracy": "accuracy", "precision": "macro precision", "recall": "macro recall", "f1": "macro F1"}

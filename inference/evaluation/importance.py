@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from inference.evaluation.world import Exam, Transform
-from inference.forecast import Prediction
-from inference.metrics import macro_f1
-from inference.rivals.forecaster import Forecaster, Series
+from offramp.inference.evaluation.world import Exam, Transform
+from offramp.inference.forecast import Prediction
+from offramp.inference.metrics import macro_f1
+from offramp.inference.rivals.forecaster import Forecaster, Series
 
 PEAK = "delay_peak"
 """The channel that is log1p of now_ms: both are turned together."""

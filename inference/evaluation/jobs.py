@@ -21,15 +21,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inference.evaluation.cost import cost_of
-from inference.evaluation.importance import importance_of
-from inference.evaluation.world import Exam, World, exam_of
-from inference.forecast import Prediction
-from inference.rivals.forecaster import Budget, Task, portion
-from inference.rivals.models import make, model_of
-from offramp_errors import InputError
-from offramp_sources import ROOT, digest_of, sources_of
+from offramp.errors import InputError
+from offramp.inference.evaluation.cost import cost_of
+from offramp.inference.evaluation.importance import importance_of
+from offramp.inference.evaluation.world import Exam, World, exam_of
+from offramp.inference.forecast import Prediction
+from offramp.inference.rivals.forecaster import Budget, Task, portion
+from offramp.inference.rivals.models import make, model_of
+from offramp.sources import digest_of, sources_of
 
+HERE = Path(__file__).resolve().parent
 BY_HORIZON = ("hybrid", "boosting", "ewma", "persistence")
 """Models that are asked at every horizon."""
 LEARNERS = ("hybrid", "boosting")
@@ -164,9 +165,9 @@ def stamp_of(job: Job, world: World, task: Task) -> str:
     digest = hashlib.sha256(
         json.dumps([job, world.fingerprint, task.thresholds_ms, task.seed, asdict(task.budget)]).encode()
     )
-    sources = set(sources_of(ROOT / f"inference/rivals/{place}.py"))
+    sources = set(sources_of(HERE.parent / f"rivals/{place}.py"))
     if job.model in LEARNERS:
-        sources.add(ROOT / "inference/evaluation/importance.py")
+        sources.add(HERE / "importance.py")
     digest.update(digest_of(sorted(sources)).encode())
     for made in world.transform(np.random.default_rng(0).normal(size=(PROBE_BINS, len(world.channels))).astype("f4")):
         digest.update(np.round(made, 3).tobytes())  # other processors round otherwise

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inference.evaluation.tables import (
+from offramp.inference.evaluation.tables import (
     CALIBRATION,
     TABLE_2,
     TABLE_3,
@@ -20,7 +20,7 @@ from inference.evaluation.tables import (
     score_table,
     settings_table,
 )
-from inference.evaluation.verdict import verdict
+from offramp.inference.evaluation.verdict import verdict
 
 STYLE = """:root{color-scheme:light}
 body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#1a1a1a;background:#fff}

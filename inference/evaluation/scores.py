@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import CLASSES, QUANTILES, Prediction
-from inference.metrics import CONFIDENCE_BINS, calibration_error, confidences
+from offramp.inference.forecast import CLASSES, QUANTILES, Prediction
+from offramp.inference.metrics import CONFIDENCE_BINS, calibration_error, confidences
 
 SCORE_BINS = 200
 """Cells of a class' score histogram, by quantile: AUC is exact to about 1 / SCORE_BINS squared."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.evaluation.bootstrap import Cells, cells_of
-from inference.forecast import Prediction
-from inference.metrics import classify, terciles
-from inference.rivals.forecaster import Budget, Series, Task, usable
-from offramp_errors import InputError
+from offramp.errors import InputError
+from offramp.inference.evaluation.bootstrap import Cells, cells_of
+from offramp.inference.forecast import Prediction
+from offramp.inference.metrics import classify, terciles
+from offramp.inference.rivals.forecaster import Budget, Series, Task, usable
 
 Transform = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from inference.forecast import Prediction
-from inference.metrics import classify
-from inference.rivals.forecaster import Series, Task, usable
-from inference.rivals.persistence import last_peak, trusting
-from inference.rivals.search import best_of
+from offramp.inference.forecast import Prediction
+from offramp.inference.metrics import classify
+from offramp.inference.rivals.forecaster import Series, Task, usable
+from offramp.inference.rivals.persistence import last_peak, trusting
+from offramp.inference.rivals.search import best_of
 
 ALPHAS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 PEAKS = (1.0, 0.5, 0.1)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import Prediction
+from offramp.inference.forecast import Prediction
 
 HISTORY_BINS = 64
 """A window; bins with a shorter history are forecast but neither learned from nor scored."""

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
-from inference.metrics import classify
-from inference.rivals.forecaster import Series, Task, usable
-from offramp_errors import InputError
+from offramp.errors import InputError
+from offramp.inference.metrics import classify
+from offramp.inference.rivals.forecaster import Series, Task, usable
 
 LAGS = (1, 3, 8)
 MEANS = (4, 16, 64, 256)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import Prediction
-from inference.rivals.forecaster import Series, Task
-from inference.rivals.lags import features, table
-from inference.rivals.networks import Network, forecast, rows_as_examples, tuned, with_heads
+from offramp.inference.forecast import Prediction
+from offramp.inference.rivals.forecaster import Series, Task
+from offramp.inference.rivals.lags import features, table
+from offramp.inference.rivals.networks import Network, forecast, rows_as_examples, tuned, with_heads
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"units": 128, "dropout": 0.1, "learning_rate": 1e-3, "batch": 256},

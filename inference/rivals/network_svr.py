@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from inference.forecast import Prediction
-from inference.rivals.forecaster import Series, Task, usable
-from inference.rivals.lstm import Lstm
-from inference.rivals.mlp import Mlp
-from inference.rivals.support import Regression, regressed, support_regression
+from offramp.inference.forecast import Prediction
+from offramp.inference.rivals.forecaster import Series, Task, usable
+from offramp.inference.rivals.lstm import Lstm
+from offramp.inference.rivals.mlp import Mlp
+from offramp.inference.rivals.support import Regression, regressed, support_regression
 
 COST = 1.0
 

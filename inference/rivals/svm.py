@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.forecast import Prediction
-from inference.metrics import log_loss
-from inference.rivals.forecaster import Series, Task
-from inference.rivals.lags import Rows, features, table
-from inference.rivals.search import all_classes, best_of
-from inference.rivals.support import regressed, support_regression
+from offramp.inference.forecast import Prediction
+from offramp.inference.metrics import log_loss
+from offramp.inference.rivals.forecaster import Series, Task
+from offramp.inference.rivals.lags import Rows, features, table
+from offramp.inference.rivals.search import all_classes, best_of
+from offramp.inference.rivals.support import regressed, support_regression
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"gamma": 0.02, "c": 0.1},

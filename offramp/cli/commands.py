@@ -12,9 +12,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from offramp_errors import OfframpError, ReaderGoneError
-from offramp_learning import learning
-from offramp_options import (
+from offramp.cli.learning import learning
+from offramp.cli.options import (
     DAY_S,
     MOST_PACKETS,
     AsUser,
@@ -44,8 +43,9 @@ from offramp_options import (
     Snaplen,
     Write,
 )
-from offramp_streams import forget_output, standard_streams
-from offramp_topics import topics
+from offramp.errors import OfframpError, ReaderGoneError
+from offramp.streams import forget_output, standard_streams
+from offramp.topics import topics
 
 app = typer.Typer(
     name="offramp",
@@ -53,7 +53,6 @@ app = typer.Typer(
     "Start with: offramp replay CAPTURE.pcap",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input. Data goes to stdout, everything else to stderr.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -61,7 +60,26 @@ app = typer.Typer(
 
 LEAST_ADDRESS_SPACE = 1_000 << 20
 """Bytes. With 600 to 900 MiB the numeric libraries crash, or wait for ever; with more Python tells what it lacks."""
+FRUGAL = ("-h", "--help", "--version", "follow", "topics")
+"""What does with less."""
 NO_MEMORY = "not enough memory: give it more (ulimit -v, the service's MemoryMax), or less to do at once"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"offramp {version('offramp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def door(
+    _: Annotated[
+        bool, typer.Option("--version", help="show the version and exit", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take what concerns no command."""
 
 
 @app.command(epilog="Example: offramp replay samples/demo.pcap.zst --site samples/site.toml")
@@ -82,7 +100,7 @@ def replay(
     link: LinkName = "",
 ) -> None:
     """Replay captures through the whole pipeline: link state, forecasts, decisions, ledger."""
-    from stream.replay import ReplayOptions, run_replay
+    from offramp.stream.replay import ReplayOptions, run_replay
 
     run_replay(
         ReplayOptions(
@@ -117,8 +135,8 @@ def tap(
     user: AsUser = "",
 ) -> None:
     """Watch live interfaces: link state, forecasts, decisions; the ledger at the end."""
-    from stream.listen import ListenOptions
-    from stream.tap import TapOptions, run_tap
+    from offramp.stream.listen import ListenOptions
+    from offramp.stream.tap import TapOptions, run_tap
 
     listen = ListenOptions(
         tuple(interfaces), bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value, link,
@@ -150,7 +168,7 @@ def features(
     ] = False,
 ) -> None:
     """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own."""
-    from stream.features import FeatureOptions, run_features
+    from offramp.stream.features import FeatureOptions, run_features
 
     options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label, raw)
     run_features(options)
@@ -164,7 +182,7 @@ def edge(
     out: Annotated[Path, typer.Option("--out", "-o", help="where to write: .parquet")],
 ) -> None:
     """Read Edge-IIoTset's own CSV files, repair their shifted rows, and write one table with real types."""
-    from stream.edge_files import run_edge
+    from offramp.stream.edge_files import run_edge
 
     run_edge(tuple(files), out)
 
@@ -218,9 +236,9 @@ def publish(
     user: AsUser = "",
 ) -> None:
     """Publish captures, or a live interface, as feature batches to Kafka for workers; the ledger at the end."""
-    from offramp_kafka import kafka_settings
-    from stream.listen import ListenOptions
-    from stream.publish import PublishOptions, run_publish
+    from offramp.kafka import kafka_settings
+    from offramp.stream.listen import ListenOptions
+    from offramp.stream.publish import PublishOptions, run_publish
 
     settings = kafka_settings(kafka, kafka_config)
     listen = ListenOptions(
@@ -265,8 +283,8 @@ def worker(
     serve_by: ServedBy = ServeBy.COMPILED,
 ) -> None:
     """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
-    from offramp_kafka import kafka_settings
-    from stream.worker import WorkerOptions, run_worker
+    from offramp.kafka import kafka_settings
+    from offramp.stream.worker import WorkerOptions, run_worker
 
     settings = kafka_settings(kafka, kafka_config)
     waits = (checkpoint, session, max_age, stall)
@@ -289,8 +307,8 @@ def refine(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="at the end of the topic wait for more")] = True,
 ) -> None:
     """Refine the model of each link from published features, beside the workers; each champion goes to `models`."""
-    from offramp_kafka import kafka_settings
-    from stream.refine_service import RefineOptions, run_refine
+    from offramp.kafka import kafka_settings
+    from offramp.stream.refine_service import RefineOptions, run_refine
 
     run_refine(RefineOptions(kafka_settings(kafka, kafka_config), site, folder, model, every, start, wait))
 
@@ -308,8 +326,8 @@ def follow(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="at the end of the topic wait for more")] = True,
 ) -> None:
     """Print what goes over a topic, checked against its contract."""
-    from offramp_kafka import kafka_settings
-    from stream.follow import FollowOptions, run_follow
+    from offramp.kafka import kafka_settings
+    from offramp.stream.follow import FollowOptions, run_follow
 
     run_follow(FollowOptions(kafka_settings(kafka, kafka_config), topic, start, form.value, count, wait))
 
@@ -317,7 +335,7 @@ def follow(
 @app.command()
 def doctor() -> None:
     """Check this machine: packages, compiled kernels, shipped model, tools and privileges; say how to mend."""
-    from stream.doctor import run_doctor
+    from offramp.stream.doctor import run_doctor
 
     raise typer.Exit(run_doctor())
 
@@ -332,7 +350,7 @@ def main() -> None:
     try:
         with standard_streams():
             _heed_address_space()
-            app()
+            app(prog_name="offramp")
     except ReaderGoneError:
         forget_output()
         sys.exit(0)
@@ -358,7 +376,7 @@ def _heed_address_space() -> None:
     if allowed == resource.RLIM_INFINITY:
         return
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # it waits for ever where a thread's buffer has no room
-    if allowed < LEAST_ADDRESS_SPACE and sys.argv[1:2] not in ([], ["-h"], ["--help"], ["follow"], ["topics"]):
+    if allowed < LEAST_ADDRESS_SPACE and sys.argv[1:2] and sys.argv[1] not in FRUGAL:
         raise OfframpError(
             f"{allowed >> 20} MiB of address space are too few; allow {LEAST_ADDRESS_SPACE >> 20} (ulimit -v)"
         )

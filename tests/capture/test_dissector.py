@@ -10,9 +10,9 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from capture.block import Interface, PacketBlock
-from capture.dissector import Dissector
-from offramp_errors import InputError
+from offramp.capture.block import Interface, PacketBlock
+from offramp.capture.dissector import Dissector
+from offramp.errors import InputError
 
 
 def block_of(packets: list[Packet | bytes], linktype: int = 1) -> PacketBlock:

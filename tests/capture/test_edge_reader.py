@@ -10,15 +10,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from capture.dissector import Dissector
-from capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE
-from capture.edge_reader import TIME_OF_DAY, EdgeReader, edge_schema, read_edge_table, write_edge_parquet
-from capture.edge_report import EdgeReport
-from capture.edge_writer import write_edge_csv
-from capture.feature_files import parquet_array
-from capture.files import open_captures
-from capture.schema import COLUMNS, EDGE_COLUMNS
-from offramp_errors import InputError
+from offramp.capture.dissector import Dissector
+from offramp.capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE
+from offramp.capture.edge_reader import TIME_OF_DAY, EdgeReader, edge_schema, read_edge_table, write_edge_parquet
+from offramp.capture.edge_report import EdgeReport
+from offramp.capture.edge_writer import write_edge_csv
+from offramp.capture.feature_files import parquet_array
+from offramp.capture.files import open_captures
+from offramp.capture.schema import COLUMNS, EDGE_COLUMNS
+from offramp.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 AUTHORS = ROOT.parent / "shared/edge-iiotset"

@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from capture.batches import batch_schema
-from capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, Form, label_cells
-from capture.edge_writer import write_edge_csv
-from capture.schema import EDGE_COLUMNS, INDEX
-from offramp_errors import ConfigError
+from offramp.capture.batches import batch_schema
+from offramp.capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, Form, label_cells
+from offramp.capture.edge_writer import write_edge_csv
+from offramp.capture.schema import EDGE_COLUMNS, INDEX
+from offramp.errors import ConfigError
 
 AUTHORS = Path(__file__).resolve().parents[2].parent / "shared/edge-iiotset"
 SHAPES = {

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from capture.block import NO_TIME, PacketSource
-from capture.byte_stream import ByteStream
-from capture.dissector import Dissector
-from capture.files import open_captures
-from capture.record_scan import LARGEST_PACKET, moved, ticks_to_ns
-from offramp_errors import InputError
+from offramp.capture.block import NO_TIME, PacketSource
+from offramp.capture.byte_stream import ByteStream
+from offramp.capture.dissector import Dissector
+from offramp.capture.files import open_captures
+from offramp.capture.record_scan import LARGEST_PACKET, moved, ticks_to_ns
+from offramp.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"
 PACKETS = [(1_700_000_000_000_000_000 + i * 1_234_567_000, bytes([i % 256]) * (60 + i % 50), 1500) for i in range(300)]
@@ -153,7 +153,7 @@ def test_several_files_run_on(tmp_path: Path) -> None:
 
 
 def test_standard_input_in_dribbles() -> None:
-    code = "from capture.files import open_captures\nprint(sum(len(b) for b in open_captures(['-']).read()))"
+    code = "from offramp.capture.files import open_captures\nprint(sum(len(b) for b in open_captures(['-']).read()))"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         for start in range(0, len(FORMS["pcap"]), 1000):
@@ -222,8 +222,8 @@ def test_unreadable_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     code = (
         "import os, sys\n"
-        "from capture.files import open_captures\n"
-        "from offramp_errors import InputError\n"
+        "from offramp.capture.files import open_captures\n"
+        "from offramp.errors import InputError\n"
         "if os.getuid() == 0: os.seteuid(65534)\n"
         f"try: open_captures([{str(path)!r}])\n"
         "except InputError as error: print(error)\n"

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from capture.block import Interface, ListSource, PacketBlock, joined, tick
-from capture.block_queue import ROW_BYTES, BlockQueue
-from capture.intake import Intake, Until
-from capture.shedding import Shedding, SheddingRule
+from offramp.capture.block import Interface, ListSource, PacketBlock, joined, tick
+from offramp.capture.block_queue import ROW_BYTES, BlockQueue
+from offramp.capture.intake import Intake, Until
+from offramp.capture.shedding import Shedding, SheddingRule
 
 INTERFACE = Interface("t", 1)
 

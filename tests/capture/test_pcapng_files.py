@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capture.block import Interface, PacketBlock, tick
-from capture.files import open_captures
-from capture.pcapng_files import PcapngFiles, RingOfFiles
-from capture.recorder import FileRecorder
-from offramp_errors import ConfigError, InputError
+from offramp.capture.block import Interface, PacketBlock, tick
+from offramp.capture.files import open_captures
+from offramp.capture.pcapng_files import PcapngFiles, RingOfFiles
+from offramp.capture.recorder import FileRecorder
+from offramp.errors import ConfigError, InputError
 from tests.live import frame, packets
 
 BASE = 1_700_000_000_123_456_789

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from capture.ledger import CaptureLedger
-from capture.outgoing import Outgoing
-from capture.publish import Publisher
-from capture.spool import Spool
-from offramp_errors import OfframpError
-from offramp_kafka import KafkaAwayError, KafkaSettings
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.outgoing import Outgoing
+from offramp.capture.publish import Publisher
+from offramp.capture.spool import Spool
+from offramp.errors import OfframpError
+from offramp.kafka import KafkaAwayError, KafkaSettings
 from tests.capture.disks import SmallFiles
 from tests.stream.test_wire import random_batch
 

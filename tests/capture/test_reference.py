@@ -11,10 +11,10 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from capture.block import Interface, PacketBlock
-from capture.dissectors import open_dissector
-from capture.reference import ReferenceDissector
-from offramp_errors import ConfigError, OfframpError
+from offramp.capture.block import Interface, PacketBlock
+from offramp.capture.dissectors import open_dissector
+from offramp.capture.reference import ReferenceDissector
+from offramp.errors import ConfigError, OfframpError
 
 needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark, which the reference is, is missing")
 

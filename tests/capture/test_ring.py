@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from bench.namespace import ENVIRONMENT, Namespace
-from capture.files import open_captures
-from capture.packet_filter import AD_INTERFACE, AD_PACKET_TYPE, compile_filter, library_name
-from offramp_errors import ConfigError
+from offramp.capture.files import open_captures
+from offramp.capture.packet_filter import AD_INTERFACE, AD_PACKET_TYPE, compile_filter, library_name
+from offramp.errors import ConfigError
 from tests.live import frame, listen, new_namespace, packets, send, until
 
 TCPDUMP = shutil.which("tcpdump", path=ENVIRONMENT["PATH"])

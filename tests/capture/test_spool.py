@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capture.outgoing import RECORD, Outgoing
-from capture.spool import FIRST, NotSpooledError, Spool
-from capture.wire import FeatureHeaders
-from offramp_errors import ConfigError
+from offramp.capture.outgoing import RECORD, Outgoing
+from offramp.capture.spool import FIRST, NotSpooledError, Spool
+from offramp.capture.wire import FeatureHeaders
+from offramp.errors import ConfigError
 from tests.capture.disks import SmallFiles
 
 

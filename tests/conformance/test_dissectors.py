@@ -20,12 +20,12 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import ARP, GRE, CookedLinux, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from capture.batches import batch_schema
-from capture.block import Interface, PacketBlock
-from capture.dissectors import PacketDissector, open_dissector
-from capture.feature_files import render_batch
-from capture.files import open_captures
-from offramp_errors import InputError
+from offramp.capture.batches import batch_schema
+from offramp.capture.block import Interface, PacketBlock
+from offramp.capture.dissectors import PacketDissector, open_dissector
+from offramp.capture.feature_files import render_batch
+from offramp.capture.files import open_captures
+from offramp.errors import InputError
 
 DEMO = Path(__file__).resolve().parents[2] / "samples/demo.pcap.zst"
 NEEDS_TSHARK = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark, which the reference is, is missing")

@@ -11,8 +11,8 @@ import pytest
 
 from bench.blast import Sender
 from bench.namespace import Namespace
-from capture.live import LiveOptions, open_interface
-from offramp_errors import ConfigError, InputError
+from offramp.capture.live import LiveOptions, open_interface
+from offramp.errors import ConfigError, InputError
 from tests.live import BACKENDS, frame, listen, new_namespace, send, until
 
 ROUNDING_NS = {"ring": 0, "pcapy": 1_000, "scapy": 1_000}

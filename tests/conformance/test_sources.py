@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from capture.files import open_captures
-from offramp_errors import InputError
+from offramp.capture.files import open_captures
+from offramp.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"
 SAMPLE = 60

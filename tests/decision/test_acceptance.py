@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from decision.acceptance import MAX_AHEAD_NS, MAX_LIFE_NS, REMEMBERED, Acceptance, Clock, time_ns
-from decision.command import rfc3339
-from offramp_errors import ConfigError
+from offramp.decision.acceptance import MAX_AHEAD_NS, MAX_LIFE_NS, REMEMBERED, Acceptance, Clock, time_ns
+from offramp.decision.command import rfc3339
+from offramp.errors import ConfigError
 from tests.commands import as_bytes, changed, example, moved
 
 SECOND = 1_000_000_000

@@ -9,8 +9,8 @@ import pytest
 from kafka.errors import KafkaConnectionError
 from kafka.structs import TopicPartition
 
-from decision.client import DecisionClient
-from offramp_kafka import KafkaAccessError
+from offramp.decision.client import DecisionClient
+from offramp.kafka import KafkaAccessError
 
 
 def client(call: str, *, closes: bool) -> DecisionClient:

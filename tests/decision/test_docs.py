@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from decision.command import SCHEMA_FILE, validate
-from decision.site import Device, Limits, Link, Node, Policy, Site, Strict
-from decision.site import Path as Way
+from offramp.decision.command import SCHEMA_FILE, validate
+from offramp.decision.site import Device, Limits, Link, Node, Policy, Site, Strict
+from offramp.decision.site import Path as Way
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TABLES = {

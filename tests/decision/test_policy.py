@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decision.bounds import BOUNDS
-from decision.command import Command, validate
-from decision.policy import Policy
-from decision.site import Device, Limits, Link, Node, Site, load_site
-from decision.site import Path as Way
-from decision.site import Policy as Rules
-from decision.traffic import DeviceRate, FlowRate, Quality, Traffic
-from inference.forecast import Forecast
-from offramp_errors import ConfigError, ContractError
+from offramp.decision.bounds import BOUNDS
+from offramp.decision.command import Command, validate
+from offramp.decision.policy import Policy
+from offramp.decision.site import Device, Limits, Link, Node, Site, load_site
+from offramp.decision.site import Path as Way
+from offramp.decision.site import Policy as Rules
+from offramp.decision.traffic import DeviceRate, FlowRate, Quality, Traffic
+from offramp.errors import ConfigError, ContractError
+from offramp.inference.forecast import Forecast
 
 LINK = Link(
     name="wan",

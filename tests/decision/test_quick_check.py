@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from decision.command import SCHEMA_FILE, validate
-from decision.quick_check import compiled
-from offramp_errors import ContractError
+from offramp.decision.command import SCHEMA_FILE, validate
+from offramp.decision.quick_check import compiled
+from offramp.errors import ContractError
 from tests.commands import example
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from decision.bounds import BOUNDS
-from decision.loop import Taken
-from decision.offload import offload
-from decision.reroute import mark, reroute
-from decision.site import Device, Limits, Link, Node, Policy, Site, load_site
-from decision.site import Path as Way
-from decision.tables import WORDS, Strict
-from decision.traffic import DeviceRate, FlowRate, Traffic
-from offramp_errors import ConfigError
+from offramp.decision.bounds import BOUNDS
+from offramp.decision.loop import Taken
+from offramp.decision.offload import offload
+from offramp.decision.reroute import mark, reroute
+from offramp.decision.site import Device, Limits, Link, Node, Policy, Site, load_site
+from offramp.decision.site import Path as Way
+from offramp.decision.tables import WORDS, Strict
+from offramp.decision.traffic import DeviceRate, FlowRate, Traffic
+from offramp.errors import ConfigError
 
 LINK = '[[links]]\nname = "uplink"\ncapacity = "8 Mbit/s"\n'
 KNOWN = f"{LINK}[[links.known]]\npriority = -1\naddress = "

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from capture.block import PacketBlock
-from capture.dissector import Dissector
-from stream.bin_state import LinkShape
-from stream.bins import Bins
-from stream.packets import packets_from_batch
+from offramp.capture.block import PacketBlock
+from offramp.capture.dissector import Dissector
+from offramp.stream.bin_state import LinkShape
+from offramp.stream.bins import Bins
+from offramp.stream.packets import packets_from_batch
 from tests.fuzz.growth import BOUNDS, grown
 from tests.fuzz.mutations import Mutator, block_of, odd_times
 from tests.fuzz.regressions import REGRESSIONS

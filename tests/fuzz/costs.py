@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from capture.block import PacketBlock
-from capture.dissector import Dissector
+from offramp.capture.block import PacketBlock
+from offramp.capture.dissector import Dissector
 from tests.fuzz.grammars import GRAMMARS, Grammar
 from tests.fuzz.mutations import block_of, datagram, ethernet, ipv4, segment
 

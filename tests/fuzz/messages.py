@@ -26,22 +26,22 @@ from typing import Any
 import numpy as np
 
 from bench.service import site_file
-from capture.wire import FeatureHeaders, encode_batch, times_of
-from decision.client import DecisionClient
-from decision.policy import Policy
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from offramp_kafka import BODY_LIMIT, LARGEST_MESSAGE, KafkaSettings
-from stream.backlog import PATIENCE_S, Backlogs
-from stream.follow import NAMES, FollowOptions, _show
-from stream.lane import Lane, WorkerLedger
-from stream.link_run import LinkRun
-from stream.micro_batch import MicroBatches
-from stream.pipeline import Pipeline
-from stream.portion import Outgoing
-from stream.refine_service import RefineService
-from stream.refining import Refining
-from stream.states import Loaded
+from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.decision.client import DecisionClient
+from offramp.decision.policy import Policy
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.kafka import BODY_LIMIT, LARGEST_MESSAGE, KafkaSettings
+from offramp.stream.backlog import PATIENCE_S, Backlogs
+from offramp.stream.follow import NAMES, FollowOptions, _show
+from offramp.stream.lane import Lane, WorkerLedger
+from offramp.stream.link_run import LinkRun
+from offramp.stream.micro_batch import MicroBatches
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.portion import Outgoing
+from offramp.stream.refine_service import RefineService
+from offramp.stream.refining import Refining
+from offramp.stream.states import Loaded
 from tests.fuzz.odd_values import ANY, JSONS, NUMBERS, TEXTS
 from tests.integration.workers import demo_batches, expected_of
 

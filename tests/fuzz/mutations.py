@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.block import Interface, PacketBlock
-from capture.files import open_captures
-from capture.link import LINK_TYPES
-from offramp_errors import InputError
+from offramp.capture.block import Interface, PacketBlock
+from offramp.capture.files import open_captures
+from offramp.capture.link import LINK_TYPES
+from offramp.errors import InputError
 from tests.fuzz.payloads import GRAMMARS
 
 BYTES = (0, 1, 2, 3, 4, 5, 6, 15, 16, 20, 0x40, 0x45, 0x4F, 0x60, 0x7F, 0x80, 0xC0, 0xFE, 0xFF)

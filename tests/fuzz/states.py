@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from decision.policy import Policy
-from decision.site import load_site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp_errors import ContractError
-from stream.checkpoint import decode_checkpoint, encode_checkpoint
-from stream.link_run import LinkRun
-from stream.link_runs import LinkRuns
-from stream.pipeline import Pipeline, predictions_of
-from stream.portion import Portion
+from offramp.decision.policy import Policy
+from offramp.decision.site import load_site
+from offramp.errors import ContractError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
+from offramp.stream.link_run import LinkRun
+from offramp.stream.link_runs import LinkRuns
+from offramp.stream.pipeline import Pipeline, predictions_of
+from offramp.stream.portion import Portion
 from tests.fuzz.messages import Message, Mutator, stock
 from tests.integration.workers import SITE
 from tests.stream.conftest import FakePredictor

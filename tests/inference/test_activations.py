@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inference.activations import sigmoid, tanh
-from offramp_kernels import kernel
+from offramp.inference.activations import sigmoid, tanh
+from offramp.kernels import kernel
 
 Numbers = NDArray[np.float32]
 

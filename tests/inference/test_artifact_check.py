@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.artifact import DEFAULT_ARTIFACT, FILES, MAX_UNPACKED, Artifact, load_artifact, parse_artifact
-from inference.serve import CompiledPredictor
-from inference.shape import PRESETS, weight_shapes
-from offramp_errors import ArtifactError
-from stream.channels import CHANNELS, SPECTRUM_SIZE
-from stream.normaliser import Normaliser
+from offramp.errors import ArtifactError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, FILES, MAX_UNPACKED, Artifact, load_artifact, parse_artifact
+from offramp.inference.serve import CompiledPredictor
+from offramp.inference.shape import PRESETS, weight_shapes
+from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
+from offramp.stream.normaliser import Normaliser
 
 MANIFEST = json.loads((DEFAULT_ARTIFACT / "manifest.json").read_text())
 ARRAYS = {name: dict(np.load(DEFAULT_ARTIFACT / name)) for name in FILES}

@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from inference.backends import TABLE, open_backend
-from inference.backends.fixed_shapes import Backend, batches, rounds, wide_windows
-from inference.backends.reference import reference_forecasts
-from inference.serve import CompiledPredictor, open_predictor
-from inference.shape import PRESETS, SCALE_NAMES
-from offramp_errors import ArtifactError
+from offramp.errors import ArtifactError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.backends import TABLE, open_backend
+from offramp.inference.backends.fixed_shapes import Backend, batches, rounds, wide_windows
+from offramp.inference.backends.reference import reference_forecasts
+from offramp.inference.serve import CompiledPredictor, open_predictor
+from offramp.inference.shape import PRESETS, SCALE_NAMES
 
 SHAPES = (1, 8)
 HERE = ("compiled", "onnx", "tensorflow", "tensorflow-xla", "litert")
@@ -28,7 +28,7 @@ def artifact(request: pytest.FixtureRequest) -> Artifact:
         return shipped
     import keras
 
-    from inference.model import build, weights_of
+    from offramp.inference.model import build, weights_of
 
     keras.utils.set_random_seed(5)
     preset = replace(PRESETS["default"], memory=request.param == "with memory")

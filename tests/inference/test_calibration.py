@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.calibration import (
+from offramp.inference.calibration import (
     best_temperature,
     conformal_shifts,
     folded,
     tempered,
 )
-from inference.forecast import QUANTILES
-from inference.memory import ANCHORS
-from inference.metrics import expected_calibration_error, log_loss
+from offramp.inference.forecast import QUANTILES
+from offramp.inference.memory import ANCHORS
+from offramp.inference.metrics import expected_calibration_error, log_loss
 
 
 def made(sharpness: float, n: int = 40_000) -> tuple[np.ndarray, np.ndarray]:

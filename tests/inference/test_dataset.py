@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.dataset import LabelledSeries, open_dataset, save_dataset
-from offramp_errors import ContractError
+from offramp.errors import ContractError
+from offramp.inference.dataset import LabelledSeries, open_dataset, save_dataset
 
 
 def some_series(part="train", rows=5, source="a@1#link"):

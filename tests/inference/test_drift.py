@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.drift import SCALE_FROM, DriftWatch
-from offramp_errors import ConfigError
-from stream.bin_state import LinkShape
-from stream.channels import CHANNELS
-from stream.labelling import closed_rows
-from stream.synthetic import NETWORK, merged, periodic_device, web_bursts
+from offramp.errors import ConfigError
+from offramp.inference.drift import SCALE_FROM, DriftWatch
+from offramp.stream.bin_state import LinkShape
+from offramp.stream.channels import CHANNELS
+from offramp.stream.labelling import closed_rows
+from offramp.stream.synthetic import NETWORK, merged, periodic_device, web_bursts
 
 SIGNALS = ("load_up", "load_down", "delay_peak", "packets_up")
 DETECTORS = ("adwin", "kswin", "page-hinkley")

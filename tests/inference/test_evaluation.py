@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from inference.evaluation import jobs
-from inference.evaluation.bootstrap import (
+from offramp.errors import InputError
+from offramp.inference.evaluation import jobs
+from offramp.inference.evaluation.bootstrap import (
     CELLS_PER_BLOCK,
     block_seconds,
     block_weights,
@@ -18,15 +19,14 @@ from inference.evaluation.bootstrap import (
     interval,
     source_weights,
 )
-from inference.evaluation.evaluate import finite
-from inference.evaluation.results import differences, winners
-from inference.evaluation.scores import roc, scores, sums_by_cell, weighted
-from inference.forecast import Prediction
-from inference.metrics import calibration_error
-from inference.rivals.forecaster import Budget, Series, Task, portion, usable
-from inference.rivals.lags import features, lagged, mean_of_last, peak_of_last, table
-from inference.rivals.models import MODELS
-from offramp_errors import InputError
+from offramp.inference.evaluation.evaluate import finite
+from offramp.inference.evaluation.results import differences, winners
+from offramp.inference.evaluation.scores import roc, scores, sums_by_cell, weighted
+from offramp.inference.forecast import Prediction
+from offramp.inference.metrics import calibration_error
+from offramp.inference.rivals.forecaster import Budget, Series, Task, portion, usable
+from offramp.inference.rivals.lags import features, lagged, mean_of_last, peak_of_last, table
+from offramp.inference.rivals.models import MODELS
 
 N = 4_000
 
@@ -176,7 +176,7 @@ def scored(value: float, low: float, high: float) -> dict[str, dict[str, dict[st
 
 
 def jobs_scores() -> tuple[str, ...]:
-    from inference.evaluation.scores import SCORES
+    from offramp.inference.evaluation.scores import SCORES
 
     return SCORES
 
@@ -203,8 +203,8 @@ def test_what_json_cannot_say():
 
 def test_every_model_names_its_sources():
     for model in MODELS:
-        place = jobs.ROOT / f"inference/rivals/{model.place.split(':')[0]}.py"
+        place = jobs.HERE.parent / f"rivals/{model.place.split(':')[0]}.py"
         names = {path.name for path in jobs.sources_of(place)}
         assert {place.name, "forecaster.py", "metrics.py"} <= names
-    hybrid = {path.name for path in jobs.sources_of(jobs.ROOT / "inference/rivals/hybrid.py")}
+    hybrid = {path.name for path in jobs.sources_of(jobs.HERE.parent / "rivals/hybrid.py")}
     assert {"train.py", "model.py", "compiled.py"} <= hybrid

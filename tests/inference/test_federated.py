@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from inference.challenger import blended, norm, refined_artifact
-from inference.federated import average, epsilon, federate, updates_of
-from inference.sequences import TrainingSequence
-from inference.shape import WEIGHT_NAMES
-from offramp_errors import ArtifactError, ConfigError
+from offramp.errors import ArtifactError, ConfigError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.challenger import blended, norm, refined_artifact
+from offramp.inference.federated import average, epsilon, federate, updates_of
+from offramp.inference.sequences import TrainingSequence
+from offramp.inference.shape import WEIGHT_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference.memory import (
+from offramp.inference.memory import (
     ANCHORS,
     FEATURES,
     FINE,

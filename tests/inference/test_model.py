@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
-from inference.fitting import pieces
-from inference.memory import FEATURES, Memory
-from inference.metrics import classify, macro_f1, score
-from inference.sequences import TrainingSequence
-from inference.serve import CompiledPredictor, open_predictor
-from inference.shape import PRESETS, SCALE_NAMES
-from inference.train import scale_of, train
-from offramp_errors import ArtifactError, InputError
-from stream.channels import CHANNELS, SPECTRUM_SIZE
+from offramp.errors import ArtifactError, InputError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
+from offramp.inference.fitting import pieces
+from offramp.inference.memory import FEATURES, Memory
+from offramp.inference.metrics import classify, macro_f1, score
+from offramp.inference.sequences import TrainingSequence
+from offramp.inference.serve import CompiledPredictor, open_predictor
+from offramp.inference.shape import PRESETS, SCALE_NAMES
+from offramp.inference.train import scale_of, train
+from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,7 +55,7 @@ def untrained(folder: Path, preset: str) -> tuple[object, Artifact]:
     """Return a Keras model with weights of a seed, and the artifact of the same."""
     import keras
 
-    from inference.model import build, weights_of
+    from offramp.inference.model import build, weights_of
 
     keras.utils.set_random_seed(5)
     model = build(len(CHANNELS), SPECTRUM_SIZE, PRESETS[preset])
@@ -209,7 +209,8 @@ def test_a_missing_file_and_no_json_are_refused(artifact: tuple[Path, Artifact])
 
 
 def test_serving_loads_no_tensorflow() -> None:
-    code = "import sys, inference.serve as s; from inference.artifact import DEFAULT_ARTIFACT as d; s.open_predictor(d)"
+    code = "import sys; from offramp.inference.serve import open_predictor; "
+    code += "from offramp.inference.artifact import DEFAULT_ARTIFACT; open_predictor(DEFAULT_ARTIFACT)"
     done = subprocess.run(
         [sys.executable, "-c", code + "; print('tensorflow' in sys.modules)"],
         capture_output=True, text=True, check=True, cwd=ROOT,

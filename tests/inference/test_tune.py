@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from inference.shape import PRESETS, load_preset, preset_toml
-from inference.tune import GRID, Bounds, Method, Task, suggested, tune
-from offramp_errors import ConfigError, OfframpError
+from offramp.errors import ConfigError, OfframpError
+from offramp.inference.shape import PRESETS, load_preset, preset_toml
+from offramp.inference.tune import GRID, Bounds, Method, Task, suggested, tune
 from tests.capture.disks import SmallFiles
 from tests.inference.test_model import META, SCALE, sequences
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.evaluation.results import differences, winners
-from inference.evaluation.scores import HIGHER_IS_BETTER, SCORES
-from inference.evaluation.tables import best_rivals, in_words, number
-from inference.evaluation.verdict import goal_met, standing, summary, verdict
+from offramp.inference.evaluation.results import differences, winners
+from offramp.inference.evaluation.scores import HIGHER_IS_BETTER, SCORES
+from offramp.inference.evaluation.tables import best_rivals, in_words, number
+from offramp.inference.evaluation.verdict import goal_met, standing, summary, verdict
 
 RIVALS = ("boosting", "ewma", "svm")
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.kafka.broker import Broker
-from offramp_kafka import KafkaSettings
-from stream.topics import run_topics_create
+from offramp.kafka import KafkaSettings
+from offramp.stream.topics import run_topics_create
 from tests.integration.brokers import running
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.service import site_file
 from deploy.kafka.broker import free_ports
-from offramp_kafka import KafkaSettings
+from offramp.kafka import KafkaSettings
 from tests.integration.workers import (
     DEMO,
     ROOT,
@@ -32,7 +32,7 @@ def command_of(settings: KafkaSettings, folder: Path, *arguments: str) -> list[s
     config = folder / "agent.toml"
     config.write_text(f'prefix = "{settings.prefix}"\n')
     kafka = ["--kafka", settings.shown, "--kafka-config", str(config)]
-    return [sys.executable, str(ROOT / "offramp.py"), *arguments, *kafka]
+    return [sys.executable, "-m", "offramp", *arguments, *kafka]
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -114,6 +114,6 @@ def test_wrong_use_is_one_line(topics: KafkaSettings, tmp_path: Path) -> None:
 
 
 def test_no_kafka_named_is_said() -> None:
-    done = run([sys.executable, str(ROOT / "offramp.py"), "follow"])
+    done = run([sys.executable, "-m", "offramp", "follow"])
     assert done.returncode == 2
     assert "OFFRAMP_KAFKA" in done.stderr

@@ -13,7 +13,7 @@ from pathlib import Path
 from kafka import KafkaProducer
 
 from bench.service import site_file
-from offramp_kafka import KafkaSettings
+from offramp.kafka import KafkaSettings
 from tests.commands import as_bytes, moved
 from tests.integration.test_agent import command_of, run
 from tests.integration.workers import DEMO, ROOT, WAIT_S, Decisions, WorkerProcess, expected, workers
@@ -65,7 +65,7 @@ def test_the_controller_of_the_page_does_what_it_says(topics: KafkaSettings, tmp
 def test_follow_prints_what_replay_prints(topics: KafkaSettings, tmp_path: Path) -> None:
     """Byte for byte, from program to program: publish, worker and follow beside replay."""
     site, path = site_file(1, tmp_path)
-    replayed = run([sys.executable, str(ROOT / "offramp.py"), "replay", DEMO, "--site", str(path), "--format", "jsonl"])
+    replayed = run([sys.executable, "-m", "offramp", "replay", DEMO, "--site", str(path), "--format", "jsonl"])
     assert replayed.returncode == 0, replayed.stderr
     decisions = Decisions(topics)
     with workers(WorkerProcess(topics, path, tmp_path / "w.log")) as running:

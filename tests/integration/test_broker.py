@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from deploy.kafka import artifacts
 from deploy.kafka.artifacts import BrokerError, fetch_jars
 from deploy.kafka.broker import Broker
-from offramp_kafka import KafkaSettings, kafka_errors, kafka_settings
+from offramp.kafka import KafkaSettings, kafka_errors, kafka_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

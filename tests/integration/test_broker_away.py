@@ -14,7 +14,7 @@ import zstandard
 
 from bench.service import site_file
 from deploy.kafka.broker import Broker
-from offramp_kafka import KafkaSettings
+from offramp.kafka import KafkaSettings
 from tests.integration.test_agent import command_of
 from tests.integration.until import until
 from tests.integration.workers import (

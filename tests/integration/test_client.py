@@ -14,10 +14,10 @@ import pytest
 from kafka import KafkaProducer
 
 from bench.service import site_file
-from decision.acceptance import time_ns
-from decision.client import DecisionClient
-from offramp_errors import ContractError
-from offramp_kafka import KafkaAccessError, KafkaSettings
+from offramp.decision.acceptance import time_ns
+from offramp.decision.client import DecisionClient
+from offramp.errors import ContractError
+from offramp.kafka import KafkaAccessError, KafkaSettings
 from tests.commands import as_bytes, changed, moved
 from tests.integration.workers import ROOT, Decisions, expected
 
@@ -117,7 +117,7 @@ def test_by_default_nothing_is_given_that_expired_before_it_came(topics, command
 
 SLIM = """
 import sys
-from decision.client import DecisionClient
+from offramp.decision.client import DecisionClient
 with DecisionClient(controller="slim", start="beginning", clock="stream", idle_s=2) as client:
     given = sum(1 for command in client)
 heavy = {"jsonschema", "numpy", "numba", "keras", "pyarrow", "pydantic", "faust"} & set(sys.modules)

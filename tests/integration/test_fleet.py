@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.challenger import refined_artifact
-from inference.federated import federate
-from offramp_kafka import KafkaSettings
-from stream.model_topic import model_publisher, newest_models
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.challenger import refined_artifact
+from offramp.inference.federated import federate
+from offramp.kafka import KafkaSettings
+from offramp.stream.model_topic import model_publisher, newest_models
 from tests.inference.test_federated import series
 from tests.integration.test_agent import command_of, run
 from tests.integration.test_late_checkpoint import until

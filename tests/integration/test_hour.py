@@ -22,10 +22,10 @@ from scapy.layers.inet import IP, TCP, UDP
 
 from bench.capture_file import FILE_HEADER, HEADER, SAMPLES, Stock, load_stock, shifted
 from bench.service import site_file
-from capture.dissector import MAX_FLOWS
-from capture.publish import Publisher
-from offramp_kafka import KafkaSettings
-from stream.states import load_states
+from offramp.capture.dissector import MAX_FLOWS
+from offramp.capture.publish import Publisher
+from offramp.kafka import KafkaSettings
+from offramp.stream.states import load_states
 from tests.capture.conversations import write_capture
 from tests.capture.random_traffic import random_conversation
 from tests.integration.throttle import Watch
@@ -125,7 +125,7 @@ def test_an_hour_leaves_memory_as_it_was(topics: KafkaSettings, tmp_path: Path) 
     stock = stock_of(tmp_path)
     config = tmp_path / "agent.toml"
     config.write_text(f'prefix = "{topics.prefix}"\n')
-    command = [sys.executable, str(ROOT / "offramp.py"), "publish", "-", "--site", str(path), "--agent", "tap",
+    command = [sys.executable, "-m", "offramp", "publish", "-", "--site", str(path), "--agent", "tap",
                "--link", "uplink0", "--kafka", topics.shown, "--kafka-config", str(config)]  # fmt: skip
     consumer = KafkaConsumer(**topics.client_arguments(), group_id=f"{topics.prefix}-{site.name}")
     place = TopicPartition(topics.topic("features"), 0)

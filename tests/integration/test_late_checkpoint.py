@@ -13,9 +13,9 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from bench.service import site_file
-from offramp_kafka import KafkaSettings
-from stream.checkpoint import decode_checkpoint, encode_checkpoint
-from stream.states import load_states
+from offramp.kafka import KafkaSettings
+from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
+from offramp.stream.states import load_states
 from tests.integration.until import until
 from tests.integration.workers import (
     SOAK,

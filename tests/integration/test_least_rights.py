@@ -16,13 +16,13 @@ from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePattern
 from kafka.errors import AuthorizationError, KafkaError
 
 from bench.service import site_file
-from decision.client import DecisionClient
 from deploy.kafka.broker import Broker, User
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp_kafka import KafkaSettings, kafka_settings
-from stream.acl import ROLES
-from stream.model_topic import model_publisher, newest_models
-from stream.topics import TOPICS, run_topics_create
+from offramp.decision.client import DecisionClient
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.kafka import KafkaSettings, kafka_settings
+from offramp.stream.acl import ROLES
+from offramp.stream.model_topic import model_publisher, newest_models
+from offramp.stream.topics import TOPICS, run_topics_create
 from tests.integration.brokers import running
 from tests.integration.test_agent import messages_of
 from tests.integration.test_security import SECRET, config_of
@@ -41,7 +41,18 @@ def guarded() -> Iterator[Broker]:
     """A broker whose users have the rights that the printed commands give them, and no others."""
     users = tuple(User(f"offramp-{name}", SECRET) for name in NAMES)
     with running(Broker(secure=True, guarded=True, more=users)) as made:
-        command = [sys.executable, "offramp.py", "topics", "acl", "--site", "lab", "--controller", "sdn", "--commands"]
+        command = [
+            sys.executable,
+            "-m",
+            "offramp",
+            "topics",
+            "acl",
+            "--site",
+            "lab",
+            "--controller",
+            "sdn",
+            "--commands",
+        ]
         printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=ENVIRONMENT).stdout
         admin = KafkaAdminClient(bootstrap_servers=made.address)
         admin.create_acls([acl for line in printed.splitlines() for acl in acls_of(line)])
@@ -79,7 +90,7 @@ def settings(broker: Broker, role: str, folder: Path) -> KafkaSettings:
 
 def offramp(broker: Broker, role: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     reached = ["--kafka", broker.sasl_address, "--kafka-config", str(config(broker, role, folder))]
-    command = [sys.executable, "offramp.py", *arguments, *reached]
+    command = [sys.executable, "-m", "offramp", *arguments, *reached]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=ENVIRONMENT, timeout=240)
 
 
@@ -89,8 +100,8 @@ def test_each_role_works_with_its_rights(guarded: Broker, tmp_path: Path) -> Non
     done = offramp(guarded, "admin", tmp_path, "topics", "create", "--partitions", "1")
     assert done.returncode == 0, done.stderr
     worker = subprocess.Popen(
-        [sys.executable, "offramp.py", "worker", "--site", str(path), "--kafka", guarded.sasl_address, "--kafka-config",
-         str(config(guarded, "worker", tmp_path)), "--checkpoint", "0.3"],
+        [sys.executable, "-m", "offramp", "worker", "--site", str(path), "--kafka", guarded.sasl_address,
+         "--kafka-config", str(config(guarded, "worker", tmp_path)), "--checkpoint", "0.3"],
         cwd=ROOT, env=ENVIRONMENT, stderr=(tmp_path / "worker.log").open("wb"),
     )  # fmt: skip
     try:

@@ -13,23 +13,23 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from bench.service import site_file
-from capture.block import PacketBlock
-from capture.dissector import Dissector
-from capture.files import open_captures
-from capture.ledger import CaptureLedger
-from capture.outgoing import Outgoing
-from capture.publish import Publisher
-from capture.spool import Spool
-from capture.wire import FeatureHeaders, encode_batch, encode_parts, times_of
-from decision.client import DecisionClient
-from decision.policy import Policy
-from decision.site import Site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from offramp_kafka import BODY_LIMIT, LONGEST_NAME, KafkaAccessError, KafkaSettings
-from stream.pipeline import Pipeline
-from stream.states import load_states
-from stream.wire import MAX_LEDGER
+from offramp.capture.block import PacketBlock
+from offramp.capture.dissector import Dissector
+from offramp.capture.files import open_captures
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.outgoing import Outgoing
+from offramp.capture.publish import Publisher
+from offramp.capture.spool import Spool
+from offramp.capture.wire import FeatureHeaders, encode_batch, encode_parts, times_of
+from offramp.decision.client import DecisionClient
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaAccessError, KafkaSettings
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.states import load_states
+from offramp.stream.wire import MAX_LEDGER
 from tests.integration.workers import (
     DEMO,
     WAIT_S,

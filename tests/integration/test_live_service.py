@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from bench.namespace import Namespace
-from decision.client import DecisionClient
-from offramp_kafka import KafkaSettings
+from offramp.decision.client import DecisionClient
+from offramp.kafka import KafkaSettings
 from tests.integration.test_publish_live import Agent, broker, namespace, topics  # noqa: F401 - fixtures
 from tests.integration.workers import WorkerProcess, workers
 from tests.test_tap import ROOT, SITE, number_of
@@ -40,7 +40,7 @@ def test_live_commands_are_those_of_the_recording_and_tell_their_way(
         assert sender.communicate(timeout=60)[1] == ""
         text = agent.end()
         assert number_of(text, "rows published") == number_of(text, "acknowledged") == 3750
-        command = [sys.executable, ROOT / "offramp.py", "replay", file, "--site", SITE, "--format", "jsonl"]
+        command = [sys.executable, "-m", "offramp", "replay", file, "--site", SITE, "--format", "jsonl"]
         replayed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
         found = namespace.call(taken, topics)
     assert [body for body, _ in found] == [json.loads(line) for line in replayed]

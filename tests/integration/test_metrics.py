@@ -9,7 +9,7 @@ import zstandard
 from kafka import KafkaProducer
 
 from bench.service import site_file
-from offramp_kafka import KafkaSettings
+from offramp.kafka import KafkaSettings
 from tests.integration.test_agent import command_of
 from tests.integration.workers import (
     DEMO,

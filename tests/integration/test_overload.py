@@ -12,11 +12,11 @@ import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
 
 from bench.service import site_file
-from capture.ledger import CaptureLedger
-from capture.publish import Publisher
-from offramp_kafka import KafkaSettings
-from stream.backlog import MAX_AGE_S, PATIENCE_S
-from stream.states import load_states
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.publish import Publisher
+from offramp.kafka import KafkaSettings
+from offramp.stream.backlog import MAX_AGE_S, PATIENCE_S
+from offramp.stream.states import load_states
 from tests.integration.throttle import Watch, memory_of, throttled
 from tests.integration.workers import SOAK, WAIT_S, Decisions, WorkerProcess, demo_batches, workers
 

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from capture.ledger import CaptureLedger
-from capture.publish import Publisher
-from capture.spool import Spool
 from deploy.kafka.broker import Broker
-from offramp_errors import OfframpError
-from offramp_kafka import KafkaAccessError, KafkaSettings
-from stream.topics import TOPICS, run_topics_create
-from stream.wire import FeatureMessage, decode_message
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.publish import Publisher
+from offramp.capture.spool import Spool
+from offramp.errors import OfframpError
+from offramp.kafka import KafkaAccessError, KafkaSettings
+from offramp.stream.topics import TOPICS, run_topics_create
+from offramp.stream.wire import FeatureMessage, decode_message
 from tests.integration.workers import SOAK
 from tests.stream.test_wire import random_batch
 

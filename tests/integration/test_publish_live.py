@@ -15,29 +15,29 @@ import numpy as np
 import pytest
 
 from bench.namespace import Namespace
-from capture.block import ListSource, PacketSource, tick
-from capture.intake import Intake
-from capture.live import LiveOptions, open_interface
-from capture.publish import Publisher
-from capture.shedding import Shedding, SheddingRule
-from capture.spool import Spool
-from decision.policy import Policy
-from decision.site import load_site
 from deploy.kafka.broker import Broker
-from offramp_errors import ConfigError
-from offramp_kafka import KafkaSettings
-from stream.by_link import ByLink
-from stream.link_choice import LinkChoice
-from stream.link_run import LinkRun
-from stream.listen import ListenOptions
-from stream.live import Tap
-from stream.live_agent import LiveAgent
-from stream.live_batches import LiveBatches
-from stream.pipeline import Pipeline
-from stream.publish import PublishOptions, check_publish
-from stream.timeline import LinkTimeline
-from stream.topics import run_topics_create
-from stream.wire import FeatureMessage
+from offramp.capture.block import ListSource, PacketSource, tick
+from offramp.capture.intake import Intake
+from offramp.capture.live import LiveOptions, open_interface
+from offramp.capture.publish import Publisher
+from offramp.capture.shedding import Shedding, SheddingRule
+from offramp.capture.spool import Spool
+from offramp.decision.policy import Policy
+from offramp.decision.site import load_site
+from offramp.errors import ConfigError
+from offramp.kafka import KafkaSettings
+from offramp.stream.by_link import ByLink
+from offramp.stream.link_choice import LinkChoice
+from offramp.stream.link_run import LinkRun
+from offramp.stream.listen import ListenOptions
+from offramp.stream.live import Tap
+from offramp.stream.live_agent import LiveAgent
+from offramp.stream.live_batches import LiveBatches
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.publish import PublishOptions, check_publish
+from offramp.stream.timeline import LinkTimeline
+from offramp.stream.topics import run_topics_create
+from offramp.stream.wire import FeatureMessage
 from tests.integration.brokers import running
 from tests.integration.test_publish import messages
 from tests.live import frame, new_namespace, send, until
@@ -73,7 +73,7 @@ def topics(namespace: Namespace, broker: Broker) -> KafkaSettings:
 class Agent(Running):
     """An `offramp publish` of v1 that runs."""
 
-    command = (sys.executable, str(ROOT / "offramp.py"), "publish", "--interface", "v1")
+    command = (sys.executable, "-m", "offramp", "publish", "--interface", "v1")
 
     def __init__(self, namespace: Namespace, settings: KafkaSettings, folder: Path, *arguments: object) -> None:
         config = folder / "kafka.toml"
@@ -317,7 +317,7 @@ def test_options_that_do_not_go_together_are_refused(options: dict[str, object],
 @pytest.mark.parametrize("more", [("--interface", "nosuch0"), ("-i", "lo", "--ring-size", "5"), ("-i", "lo")])
 def test_wrong_use_is_one_line(namespace: Namespace, more: tuple[str, ...]) -> None:
     """An unknown interface, a ring without files, and a broker that does not answer."""
-    command = [sys.executable, str(ROOT / "offramp.py"), "publish", "--kafka", "127.0.0.1:9", "--site", str(SITE)]
+    command = [sys.executable, "-m", "offramp", "publish", "--kafka", "127.0.0.1:9", "--site", str(SITE)]
     process = namespace.start([*command, *more], cwd=ROOT)
     _, text = process.communicate(timeout=120)
     assert process.returncode == (1 if more == ("-i", "lo") else 2), text

@@ -23,7 +23,7 @@ def offramp(address: str, config: Path, *arguments: str, password: str | None = 
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OFFRAMP_")}
     if password is not None:
         environment["OFFRAMP_KAFKA_PASSWORD"] = password
-    command = [sys.executable, "offramp.py", *arguments, "--kafka", address, "--kafka-config", str(config)]
+    command = [sys.executable, "-m", "offramp", *arguments, "--kafka", address, "--kafka-config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
@@ -62,14 +62,14 @@ def test_agent_and_reader_work_over_tls_with_a_certificate(broker, settings, tmp
 
 
 def test_a_worker_decides_over_scram(broker, settings, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from offramp_kafka import kafka_settings
+    from offramp.kafka import kafka_settings
     from tests.integration.workers import Decisions, expected
 
     config = config_of(tmp_path / "kafka.toml", **settings["sasl"])
     site, path = site_file(1, tmp_path)
     for arguments in (["topics", "create", "--partitions", "1"], ["publish", DEMO, "--site", str(path)]):
         assert offramp(broker.sasl_address, config, *arguments)[0] == 0
-    command = [sys.executable, "offramp.py", "worker", "--site", str(path), "--kafka", broker.sasl_address,
+    command = [sys.executable, "-m", "offramp", "worker", "--site", str(path), "--kafka", broker.sasl_address,
                "--kafka-config", str(config)]  # fmt: skip
     log = tmp_path / "worker.log"
     with log.open("wb") as out:

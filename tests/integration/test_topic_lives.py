@@ -17,12 +17,12 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from bench.service import site_file
-from capture.publish import Publisher
-from decision.client import DecisionClient
-from offramp_kafka import KafkaSettings, topic_states
-from stream.checkpoint import encode_checkpoint
-from stream.states import load_states
-from stream.topics import run_topics_create
+from offramp.capture.publish import Publisher
+from offramp.decision.client import DecisionClient
+from offramp.kafka import KafkaSettings, topic_states
+from offramp.stream.checkpoint import encode_checkpoint
+from offramp.stream.states import load_states
+from offramp.stream.topics import run_topics_create
 from tests.integration.until import until
 from tests.integration.workers import (
     ROOT,
@@ -224,7 +224,7 @@ def test_partitions_that_are_added_are_told_and_the_others_go_on(kafka: KafkaSet
     run_topics_create(kafka, 2, 1)
     site, path = site_file(1, tmp_path)
     decisions = Decisions(kafka)
-    command = [sys.executable, str(ROOT / "offramp.py"), "worker", "--site", str(path), "--kafka", kafka.shown]
+    command = [sys.executable, "-m", "offramp", "worker", "--site", str(path), "--kafka", kafka.shown]
     worker = WorkerProcess(kafka, path, tmp_path / "w.log", "--metrics", "0", "--stall", "10")
     command += ["--kafka-config", str(tmp_path / "w.toml")]
     with workers(worker), admin_of(kafka) as admin:
@@ -293,7 +293,7 @@ def test_a_controller_and_a_follower_pass_nothing_over_of_a_topic_that_was_made_
     out = tmp_path / "follow.out"
     config = tmp_path / "kafka.toml"
     config.write_text(f'prefix = "{topics.prefix}"\n')
-    follow = [sys.executable, str(ROOT / "offramp.py"), "follow", "--from", "beginning"]
+    follow = [sys.executable, "-m", "offramp", "follow", "--from", "beginning"]
     follow += ["--kafka", topics.shown, "--kafka-config", str(config)]
 
     def send(bodies: list[bytes]) -> None:

@@ -12,9 +12,9 @@ import pytest
 from kafka import KafkaProducer
 
 from bench.service import site_file
-from decision.client import DecisionClient
-from offramp_kafka import KafkaSettings
-from stream.states import load_states
+from offramp.decision.client import DecisionClient
+from offramp.kafka import KafkaSettings
+from offramp.stream.states import load_states
 from tests.integration.workers import ROOT, Decisions, WorkerProcess, demo_batches, expected, publisher_of, workers
 
 TOPICS = ("features", "decisions", "acks", "state", "models", "dead-letters", "forecasts")
@@ -85,7 +85,7 @@ def test_who_looks_into_a_topic_reads_past_it_too(topic: str, topics: KafkaSetti
             assert client.counts == {"invalid": count}
     config = tmp_path / "kafka.toml"
     config.write_text(f"prefix = {json.dumps(topics.prefix)}\n")
-    command = [sys.executable, str(ROOT / "offramp.py"), "follow", "--topic", topic, "--from", "beginning", "--no-wait"]
+    command = [sys.executable, "-m", "offramp", "follow", "--topic", topic, "--from", "beginning", "--no-wait"]
     command += ["--kafka", topics.shown, "--kafka-config", str(config)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -13,9 +13,9 @@ from typing import IO
 import pytest
 
 from bench.service import site_file
-from offramp_kafka import KafkaSettings
-from stream.topics import run_topics_create
-from stream.watchdog import Place, Wait, Waits
+from offramp.kafka import KafkaSettings
+from offramp.stream.topics import run_topics_create
+from offramp.stream.watchdog import Place, Wait, Waits
 from tests.integration.workers import (
     ROOT,
     Decisions,
@@ -29,9 +29,10 @@ from tests.integration.workers import (
 SABOTAGE = """
 import sys, threading, time
 from functools import partial
-import offramp, stream.app, stream.worker
+from offramp.cli.commands import main
+from offramp.stream import app, worker
 
-class Sabotaged(stream.app.Worker):
+class Sabotaged(app.Worker):
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
         threading.Thread(target=self.sabotage, daemon=True).start()
@@ -46,9 +47,9 @@ class Sabotaged(stream.app.Worker):
             self.app.loop.call_soon_threadsafe(time.sleep, 3600)
         print("sabotaged", file=sys.stderr, flush=True)
 
-stream.app.Worker = Sabotaged
-stream.worker.Watchdog = partial(stream.worker.Watchdog, end_s=3.0)
-offramp.main()
+app.Worker = Sabotaged
+worker.Watchdog = partial(worker.Watchdog, end_s=3.0)
+main()
 """
 
 
@@ -124,7 +125,7 @@ def test_only_what_is_waited_for_in_vain_waits() -> None:
 
 @pytest.mark.parametrize("text", ["-1", "soon"])
 def test_a_wrong_stall_is_refused(text: str) -> None:
-    command = [sys.executable, str(ROOT / "offramp.py"), "worker", "--kafka", "127.0.0.1:9", "--stall", text]
+    command = [sys.executable, "-m", "offramp", "worker", "--kafka", "127.0.0.1:9", "--stall", text]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 2
     assert "--stall" in done.stderr

@@ -12,9 +12,9 @@ import pytest
 from kafka import KafkaProducer
 
 from bench.service import site_file
-from capture.wire import FeatureHeaders, encode_batch, times_of
 from deploy.kafka.broker import Broker
-from offramp_kafka import KafkaSettings
+from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.kafka import KafkaSettings
 from tests.integration.workers import (
     SOAK,
     Decisions,

@@ -17,16 +17,16 @@ from typing import IO
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
 
-from capture.dissector import Dissector
-from capture.files import open_captures
-from capture.publish import Publisher
-from capture.wire import encode_parts
-from decision.policy import Policy
-from decision.site import Site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from offramp_kafka import BODY_LIMIT, KafkaSettings
-from stream.pipeline import Pipeline
+from offramp.capture.dissector import Dissector
+from offramp.capture.files import open_captures
+from offramp.capture.publish import Publisher
+from offramp.capture.wire import encode_parts
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.kafka import BODY_LIMIT, KafkaSettings
+from offramp.stream.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / "samples/demo.pcap.zst")
@@ -70,7 +70,7 @@ class WorkerProcess:
     def __init__(self, settings: KafkaSettings, site: Path, log: Path, *more: str) -> None:
         config = log.with_suffix(".toml")
         config.write_text(f'prefix = "{settings.prefix}"\n')
-        command = [sys.executable, str(ROOT / "offramp.py"), "worker", "--site", str(site), "--checkpoint", "0.3",
+        command = [sys.executable, "-m", "offramp", "worker", "--site", str(site), "--checkpoint", "0.3",
                    "--session", "2", "--kafka", settings.shown, "--kafka-config", str(config), *more]  # fmt: skip
         self.log, self.data = log, log.with_suffix(".out")
         with log.open("wb") as err, self.data.open("wb") as out:

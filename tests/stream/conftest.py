@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from capture.schema import COLUMNS, Kind
-from stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE
-from stream.normaliser import Normaliser
-from stream.synthetic import synthetic_packets
+from offramp.capture.schema import COLUMNS, Kind
+from offramp.stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE
+from offramp.stream.normaliser import Normaliser
+from offramp.stream.synthetic import synthetic_packets
 
 BASE = 1_700_000_000_000_000_000
 

@@ -6,17 +6,26 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from inference.artifact import Artifact
-from inference.forecast import Prediction
-from inference.judge import Scored, block_losses
-from inference.serve import CompiledPredictor
-from stream.bin_state import SERIES, LinkShape
-from stream.carried_state import Ask, CarriedState, predict_together
-from stream.packets import Packets, part_of
-from stream.reference import sequences_of
-from stream.refiner import Refiner
-from stream.synthetic import NETWORK, Flow, bulk_transfers, merged, name_lookups, on_off, periodic_device, web_bursts
-from stream.windows import WindowRows, Windows
+from offramp.inference.artifact import Artifact
+from offramp.inference.forecast import Prediction
+from offramp.inference.judge import Scored, block_losses
+from offramp.inference.serve import CompiledPredictor
+from offramp.stream.bin_state import SERIES, LinkShape
+from offramp.stream.carried_state import Ask, CarriedState, predict_together
+from offramp.stream.packets import Packets, part_of
+from offramp.stream.reference import sequences_of
+from offramp.stream.refiner import Refiner
+from offramp.stream.synthetic import (
+    NETWORK,
+    Flow,
+    bulk_transfers,
+    merged,
+    name_lookups,
+    on_off,
+    periodic_device,
+    web_bursts,
+)
+from offramp.stream.windows import WindowRows, Windows
 
 CAPACITY = 8e6
 SHAPE = LinkShape(CAPACITY, CAPACITY, 60_000.0, (NETWORK,))

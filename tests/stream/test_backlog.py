@@ -9,12 +9,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from capture.ledger import CaptureLedger
-from capture.wire import FeatureHeaders, encode_batch, times_of
-from stream.backlog import FRESH, PATIENCE_S, REASON, Backlog, Backlogs
-from stream.checkpoint import decode_checkpoint, encode_checkpoint
-from stream.link_run import LinkRun
-from stream.wire import MAX_ROWS, FeatureMessage, RefusedError, decode_message
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.stream.backlog import FRESH, PATIENCE_S, REASON, Backlog, Backlogs
+from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
+from offramp.stream.link_run import LinkRun
+from offramp.stream.wire import MAX_ROWS, FeatureMessage, RefusedError, decode_message
 from tests.stream.conftest import BASE
 from tests.stream.test_link_run import cut, fed, make  # noqa: F401 - a fixture
 from tests.stream.test_wire import random_batch

@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture.block import Interface, PacketBlock, tick
-from capture.intake import BLOCK_ROWS
-from stream.bin_edges import until_bins_close
-from stream.channels import BIN_NS
+from offramp.capture.block import Interface, PacketBlock, tick
+from offramp.capture.intake import BLOCK_ROWS
+from offramp.stream.bin_edges import until_bins_close
+from offramp.stream.channels import BIN_NS
 
 INTERFACE = Interface("v1", 1)
 BASE = 1_700_000_000_000_000_000

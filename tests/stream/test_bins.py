@@ -9,16 +9,16 @@ from typing import get_type_hints
 import numpy as np
 import pytest
 
-import offramp
-from inference import forecast
-from inference.drift import EVERY
-from inference.forecast import BIN_MS, BINS_PER_S
-from inference.judge import BLOCK
-from stream.bin_state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, ROWS, UP, LinkShape
-from stream.bins import Bins, network_table
-from stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
-from stream.packets import IPV4_MAPPED, Packets
-from stream.refiner import TICK
+from offramp.cli import commands
+from offramp.inference import forecast
+from offramp.inference.drift import EVERY
+from offramp.inference.forecast import BIN_MS, BINS_PER_S
+from offramp.inference.judge import BLOCK
+from offramp.stream.bin_state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, ROWS, UP, LinkShape
+from offramp.stream.bins import Bins, network_table
+from offramp.stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
+from offramp.stream.packets import IPV4_MAPPED, Packets
+from offramp.stream.refiner import TICK
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = 1_700_000_000_000_000_000
@@ -80,8 +80,8 @@ def test_a_bin_has_one_length():
     for stage in ("capture", "stream", "inference", "decision"):
         for source in sorted((ROOT / stage).rglob("*.py")):
             assert digits.findall(source.read_text()) == [], source
-    asked = get_type_hints(offramp.publish, include_extras=True)["message_every"].__metadata__[0]
-    assert inspect.signature(offramp.publish).parameters["message_every"].default == asked.min == BIN_MS
+    asked = get_type_hints(commands.publish, include_extras=True)["message_every"].__metadata__[0]
+    assert inspect.signature(commands.publish).parameters["message_every"].default == asked.min == BIN_MS
 
 
 def test_link_first_then_its_devices_with_shared_queue():

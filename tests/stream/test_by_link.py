@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capture.block import Interface, ListSource, some_rows
-from capture.files import open_captures
-from decision.site import Link, Site, load_site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp_errors import ConfigError
-from stream.by_link import LinkBatches
-from stream.link_choice import MOST_NAMED, LinkChoice, unlinked_lines
-from stream.replay import Replay
-from stream.site_match import SiteMatch
+from offramp.capture.block import Interface, ListSource, some_rows
+from offramp.capture.files import open_captures
+from offramp.decision.site import Link, Site, load_site
+from offramp.errors import ConfigError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.stream.by_link import LinkBatches
+from offramp.stream.link_choice import MOST_NAMED, LinkChoice, unlinked_lines
+from offramp.stream.replay import Replay
+from offramp.stream.site_match import SiteMatch
 from tests.stream.test_live import blocks
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.arrivals import read_capture
-from stream.copies import copies
+from offramp.stream.arrivals import read_capture
+from offramp.stream.copies import copies
 from tests.captures import ETHERNET, RAW, SLL, conversation, random_times, write
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp_errors import ContractError
-from stream.data_quality import FAR, NEAR, SLOT_BINS, DataQuality
-from stream.loss import Loss
+from offramp.errors import ContractError
+from offramp.stream.data_quality import FAR, NEAR, SLOT_BINS, DataQuality
+from offramp.stream.loss import Loss
 
 SECOND = 100
 """Bins."""

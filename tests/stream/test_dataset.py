@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.dataset import Dataset, open_dataset
-from offramp_errors import ConfigError, InputError
-from stream.arrivals import source_files
-from stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
-from stream.dataset import build_series, run_build
-from stream.dataset_spec import DatasetSpec, load_spec
+from offramp.errors import ConfigError, InputError
+from offramp.inference.dataset import Dataset, open_dataset
+from offramp.stream.arrivals import source_files
+from offramp.stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
+from offramp.stream.dataset import build_series, run_build
+from offramp.stream.dataset_spec import DatasetSpec, load_spec
 from tests.captures import ETHERNET, RAW, SLL, conversation, random_times, write
 
 HORIZONS = (50, 200, 500)

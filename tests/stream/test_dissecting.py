@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from capture.block import ListSource
-from capture.dissector import Dissector
-from capture.files import open_captures
-from stream.dissecting import dissected
+from offramp.capture.block import ListSource
+from offramp.capture.dissector import Dissector
+from offramp.capture.files import open_captures
+from offramp.stream.dissecting import dissected
 
 DEMO = Path(__file__).resolve().parents[2] / "samples/demo.pcap.zst"
 

@@ -16,24 +16,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from capture.block import END_OF_TIME_NS, NO_TIME, ListSource
-from capture.files import open_captures
-from capture.wire import FeatureHeaders
-from decision.site import load_site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from stream.arrivals import of_one_time
-from stream.bin_state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, LinkShape
-from stream.bins import Bins
-from stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
-from stream.checkpoint import decode_checkpoint, encode_checkpoint
-from stream.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS, lives
-from stream.link_run import LinkRun
-from stream.packets import IPV4_MAPPED, Packets, part_of
-from stream.refiner import Refiner
-from stream.replay import Replay
-from stream.windows import Windows
-from stream.wire import FeatureMessage
+from offramp.capture.block import END_OF_TIME_NS, NO_TIME, ListSource
+from offramp.capture.files import open_captures
+from offramp.capture.wire import FeatureHeaders
+from offramp.decision.site import load_site
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.stream.arrivals import of_one_time
+from offramp.stream.bin_state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, LinkShape
+from offramp.stream.bins import Bins
+from offramp.stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
+from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
+from offramp.stream.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS, lives
+from offramp.stream.link_run import LinkRun
+from offramp.stream.packets import IPV4_MAPPED, Packets, part_of
+from offramp.stream.refiner import Refiner
+from offramp.stream.replay import Replay
+from offramp.stream.windows import Windows
+from offramp.stream.wire import FeatureMessage
 from tests.stream.test_link_run import cut, fed, make  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.heavy_hitters import COUNTERS, HALF_LIFE_BINS, KEY, RESCALE_BINS, TOP, add, new_heavy_hitters, scale_at, top
+from offramp.stream.heavy_hitters import (
+    COUNTERS,
+    HALF_LIFE_BINS,
+    KEY,
+    RESCALE_BINS,
+    TOP,
+    add,
+    new_heavy_hitters,
+    scale_at,
+    top,
+)
 
 
 def exact(flows, sizes, bins):

@@ -12,24 +12,24 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from capture.ledger import CaptureLedger
-from capture.publish import Publisher
-from capture.wire import FeatureHeaders, times_of
-from decision.command import Command, validate
-from decision.policy import Policy
-from decision.site import Site
-from offramp_errors import ContractError
-from offramp_kafka import KafkaSettings
-from stream.channels import BIN_NS
-from stream.checkpoint import decode_checkpoint, encode_checkpoint
-from stream.lane import WorkerLedger
-from stream.lane_meter import LaneMeter
-from stream.link_run import LinkRun
-from stream.pipeline import Pipeline
-from stream.table import Table
-from stream.timeline import LinkTimeline
-from stream.wire import FeatureMessage
-from stream.worker import account
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.publish import Publisher
+from offramp.capture.wire import FeatureHeaders, times_of
+from offramp.decision.command import Command, validate
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site
+from offramp.errors import ContractError
+from offramp.kafka import KafkaSettings
+from offramp.stream.channels import BIN_NS
+from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
+from offramp.stream.lane import WorkerLedger
+from offramp.stream.lane_meter import LaneMeter
+from offramp.stream.link_run import LinkRun
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.table import Table
+from offramp.stream.timeline import LinkTimeline
+from offramp.stream.wire import FeatureMessage
+from offramp.stream.worker import account
 from tests.stream.test_pipeline import SITE
 
 ENFORCING = SITE.model_copy(update={"mode": "enforce"})

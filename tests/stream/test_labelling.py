@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.bins import LinkShape
-from stream.channels import BIN_MS, BIN_NS, CHANNELS, WINDOW_BINS
-from stream.labelling import Passage, labelled_rows, timeline
-from stream.packets import Packets
-from stream.served_queue import Service, queue_bins
-from stream.synthetic import synthetic_packets
-from stream.virtual_queue import virtual_delays_ms
+from offramp.stream.bins import LinkShape
+from offramp.stream.channels import BIN_MS, BIN_NS, CHANNELS, WINDOW_BINS
+from offramp.stream.labelling import Passage, labelled_rows, timeline
+from offramp.stream.packets import Packets
+from offramp.stream.served_queue import Service, queue_bins
+from offramp.stream.synthetic import synthetic_packets
+from offramp.stream.virtual_queue import virtual_delays_ms
 
 HORIZONS = (50, 500, 2_000)
 BASE = 1_700_000_000_000_000_000

@@ -12,20 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from capture.wire import FeatureHeaders, encode_batch, times_of
-from decision.policy import Policy
-from decision.site import load_site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from stream.backlog import PATIENCE_S, Backlogs
-from stream.checkpoint import decode_checkpoint
-from stream.lane import Lane, WorkerLedger
-from stream.link_run import LinkRun
-from stream.micro_batch import MicroBatches
-from stream.pipeline import Pipeline
-from stream.portion import Outgoing
-from stream.states import Loaded
-from stream.wire import decode_message
+from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.decision.policy import Policy
+from offramp.decision.site import load_site
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.stream.backlog import PATIENCE_S, Backlogs
+from offramp.stream.checkpoint import decode_checkpoint
+from offramp.stream.lane import Lane, WorkerLedger
+from offramp.stream.link_run import LinkRun
+from offramp.stream.micro_batch import MicroBatches
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.portion import Outgoing
+from offramp.stream.states import Loaded
+from offramp.stream.wire import decode_message
 from tests.integration.workers import SITE, demo_batches
 
 LINK = "uplink"

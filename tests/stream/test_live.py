@@ -12,20 +12,20 @@ import pyarrow as pa
 import pytest
 
 from bench.blast import frames
-from capture.block import Interface, ListSource, PacketBlock, tick
-from capture.intake import Intake
-from capture.ledger import CaptureLedger
-from capture.shedding import Shedding, SheddingRule
-from decision.policy import Policy
-from decision.site import Link, Site, default_site
-from stream.by_link import ByLink
-from stream.link_choice import LinkChoice
-from stream.live import Tap
-from stream.live_agent import LiveAgent
-from stream.live_batches import LiveBatches
-from stream.pipeline import Pipeline
-from stream.table import Table
-from stream.timeline import LinkTimeline
+from offramp.capture.block import Interface, ListSource, PacketBlock, tick
+from offramp.capture.intake import Intake
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.shedding import Shedding, SheddingRule
+from offramp.decision.policy import Policy
+from offramp.decision.site import Link, Site, default_site
+from offramp.stream.by_link import ByLink
+from offramp.stream.link_choice import LinkChoice
+from offramp.stream.live import Tap
+from offramp.stream.live_agent import LiveAgent
+from offramp.stream.live_batches import LiveBatches
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.table import Table
+from offramp.stream.timeline import LinkTimeline
 from tests.stream.conftest import make_batch
 
 BASE = 1_700_000_000_000_000_000

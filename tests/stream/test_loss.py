@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from capture.ledger import CaptureLedger
-from capture.wire import sampling_of
-from offramp_errors import ContractError
-from stream.bin_state import LinkShape
-from stream.loss import MOST_SCALED, SLOT_NS, Loss, Scale, loss_of
-from stream.windows import Windows
-from stream.wire import RefusedError, decode_headers
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.wire import sampling_of
+from offramp.errors import ContractError
+from offramp.stream.bin_state import LinkShape
+from offramp.stream.loss import MOST_SCALED, SLOT_NS, Loss, Scale, loss_of
+from offramp.stream.windows import Windows
+from offramp.stream.wire import RefusedError, decode_headers
 from tests.stream.conftest import make_batch
 
 HOSTILE: list[Any] = [

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from bench.service import site_file
-from capture.wire import FeatureHeaders, encode_batch, times_of
-from decision.policy import Policy
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.serve import open_predictor
-from stream import carried_state
-from stream.bin_state import SERIES
-from stream.carried_state import CALL_ROWS, Ask, CarriedState, StatePool, predict_together
-from stream.link_run import LinkRun
-from stream.link_runs import LinkRuns
-from stream.micro_batch import BYTES, MicroBatches
-from stream.pipeline import Pipeline
-from stream.portion import Portion
+from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.decision.policy import Policy
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.stream import carried_state
+from offramp.stream.bin_state import SERIES
+from offramp.stream.carried_state import CALL_ROWS, Ask, CarriedState, StatePool, predict_together
+from offramp.stream.link_run import LinkRun
+from offramp.stream.link_runs import LinkRuns
+from offramp.stream.micro_batch import BYTES, MicroBatches
+from offramp.stream.pipeline import Pipeline
+from offramp.stream.portion import Portion
 from tests.integration.workers import demo_batches, expected
 
 LINKS = 6

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like, save_artifact
-from offramp_errors import ArtifactError, ContractError
-from offramp_kafka import LARGEST_MESSAGE
-from stream.model_messages import NAMES, decode_model, encode_model, unpack
+from offramp.errors import ArtifactError, ContractError
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like, save_artifact
+from offramp.kafka import LARGEST_MESSAGE
+from offramp.stream.model_messages import NAMES, decode_model, encode_model, unpack
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp_errors import ArtifactError
-from stream.normaliser import RATIO, STATE_KEYS, Normaliser
+from offramp.errors import ArtifactError
+from offramp.stream.normaliser import RATIO, STATE_KEYS, Normaliser
 
 
 def rows(seed, n):

@@ -18,10 +18,10 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from offramp_kafka import is_final
-from stream import outbox
-from stream.outbox import Outbox
-from stream.portion import Outgoing
+from offramp.kafka import is_final
+from offramp.stream import outbox
+from offramp.stream.outbox import Outbox
+from offramp.stream.portion import Outgoing
 
 
 def message(number: int) -> Outgoing:

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from offramp_errors import ContractError
-from stream.channels import FIRST_MARK, Counter
-from stream.packets import IPV4_MAPPED, Packets, packets_from_batch
+from offramp.errors import ContractError
+from offramp.stream.channels import FIRST_MARK, Counter
+from offramp.stream.packets import IPV4_MAPPED, Packets, packets_from_batch
 from tests.stream.test_wire import random_batch
 
 

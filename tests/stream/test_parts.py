@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from stream.channels import WINDOW_BINS
-from stream.dataset_spec import Capacity, Source, Split
-from stream.labelling import LabelledRows
-from stream.parts import cut, dealt, stretches
+from offramp.stream.channels import WINDOW_BINS
+from offramp.stream.dataset_spec import Capacity, Source, Split
+from offramp.stream.labelling import LabelledRows
+from offramp.stream.parts import cut, dealt, stretches
 
 
 def source(**more: object) -> Source:

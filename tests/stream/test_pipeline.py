@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from decision.command import validate
-from decision.policy import Policy
-from decision.site import Site
-from inference.artifact import load_artifact
-from inference.serve import open_predictor
-from offramp_errors import ArtifactError, ContractError
-from stream.pipeline import Pipeline
+from offramp.decision.command import validate
+from offramp.decision.policy import Policy
+from offramp.decision.site import Site
+from offramp.errors import ArtifactError, ContractError
+from offramp.inference.artifact import load_artifact
+from offramp.inference.serve import open_predictor
+from offramp.stream.pipeline import Pipeline
 
 SITE = Site.model_validate(
     {

@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from capture.block import Interface, PacketBlock
-from offramp_errors import ConfigError, InputError
-from stream.pace import paced, parse_pace
-from stream.prefetch import prefetch
-from stream.table import HEADER, Table, bar
-from stream.timeline import LinkTimeline
+from offramp.capture.block import Interface, PacketBlock
+from offramp.errors import ConfigError, InputError
+from offramp.stream.pace import paced, parse_pace
+from offramp.stream.prefetch import prefetch
+from offramp.stream.table import HEADER, Table, bar
+from offramp.stream.timeline import LinkTimeline
 
 
 def block(times_ms: list[float], first_number: int = 1) -> PacketBlock:

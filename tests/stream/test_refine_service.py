@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from decision.site import default_site
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from inference.challenger import InProcess
-from stream.model_messages import encode_model
-from stream.refine_service import RefineService
-from stream.refining import Refining
+from offramp.decision.site import default_site
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.challenger import InProcess
+from offramp.stream.model_messages import encode_model
+from offramp.stream.refine_service import RefineService
+from offramp.stream.refining import Refining
 from tests.capture.disks import SmallFiles
 
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from inference.challenger import InProcess, clipped, norm
-from inference.judge import Scored, block_losses, compare
-from inference.serve import CompiledPredictor
-from stream.channels import BIN_NS
-from stream.labelled import LabelledRows
-from stream.reference import sequences_of
-from stream.refine_events import RefineEvents
-from stream.refiner import Refiner, RefineSettings
-from stream.synthetic import START_NS, UDP, Counter, Flow, mark, merged, paced, packets_in
-from stream.windows import WindowRows
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.challenger import InProcess, clipped, norm
+from offramp.inference.judge import Scored, block_losses, compare
+from offramp.inference.serve import CompiledPredictor
+from offramp.stream.channels import BIN_NS
+from offramp.stream.labelled import LabelledRows
+from offramp.stream.reference import sequences_of
+from offramp.stream.refine_events import RefineEvents
+from offramp.stream.refiner import Refiner, RefineSettings
+from offramp.stream.synthetic import START_NS, UDP, Counter, Flow, mark, merged, paced, packets_in
+from offramp.stream.windows import WindowRows
 from tests.stream import refining
 from tests.stream.refining import CAPACITY, SHAPE, clean, loss, site_flows, window_rows
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import zstandard
 
-from offramp_errors import ContractError
-from stream.bin_state import BACK_NEWEST_NS, NEXT, REACHED
-from stream.checkpoint import MAX_UNPACKED, decode_checkpoint, encode_checkpoint
-from stream.states import _note
+from offramp.errors import ContractError
+from offramp.stream.bin_state import BACK_NEWEST_NS, NEXT, REACHED
+from offramp.stream.checkpoint import MAX_UNPACKED, decode_checkpoint, encode_checkpoint
+from offramp.stream.states import _note
 from tests.fuzz.states import Case, at, places, run
 from tests.stream.test_hostile_messages import Shown
 

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
-from stream.channels import CHANNELS, FRAME_BINS, SPECTRUM_CHANNELS
-from stream.stft import FREQUENCIES, PICKED, Spectra
+from offramp.stream.channels import CHANNELS, FRAME_BINS, SPECTRUM_CHANNELS
+from offramp.stream.stft import FREQUENCIES, PICKED, Spectra
 
 
 def rows(n, seed=0):

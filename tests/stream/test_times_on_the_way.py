@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from capture.block import NO_TIME, Interface, PacketBlock
-from stream import pace
-from stream.backlog import Backlog
-from stream.bin_edges import until_bins_close
-from stream.channels import BIN_NS
-from stream.table import Table
-from stream.timeline import LinkTimeline
+from offramp.capture.block import NO_TIME, Interface, PacketBlock
+from offramp.stream import pace
+from offramp.stream.backlog import Backlog
+from offramp.stream.bin_edges import until_bins_close
+from offramp.stream.channels import BIN_NS
+from offramp.stream.table import Table
+from offramp.stream.timeline import LinkTimeline
 from tests.stream.test_event_time import BASE, SECOND, Times, steady
 
 

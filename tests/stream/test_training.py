@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.dataset import save_dataset
-from inference.sequences import TrainingSequence
-from offramp_errors import ConfigError, InputError
-from stream.channels import CHANNELS, SPECTRUM_SIZE
-from stream.dataset import build_series
-from stream.training import TrainOptions, balanced, labelled, prepared, spec_of
+from offramp.errors import ConfigError, InputError
+from offramp.inference.dataset import save_dataset
+from offramp.inference.sequences import TrainingSequence
+from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
+from offramp.stream.dataset import build_series
+from offramp.stream.training import TrainOptions, balanced, labelled, prepared, spec_of
 from tests.captures import conversation, random_times, write
 
 OPTIONS = TrainOptions((), None, Path("out"), None, 0, "default", 1, 1, "terciles")

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import inference.shape
-from inference.artifact import load_artifact
-from inference.dataset import LabelledSeries, save_dataset
-from inference.shape import Preset, load_preset, preset_of
-from offramp_errors import ConfigError
-from stream.channels import CHANNELS
-from stream.normaliser import Normaliser
-from stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
-from stream.training import TrainOptions, run_training
-from stream.tuning import TuneOptions, run_tune
+from offramp.errors import ConfigError
+from offramp.inference import shape
+from offramp.inference.artifact import load_artifact
+from offramp.inference.dataset import LabelledSeries, save_dataset
+from offramp.inference.shape import Preset, load_preset, preset_of
+from offramp.stream.channels import CHANNELS
+from offramp.stream.normaliser import Normaliser
+from offramp.stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
+from offramp.stream.training import TrainOptions, run_training
+from offramp.stream.tuning import TuneOptions, run_tune
 
 SMALL = Preset(8, 4, 8, 8, 0.0, 1e-6, 2e-3, 4, 2, memory=True, length=64, annealed=True)
 
@@ -38,7 +38,7 @@ def dataset(tmp_path: Path) -> Path:
 def test_the_best_preset_of_a_search_trains(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(inference.shape.PRESETS, "default", SMALL)
+    monkeypatch.setitem(shape.PRESETS, "default", SMALL)
     best, study = tmp_path / "best.toml", tmp_path / "study.sqlite"
     what = TrainOptions((), dataset, best, None, 0, "default", 1, 1, "5,25")
     run_tune(TuneOptions(what, study, "bayes", 1, 5.0))

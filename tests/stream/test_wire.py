@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capture.batches import batch_schema
-from capture.ledger import CaptureLedger
-from capture.schema import COLUMNS, Kind
-from capture.wire import (
+from offramp.capture.batches import batch_schema
+from offramp.capture.ledger import CaptureLedger
+from offramp.capture.schema import COLUMNS, Kind
+from offramp.capture.wire import (
     HEADER_NAMES,
     OPTIONAL_HEADERS,
     FeatureHeaders,
@@ -25,9 +25,9 @@ from capture.wire import (
     sampling_of,
     times_of,
 )
-from offramp_errors import ContractError
-from stream import wire
-from stream.wire import MAX_SAMPLING, RefusedError, decode_batch, decode_headers, decode_message
+from offramp.errors import ContractError
+from offramp.stream import wire
+from offramp.stream.wire import MAX_SAMPLING, RefusedError, decode_batch, decode_headers, decode_message
 from tests.stream.conftest import BASE
 
 SCHEMA = batch_schema("stream")

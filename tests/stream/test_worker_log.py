@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import pytest
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
-from offramp_reach import Reach
-from stream.ending import Ending
-from stream.other_sites import OTHERS_S, OtherSites
-from stream.worker_log import OneLine, Selection, tell_retry
+from offramp.reach import Reach
+from offramp.stream.ending import Ending
+from offramp.stream.other_sites import OTHERS_S, OtherSites
+from offramp.stream.worker_log import OneLine, Selection, tell_retry
 
 
 @dataclass

@@ -1,0 +1,74 @@
+"""What is built is whole, takes one name in a user's environment, and decides as the checkout does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REPLAY = ("replay", str(ROOT / "samples/demo.pcap.zst"), "--site", str(ROOT / "samples/site.toml"), "--format", "jsonl")
+
+
+def run(words: Sequence[str | Path], cwd: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+    return subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=cwd, env=kept)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist, and the wheel that is built from it."""
+    out = tmp_path_factory.mktemp("built")
+    run(("-m", "hatchling", "build", "-t", "sdist", "-d", out), ROOT)
+    (sdist,) = out.glob("*.tar.gz")
+    run(("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out, sdist), out)
+    (wheel,) = out.glob("*.whl")
+    return sdist, wheel
+
+
+def tracked(*folders: str) -> set[str]:
+    listed = subprocess.run(["git", "ls-files", *folders], check=True, capture_output=True, text=True, cwd=ROOT)
+    return {name for name in listed.stdout.split() if not (ROOT / name).is_symlink()}
+
+
+def test_the_wheel_has_one_name_and_every_file_of_the_package(built: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(built[1]) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert {name.split("/")[0] for name in names} == {"offramp"}
+    stages = tracked("capture", "stream", "inference", "decision")
+    assert set(names) == {f"offramp/{name}" for name in stages} | tracked("offramp")
+    assert "offramp/py.typed" in names
+
+
+def test_the_sdist_has_all_that_tests_and_docs_need(built: tuple[Path, Path]) -> None:
+    with tarfile.open(built[0]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = tracked("deploy", "tests", "bench", "docs", "samples", "Makefile", "requirements.lock", "CHANGELOG.md")
+    assert wanted <= names
+
+
+def test_beside_a_package_that_owns_inference_it_replays_the_sample_to_the_same_bytes(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    run(("-m", "pip", "install", "-q", "--no-deps", "--target", site, built[1]), tmp_path)
+    (site / "inference").mkdir()
+    (site / "inference/__init__.py").write_text("raise ImportError('of another project')\n")
+    where = run(("-c", "import offramp.stream.replay as found; print(found.__file__)"), tmp_path, PYTHONPATH=str(site))
+    assert where.stdout.decode().strip() == str(site / "offramp/stream/replay.py")
+    shown = run(("-m", "offramp", "--version"), tmp_path, PYTHONPATH=str(site)).stdout
+    assert shown.startswith(b"offramp ")
+    installed = run(("-m", "offramp", *REPLAY), tmp_path, PYTHONPATH=str(site))
+    here = run(("-m", "offramp", *REPLAY), ROOT, PYTHONPATH=str(ROOT))
+    assert len(here.stdout.splitlines()) == 11
+    assert installed.stdout == here.stdout
+    typed = "import offramp\nfrom offramp.decision.client import DecisionClient\nreveal_type(DecisionClient.hops)\n"
+    (tmp_path / "user.py").write_text(typed)
+    told = run(("-m", "mypy", "--strict", "--cache-dir", tmp_path / "mypy", "user.py"), tmp_path, MYPYPATH=str(site))
+    assert b"Any" not in told.stdout.splitlines()[0]
