@@ -1,4 +1,4 @@
-"""Progress on standard error, where that is a terminal; nothing elsewhere."""
+"""Progress on standard error, where that is a terminal that no data go to; nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from offramp.capture.block import Progress
 
@@ -33,9 +33,13 @@ class Bar:
 
 
 @contextmanager
-def console_bar(progress: Progress, title: str, *, unit: str = "bytes") -> Iterator[Bar]:
-    """Show a bar while the body runs, where standard error is a terminal; unit: bytes or steps."""
-    if not sys.stderr.isatty():
+def console_bar(progress: Progress, title: str, *, unit: str = "bytes", data: TextIO | None = None) -> Iterator[Bar]:
+    """Show a bar while the body runs, where standard error is a terminal; unit: bytes or steps.
+
+    data: what the body writes to; where that is a terminal, its lines are progress enough, and a bar would stand in
+    their midst.
+    """
+    if not sys.stderr.isatty() or (data is not None and data.isatty()):
         yield Bar(progress)
         return
     from rich.console import Console

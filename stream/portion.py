@@ -127,7 +127,8 @@ class Portion:
         if message is None:
             return
         own = {"fetched": self._fetched_ns, "begun": begun_ns, "decoded": time.time_ns()}
-        outcome.hops = {"packet": message.headers.last_time_ns, **message.headers.hops, **own}
+        newest = {"packet": message.headers.last_time_ns} if message.headers.last_time_ns else {}  # a clock has none
+        outcome.hops = {**newest, **message.headers.hops, **own}
         run = self.runs.of(message)
         outcome.steps = run.open(message, record.offset)
         outcome.link, outcome.rows, outcome.packet_ns = message.link, message.headers.rows, run.packet_ns

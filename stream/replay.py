@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,7 +139,12 @@ def run_replay(options: ReplayOptions) -> None:
         replay = Replay(source, site, artifact, predictor, factor=factor, refining=refining, choice=choice)
         if replay.refining:
             stack.callback(replay.refining.close)
-        _write(replay, options, out, stack)
+        try:
+            _write(replay, options, out, stack)
+        except KeyboardInterrupt:
+            count = replay.capture_ledger().captured
+            print(f"interrupted behind packet {count:,}\n{account(replay, options)}", file=sys.stderr)
+            raise
     for text in (*map(str, source.damages), *replay.batches.warnings()):
         warn(text)
     print(account(replay, options), file=sys.stderr)
@@ -173,11 +180,13 @@ def _refining(options: ReplayOptions, artifact: Artifact, site: Site) -> Refinin
 
 def _write(replay: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack) -> None:
     """Write the replay's data in the format asked for."""
-    bar = stack.enter_context(console_bar(replay.source.progress, "replaying"))
+    bar = stack.enter_context(console_bar(replay.source.progress, "replaying", data=out))
 
     def line(text: str) -> None:
         bar.update()
         out.write(text + "\n")
+        if replay.factor:  # who asked for a pace wants each line when it is due
+            out.flush()
 
     if options.form == "jsonl":
         replay.sink = lambda _: bar.update()
@@ -197,14 +206,44 @@ def account(replay: Replay, options: ReplayOptions) -> str:
     lines = ["", "ledger", *capture_lines(capture, replay.batches.choice.unlinked), *stream.lines(), *refined, ""]
     if not capture.captured + replay.batches.choice.unlinked.total():
         lines.append("no packets: the capture is empty")
-    shown = " ".join(options.files)
-    lines += [
-        "try next",
-        f"  offramp replay {shown} --format jsonl      the same commands as JSON lines, as a controller gets them",
-        f"  offramp features {shown} -o features.csv   every packet as a row of Edge-IIoTset's columns",
-        "  offramp doctor                             what this machine can run",
-    ]
-    return "\n".join(lines)
+    return "\n".join(lines + ([] if options.form == "jsonl" else try_next(options)))
+
+
+def try_next(options: ReplayOptions) -> list[str]:
+    """Return commands to go on with, as they can be typed: this one again for a controller, and two others."""
+    program = program_called()
+    offered = (
+        (*without_out(sys.argv[1:]), "--format", "jsonl"),
+        ("features", *options.files, "-o", "features.csv"),
+        ("doctor",),
+    )
+    words = (
+        "the same commands as JSON lines, as a controller gets them",
+        "every packet as a row of Edge-IIoTset's columns",
+        "what this machine can run",
+    )
+    lines = [f"  {program} {shlex.join(each)}" for each in offered]
+    width = max(len(line) for line in lines)
+    return ["try next", *(f"{line:<{width}}   {text}" for line, text in zip(lines, words, strict=True))]
+
+
+def program_called() -> str:
+    """Return what the command was started as: by its name, by a path, or as a module."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return shlex.join([sys.executable, "-m", "offramp"])
+    found = shutil.which(called.name)
+    return called.name if found and Path(found).resolve() == called.resolve() else shlex.quote(str(called))
+
+
+def without_out(words: Sequence[str]) -> list[str]:
+    """Return a command's words but for --out and its file."""
+    left, asked = list[str](), False
+    for word in words:
+        if not asked and word != "--out" and not word.startswith("--out="):
+            left.append(word)
+        asked = word == "--out"
+    return left
 
 
 def capture_lines(ledger: CaptureLedger, unlinked: Counter[str] | None = None) -> list[str]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import pty
 import re
+import shutil
+import signal
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -186,6 +190,64 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, cwd=ROOT, env={**os.environ})
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr
+
+
+def on_terminal(*arguments: str | Path, out: Path | None = None) -> str:
+    """What a command shows on a terminal, its data too or in a file."""
+    ours, its = pty.openpty()
+    with ExitStack() as stack:
+        data = stack.enter_context(out.open("wb")) if out else its
+        words = [sys.executable, "-m", "offramp", *arguments]
+        process = subprocess.Popen(words, stdout=data, stderr=its, stdin=its, cwd=ROOT)
+        os.close(its)
+        shown = b""
+        with suppress(OSError):  # a terminal whose last user has gone
+            while part := os.read(ours, 65_536):
+                shown += part
+        os.close(ours)
+        assert process.wait(60) == 0
+    return shown.decode()
+
+
+def test_a_terminal_shows_the_table_and_no_bar_within_it(tmp_path: Path) -> None:
+    """The bar is for who sends the data elsewhere."""
+    shown = on_terminal("replay", DEMO, "--site", SITE)
+    done = offramp("replay", DEMO, "--site", SITE)
+    assert "\x1b" not in shown
+    assert shown.replace("\r\n", "\n").startswith(done.stdout)
+    out = tmp_path / "out"
+    assert "replaying" in on_terminal("replay", DEMO, "--site", SITE, out=out)
+    assert out.read_text() == done.stdout
+
+
+def test_what_is_offered_next_can_be_typed(tmp_path: Path, jsonl: str) -> None:
+    capture, site = tmp_path / "my capture.pcap.zst", tmp_path / "site's.toml"
+    shutil.copy(DEMO, capture)
+    shutil.copy(SITE, site)
+    told = offramp("replay", capture, "--site", site, "--out", tmp_path / "table").stderr
+    again, features, _ = re.findall(r"^  (.+?)   \S.*$", told.partition("try next\n")[2], re.MULTILINE)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for line, wanted in ((again, jsonl), (features, "")):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, check=True, cwd=tmp_path, env=environment)
+        assert done.stdout.decode() == wanted
+    assert "try next" not in offramp("replay", capture, "--site", site, "--format", "jsonl").stderr
+    assert (tmp_path / "features.csv").exists()
+
+
+def test_an_interrupted_replay_tells_what_it_has_read() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "offramp", "replay", DEMO, "--site", SITE, "--pace", "realtime"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert re.search(r"^interrupted behind packet [\d,]+$", told, re.MULTILINE)
+    assert "ledger" in told
+    assert "Traceback" not in told
 
 
 def test_doctor_finds_this_machine_well() -> None:
