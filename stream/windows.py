@@ -16,7 +16,6 @@ from offramp.capture.block import END_OF_TIME_NS
 from offramp.capture.wire import sampling_of
 from offramp.stream.bin_state import SERIES, LinkShape
 from offramp.stream.bins import Bins, ClosedBins
-from offramp.stream.channels import CHANNELS
 from offramp.stream.loss import Loss, Scale, loss_of
 from offramp.stream.normaliser import Normaliser, scaled
 from offramp.stream.packets import Packets, packets_from_batch
@@ -53,15 +52,10 @@ class Windowed(NamedTuple):
 
 
 class Windows:
-    """The open bins, the running normaliser and the newest STFT frames of one link and its devices.
-
-    The scale of the rows is that of the artifact's normaliser and stays; `learned` is what this link's own rows would
-    make of it.
-    """
+    """The open bins and newest STFT frames of one link and its devices; rows are on the scale of the artifact."""
 
     def __init__(self, shape: LinkShape, normaliser_state: Mapping[str, NDArray[Any]], lateness_ms: float = 1) -> None:
         self.bins = Bins(shape, lateness_ms)
-        self.learned = Normaliser(len(CHANNELS))
         self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
         self.spectra = Spectra(SERIES)
         self.holes = 0
@@ -119,7 +113,6 @@ class Windows:
     def _each(self, parts: Iterable[ClosedBins]) -> Iterator[WindowRows]:
         """Yield the rows of closed bins in arrays of their own: the bins write over theirs."""
         for part in parts:
-            self.learned.update(part.x)
             x = scaled(part.x, *self.limits)
             spectrum = self.spectra.update(x, part.series, part.fresh)
             behind_hole, self._behind_hole = self._behind_hole, False
@@ -132,7 +125,6 @@ class Windows:
             "hitters": {name: np.array(array) for name, array in self.bins.hitters._asdict().items()},
             "held": {name: np.array(array) for name, array in self.bins.held._asdict().items()},
             "history": np.array(self.spectra.history),
-            "learned": self.learned.state(),
             "scale": self.scale.state(),
         }
 
@@ -145,7 +137,6 @@ class Windows:
         for name, array in state["held"].items():
             getattr(self.bins.held, name)[...] = array
         self.spectra.history[...] = state["history"]
-        self.learned = Normaliser.from_state(state["learned"])
         self.scale.restore(state["scale"])
 
 

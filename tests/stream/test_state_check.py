@@ -147,8 +147,6 @@ FORGED = [
     ("pipeline/bins/shape", put(0, 0.0)),
     ("pipeline/bins/counters", lambda array: array[:, :5]),
     ("pipeline/bins/clock", lambda array: array.astype(np.int32)),
-    ("pipeline/learned/histogram", lambda array: array[:, :10]),
-    ("pipeline/learned/count", lambda array: array[:3]),
     ("pipeline/history", lambda array: array[:1]),
     ("pipeline/carried", put((0, 0), np.nan)),
     ("pipeline/carried", lambda _: 3),
