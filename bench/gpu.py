@@ -6,7 +6,7 @@ import sys
 
 from bench.serving import arguments, run
 
-ON_GPU = ("tensorflow", "tensorflow-xla", "onnx", "jax", "torch")
+ON_GPU = ("tensorflow", "onnx")
 
 
 def main() -> int:

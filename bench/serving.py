@@ -21,7 +21,6 @@ from offramp.inference.backends import TABLE
 HEAD = f"{'backend':<16} {'':<7} {'batch':>6} {'CPU us':>9} {'wall us':>9} {'difference':>11}  (of one forecast)"
 ONE_THREAD = {
     "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }  # fmt: skip
 RELEVANT = 64
 """Batch at which backends are ranked: what some links close together."""
@@ -31,8 +30,6 @@ GOAL_US = 40.0
 def rows_of(name: str, kinds: Sequence[str], on: str = "CPU") -> Iterator[dict[str, Any]]:
     """Yield the rows of one backend as they come; one that ends badly gives a row that says so."""
     told = {**os.environ, **ONE_THREAD}
-    if name in ("jax", "torch"):
-        told["KERAS_BACKEND"] = name
     if on == "CPU":
         told["CUDA_VISIBLE_DEVICES"] = "-1"
     command = [sys.executable, "-m", "bench.serving_child", name, ",".join(kinds), on]

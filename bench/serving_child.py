@@ -21,8 +21,6 @@ TOLERANCE = 1e-4
 CHECKED, BINS = 16, 12
 """Series held against the reference, and bins of the carried steps."""
 ROUND_S, ROUNDS = 0.12, 4
-UNROLLED_MOST = 64
-"""LiteRT's windows are unrolled graphs: larger batches than this take minutes to convert."""
 
 
 def inputs(backend: Backend, n: int, bins: int) -> tuple[Floats, Floats]:
@@ -107,8 +105,6 @@ def measured(name: str, kinds: tuple[str, ...], on: str) -> Iterator[dict[str, A
     for n in SHAPES if "step" in kinds else ():
         yield steps(backend, artifact.weights, n)
     for n in SHAPES if "window" in kinds else ():
-        if name == "litert" and n > UNROLLED_MOST:
-            continue
         yield windows(backend, artifact.weights, n)
 
 

@@ -1,4 +1,4 @@
-"""Ways to serve the same artifact: the compiled kernel, and the network on other runtimes, one a file."""
+"""Ways to serve the same artifact: the compiled kernel, ONNX Runtime beside it, and Keras, the way to a GPU."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ from offramp.inference.backends.fixed_shapes import SHAPES, Backend
 
 TABLE: dict[str, tuple[str, str, str]] = {
     "compiled": ("compiled", "CompiledBackend", "numba"),
-    "tensorflow": ("tensorflow", "TensorFlowBackend", "tensorflow"),
-    "tensorflow-xla": ("tensorflow", "XlaBackend", "tensorflow"),
     "onnx": ("onnx_runtime", "OnnxBackend", "onnx and onnxruntime"),
-    "litert": ("litert", "LiteRTBackend", "ai-edge-litert"),
-    "jax": ("keras_jit", "JaxBackend", "jax, and KERAS_BACKEND=jax in the environment"),
-    "torch": ("keras_jit", "TorchBackend", "torch, and KERAS_BACKEND=torch in the environment"),
+    "tensorflow": ("tensorflow", "TensorFlowBackend", "tensorflow"),
 }
 """By name: module, class, and what must be installed."""
 

@@ -1,4 +1,4 @@
-"""One step of the Keras model with carried state, from the model's own layers: on whichever backend Keras runs."""
+"""One step of the Keras model with carried state, from the model's own layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras on TensorFlow: a trace of every fixed batch size, with or without XLA; on a GPU where it sees one."""
+"""Keras on TensorFlow: a trace of every fixed batch size; on a GPU where it sees one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from offramp.inference.backends.fixed_shapes import FixedShapes, Floats, Outputs
 
 class TensorFlowBackend(FixedShapes):
     """Serves by tf.function."""
-
-    jit = False
 
     def load(self, artifact: Artifact) -> None:
         """Build the Keras model and the functions around it; each counts its traces."""
@@ -34,8 +32,8 @@ class TensorFlowBackend(FixedShapes):
             return windowed(model, x, frames)
 
         self._tensor = tf.constant
-        self._step = tf.function(step, jit_compile=self.jit, autograph=False)
-        self._window = tf.function(window, jit_compile=self.jit, autograph=False)
+        self._step = tf.function(step, autograph=False)
+        self._window = tf.function(window, autograph=False)
 
     def step(self, x: Floats, frames: Floats, state: Floats) -> Outputs:
         """See FixedShapes.step."""
@@ -46,9 +44,3 @@ class TensorFlowBackend(FixedShapes):
         """See FixedShapes.window."""
         found = self._window(self._tensor(x), self._tensor(frames))
         return np.asarray(found[0]), np.asarray(found[1])
-
-
-class XlaBackend(TensorFlowBackend):
-    """Serves by tf.function compiled with XLA."""
-
-    jit = True

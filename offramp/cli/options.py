@@ -66,10 +66,6 @@ class ServeBy(StrEnum):
     COMPILED = "compiled"
     ONNX = "onnx"
     TENSORFLOW = "tensorflow"
-    TENSORFLOW_XLA = "tensorflow-xla"
-    LITERT = "litert"
-    JAX = "jax"
-    TORCH = "torch"
 
 
 class Look(StrEnum):
