@@ -45,8 +45,8 @@ def sources_of(path: Path) -> tuple[Path, ...]:
 def digest_of(paths: Iterable[Path]) -> str:
     """Return a hash of files' names and contents, in hex; names are those of a checkout, of a wheel's files too."""
     digest = hashlib.sha256()
-    for path in paths:
-        name = str(path.relative_to(ROOT)).removeprefix("offramp/") if path.is_relative_to(ROOT) else path.name
+    named = ((str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name, path) for path in paths)
+    for name, path in sorted((name.removeprefix("offramp/"), path) for name, path in named):
         digest.update(f"{name}\0".encode() + _sum(path))
     return digest.hexdigest()
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -149,6 +150,15 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
 def _run(worker: Any, ending: Ending, selection: Any) -> None:
     """Run Faust's service worker until a signal; it ends in order, or `ending` ends it."""
     import faust
+    from mode.threads import WorkerThread
+
+    others = threading.excepthook
+
+    def told(thrown: threading.ExceptHookArgs) -> None:
+        if not isinstance(thrown.thread, WorkerThread):  # what ends a service's thread ends the worker, which tells it
+            others(thrown)
+
+    threading.excepthook = told
 
     async def stop() -> None:
         selection.ending = True

@@ -95,7 +95,7 @@ def mutants() -> Iterator[Mutant]:
     """Yield all mutants."""
     for package in PACKAGES:
         for path in sorted((ROOT / package).glob("*.py")):
-            module = f"{package}.{path.stem}"
+            module = f"offramp.{package}.{path.stem}"
             for kernel in kernels(ast.parse(path.read_text())):
                 pattern = ROOMS.get(module, {}).get(kernel.name)
                 for node in ast.walk(kernel):

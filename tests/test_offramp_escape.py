@@ -66,7 +66,7 @@ def test_a_file_cannot_steer_the_terminal_by_its_name(command: str, tmp_path: Pa
 
 
 def test_help_keeps_its_colours() -> None:
-    code = "import sys; sys.argv = ['offramp', 'tap', '--help']; import offramp; offramp.main()"
+    code = "import sys; sys.argv = ['offramp', 'tap', '--help']; from offramp.cli.commands import main; main()"
     environment = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert "\x1b[" in done.stdout

@@ -119,7 +119,7 @@ def test_strangers_are_refused(base: Artifact, tmp_path: Path) -> None:
 
 def test_the_command_averages_and_says_what_the_noise_is_worth(base: Artifact, tmp_path: Path) -> None:
     folders = [str(site(base, tmp_path / name, seed, 50)[1]) for seed, name in ((1, "a"), (2, "b"))]
-    code = "import offramp; offramp.main()"
+    code = "from offramp.cli.commands import main; main()"
     command = [sys.executable, "-c", code, "federate", str(DEFAULT_ARTIFACT), *folders, "-o", str(tmp_path / "out")]
     done = subprocess.run([*command, "--noise", "2"], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "2 sites, 100 rows, round 1" in done.stdout

@@ -86,6 +86,15 @@ def test_a_worker_decides_over_scram(broker, settings, tmp_path) -> None:  # typ
     assert SECRET not in log.read_text()
 
 
+def answered(address: str, config: Path, password: str | None) -> tuple[int, str]:
+    """What the broker says; a client on a busy machine gives it up before."""
+    for _ in range(5):
+        code, told = offramp(address, config, "topics", "create", password=password)
+        if "does not answer" not in told:
+            break
+    return code, told
+
+
 def test_what_is_wrong_is_one_line(broker, settings, tmp_path) -> None:  # type: ignore[no-untyped-def]
     other = make_certificates(tmp_path / "other")
     sasl, ssl = settings["sasl"], settings["ssl"]
@@ -103,7 +112,7 @@ def test_what_is_wrong_is_one_line(broker, settings, tmp_path) -> None:  # type:
         runs = {}
         for name, (address, values, password, _) in wrong.items():
             config = config_of(tmp_path / f"{name}.toml", **values)
-            runs[name] = pool.submit(offramp, address, config, "topics", "create", password=password)
+            runs[name] = pool.submit(answered, address, config, password)
     for name, (_, _, _, word) in wrong.items():
         code, told = runs[name].result()
         assert code in (1, 2), (name, told)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def replayed(folder: Path, *more: str) -> tuple[list[dict[str, object]], str]:
     command = [
-        sys.executable, "-c", "import offramp; offramp.main()", "replay", "samples/demo.pcap.zst",
+        sys.executable, "-c", "from offramp.cli.commands import main; main()", "replay", "samples/demo.pcap.zst",
         "--site", "samples/site.toml", "--format", "jsonl", "--out", str(folder / "commands.jsonl"), *more,
     ]  # fmt: skip
     environment = {**os.environ, "TZ": "UTC"}
