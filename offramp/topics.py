@@ -16,8 +16,9 @@ def topics_create(
     kafka: Kafka = None,
     kafka_config: KafkaConfig = None,
     partitions: Annotated[
-        int, typer.Option("--partitions", help="of each topic: the most workers", min=1, max=10_000)
-    ] = 8,
+        int | None,
+        typer.Option("--partitions", help="of each topic: the most workers; 8 otherwise", min=1, max=10_000),
+    ] = None,
     replicas: Annotated[int, typer.Option("--replicas", help="copies of each partition", min=1, max=100)] = 1,
 ) -> None:
     """Make the topics that are missing, with their retention and compaction."""

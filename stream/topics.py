@@ -62,7 +62,11 @@ WAY_BACK = (
 """What to do where the number of partitions has changed."""
 
 
-def run_topics_create(settings: KafkaSettings, partitions: int, replicas: int) -> None:
+PARTITIONS = 8
+"""Of each topic, where nothing else is asked for: enough for a site of ten links (docs/capacity.md has larger ones)."""
+
+
+def run_topics_create(settings: KafkaSettings, partitions: int | None, replicas: int) -> None:
     """Run `offramp topics create`: make what is missing; say what is there and differs. Raises KafkaAccessError.
 
     All topics get the same number of partitions, as a link's checkpoints stand in the partition of its features.
@@ -75,7 +79,11 @@ def run_topics_create(settings: KafkaSettings, partitions: int, replicas: int) -
             there = set(admin.list_topics())
             wanted = {settings.topic(topic.name): topic for topic in TOPICS}
             missing = {
-                name: {"num_partitions": partitions, "replication_factor": replicas, "configs": dict(topic.settings)}
+                name: {
+                    "num_partitions": partitions or PARTITIONS,
+                    "replication_factor": replicas,
+                    "configs": dict(topic.settings),
+                }
                 for name, topic in wanted.items()
                 if name not in there
             }
@@ -86,7 +94,9 @@ def run_topics_create(settings: KafkaSettings, partitions: int, replicas: int) -
     found = require_topics(settings, "topics create", *(topic.name for topic in TOPICS))
     for name in wanted:
         state = "created" if name in missing else "is there"
-        print(f"{name:<40} {state}, {found[name]} partitions", file=sys.stderr)
+        differs = partitions is not None and found[name] != partitions
+        more = f"; {partitions} were asked for, and their number stays: docs/kafka.md, Partitions" if differs else ""
+        print(f"{name:<40} {state}, {found[name]} partitions{more}", file=sys.stderr)
     refuse_unequal(settings, "topics create", found[settings.topic("features")], found[settings.topic("state")])
 
 

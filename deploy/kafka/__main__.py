@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 from types import FrameType
@@ -12,6 +13,11 @@ from offramp.errors import OfframpError
 
 def main() -> int:
     """Start a broker, print its address, wait for it or for an interrupt."""
+    argparse.ArgumentParser(
+        prog="python -m deploy.kafka",
+        description="Run one Kafka node on loopback until Ctrl-C. Its address goes to standard output, for "
+        "OFFRAMP_KAFKA; its data are temporary. The first start fetches Kafka's archives with Maven.",
+    ).parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with Broker() as broker:
