@@ -46,8 +46,3 @@ class Forecast:
     delay_now_ms: float
     model: str
     model_sha: str
-
-    @property
-    def congestion(self) -> str:
-        """The most probable class."""
-        return CLASSES[max(range(3), key=self.probabilities.__getitem__)]

@@ -149,8 +149,3 @@ def largest_ahead(values: NDArray[np.float32], count: int) -> NDArray[np.float32
         rest = count - length
         largest[:-rest] = np.maximum(largest[:-rest], largest[rest:])
     return largest[: len(values)]
-
-
-def delay_classes(delay_ms: NDArray[np.float32], thresholds_ms: tuple[float, float]) -> NDArray[np.int64]:
-    """Return the class of each delay: 0 Normal, 1 Medium, 2 High, by two thresholds in ms."""
-    return np.searchsorted(np.asarray(thresholds_ms), delay_ms, side="right")

@@ -73,14 +73,6 @@ class FixedShapes(Served, ABC):
             x, frames = np.zeros((n, self.inputs), np.float32), np.zeros((n, self.spectrum_size), np.float32)
             self.step(x, frames, np.zeros((n, self.network_state), np.float32))
 
-    def warm_windows(self) -> None:
-        """Run the window's function once in every shape; only who serves whole windows needs it."""
-        for n in self.shapes:
-            self.window(
-                np.zeros((n, WINDOW, self.inputs), np.float32),
-                np.zeros((n, WINDOW, self.spectrum_size), np.float32),
-            )
-
     def predict(self, x: Floats, spectrum: Floats, series: NDArray[np.int32], state: Floats) -> Prediction:
         """Predict rows; see Predictor.predict. Other cuts give the same to about 1e-6, not to the bit."""
         out = Prediction(np.empty((len(x), 3), np.float32), np.empty((len(x), 3), np.float32))

@@ -10,7 +10,7 @@ from offramp.stream.bin_state import LinkShape
 from offramp.stream.bins import Bins
 from offramp.stream.channels import BIN_NS
 from offramp.stream.packets import Packets
-from offramp.stream.virtual_queue import delay_classes, largest_ahead, read_trace, virtual_delays_ms
+from offramp.stream.virtual_queue import largest_ahead, read_trace, virtual_delays_ms
 
 ARRIVALS = st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(40, 9_000)), min_size=1, max_size=60)
 
@@ -100,10 +100,6 @@ def test_the_largest_ahead_equals_a_search(values, count):
     for at, value in enumerate(found):
         after = values[at + 1 : at + 1 + count]
         assert np.isnan(value) if len(after) < count else value == max(after)
-
-
-def test_classes():
-    assert delay_classes(np.array([5, 1, 9, 0], np.float32), (1.0, 6.0)).tolist() == [1, 1, 2, 0]
 
 
 def test_a_bad_trace_is_refused(tmp_path):
