@@ -181,10 +181,33 @@ READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
+def moved(action: dict[str, Any]) -> list[str]:
+    """Return in words what an action moves, and where to; of several flows the first, and how many more."""
+    words = []
+    if "device" in action:
+        words.append(str(action["device"]))
+    flows = action.get("flows") or []
+    for flow in flows[:1]:
+        near, far = (
+            ":".join(str(flow[name]) for name in names if name in flow)
+            for names in ((f"ipv4_{side}", f"ipv6_{side}", f"tcp_{side}", f"udp_{side}") for side in ("src", "dst"))
+        )
+        words.append(f"{near} > {far}")
+    if len(flows) > 1:
+        words.append(f"and {len(flows) - 1} more")
+    if "path" in action or "to" in action:
+        words.append(f"to {action.get('path') or action['to']}")
+    elif "loop_id" in action:
+        words.append(str(action["loop_id"]))
+    if "dscp" in action:
+        words.append(f"DSCP {action['dscp']}")
+    return words
+
+
 def pretty(told: dict[str, Any]) -> str:
     """Return the members of a message that a reader looks for, in one line."""
     action = told.get("action")
     if isinstance(action, dict) and "phase" in told:
-        where = action.get("path") or action.get("to") or action.get("loop_id", "")
-        return f"{told['phase']} {told['mode']} {action['type']} {where} ({told['reason']['rule']})"
+        words = [told["phase"], told["mode"], action["type"], *moved(action), f"({told['reason']['rule']})"]
+        return " ".join(words)
     return " ".join(f"{name}={value}" for name, value in told.items() if not isinstance(value, dict))
