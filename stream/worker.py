@@ -150,15 +150,18 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
 def _run(worker: Any, ending: Ending, selection: Any) -> None:
     """Run Faust's service worker until a signal; it ends in order, or `ending` ends it."""
     import faust
-    from mode.threads import WorkerThread
+    from mode.threads import ServiceThread, WorkerThread
 
     others = threading.excepthook
 
     def told(thrown: threading.ExceptHookArgs) -> None:
-        if not isinstance(thrown.thread, WorkerThread):  # what ends a service's thread ends the worker, which tells it
+        if not isinstance(thrown.thread, WorkerThread):
             others(thrown)
 
+    # what ends a service's thread ends the worker, which tells it in a line; mode would print its traceback twice
     threading.excepthook = told
+    crashed: list[object] = []
+    ServiceThread.on_crash = lambda *words, **_: crashed.append(words[-1])  # type: ignore[method-assign]
 
     async def stop() -> None:
         selection.ending = True
@@ -197,7 +200,14 @@ def _run(worker: Any, ending: Ending, selection: Any) -> None:
             service.execute_from_commandline()
         except SystemExit as ended:
             if ended.code:
-                reason = worker.app.crash_reason or service.crash_reason or "an error told above"
+                reasons = (
+                    worker.app.crash_reason,
+                    service.crash_reason,
+                    *crashed,
+                    ended.__context__,
+                    "an error told above",
+                )
+                reason = next(each for each in reasons if each is not None)
                 raise KafkaAccessError(f"worker: ended by {reason!s}; start it again") from ended
 
 

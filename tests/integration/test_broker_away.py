@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -140,6 +141,36 @@ def test_a_worker_that_is_started_while_kafka_goes_ends_with_one_line(
     told = worker.log.read_text()
     assert "Traceback" not in told
     assert sum("WARNING" in line or line.startswith("offramp: worker") for line in told.splitlines()) <= 2, told
+
+
+GONE = """
+import aiokafka.client
+from aiokafka.errors import KafkaConnectionError
+from offramp.cli.commands import main
+from offramp.stream import worker
+
+async def fails(self):
+    raise KafkaConnectionError("Unable to bootstrap")
+
+def run(*arguments, real=worker._run):
+    aiokafka.client.AIOKafkaClient.bootstrap = fails
+    real(*arguments)
+
+worker._run = run
+main()
+"""
+
+
+def test_a_worker_whose_clients_cannot_start_says_why_in_one_line(topics: KafkaSettings, tmp_path: Path) -> None:
+    """Kafka goes between the checks and Faust's start, which prints tracebacks of the threads that it begins."""
+    _, path = site_file(1, tmp_path)
+    command = command_of(topics, tmp_path, "worker", "--site", str(path))
+    done = subprocess.run([sys.executable, "-c", GONE, *command[3:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "offramp: worker: ended by KafkaConnectionError: Unable to bootstrap; start it again"
+    )
 
 
 def test_agent_refiner_and_follower_say_it_once_too(broker: Broker, topics: KafkaSettings, tmp_path: Path) -> None:
