@@ -94,12 +94,11 @@ class KafkaSettings:
 
     def client_arguments(self) -> dict[str, Any]:
         """Return the connection arguments of every client of kafka-python."""
-        arguments: dict[str, Any] = {
-            "bootstrap_servers": list(self.servers),
-            "security_protocol": self.protocol,
-            "reconnect_backoff_max_ms": 1_000,
-            "bootstrap_timeout_ms": 5_000,
-        }
+        return {**self.connection_arguments(), "reconnect_backoff_max_ms": 1_000, "bootstrap_timeout_ms": 5_000}
+
+    def connection_arguments(self) -> dict[str, Any]:
+        """Return where the brokers are and who asks, which kafka-python and aiokafka name alike."""
+        arguments: dict[str, Any] = {"bootstrap_servers": list(self.servers), "security_protocol": self.protocol}
         if self.tls:
             arguments["ssl_context"] = self.ssl_context()
         if self.username:

@@ -201,7 +201,7 @@ class Worker:
         """Return those of the partitions that the group gave us that are worked on."""
         return frozenset(partition for partition in self._given if partition < self.topic.partitions)
 
-    async def close_lanes(self, patience_s: float | None = None) -> None:
+    async def close_lanes(self, patience_s: float) -> None:
         """End all lanes with a checkpoint each; what takes longer than there is patience for is given up."""
         lanes, self.lanes = self.lanes, {}
         if not lanes:
@@ -278,7 +278,7 @@ class Worker:
                 self._producer = None
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **aiokafka_arguments(self.settings), acks="all", enable_idempotence=True,
+                    **self.settings.connection_arguments(), acks="all", enable_idempotence=True,
                     max_request_size=LARGEST_MESSAGE, request_timeout_ms=30_000,
                 )  # fmt: skip
                 try:
@@ -368,14 +368,3 @@ def credentials(settings: KafkaSettings) -> CredentialsT | None:
             username=settings.username, password=settings.password, ssl_context=context, mechanism=settings.mechanism
         )
     return faust.SSLCredentials(context) if context is not None else None
-
-
-def aiokafka_arguments(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the connection arguments of aiokafka's clients."""
-    arguments: dict[str, Any] = {"bootstrap_servers": list(settings.servers), "security_protocol": settings.protocol}
-    if settings.tls:
-        arguments["ssl_context"] = settings.ssl_context()
-    if settings.username:
-        arguments |= {"sasl_mechanism": settings.mechanism, "sasl_plain_username": settings.username,
-                      "sasl_plain_password": settings.password}  # fmt: skip
-    return arguments
