@@ -106,24 +106,29 @@ def row_full(out: Table) -> bool:
 
 
 @kernel_lean
-def occurrence_room(out: Table, shown: int) -> bool:
-    """Tell whether a further occurrence, of `shown` bytes of the block, still fits the row's share; else count it."""
-    if out.cursor[EXTRAS] < out.cursor[EXTRAS_END] and shown <= out.cursor[SHOWN_END] - out.cursor[SHOWN]:
-        return True
-    out.notes[NOTE_OCCURRENCES_CUT] += 1
-    return False
+def append(out: Table, row: int, column: int, value: int) -> None:
+    """Append a further occurrence, where the row's share has room for it; else count it.
 
-
-@kernel_lean
-def append(out: Table, row: int, column: int, value: int, shown: int) -> None:
-    """Append a further occurrence, where there is room; `shown`: bytes of the block that it speaks of."""
-    if occurrence_room(out, shown):
-        at = out.cursor[EXTRAS]
+    As small as it is, so that it becomes a part of `put`, and `put` of what calls it: a call copies the whole table.
+    """
+    at = out.cursor[EXTRAS]
+    if at < out.cursor[EXTRAS_END]:
         out.extra_row[at] = row
         out.extra_column[at] = column
         out.extra_value[at] = value
         out.cursor[EXTRAS] = at + 1
-        out.cursor[SHOWN] += shown
+    else:
+        out.notes[NOTE_OCCURRENCES_CUT] += 1
+
+
+@kernel_lean
+def show(out: Table, size: int) -> bool:
+    """Take `size` bytes of the block, of which a further occurrence speaks, from the row's share; else count it."""
+    if size <= out.cursor[SHOWN_END] - out.cursor[SHOWN]:
+        out.cursor[SHOWN] += size
+        return True
+    out.notes[NOTE_OCCURRENCES_CUT] += 1
+    return False
 
 
 @kernel_lean
@@ -132,7 +137,7 @@ def put(out: Table, row: int, column: int, value: int) -> None:
     if out.values[column, row] == ABSENT:
         out.values[column, row] = value
     else:
-        append(out, row, column, value, 0)
+        append(out, row, column, value)
 
 
 @kernel_lean
@@ -147,8 +152,8 @@ def put_span(out: Table, row: int, column: int, offset: int, length: int, mark: 
     value = span(offset, length) | mark
     if out.values[column, row] == ABSENT:
         out.values[column, row] = value
-    else:
-        append(out, row, column, value, length)
+    elif show(out, length):
+        append(out, row, column, value)
 
 
 @kernel_lean
@@ -157,13 +162,11 @@ def put_text(out: Table, row: int, column: int, size: int, mark: int) -> None:
 
     Where the row has no room for a further occurrence, its text is not kept either. mark: further bits of the value.
     """
-    if out.values[column, row] == ABSENT or occurrence_room(out, 0):
-        start = out.cursor[TEXT]
-        value = (1 << 62) | (start << 24) | take_text(out, size) | mark
-        if out.values[column, row] == ABSENT:
-            out.values[column, row] = value
-        else:
-            append(out, row, column, value, 0)
+    if out.values[column, row] != ABSENT and out.cursor[EXTRAS] >= out.cursor[EXTRAS_END]:
+        out.notes[NOTE_OCCURRENCES_CUT] += 1
+        return
+    start = out.cursor[TEXT]
+    put(out, row, column, (1 << 62) | (start << 24) | take_text(out, size) | mark)
 
 
 @kernel_lean

@@ -29,8 +29,8 @@ ENTERED = (room_checks, room_checks_arrays)
 
 ROOMS: dict[str, dict[str, str]] = {
     "offramp.capture.emit": {
-        "begin_row": "", "row_full": "", "occurrence_room": "", "take_text": "", "drop_text": "", "set_text": "",
-        "copy_text": "", "copy_bytes": "", "span": "",
+        "begin_row": "", "row_full": "", "append": "", "show": "", "put_text": "EXTRAS", "take_text": "",
+        "drop_text": "", "set_text": "", "copy_text": "", "copy_bytes": "", "span": "",
     },
     "offramp.capture.fragments": {"scratch_room": "", "add_fragment": "LARGEST|SCRATCH_END"},
     "offramp.capture.flow_table": {"flows_room": "FREE"},
@@ -48,7 +48,7 @@ ROOMS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """Kernels that hold a bound, and which of their conditions do (a pattern; empty: all)."""
 
-ASKED = {"begin_row", "row_full", "occurrence_room", "flows_room", "scratch_room", "bin_room", "close_until"}
+ASKED = {"begin_row", "row_full", "show", "flows_room", "scratch_room", "bin_room", "close_until"}
 """Kernels that tell whether there is room."""
 
 HANG_S = 5

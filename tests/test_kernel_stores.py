@@ -13,7 +13,8 @@ from tests.kernel_stores import GROWING, Store, all_stores, stores
 
 REASONS: tuple[tuple[str, str, str, str], ...] = (
     # module, array, index, why it lies inside
-    (r"capture\.emit", r"out\.(extra_\w+|cursor)", r"at|", "append: occurrence_room was asked; cursor has six fields"),
+    (r"capture\.emit", r"out\.(extra_\w+|cursor)", r"at|",
+     "append: below EXTRAS_END, which begin_row granted; cursor has six fields"),
     (r"capture\.emit", r"out\.text", r"at", "set_text: behind what is kept, within the share that begin_row granted"),
     (r"capture\.emit", r"out\.values", r"column, row", "a column of the schema; the row loop ends with the table"),
     (r"capture\.\w+", r"(apps|flows)\.\w+", r"(slot|which)(, (direction|1 - direction|other))?",
