@@ -1,0 +1,1 @@
+"""Application layer: DNS, HTTP, Modbus, MQTT, SOCKS; `payloads` is the way in."""

@@ -1,0 +1,1 @@
+"""HTTP/1.x: heads, bodies, and how much more a message needs."""

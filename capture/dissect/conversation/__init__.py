@@ -1,0 +1,1 @@
+"""Conversations: the flow table, TCP sequence analysis, messages put together from segments."""

@@ -1,0 +1,1 @@
+"""Link layer: link types, labels, serial lines, wireless."""

@@ -1,0 +1,1 @@
+"""Network layer: ARP, IPv4, IPv6, ICMP, fragments."""

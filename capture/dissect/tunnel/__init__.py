@@ -1,0 +1,1 @@
+"""Tunnels, and samples of packets in packets."""

@@ -1,0 +1,1 @@
+"""A message of the feature topic: encode beside decode."""

@@ -1,0 +1,1 @@
+"""Packets of capture files: formats, compression, records."""

@@ -1,0 +1,1 @@
+"""The network: hybrid MLP-LSTM in Keras, its settings, its features of the queue's history."""

@@ -1,0 +1,1 @@
+"""Refinement of a model in service: challenger, paired test, drift, federated averaging."""

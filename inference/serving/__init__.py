@@ -1,0 +1,1 @@
+"""Serving: predictors, and the table of backends."""

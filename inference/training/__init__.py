@@ -1,0 +1,1 @@
+"""Training: fits, calibration, search of settings."""

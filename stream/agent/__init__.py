@@ -1,0 +1,1 @@
+"""An agent: what publishes files and live links to Kafka."""

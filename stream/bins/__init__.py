@@ -1,0 +1,1 @@
+"""Bins of 10 ms: counters, devices, and the virtual queue."""

@@ -1,0 +1,1 @@
+"""Data sets: links made of packet times and capacities, and their labels."""

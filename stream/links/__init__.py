@@ -1,0 +1,1 @@
+"""The links of a partition, and the order of their messages."""

@@ -1,0 +1,1 @@
+"""Without Kafka: replay of files, tap of interfaces, in one process."""

@@ -1,0 +1,1 @@
+"""Prometheus metrics: the table of names, their sources, the server."""

@@ -1,0 +1,1 @@
+"""The pipeline of a link: from closed bins to forecasts and commands."""

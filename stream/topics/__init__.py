@@ -1,0 +1,1 @@
+"""Topics: names, keys, rights, and what stands in their messages."""

@@ -1,0 +1,1 @@
+"""Windows: normalised series, and their short-time Fourier transform."""

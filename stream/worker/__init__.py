@@ -1,0 +1,1 @@
+"""A worker: Kafka's partitions through the pipeline, checkpoints, outbox, watchdog."""
