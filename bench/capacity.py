@@ -23,21 +23,21 @@ import pyarrow as pa
 from bench.busier import Busier
 from bench.capture_file import bench_capture
 from bench.service import AGENT, site_file
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
-from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.errors import OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
-from offramp.stream.bin_state import SERIES
-from offramp.stream.carried_state import StatePool
-from offramp.stream.checkpoint import encode_checkpoint
-from offramp.stream.link_run import LinkRun
-from offramp.stream.link_runs import LinkRuns
-from offramp.stream.pipeline import Pipeline, Sink, predictions_of
-from offramp.stream.portion import Portion
+from offramp.inference.serving.predictor import open_predictor
+from offramp.stream.bins.state import SERIES
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.pipeline.carried_state import StatePool
+from offramp.stream.pipeline.pipeline import Pipeline, Sink, predictions_of
+from offramp.stream.worker.checkpoint import encode_checkpoint
+from offramp.stream.worker.message_batch import Portion
 
 LINKS = 200
 PACKETS = 60_000

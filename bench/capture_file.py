@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.capture.files import open_captures
+from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
 from offramp.kernel_places import cache_root
 

@@ -25,11 +25,11 @@ ROUNDS = 3
 def replay(capture: Path, factor: int) -> tuple[int, str]:
     """Replay to commands, as `offramp replay` does, without the printing; return packets and a note."""
     from bench.busier import Busier
-    from offramp.capture.files import open_captures
+    from offramp.capture.sources.file.files import open_captures
     from offramp.decision.site import default_site
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-    from offramp.inference.serve import open_predictor
-    from offramp.stream.replay import Replay
+    from offramp.inference.serving.predictor import open_predictor
+    from offramp.stream.local.replay import Replay
 
     source = Busier(open_captures([str(capture)]), factor)
     run = Replay(source, default_site(), load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT))
@@ -39,10 +39,10 @@ def replay(capture: Path, factor: int) -> tuple[int, str]:
 
 def features(capture: Path, profile: str) -> tuple[int, str]:
     """Read and dissect to feature batches, as `offramp features` does, without the writing."""
-    from offramp.capture.dissector import Dissector
-    from offramp.capture.files import open_captures
-    from offramp.stream.dissecting import dissected
-    from offramp.stream.prefetch import prefetch
+    from offramp.capture.dissect.dissector import Dissector
+    from offramp.capture.sources.file.files import open_captures
+    from offramp.stream.local.dissecting import dissected
+    from offramp.stream.local.prefetch import prefetch
 
     dissector = Dissector(profile)
     blocks = (("", block) for block in open_captures([str(capture)]).read())

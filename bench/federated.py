@@ -2,7 +2,7 @@
 
 The shipped model is the cloud's. Each site refines it on its own traffic (isolated); or in rounds in which only weights
 travel (federated); or refines the federated model once more (federated, then edge). All are scored on later traffic of
-the sites that take part, and on sites that do not. Loss: class cross-entropy and quantile loss, as in inference.judge.
+the sites that take part, and on sites that do not. Loss: class cross-entropy and quantile loss, as in the paired test.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 
 from bench.sites import HELD_OUT, TAKING_PART
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.challenger import Job, refine_weights, refined_artifact
-from offramp.inference.federated import federate
+from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.forecast import Prediction
-from offramp.inference.judge import row_losses
-from offramp.inference.metrics import score
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.serve import CompiledPredictor
-from offramp.stream.reference import reference_set
+from offramp.inference.refinement.challenger import Job, refine_weights, refined_artifact
+from offramp.inference.refinement.federated import federate
+from offramp.inference.refinement.paired_test import row_losses
+from offramp.inference.scores import score
+from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.stream.refine.reference_set import reference_set
 
 Data = list[list[TrainingSequence]]
 NOISES = (0.001, 0.01, 1.0)

@@ -30,7 +30,7 @@ from deploy.kafka.broker import Broker
 from offramp.decision.site import load_site
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaSettings
-from offramp.stream.topics import TOPICS
+from offramp.stream.topics.table import TOPICS
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = Path(__file__).with_name("latency.toml")

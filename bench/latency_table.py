@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.capture.message.decode import FeatureMessage, decode_message
 from offramp.kafka import KafkaSettings
-from offramp.stream.wire import FeatureMessage, decode_message
 
 TOLD = (
     ("lateness", "closing", "packet past the bin's end and the lateness"),

@@ -18,24 +18,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
-from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
-from offramp.stream.lane import Lane, WorkerLedger
-from offramp.stream.lane_meter import LaneMeter
-from offramp.stream.link_run import LinkRun
-from offramp.stream.metric_server import serving
-from offramp.stream.metric_table import unobserved
-from offramp.stream.metrics import Metrics
-from offramp.stream.micro_batch import MicroBatches
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.portion import Outgoing
-from offramp.stream.states import Loaded
-from offramp.stream.timed_predictor import TimedPredictor
+from offramp.inference.serving.predictor import open_predictor
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.metrics.registry import Metrics
+from offramp.stream.metrics.server import serving
+from offramp.stream.metrics.table import unobserved
+from offramp.stream.metrics.timed_predictor import TimedPredictor
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.worker.checkpoint_reader import Loaded
+from offramp.stream.worker.message_batch import Outgoing
+from offramp.stream.worker.micro_batch import MicroBatches
+from offramp.stream.worker.partition import Lane, WorkerLedger
+from offramp.stream.worker.partition_meter import LaneMeter
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 

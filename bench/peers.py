@@ -9,8 +9,8 @@ from pathlib import Path
 from bench.capture_file import cut
 from bench.measure import Result, timed
 from offramp.capture.dissectors import open_dissector
-from offramp.capture.files import open_captures
 from offramp.capture.schema import EDGE_COLUMNS
+from offramp.capture.sources.file.files import open_captures
 
 TSHARK_PACKETS, DPKT_PACKETS, SCAPY_PACKETS = 50_000, 50_000, 3_000
 REFERENCE_PACKETS = 1_000

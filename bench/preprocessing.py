@@ -11,13 +11,13 @@ import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from offramp.inference.dataset import LabelledSeries, open_dataset
-from offramp.inference.metrics import score
-from offramp.inference.train import train, validate
+from offramp.inference.dataset.dataset import LabelledSeries, open_dataset
+from offramp.inference.scores import score
+from offramp.inference.training.train import train, validate
 from offramp.stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE
-from offramp.stream.preprocessing import fit_scale
-from offramp.stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
-from offramp.stream.training import sequence_of
+from offramp.stream.learning.preprocessing import fit_scale
+from offramp.stream.learning.preprocessing_options import Imputation, Outliers, Preprocessing, Treatment
+from offramp.stream.learning.training import sequence_of
 
 HORIZON_MS = 500
 THRESHOLDS_MS = (5.0, 25.0)

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import InputError
-from offramp.stream.arrivals import Arrivals
-from offramp.stream.dataset import arrivals_of, origins_of
-from offramp.stream.dataset_spec import Source, load_spec
-from offramp.stream.labelling import Passage
-from offramp.stream.packets import Packets
-from offramp.stream.passages import passages
-from offramp.stream.served_queue import goes_down
-from offramp.stream.virtual_queue import virtual_delays_ms
+from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.virtual_queue import virtual_delays_ms
+from offramp.stream.datasets.arrivals import Arrivals
+from offramp.stream.datasets.bottlenecks import passages
+from offramp.stream.datasets.build import arrivals_of, origins_of
+from offramp.stream.datasets.labelling import Passage
+from offramp.stream.datasets.spec import Source, load_spec
+from offramp.stream.datasets.trace_queue import goes_down
 
 SECOND_NS = 1_000_000_000
 PHASES = 20

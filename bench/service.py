@@ -17,9 +17,9 @@ import pyarrow as pa
 from bench.busier import Busier
 from bench.measure import cpu_seconds
 from deploy.kafka.broker import Broker
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
-from offramp.capture.publish import Publisher
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.publish.publisher import Publisher
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.site import Site, load_site
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaSettings

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from offramp.inference.backends import TABLE
+from offramp.inference.serving.table import TABLE
 
 HEAD = f"{'backend':<16} {'':<7} {'batch':>6} {'CPU us':>9} {'wall us':>9} {'difference':>11}  (of one forecast)"
 ONE_THREAD = {

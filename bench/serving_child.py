@@ -12,9 +12,9 @@ import numpy as np
 
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.backends import open_backend
-from offramp.inference.backends.fixed_shapes import SHAPES, WINDOW, Backend, Floats, wide_windows
-from offramp.inference.backends.reference import reference_forecasts
+from offramp.inference.serving.fixed_shapes import SHAPES, WINDOW, Backend, Floats, wide_windows
+from offramp.inference.serving.numpy_reference import reference_forecasts
+from offramp.inference.serving.table import open_backend
 
 TOLERANCE = 1e-4
 """Largest difference from the reference, of probabilities and of log1p of the delay, with which a backend agrees."""

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from offramp.inference.artifact import Artifact
-from offramp.inference.sequences import TrainingSequence
-from offramp.stream.bin_state import LinkShape
-from offramp.stream.reference import sequences_of
-from offramp.stream.synthetic import (
+from offramp.inference.dataset.sequence import TrainingSequence
+from offramp.stream.bins.state import LinkShape
+from offramp.stream.datasets.synthetic import (
     NETWORK,
     Flow,
     bulk_transfers,
@@ -23,6 +22,7 @@ from offramp.stream.synthetic import (
     ramp,
     web_bursts,
 )
+from offramp.stream.refine.reference_set import sequences_of
 
 Make = Callable[[np.random.Generator, float, LinkShape], list[Flow]]
 

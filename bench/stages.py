@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 from bench.measure import Result, timed
 from offramp.capture.block import PacketBlock
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
-from offramp.stream.bin_state import SERIES, LinkShape
-from offramp.stream.bins import Bins
-from offramp.stream.carried_state import Ask, CarriedState, predict_together
+from offramp.inference.serving.predictor import open_predictor
+from offramp.stream.bins.bins import Bins
+from offramp.stream.bins.packets import packets_from_batch
+from offramp.stream.bins.state import SERIES, LinkShape
 from offramp.stream.channels import CHANNELS
-from offramp.stream.normaliser import Normaliser, scaled
-from offramp.stream.packets import packets_from_batch
-from offramp.stream.stft import Spectra
+from offramp.stream.pipeline.carried_state import Ask, CarriedState, predict_together
+from offramp.stream.windows.normaliser import Normaliser, scaled
+from offramp.stream.windows.stft import Spectra
 
 
 class Rows(NamedTuple):
-    """What the model is given for some closed bins; see stream.bins.ClosedBins."""
+    """What the model is given for some closed bins; see stream.bins.bins.ClosedBins."""
 
     x: NDArray[np.float32]
     spectrum: NDArray[np.float32]

@@ -19,16 +19,16 @@ from pathlib import Path
 
 from bench.measure import cpu_seconds
 from bench.namespace import Namespace, NotAllowedError
-from offramp.capture.dissector import Dissector
-from offramp.capture.intake import Intake
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.intake.intake import Intake
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.live import LiveOptions, open_interface
+from offramp.capture.sources.live.interface import LiveOptions, open_interface
 from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT
-from offramp.stream.by_link import ByLink
-from offramp.stream.link_choice import LinkChoice
-from offramp.stream.live import Loaded, assembled
-from offramp.stream.live_batches import LiveBatches, one_packet
+from offramp.stream.local.link_batches import ByLink
+from offramp.stream.local.link_choice import LinkChoice
+from offramp.stream.local.live_batches import LiveBatches, one_packet
+from offramp.stream.local.tap import Loaded, assembled
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = (

@@ -34,7 +34,7 @@ from deploy.kafka.broker import Broker
 from offramp.decision.client import DecisionClient
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaSettings
-from offramp.stream.topics import run_topics_create
+from offramp.stream.topics.table import run_topics_create
 
 LINKS, PARTITIONS = 64, 8
 PACKETS = 2_000_000

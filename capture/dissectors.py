@@ -30,11 +30,11 @@ def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int 
     Raises ConfigError where what it needs (tshark) is not installed.
     """
     if name == "fast":
-        from offramp.capture.dissector import Dissector
+        from offramp.capture.dissect.dissector import Dissector
 
         yield Dissector(profile, agent=agent, batch_rows=batch_rows)
     elif name == "reference":
-        from offramp.capture.reference import ReferenceDissector
+        from offramp.capture.reference.tshark import ReferenceDissector
 
         reference = ReferenceDissector(profile, agent=agent, batch_rows=batch_rows)
         try:
@@ -42,7 +42,7 @@ def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int 
         finally:
             reference.close()
     elif name == "scapy":
-        from offramp.capture.scapy_path import ScapyDissector
+        from offramp.capture.reference.scapy import ScapyDissector
 
         yield ScapyDissector(profile, agent=agent, batch_rows=batch_rows)
     else:

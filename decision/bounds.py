@@ -32,7 +32,7 @@ BOUNDS = {
     "budget_ms": Bound(0.1, 60_000, "ms"),
     # two satellite hops are 0.6 s; ten seconds are none
     "delay_ms": Bound(0, 10_000, "ms"),
-    # bins wait in 16 places, of which two are at work (stream.bin_state.OPEN)
+    # bins wait in 16 places, of which two are at work (stream.bins.state.OPEN)
     "lateness_ms": Bound(0, 140, "ms"),
     # a packet of 1,500 bytes must fit; 100 GB is a second of the fastest port
     "buffer_bytes": Bound(1_500, 1e11, "bytes", whole=True),
@@ -55,7 +55,7 @@ BOUNDS = {
     "horizon_ms": Bound(10, 3_600_000, "ms", whole=True),
     # offered rate over capacity
     "load": Bound(0.01, 100),
-    # series of busiest devices (stream.bin_state.SERIES)
+    # series of busiest devices (stream.bins.state.SERIES)
     "devices": Bound(0, 32, "", whole=True),
     "seed": Bound(0, 2**63 - 1, "", whole=True),
     "count": Bound(0, 100_000, "", whole=True),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-from offramp.decision.quick_check import Check, compiled
+from offramp.decision.schema_check import Check, compiled
 from offramp.errors import ContractError
 
 SCHEMA_FILE = Path(__file__).with_name("command.schema.json")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from offramp.decision.costs import cheapest
 from offramp.decision.known import known_of
-from offramp.decision.loop import Move, Taken
+from offramp.decision.moves import Move, Taken
 from offramp.decision.reroute import allowed, worth
 from offramp.decision.site import Limits, Link
 from offramp.decision.traffic import DeviceRate, Traffic

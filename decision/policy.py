@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.decision.choice import choose
 from offramp.decision.command import Command, decision_id, validate
 from offramp.decision.hysteresis import Hysteresis
-from offramp.decision.loop import Loop, Taken
+from offramp.decision.moves import Loop, Taken
 from offramp.decision.reason import reason
+from offramp.decision.selection import choose
 from offramp.decision.site import Site
 from offramp.decision.traffic import Quality, Traffic
 from offramp.errors import ContractError

@@ -8,7 +8,7 @@ from typing import Any
 from offramp.decision.address import address_of
 from offramp.decision.costs import cheapest
 from offramp.decision.known import known_of
-from offramp.decision.loop import Move, Taken
+from offramp.decision.moves import Move, Taken
 from offramp.decision.site import Limits, Link
 from offramp.decision.traffic import FlowRate, Traffic
 

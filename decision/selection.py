@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from offramp.decision.hysteresis import QUANTILE
-from offramp.decision.loop import Move, Taken
+from offramp.decision.moves import Move, Taken
 from offramp.decision.offload import offload
 from offramp.decision.reroute import LEAST_SHARE, mark, reroute
 from offramp.decision.site import Link, Policy, Site

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import ArtifactError
-from offramp.inference.memory import SEEN
-from offramp.inference.shape import SCALE_NAMES, Preset, Sizes, weight_shapes
+from offramp.inference.network.preset import SCALE_NAMES, Preset, Sizes, weight_shapes
+from offramp.inference.network.queue_history import SEEN
 
 TEXT = 1_000
 """Characters of a text in the manifest; a command line is the longest."""

@@ -23,7 +23,7 @@ def topics_create(
 ) -> None:
     """Make the topics that are missing, with their retention and compaction."""
     from offramp.kafka import kafka_settings
-    from offramp.stream.topics import run_topics_create
+    from offramp.stream.topics.table import run_topics_create
 
     run_topics_create(kafka_settings(kafka, kafka_config), partitions, replicas)
 
@@ -41,7 +41,7 @@ def topics_acl(
 ) -> None:
     """Print the least rights on Kafka of each role: agent, worker, controller, refiner, federator, follower, admin."""
     from offramp.kafka import kafka_settings
-    from offramp.stream.acl import AclOptions, parse_principals, run_topics_acl
+    from offramp.stream.topics.acl import AclOptions, parse_principals, run_topics_acl
 
     settings = kafka_settings(kafka or "HOST:9092", kafka_config)
     told = AclOptions(settings.prefix, site, controller, parse_principals(principal or []), settings.shown, commands)

@@ -34,27 +34,27 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.hops import HEADER, encode_hops
 from offramp.inference.artifact import Artifact
-from offramp.inference.serve import Predictor
+from offramp.inference.serving.predictor import Predictor
 from offramp.kafka import LARGEST_MESSAGE, KafkaSettings, TopicState, is_final
 from offramp.reach import Reach
 from offramp.records import read_past_unreadable_records
-from offramp.stream.backlog import MAX_AGE_S
-from offramp.stream.bin_state import SERIES
-from offramp.stream.carried_state import StatePool
-from offramp.stream.cloud_events import Headers
-from offramp.stream.ending import LANES_AWAY_S, LANES_S
-from offramp.stream.lane import CHECKPOINT_S, SESSION_S, Lane, WorkerLedger
-from offramp.stream.lane_meter import LaneMeter
-from offramp.stream.link_run import LinkRun
-from offramp.stream.micro_batch import MicroBatches
-from offramp.stream.outbox import RETRY_S
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.portion import Outgoing
-from offramp.stream.states import Loaded, load_states, naming
-from offramp.stream.timeline import LinkTimeline
-from offramp.stream.unpaused_app import PresentPartitions, UnpausedApp
-from offramp.stream.watchdog import REBALANCE_S
-from offramp.stream.worker_log import tell_retry
+from offramp.stream.bins.state import SERIES
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.pipeline.carried_state import StatePool
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.topics.cloud_events import Headers
+from offramp.stream.worker.checkpoint_reader import Loaded, load_states, naming
+from offramp.stream.worker.ending import LANES_AWAY_S, LANES_S
+from offramp.stream.worker.load_shedding import MAX_AGE_S
+from offramp.stream.worker.log import tell_retry
+from offramp.stream.worker.message_batch import Outgoing
+from offramp.stream.worker.micro_batch import MicroBatches
+from offramp.stream.worker.outbox import RETRY_S
+from offramp.stream.worker.partition import CHECKPOINT_S, SESSION_S, Lane, WorkerLedger
+from offramp.stream.worker.partition_meter import LaneMeter
+from offramp.stream.worker.unpaused_app import PresentPartitions, UnpausedApp
+from offramp.stream.worker.watchdog import REBALANCE_S
 
 log = logging.getLogger("offramp.worker")
 BROKEN = (ProducerClosed, ProducerFenced, OutOfOrderSequenceNumber)

@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from offramp.capture.dissector import Dissector
-from offramp.capture.feature_files import render_batch
-from offramp.capture.files import open_captures
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.features.files import render_batch
 from offramp.capture.schema import EDGE_COLUMNS
+from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
 from tests.known_differences import Explainer
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 DECORATORS = ("kernel", "kernel_entry", "kernel_lean", "kernel_inline")
 GROWING = ("extra_row", "extra_column", "extra_value", "text", "cursor")
-"""The fields of capture.emit.Table that only its own functions may write."""
+"""The fields of capture.dissect.packet.table.Table that only its own functions may write."""
 
 
 class Store(NamedTuple):

@@ -13,7 +13,7 @@ import pytest
 
 from bench.namespace import Namespace, NotAllowedError
 from offramp.capture.block import PacketBlock, PacketSource
-from offramp.capture.live import LiveOptions, open_interface
+from offramp.capture.sources.live.interface import LiveOptions, open_interface
 
 BACKENDS = ("ring", "pcapy", "scapy")
 

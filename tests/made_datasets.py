@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from offramp.inference.dataset import Dataset, LabelledSeries, save_dataset
-from offramp.stream.bins import Bins
+from offramp.inference.dataset.dataset import Dataset, LabelledSeries, save_dataset
+from offramp.stream.bins.bins import Bins
 from offramp.stream.channels import BIN_MS, CHANNELS
-from offramp.stream.synthetic import synthetic_packets
+from offramp.stream.datasets.synthetic import synthetic_packets
 
 HORIZONS_MS = (100, 500, 1000)
 PARTS = ("train", "train", "train", "validation", "test")

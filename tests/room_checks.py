@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from offramp.capture import application_state, batches, emit, flow_table, mqtt, reassembly
-from offramp.capture.dissector import Dissector
-from offramp.capture.emit import EXTRAS, NOTE_OCCURRENCES_CUT, NOTE_TEXT_CUT, SHOWN, TEXT
-from offramp.capture.flow_table import KEY_WORDS, SECRET
+from offramp.capture.dissect import batches
+from offramp.capture.dissect.application import mqtt
+from offramp.capture.dissect.conversation import flow_table, reassembly
+from offramp.capture.dissect.conversation import state as application_state
+from offramp.capture.dissect.conversation.flow_table import KEY_WORDS, SECRET
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.dissect.packet import table as emit
+from offramp.capture.dissect.packet.table import EXTRAS, NOTE_OCCURRENCES_CUT, NOTE_TEXT_CUT, SHOWN, TEXT
 from offramp.capture.schema import INDEX
 from tests.fuzz.growth import (
     Grown,
@@ -30,7 +34,7 @@ COLUMN, BODY, TOPIC = INDEX["mqtt.msgtype"], INDEX["http.file_data"], INDEX["mqt
 PINGS = b"\xc0\0"
 
 
-@check("offramp.capture.emit")
+@check("offramp.capture.dissect.packet.table")
 def each_row_has_its_share_of_the_list() -> None:
     out, granted = emit.new_table(4), []
     for row in range(3):
@@ -43,7 +47,7 @@ def each_row_has_its_share_of_the_list() -> None:
     assert (out.cursor[EXTRAS], out.notes[NOTE_OCCURRENCES_CUT]) == (40, 10)
 
 
-@check("offramp.capture.emit")
+@check("offramp.capture.dissect.packet.table")
 def each_row_has_its_share_of_the_block() -> None:
     out = emit.new_table(4)
     for row in range(2):
@@ -61,7 +65,7 @@ def each_row_has_its_share_of_the_block() -> None:
     grant(out)
 
 
-@check("offramp.capture.emit")
+@check("offramp.capture.dissect.packet.table")
 def each_row_has_its_share_of_the_text() -> None:
     out, granted = emit.new_table(4), []
     out.text[:] = 255
@@ -81,7 +85,7 @@ def each_row_has_its_share_of_the_text() -> None:
     assert (out.cursor[TEXT], out.notes[NOTE_TEXT_CUT]) == (1200, 2)
 
 
-@check("offramp.capture.emit")
+@check("offramp.capture.dissect.packet.table")
 def text_that_is_kept_is_not_written_again() -> None:
     out = grant(emit.new_table(2))
     out.text[:] = 0
@@ -98,7 +102,7 @@ def text_that_is_kept_is_not_written_again() -> None:
     assert out.notes[NOTE_TEXT_CUT] == 0
 
 
-@check("offramp.capture.emit")
+@check("offramp.capture.dissect.packet.table")
 def text_without_a_place_in_the_list_is_not_kept() -> None:
     out = grant(emit.new_table(2))
     for _ in range(25):
@@ -106,7 +110,7 @@ def text_without_a_place_in_the_list_is_not_kept() -> None:
     assert (out.cursor[TEXT], out.notes[NOTE_OCCURRENCES_CUT]) == (63, 4)
 
 
-@check("offramp.capture.emit")
+@check("offramp.capture.dissect.packet.table")
 def no_cell_is_longer_than_its_length_can_tell() -> None:
     with constants({emit: {"LARGEST_CELL": 50}}):
         out = grant(emit.new_table(2))
@@ -120,7 +124,7 @@ def no_cell_is_longer_than_its_length_can_tell() -> None:
         assert out.notes[NOTE_TEXT_CUT] == 1
 
 
-@check("offramp.capture.emit")
+@check("offramp.capture.dissect.packet.table")
 def a_row_is_full_when_a_share_is_used_up() -> None:
     out = grant(emit.new_table(2))
     assert not emit.row_full(out)
@@ -138,7 +142,7 @@ def a_row_is_full_when_a_share_is_used_up() -> None:
     assert out.notes[NOTE_TEXT_CUT] == 1
 
 
-@check("offramp.capture.emit")
+@check("offramp.capture.dissect.packet.table")
 def bytes_are_copied_as_far_as_both_go() -> None:
     source, target = np.ones(3, np.uint8), np.zeros(5, np.uint8)
     emit.copy_bytes(source, target)
@@ -147,7 +151,7 @@ def bytes_are_copied_as_far_as_both_go() -> None:
     assert target.tolist() == [2] * 5
 
 
-@check("offramp.capture.rows")
+@check("offramp.capture.dissect.row_loop")
 def what_a_row_shows_hangs_on_its_packet_alone() -> None:
     parts, at = [segment(b"", 1883, 0, 2, 4000)], 1
     for size in (40, 3, 700, 1, 12, 700, 700, 5):
@@ -161,7 +165,7 @@ def what_a_row_shows_hangs_on_its_packet_alone() -> None:
     assert 1 < together.batches < len(parts)
 
 
-@check("offramp.capture.dns")
+@check("offramp.capture.dissect.application.dns")
 def questions_end_with_the_row() -> None:
     found = Found(over_tcp(b"\x0f\xff" + questions(680, b"\1n\0"), 53, 1500))
     assert max(found.counts()) == 0
@@ -173,7 +177,7 @@ def questions_end_with_the_row() -> None:
     assert (found.counts(), found.texts, found.notes) == ([9], [600], {"text_cut": 2})
 
 
-@check("offramp.capture.mqtt")
+@check("offramp.capture.dissect.application.mqtt")
 def topics_end_with_the_row() -> None:
     found = Found(over_tcp(unsubscribe(100), 1883))
     assert (found.counts(), found.notes) == ([0, 20], {"occurrences_cut": 1})
@@ -181,20 +185,20 @@ def topics_end_with_the_row() -> None:
     assert (found.counts(), found.texts, found.notes) == ([0, 0, 2], [600], {"text_cut": 2})
 
 
-@check("offramp.capture.tcp_stream")
+@check("offramp.capture.dissect.application.tcp_stream")
 def messages_end_with_the_row() -> None:
     found = Found(over_tcp(PINGS * 700, 1883))
     assert (found.counts(), found.notes) == ([0, 20], {"occurrences_cut": 2})
 
 
-@check("offramp.capture.rows")
+@check("offramp.capture.dissect.row_loop")
 def samples_end_with_the_row() -> None:
     payload = apart(PINGS * 5, 12, 1883)
     found = Found(Grown([ethernet(ipv4(datagram(payload, 6343, 4000), 17))]))
     assert (found.counts(), found.notes) == ([20], {"occurrences_cut": 10})
 
 
-@check("offramp.capture.flow_table")
+@check("offramp.capture.dissect.conversation.flow_table")
 def a_table_whose_searches_are_long_gets_another_secret() -> None:
     with constants({flow_table: {"MOST_PROBES": 3}}):
         known = Dissector("stream", secret=np.zeros(1 + KEY_WORDS, np.int64))
@@ -202,7 +206,7 @@ def a_table_whose_searches_are_long_gets_another_secret() -> None:
         assert known._flows.counters[SECRET:].any()
 
 
-@check("offramp.capture.reassembly")
+@check("offramp.capture.dissect.conversation.reassembly")
 def a_message_without_room_is_not_shown() -> None:
     found = Found(over_tcp(publish(600), 1883, 300))
     assert (found.cells("mqtt.msg"), found.notes) == ([], {"text_cut": 1})
@@ -225,7 +229,7 @@ def a_message_without_room_is_not_shown() -> None:
     assert (found.cells("http.response"), found.notes) == ([1], {})
 
 
-@check("offramp.capture.reassembly")
+@check("offramp.capture.dissect.conversation.reassembly")
 def a_message_beyond_its_bound_is_given_up() -> None:
     found = Found(over_tcp(publish(4900), 1883, 1000))
     assert found.notes == {"text_cut": 1}
@@ -237,7 +241,7 @@ def a_message_beyond_its_bound_is_given_up() -> None:
     assert Found(Grown([ethernet(ipv4(each, 6)) for each in frames])).notes == {"message_given_up": 1}
 
 
-@check("offramp.capture.reassembly")
+@check("offramp.capture.dissect.conversation.reassembly")
 def early_stretches_are_bounded() -> None:
     whole = publish(4000)
     places = [0, *range(200, 4000, 200)]
@@ -251,7 +255,7 @@ def early_stretches_are_bounded() -> None:
     assert ([len(each) for each in found.cells("mqtt.msg")], found.notes) == ([180], {})
 
 
-@check("offramp.capture.reassembly")
+@check("offramp.capture.dissect.conversation.reassembly")
 def chunks_of_the_arena_are_bounded() -> None:
     frames = []
     for near in range(4000, 4006):
@@ -269,7 +273,7 @@ def chunks_of_the_arena_are_bounded() -> None:
         assert Found(over_tcp(publish(4900), 1883, 1000)).notes == {"message_given_up": 1}
 
 
-@check("offramp.capture.reassembly")
+@check("offramp.capture.dissect.conversation.reassembly")
 def a_chunk_line_is_looked_at_within_its_room() -> None:
     apps = application_state.new_applications(4)
     table = grant(emit.new_table(2))
@@ -284,7 +288,7 @@ def a_chunk_line_is_looked_at_within_its_room() -> None:
     assert [len(each) for each in found.cells("http.file_data")] == [30]
 
 
-@check("offramp.capture.mqtt")
+@check("offramp.capture.dissect.application.mqtt")
 def an_alias_keeps_what_it_has_room_for() -> None:
     apps, topic = application_state.new_applications(4), np.full(600, 116, np.uint8)
     mqtt.keep_alias(apps, topic, 0, 600, 1, 5)
@@ -296,13 +300,13 @@ def an_alias_keeps_what_it_has_room_for() -> None:
     assert out.values[TOPIC, 1] & 0xFFFFFF == 9
 
 
-@check("offramp.capture.http")
+@check("offramp.capture.dissect.application.http.message")
 def long_targets_are_cut() -> None:
     found = Found(Grown([ethernet(ipv4(segment(far_uri(400), 80, 1, 0x18, 4000), 6))]))
     assert ([len(each) for each in found.cells("http.request.full_uri")], found.notes) == ([600], {"text_cut": 1})
 
 
-@check("offramp.capture.fragments")
+@check("offramp.capture.dissect.network.fragments")
 def what_a_packet_completes_has_its_share_of_the_scratch() -> None:
     for early in (0, 1):
         frames = fragmented(datagram(b"z" * 900, 9, 4000), size=600, name=9)[: 1 if early else 2]
@@ -313,13 +317,13 @@ def what_a_packet_completes_has_its_share_of_the_scratch() -> None:
     assert Found(Grown([ethernet(whole)])).notes == {}
 
 
-@check("offramp.capture.fragments")
+@check("offramp.capture.dissect.network.fragments")
 def no_fragment_goes_beyond_a_datagram() -> None:
     frames = [ethernet(ipv4(bytes(size), 17, offset=offset)) for offset, size in ((8190, 24), (8191, 8), (8190, 16))]
     assert Found(Grown(frames)).notes == {"ip_fragment": 3, "ip_fragment_lost": 1}
 
 
-@check("offramp.capture.flow_table")
+@check("offramp.capture.dissect.conversation.flow_table")
 def conversations_have_room_before_each_row() -> None:
     frames = [ethernet(ipv4(segment(b"", 80, 0, 2, near), 6)) for near in range(1000, 2000)]
     found = Found(Grown(frames))
@@ -328,7 +332,7 @@ def conversations_have_room_before_each_row() -> None:
     assert found.notes == {"flow_evicted": 224}
 
 
-@check("offramp.capture.batches")
+@check("offramp.capture.dissect.batches")
 def offsets_stay_within_arrow() -> None:
     with constants({batches: {"_MOST": 100}}):
         values = np.array([60, 5, 60, 7]) | (3 << 24)
@@ -339,7 +343,7 @@ def offsets_stay_within_arrow() -> None:
         assert body.tolist() == [*range(3, 63), *range(3, 8), *range(3, 38)]
 
 
-@check("offramp.capture.application")
+@check("offramp.capture.dissect.application.payloads")
 def messages_that_end_in_one_frame_share_its_room() -> None:
     found = Found(ends_together([publish(280), publish(280), publish(280)], 1883))
     assert sorted(len(each) for each in found.cells("mqtt.msg")) == [280]

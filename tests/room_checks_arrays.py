@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from offramp.capture.record_scan import ABSURD, FULL, LARGEST_BLOCK, LARGEST_PACKET, MORE, scan_pcap, scan_pcapng
-from offramp.stream import bins
-from offramp.stream.bin_state import SERIES, BinOut, LinkShape, new_bin_out
+from offramp.capture.sources.file.record_scan import (
+    ABSURD,
+    FULL,
+    LARGEST_BLOCK,
+    LARGEST_PACKET,
+    MORE,
+    scan_pcap,
+    scan_pcapng,
+)
+from offramp.stream.bins import bins
+from offramp.stream.bins.packets import IPV4_MAPPED, Packets
+from offramp.stream.bins.state import SERIES, BinOut, LinkShape, new_bin_out
 from offramp.stream.channels import Counter
-from offramp.stream.normaliser import BUCKETS, Normaliser
-from offramp.stream.packets import IPV4_MAPPED, Packets
+from offramp.stream.windows.normaliser import BUCKETS, Normaliser
 from tests.room_shares import check
 
 
@@ -44,7 +52,7 @@ def closed_in(room: int, packets: Packets, last_ns: int) -> list[tuple[int, int]
     return found
 
 
-@check("offramp.stream.close_bins")
+@check("offramp.stream.bins.closing")
 def closed_bins_are_handed_on_before_there_is_no_room() -> None:
     base = 1_700_000_000_000_000_000
     times = [base + each * 2_500_000 for each in range(40)] + [base + 300_000_000]
@@ -61,7 +69,7 @@ def closed_bins_are_handed_on_before_there_is_no_room() -> None:
         del bins._ROOM.out
 
 
-@check("offramp.stream.bins")
+@check("offramp.stream.bins.bins")
 def marks_beyond_the_counters_count_nothing() -> None:
     link = bins.Bins(LinkShape(1e7, 1e7, None, ()))
     list(link.update(link_packets([1_700_000_000_000_000_000], [1], marks=(1 << 40) - 1)))
@@ -70,7 +78,7 @@ def marks_beyond_the_counters_count_nothing() -> None:
     assert counters[Counter.RTT_SUM_MS :].tolist() == [0.0] * 3
 
 
-@check("offramp.stream.normaliser")
+@check("offramp.stream.windows.normaliser")
 def every_value_has_a_bucket() -> None:
     learned = Normaliser(1)
     learned.update(np.array([[0.0], [1e-3], [3e38], [np.inf], [np.nan]], np.float32))
@@ -98,7 +106,7 @@ def pcap_scan(data: bytes, room: int = 4) -> tuple[int, int, int]:
     return found
 
 
-@check("offramp.capture.record_scan")
+@check("offramp.capture.sources.file.record_scan")
 def records_lie_within_what_was_read() -> None:
     assert pcap_scan(record(8) * 2) == (2, 48, MORE)
     assert SIZES == [(8, 0x7FFFFFFF)] * 2
@@ -140,7 +148,7 @@ def pcapng_scan(data: bytes, room: int = 4, interfaces: int = 1, snap: int = 0) 
     return found
 
 
-@check("offramp.capture.record_scan")
+@check("offramp.capture.sources.file.record_scan")
 def blocks_lie_within_what_was_read() -> None:
     good = enhanced(8)
     assert pcapng_scan(good * 2) == (2, 80, MORE)

@@ -28,23 +28,23 @@ ENTERED = (room_checks, room_checks_arrays)
 """The modules whose checks are run."""
 
 ROOMS: dict[str, dict[str, str]] = {
-    "offramp.capture.emit": {
+    "offramp.capture.dissect.packet.table": {
         "begin_row": "", "row_full": "", "append": "", "show": "", "put_text": "EXTRAS", "take_text": "",
         "drop_text": "", "set_text": "", "copy_text": "", "copy_bytes": "", "span": "",
     },
-    "offramp.capture.fragments": {"scratch_room": "", "add_fragment": "LARGEST|SCRATCH_END"},
-    "offramp.capture.flow_table": {"flows_room": "FREE"},
-    "offramp.capture.reassembly": {
+    "offramp.capture.dissect.network.fragments": {"scratch_room": "", "add_fragment": "LARGEST|SCRATCH_END"},
+    "offramp.capture.dissect.conversation.flow_table": {"flows_room": "FREE"},
+    "offramp.capture.dissect.conversation.reassembly": {
         "store": "MAX_MESSAGE", "account": "MAX_STRETCHES", "take_chunk": "FREE_CHUNKS",
         "copy_in": "chunk >= 0", "peek": "LINE", "assemble": "take_text",
     },
-    "offramp.capture.application": {"go_on": "start < 0", "finish": "start >= 0"},
-    "offramp.capture.mqtt": {"keep_alias": ""},
-    "offramp.capture.batches": {"pack_lengths": "_MOST"},
-    "offramp.capture.record_scan": {"scan_pcap": "", "scan_pcapng": "total|kept|which|rows|end|shape"},
-    "offramp.stream.close_bins": {"bin_room": ""},
-    "offramp.stream.bins": {"count": "RTT_SUM"},
-    "offramp.stream.normaliser": {"learn": "BUCKETS"},
+    "offramp.capture.dissect.application.payloads": {"go_on": "start < 0", "finish": "start >= 0"},
+    "offramp.capture.dissect.application.mqtt": {"keep_alias": ""},
+    "offramp.capture.dissect.batches": {"pack_lengths": "_MOST"},
+    "offramp.capture.sources.file.record_scan": {"scan_pcap": "", "scan_pcapng": "total|kept|which|rows|end|shape"},
+    "offramp.stream.bins.closing": {"bin_room": ""},
+    "offramp.stream.bins.bins": {"count": "RTT_SUM"},
+    "offramp.stream.windows.normaliser": {"learn": "BUCKETS"},
 }  # fmt: skip
 """Kernels that hold a bound, and which of their conditions do (a pattern; empty: all)."""
 

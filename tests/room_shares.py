@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from offramp.capture import application_state, dissector, emit, fragments, reassembly
-from offramp.capture.dissector import Dissector
-from offramp.capture.emit import TEXT
-from offramp.capture.flow_table import FREE
+from offramp.capture.dissect import dissector
+from offramp.capture.dissect.conversation import reassembly
+from offramp.capture.dissect.conversation import state as application_state
+from offramp.capture.dissect.conversation.flow_table import FREE
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.dissect.network import fragments
+from offramp.capture.dissect.packet import table as emit
+from offramp.capture.dissect.packet.table import TEXT
 from tests.fuzz.growth import Grown
 from tests.fuzz.mutations import block_of
 

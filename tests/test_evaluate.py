@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from offramp.inference.dataset import PARTS, open_dataset
+from offramp.inference.baselines.forecaster import Budget
+from offramp.inference.dataset.dataset import PARTS, open_dataset
 from offramp.inference.evaluation.jobs import Job, stamp_of
-from offramp.inference.rivals.forecaster import Budget
-from offramp.stream.evaluating import EvaluateOptions, world_of
+from offramp.stream.learning.evaluating import EvaluateOptions, world_of
 from tests.made_datasets import made_dataset
 
 ROOT = Path(__file__).resolve().parents[1]

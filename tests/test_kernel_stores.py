@@ -1,4 +1,4 @@
-"""Kernels write only where an index is known to lie inside: growing tables by capture.emit, all else for a reason."""
+"""Kernels write only where an index is known to lie inside: growing tables by packet.table, all else for a reason."""
 
 from __future__ import annotations
 
@@ -6,61 +6,73 @@ import re
 
 import pytest
 
-from offramp.capture.emit import MOST_OCCURRENCES, MOST_TEXT
-from offramp.capture.flow_table import RESERVE
-from offramp.capture.layers import MAX_DEPTH
+from offramp.capture.dissect.conversation.flow_table import RESERVE
+from offramp.capture.dissect.packet.cursor import MAX_DEPTH
+from offramp.capture.dissect.packet.table import MOST_OCCURRENCES, MOST_TEXT
 from tests.kernel_stores import GROWING, Store, all_stores, stores
 
 REASONS: tuple[tuple[str, str, str, str], ...] = (
     # module, array, index, why it lies inside
-    (r"capture\.emit", r"out\.(extra_\w+|cursor)", r"at|",
+    (r"capture\.dissect\.packet\.table", r"out\.(extra_\w+|cursor)", r"at|",
      "append: below EXTRAS_END, which begin_row granted; cursor has six fields"),
-    (r"capture\.emit", r"out\.text", r"at", "set_text: behind what is kept, within the share that begin_row granted"),
-    (r"capture\.emit", r"out\.values", r"column, row", "a column of the schema; the row loop ends with the table"),
-    (r"capture\.\w+", r"(apps|flows)\.\w+", r"(slot|which)(, (direction|1 - direction|other))?",
+    (r"capture\.dissect\.packet\.table", r"out\.text", r"at",
+     "set_text: behind what is kept, within the share that begin_row granted"),
+    (r"capture\.dissect\.packet\.table", r"out\.values", r"column, row",
+     "a column of the schema; the row loop ends with the table"),
+    (r"capture\.[\w.]+", r"(apps|flows)\.\w+", r"(slot|which)(, (direction|1 - direction|other))?",
      "a slot of the flow table, or one of its two sides; grow_applications follows grow_flow_table"),
-    (r"capture\.\w+", r"out\.notes", r"reason", "a NOTE_ constant"),
-    (r"capture\.application_state", r"apps\.free", r"apps\.counters\[FREE_CHUNKS\]",
+    (r"capture\.[\w.]+", r"out\.notes", r"reason", "a NOTE_ constant"),
+    (r"capture\.dissect\.conversation\.state", r"apps\.free", r"apps\.counters\[FREE_CHUNKS\]",
      "free_chunks: no more chunks come back than were taken"),
-    (r"capture\.batches", r"starts|bitmap|body", r"row \+ 1|group|rows >> 3|16 \* row \+ byte",
+    (r"capture\.dissect\.batches", r"starts|bitmap|body", r"row \+ 1|group|rows >> 3|16 \* row \+ byte",
      "arrays that _column_array makes for so many rows"),
-    (r"capture\.dns", r"apps\.dns", r"place", "transaction: base + way, modulo the table's sets"),
-    (r"capture\.mqtt", r"apps\.alias", r"place", "alias_place: modulo the table"),
-    (r"capture\.mqtt", r"apps\.alias_text", r"place, step", "keep_alias: the size was cut to the table's"),
-    (r"capture\.flow_sampling", r"kept|row|starts|sizes", r"rows|used \+ byte",
+    (r"capture\.dissect\.application\.dns", r"apps\.dns", r"place", "transaction: base + way, modulo the table's sets"),
+    (r"capture\.dissect\.application\.mqtt", r"apps\.alias", r"place", "alias_place: modulo the table"),
+    (r"capture\.dissect\.application\.mqtt", r"apps\.alias_text", r"place, step",
+     "keep_alias: the size was cut to the table's"),
+    (r"capture\.intake\.flow_sampling", r"kept|row|starts|sizes", r"rows|used \+ byte",
      "keep_flows: arrays for all packets of the block and all their bytes"),
-    (r"capture\.flow_table", r"index|flows\.buckets", r"at", "a hash, masked by the index's size, a power of two"),
-    (r"capture\.flow_table", r"flows\.counters", r"counter", "TCP_STREAMS or UDP_STREAMS"),
-    (r"capture\.fragments", r"fragments\.\w+", r"slot|chosen", "datagram: one of SLOTS"),
-    (r"capture\.fragments", r"fragments\.(owner|bytes)", r"slot, (unit|byte)",
+    (r"capture\.dissect\.conversation\.flow_table", r"index|flows\.buckets", r"at",
+     "a hash, masked by the index's size, a power of two"),
+    (r"capture\.dissect\.conversation\.flow_table", r"flows\.counters", r"counter", "TCP_STREAMS or UDP_STREAMS"),
+    (r"capture\.dissect\.network\.fragments", r"fragments\.\w+", r"slot|chosen", "datagram: one of SLOTS"),
+    (r"capture\.dissect\.network\.fragments", r"fragments\.(owner|bytes)", r"slot, (unit|byte)",
      "place: add_fragment gave up what goes beyond LARGEST"),
-    (r"capture\.pcapng_files", r"out|words", r"body \+ byte|word( \+ \d)?|at \+ size - 4 >> 2",
+    (r"capture\.intake\.pcapng_writer", r"out|words", r"body \+ byte|word( \+ \d)?|at \+ size - 4 >> 2",
      "pack_enhanced: PcapngFiles.write sums up the sizes of these packets"),
-    (r"capture\.reassembly", r"apps\.later", r"which, (count|stretch)", "account: below MAX_STRETCHES"),
-    (r"capture\.reassembly", r"apps\.following", r"chunk", "a chunk of take_chunk, after it was held against -1"),
-    (r"capture\.record_scan", r"caplen|length|offset|time|interface", r"rows", "the loop ends with the arrays' length"),
-    (r"capture\.ring", r"data", r"end( \+ \d+)?( \+ byte)?",
+    (r"capture\.dissect\.conversation\.reassembly", r"apps\.later", r"which, (count|stretch)",
+     "account: below MAX_STRETCHES"),
+    (r"capture\.dissect\.conversation\.reassembly", r"apps\.following", r"chunk",
+     "a chunk of take_chunk, after it was held against -1"),
+    (r"capture\.sources\.file\.record_scan", r"caplen|length|offset|time|interface", r"rows",
+     "the loop ends with the arrays' length"),
+    (r"capture\.sources\.live\.ring", r"data", r"end( \+ \d+)?( \+ byte)?",
      "copy_packet: RingSource._take makes room for the bytes and MOST_ADDED a packet; the system wrote the sizes"),
-    (r"capture\.ring", r"length|time_ns|caplen|offset", r"row", "RingSource._take makes room for the blocks' packets"),
-    (r"inference\.compiled", r"c|out", r"j", "cell: j runs over h, of the same length"),
-    (r"inference\.memory", r".*", r".*", "remember: places counted from constants; the artifact's shapes were checked"),
-    (r"stream\.bins", r"state\.\w+", r"series|idlest", "device_series: one of SERIES, or 0 for the link"),
-    (r"stream\.bins", r"state\.\w+", r"place(, down)?|down", "a bin's number modulo OPEN; down is 0 or 1"),
-    (r"stream\.bins", r"state\.hint", r"hint", "device_series: the upper 8 bits of 64"),
-    (r"stream\.bins", r"state\.counters\[bin_number % OPEN, series\]", r"at|(PACKETS|BYTES) \+ down",
+    (r"capture\.sources\.live\.ring", r"length|time_ns|caplen|offset", r"row",
+     "RingSource._take makes room for the blocks' packets"),
+    (r"inference\.serving\.kernel\.step", r"c|out", r"j", "cell: j runs over h, of the same length"),
+    (r"inference\.network\.queue_history", r".*", r".*",
+     "remember: places counted from constants; the artifact's shapes were checked"),
+    (r"stream\.bins\.bins", r"state\.\w+", r"series|idlest", "device_series: one of SERIES, or 0 for the link"),
+    (r"stream\.bins\.bins", r"state\.\w+", r"place(, down)?|down", "a bin's number modulo OPEN; down is 0 or 1"),
+    (r"stream\.bins\.bins", r"state\.hint", r"hint", "device_series: the upper 8 bits of 64"),
+    (r"stream\.bins\.bins", r"state\.counters\[bin_number % OPEN, series\]", r"at|(PACKETS|BYTES) \+ down",
      "count: at stays below RTT_SUM; down is 0 or 1"),
-    (r"stream\.carried_state", r"kept|lives|origin|state|table", r"life|used|row|slot", "gather: lives up to rows"),
-    (r"stream\.carried_state", r"pool", r"kept\[life\]", "gather: where the states came from"),
-    (r"stream\.close_bins", r"out\.\w+", r"row|link_row", "close_until asked bin_room for a whole bin"),
-    (r"stream\.close_bins", r"state\.\w+", r"series|place", "one of SERIES; a bin's number modulo OPEN"),
-    (r"stream\.close_bins", r"x", r"MARK_PLACES\[i\]|BACKLOG \+ side", "places that stream.channels.TABLE gives"),
-    (r"stream\.event_time", r"out", r"held", "lives: a row before this one, that waits to be borne out"),
-    (r"stream\.forecast_text", r"out", r"place|at|at \+ i", "bins_text: MOST bytes a bin, more than its longest text"),
-    (r"stream\.heavy_hitters", r"hitters\.hint", r"slot", "add: a hash, masked by INDEX"),
-    (r"stream\.heavy_hitters", r"hitters\.\w+", r"row|smallest(, i)?", "find_or_take: below COUNTERS"),
-    (r"stream\.heavy_hitters", r"keys|weights", r"place(, i)?", "top: places below TOP"),
-    (r"stream\.normaliser", r"histogram", r"bucket", "learn: the bucket is cut to BUCKETS - 1 as a float"),
-    (r"stream\.stft", r"mine\[c\]|out", r"FRAME_BINS - 1|c \* FREQUENCIES \+ k", "lengths that the constants give"),
+    (r"stream\.pipeline\.carried_state", r"kept|lives|origin|state|table", r"life|used|row|slot",
+     "gather: lives up to rows"),
+    (r"stream\.pipeline\.carried_state", r"pool", r"kept\[life\]", "gather: where the states came from"),
+    (r"stream\.bins\.closing", r"out\.\w+", r"row|link_row", "close_until asked bin_room for a whole bin"),
+    (r"stream\.bins\.closing", r"state\.\w+", r"series|place", "one of SERIES; a bin's number modulo OPEN"),
+    (r"stream\.bins\.closing", r"x", r"MARK_PLACES\[i\]|BACKLOG \+ side", "places that stream.channels.TABLE gives"),
+    (r"stream\.bins\.event_time", r"out", r"held", "lives: a row before this one, that waits to be borne out"),
+    (r"stream\.topics\.forecast_json", r"out", r"place|at|at \+ i",
+     "bins_text: MOST bytes a bin, more than its longest text"),
+    (r"stream\.bins\.heavy_hitters", r"hitters\.hint", r"slot", "add: a hash, masked by INDEX"),
+    (r"stream\.bins\.heavy_hitters", r"hitters\.\w+", r"row|smallest(, i)?", "find_or_take: below COUNTERS"),
+    (r"stream\.bins\.heavy_hitters", r"keys|weights", r"place(, i)?", "top: places below TOP"),
+    (r"stream\.windows\.normaliser", r"histogram", r"bucket", "learn: the bucket is cut to BUCKETS - 1 as a float"),
+    (r"stream\.windows\.stft", r"mine\[c\]|out", r"FRAME_BINS - 1|c \* FREQUENCIES \+ k",
+     "lengths that the constants give"),
 )  # fmt: skip
 """Stores whose index is computed, and why it lies inside (patterns; an index may have several, each by itself)."""
 
@@ -74,7 +86,7 @@ def reason(store: Store) -> int:
 
 
 def forbidden(found: list[Store]) -> list[Store]:
-    """Return the stores that nothing allows: into growing tables outside capture.emit, and at an unknown index."""
+    """Return the stores that nothing allows: into growing tables outside packet.table, and at an unknown index."""
     return [
         store
         for store in found

@@ -19,7 +19,7 @@ from offramp.sources import OURS, ROOT, imports_of, sources_of
 CODE = """
 import numpy as np
 from offramp.kernels import announce_compiling
-from offramp.stream.virtual_queue import fixed_delays
+from offramp.stream.bins.virtual_queue import fixed_delays
 announce_compiling()
 announce_compiling()
 print(fixed_delays(np.arange(3), np.arange(3), 1.0, 10.0).sum())
@@ -74,7 +74,7 @@ def small_tree(folder: Path) -> Path:
     )
     (folder / "stream/bins/closing.py").write_text(
         "from offramp.kernels import kernel\n"
-        "from offramp.stream.bins.state import (\n    BIN_NS,  # the bin's length\n    INDEX,\n)\n"
+        "from offramp.stream.bins.bins.state import (\n    BIN_NS,  # the bin's length\n    INDEX,\n)\n"
         "PROTO = INDEX['ip.proto']\n\n"
         "@kernel\ndef closed(ns, row):\n    return ns // BIN_NS, row[PROTO]\n"
     )
@@ -84,7 +84,7 @@ def small_tree(folder: Path) -> Path:
 RUN = """
 import numpy as np
 from offramp.kernels import announce_compiling
-from offramp.stream.bins.closing import closed
+from offramp.stream.bins.bins.closing import closed
 announce_compiling()
 print(closed(200, np.array([6, 1400, 58])))
 """
@@ -143,11 +143,15 @@ def test_every_kernel_that_a_change_reaches_has_another_name(tmp_path: Path) -> 
         return {name for name in before if after[name] != before[name]}
 
     bins = changed("inference/bin_length.py", "BIN_MS = 10", "BIN_MS = 20")
-    assert {"stream/bins.py", "stream/close_bins.py", "stream/stft.py"} <= bins
+    assert {"stream/bins/bins.py", "stream/bins/closing.py", "stream/windows/stft.py"} <= bins
     assert not any(name.startswith("capture") for name in bins)
     columns = changed("capture/schema.py", "ip.proto", "ip.ttl")
-    assert {"capture/rows.py", "capture/emit.py", "capture/network.py"} <= columns
-    assert "capture/rows.py" in changed("capture/ports.py", "1883", "1884")
+    assert {
+        "capture/dissect/row_loop.py",
+        "capture/dissect/packet/table.py",
+        "capture/dissect/network/ipv4.py",
+    } <= columns
+    assert "capture/dissect/row_loop.py" in changed("capture/dissect/conversation/ports.py", "1883", "1884")
     assert changed("offramp/kernels.py", '"error_model": "numpy"', '"error_model": "python"') == set(before)
     other = names(tmp_path, NUMBA_OPT="2")
     assert all(other[name] != before[name] for name in before)
@@ -177,8 +181,8 @@ def test_imports_are_found_as_the_parser_finds_them() -> None:
     assert len(paths) > 200
     for path in paths:
         assert by_parser(path) <= imports_of(path), path
-    assert ROOT / "capture/schema.py" in sources_of(ROOT / "capture/rows.py")
-    assert ROOT / "capture/rows.py" not in sources_of(ROOT / "capture/schema.py")
+    assert ROOT / "capture/schema.py" in sources_of(ROOT / "capture/dissect/row_loop.py")
+    assert ROOT / "capture/dissect/row_loop.py" not in sources_of(ROOT / "capture/schema.py")
 
 
 def test_only_the_project_s_own_files_are_sources() -> None:

@@ -21,8 +21,8 @@ import pytest
 import zstandard
 
 from offramp.capture.block import Interface
-from offramp.capture.files import open_captures
-from offramp.capture.pcapng_files import PcapngFiles, RingOfFiles
+from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.command import validate
 
 ROOT = Path(__file__).resolve().parents[1]

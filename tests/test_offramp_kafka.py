@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from offramp.capture.publish import Publisher
+from offramp.capture.publish.publisher import Publisher
 from offramp.decision.client import DecisionClient
 from offramp.errors import ConfigError
 from offramp.kafka import (
@@ -16,7 +16,7 @@ from offramp.kafka import (
     kafka_settings,
     require_name,
 )
-from offramp.stream.topics import TOPICS
+from offramp.stream.topics.table import TOPICS
 
 
 def test_servers_come_from_the_option_or_the_environment() -> None:
@@ -129,7 +129,7 @@ def test_what_the_client_raises_of_a_closed_connection_is_one_line(kind: type[Ex
     ):
         raised_in("kafka.net.selector", kind("NetworkSelector closed!"))
     with pytest.raises(kind), kafka_errors(settings, "publish"):
-        raised_in("offramp.capture.publish", kind("NetworkSelector closed!"))
+        raised_in("offramp.capture.publish.publisher", kind("NetworkSelector closed!"))
 
 
 def test_closing_a_client_hides_no_other_error() -> None:

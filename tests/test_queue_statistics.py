@@ -9,10 +9,10 @@ import pytest
 
 from bench.queue_statistics import asked, correlations, run, switch_queues
 from offramp.errors import InputError
-from offramp.stream.arrivals import Arrivals
-from offramp.stream.bins import LinkShape
-from offramp.stream.labelling import Passage
-from offramp.stream.packets import Packets
+from offramp.stream.bins.bins import LinkShape
+from offramp.stream.bins.packets import Packets
+from offramp.stream.datasets.arrivals import Arrivals
+from offramp.stream.datasets.labelling import Passage
 
 HEAD = (
     ",ID,downlink deq_qdepth,downlink deq_timedelta,downlink enq_qdepth,time,uplink deq_qdepth,uplink deq_timedelta,x"

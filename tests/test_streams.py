@@ -12,8 +12,8 @@ import pytest
 
 from offramp.errors import OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
-from offramp.inference.dataset import LabelledSeries, save_dataset
-from offramp.stream.refine_events import RefineEvents
+from offramp.inference.dataset.dataset import LabelledSeries, save_dataset
+from offramp.stream.refine.events import RefineEvents
 from tests.capture.disks import SmallFiles
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -320,7 +320,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(namespace: Namespace) -> None:
 
 LOADED_LATE = """
 import atexit, sys
-from offramp.stream import listen
+from offramp.cli import listen
 before, become = set(), listen.become
 listen.become = lambda user: (become(user), before.update(sys.modules))
 atexit.register(lambda: print("late:", *sorted(set(sys.modules) - before), file=sys.__stderr__))

@@ -60,8 +60,10 @@ def test_beside_a_package_that_owns_inference_it_replays_the_sample_to_the_same_
     run(("-m", "pip", "install", "-q", "--no-deps", "--target", site, built[1]), tmp_path)
     (site / "inference").mkdir()
     (site / "inference/__init__.py").write_text("raise ImportError('of another project')\n")
-    where = run(("-c", "import offramp.stream.replay as found; print(found.__file__)"), tmp_path, PYTHONPATH=str(site))
-    assert where.stdout.decode().strip() == str(site / "offramp/stream/replay.py")
+    where = run(
+        ("-c", "import offramp.stream.local.replay as found; print(found.__file__)"), tmp_path, PYTHONPATH=str(site)
+    )
+    assert where.stdout.decode().strip() == str(site / "offramp/stream/local/replay.py")
     shown = run(("-m", "offramp", "--version"), tmp_path, PYTHONPATH=str(site)).stdout
     assert shown.startswith(b"offramp ")
     installed = run(("-m", "offramp", *REPLAY), tmp_path, PYTHONPATH=str(site))

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from offramp.capture.content_coding import NOTE_BODY_CUT, decode_bodies
-from offramp.capture.emit import ABSENT, Table, copy_bytes
-from offramp.capture.rendering import render_column
+from offramp.capture.dissect.content_coding import NOTE_BODY_CUT, decode_bodies
+from offramp.capture.dissect.packet.table import ABSENT, Table, copy_bytes
+from offramp.capture.features.rendering import render_column
 from offramp.capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
 from offramp.kernels import kernel_entry, kernel_lean
 
@@ -178,7 +178,7 @@ def pack_presence(values: Any, bitmap: Any) -> None:
 def pack_lengths(values: Any, starts: Any, bitmap: Any) -> int:
     """Turn spans int64 [n] into Arrow offsets int32 [n + 1]; return how many are absent, with a bitmap as above.
 
-    The offsets never pass what int32 holds; the shares of rows and batches (see capture.emit) keep them far below.
+    The offsets never pass what int32 holds; the shares of rows and batches (see packet.table) keep them far below.
     """
     absent = 0
     total = 0

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from offramp.capture.emit import ABSENT, Table
-from offramp.capture.http_body import CODING_SHIFT, FILE_DATA
-from offramp.capture.http_head import BROTLI
+from offramp.capture.dissect.application.http.body import CODING_SHIFT, FILE_DATA
+from offramp.capture.dissect.application.http.head import BROTLI
+from offramp.capture.dissect.packet.table import ABSENT, Table
 
 MAX_BODY = (1 << 24) - 1
 """Bytes kept of one decoded body: what a cell can hold; longer ones are cut."""

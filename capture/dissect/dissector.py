@@ -11,13 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from offramp.capture.application import NOTES, grow_applications, new_applications
-from offramp.capture.application_state import GIVEN_UP, STEPS
-from offramp.capture.batches import table_to_batch, told_schema
 from offramp.capture.block import NO_TIME, Interface, PacketBlock
-from offramp.capture.content_coding import NOTE_BODY_CUT
-from offramp.capture.emit import ABSENT, NOTE_COUNT, TABLE_NOTES, Table, new_table
-from offramp.capture.flow_table import (
+from offramp.capture.dissect.application.payloads import NOTES, grow_applications, new_applications
+from offramp.capture.dissect.batches import table_to_batch, told_schema
+from offramp.capture.dissect.content_coding import NOTE_BODY_CUT
+from offramp.capture.dissect.conversation.flow_table import (
     CROWDED,
     EVICTED,
     FLOOR,
@@ -30,13 +28,22 @@ from offramp.capture.flow_table import (
     new_secret,
     rekey,
 )
-from offramp.capture.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
-from offramp.capture.layers import CURSOR_SIZE, NOTE_EVICTED, NOTE_IDLE, NOTE_NAMES, NOTE_STEPS
+from offramp.capture.dissect.conversation.reassembly import NOTE_GIVEN_UP
+from offramp.capture.dissect.conversation.state import GIVEN_UP, STEPS
+from offramp.capture.dissect.link.link_types import LINK_TYPE_NAMES, LINK_TYPES
+from offramp.capture.dissect.network.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
+from offramp.capture.dissect.packet.cursor import CURSOR_SIZE, NOTE_EVICTED, NOTE_IDLE, NOTE_NAMES, NOTE_STEPS
+from offramp.capture.dissect.packet.table import ABSENT, NOTE_COUNT, TABLE_NOTES, Table, new_table
+from offramp.capture.dissect.packet.unfollowed import new_kinds, taken
+from offramp.capture.dissect.row_loop import (
+    FRAME_EPOCH,
+    FRAME_TIME,
+    NO_FLOW_ROOM,
+    NO_SCRATCH_ROOM,
+    UNDECODABLE_NAMES,
+    dissect_rows,
+)
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.link import LINK_TYPE_NAMES, LINK_TYPES
-from offramp.capture.reassembly import NOTE_GIVEN_UP
-from offramp.capture.rows import FRAME_EPOCH, FRAME_TIME, NO_FLOW_ROOM, NO_SCRATCH_ROOM, UNDECODABLE_NAMES, dissect_rows
-from offramp.capture.unfollowed import new_kinds, taken
 from offramp.errors import InputError
 
 REASONS = NOTE_NAMES | NOTES | TABLE_NOTES

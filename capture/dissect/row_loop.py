@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.application import Applications, application_reset, application_tcp, application_udp
-from offramp.capture.application_state import MODE
-from offramp.capture.emit import Table, begin_row, put, put_span, row_full
-from offramp.capture.flow_table import FlowTable, flows_room
-from offramp.capture.fragments import Fragments, scratch_room
-from offramp.capture.ipv6 import icmpv6, ipv6
-from offramp.capture.labels import mpls, nsh
-from offramp.capture.layers import (
+from offramp.capture.dissect.application.payloads import (
+    Applications,
+    application_reset,
+    application_tcp,
+    application_udp,
+)
+from offramp.capture.dissect.conversation.flow_table import FlowTable, flows_room
+from offramp.capture.dissect.conversation.reassembly import UNTIL_FIN
+from offramp.capture.dissect.conversation.state import MODE
+from offramp.capture.dissect.link.labels import mpls, nsh
+from offramp.capture.dissect.link.link_types import ether_type, ethernet, ip_any, llc, start_link
+from offramp.capture.dissect.link.serial import ppp
+from offramp.capture.dissect.link.wireless import next_subframe, wireless
+from offramp.capture.dissect.network.fragments import Fragments, scratch_room
+from offramp.capture.dissect.network.ipv4 import arp, icmp, ipv4
+from offramp.capture.dissect.network.ipv6 import icmpv6, ipv6
+from offramp.capture.dissect.packet.cursor import (
     AMSDU,
     CUT,
     DEPTH,
@@ -46,16 +55,12 @@ from offramp.capture.layers import (
     go,
     stop,
 )
-from offramp.capture.link import ether_type, ethernet, ip_any, llc, start_link
-from offramp.capture.network import arp, icmp, ipv4
-from offramp.capture.reassembly import UNTIL_FIN
-from offramp.capture.sampled import next_sample
+from offramp.capture.dissect.packet.table import Table, begin_row, put, put_span, row_full
+from offramp.capture.dissect.packet.unfollowed import IP_PROTOCOL_KIND, UDP_PORT_KIND, count_kind, unfollowed
+from offramp.capture.dissect.transport.tcp import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
+from offramp.capture.dissect.tunnel.sflow import next_sample
+from offramp.capture.dissect.tunnel.tunnels import gre, udp_tunnel
 from offramp.capture.schema import INDEX
-from offramp.capture.serial_links import ppp
-from offramp.capture.transport import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
-from offramp.capture.tunnels import gre, udp_tunnel
-from offramp.capture.unfollowed import IP_PROTOCOL_KIND, UDP_PORT_KIND, count_kind, unfollowed
-from offramp.capture.wireless import next_subframe, wireless
 from offramp.kernels import kernel_entry, kernel_inline
 
 FRAME_TIME, FRAME_EPOCH, FRAME_LENGTH = INDEX["frame.time"], INDEX["frame.time_epoch"], INDEX["frame.len"]
@@ -99,7 +104,7 @@ def dissect_rows(
 
     data: uint8, the block's bytes; scratch: uint8, the same memory and room behind it, writable, or empty;
     number: frame number of packet 0 of the block; bad: int64 [3], counts of undecodable packets by reason; kinds: int64
-    [KINDS + 1, 2], what was not followed (capture.unfollowed).
+    [KINDS + 1, 2], what was not followed (capture.dissect.packet.unfollowed).
     """
     count = min(offset.shape[0] - first, out.values.shape[1] - row)
     for done in range(count):

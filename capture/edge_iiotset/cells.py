@@ -6,7 +6,7 @@ import ipaddress
 import re
 from datetime import UTC, datetime
 
-from offramp.capture.row_batches import Value
+from offramp.capture.features.row_batches import Value
 from offramp.capture.schema import Column, Kind
 
 MISSING_CELLS = frozenset({"", "0", "0.0"})

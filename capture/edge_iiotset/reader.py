@@ -1,7 +1,7 @@
 """Edge-IIoTset's CSV files, faults included, to a table with real types and an account of every row.
 
 Reads the per-attack files, the merged ones (DNN, ML) and cuts of them: all have the 61 columns, most the two labels.
-The table has the types of the project's own Parquet files (`capture.feature_files`), so that it can stand beside them.
+The table has the types of the project's own Parquet files (`capture.features.files`), so that it can stand beside them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from offramp.capture.batches import OCCURRENCES, batch_schema, wire_type
-from offramp.capture.edge_cells import is_missing, parse_cell, time_of_day
-from offramp.capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, LABEL_COLUMNS
-from offramp.capture.edge_report import EdgeReport
-from offramp.capture.edge_rows import EdgeRows
-from offramp.capture.edge_zeros import with_zeros
-from offramp.capture.feature_files import parquet_array, parquet_schema
-from offramp.capture.rendering import render_text
-from offramp.capture.row_batches import Row, rows_to_batches
+from offramp.capture.dissect.batches import OCCURRENCES, batch_schema, wire_type
+from offramp.capture.edge_iiotset.cells import is_missing, parse_cell, time_of_day
+from offramp.capture.edge_iiotset.layout import EDGE_HEADER, EDGE_TABLE, LABEL_COLUMNS
+from offramp.capture.edge_iiotset.report import EdgeReport
+from offramp.capture.edge_iiotset.rows import EdgeRows
+from offramp.capture.edge_iiotset.zeros import with_zeros
+from offramp.capture.features.files import parquet_array, parquet_schema
+from offramp.capture.features.rendering import render_text
+from offramp.capture.features.row_batches import Row, rows_to_batches
 from offramp.capture.schema import EDGE_COLUMNS, SCHEMA_VERSION, Column, Kind
 from offramp.errors import InputError, writing
 

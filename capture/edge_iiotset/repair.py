@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from offramp.capture.edge_cells import is_missing, parse_cell, parse_port
+from offramp.capture.edge_iiotset.cells import is_missing, parse_cell, parse_port
 from offramp.capture.schema import EDGE_COLUMNS, INDEX, Kind
 
 COLUMN_COUNT = len(EDGE_COLUMNS)

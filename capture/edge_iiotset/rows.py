@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 
-from offramp.capture.edge_cells import is_missing, parse_cell
-from offramp.capture.edge_repair import COLUMN_COUNT, MISFIT, MOST_LOST, Reading, fits, readings
-from offramp.capture.edge_report import EdgeReport
-from offramp.capture.row_batches import Row, Value
+from offramp.capture.edge_iiotset.cells import is_missing, parse_cell
+from offramp.capture.edge_iiotset.repair import COLUMN_COUNT, MISFIT, MOST_LOST, Reading, fits, readings
+from offramp.capture.edge_iiotset.report import EdgeReport
+from offramp.capture.features.row_batches import Row, Value
 from offramp.capture.schema import EDGE_COLUMNS, Kind
 
 NOTHING_LEFT = "nothing left in the row: its values were lost when the file was made"

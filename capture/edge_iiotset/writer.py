@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from offramp.capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, EdgeColumn, label_cells
-from offramp.capture.feature_files import escape_cells, render_batch
+from offramp.capture.edge_iiotset.layout import EDGE_HEADER, EDGE_TABLE, EdgeColumn, label_cells
+from offramp.capture.features.files import escape_cells, render_batch
 from offramp.capture.schema import INDEX
 from offramp.errors import writing
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from offramp.capture.batches import OCCURRENCE_TYPE, OCCURRENCES
-from offramp.capture.rendering import join_occurrences, render_column
+from offramp.capture.dissect.batches import OCCURRENCE_TYPE, OCCURRENCES
+from offramp.capture.features.rendering import join_occurrences, render_column
 from offramp.capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
 from offramp.errors import writing
 from offramp.escape import CONTROLS, escaped

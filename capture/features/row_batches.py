@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from offramp.capture.batches import OCCURRENCE_TYPE, OCCURRENCES, wire_type
-from offramp.capture.rendering import render_column
+from offramp.capture.dissect.batches import OCCURRENCE_TYPE, OCCURRENCES, wire_type
+from offramp.capture.features.rendering import render_column
 from offramp.capture.schema import COLUMNS, INDEX
 
 Value = int | bytes

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from offramp.capture.block import Damage, PacketBlock, PacketSource, Progress, some_rows
-from offramp.capture.block_queue import BlockQueue
+from offramp.capture.intake.block_queue import BlockQueue
+from offramp.capture.intake.shedding import Shedding
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.shedding import Shedding
 
 BLOCK_ROWS = 8192
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from offramp.capture.block import PacketBlock
-from offramp.capture.block_queue import BlockQueue
-from offramp.capture.pcapng_files import PcapngFiles
+from offramp.capture.intake.block_queue import BlockQueue
+from offramp.capture.intake.pcapng_writer import PcapngFiles
 
 
 class FileRecorder:

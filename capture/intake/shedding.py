@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from offramp.capture.block import PacketBlock
-from offramp.capture.flow_sampling import keep_flows
+from offramp.capture.intake.flow_sampling import keep_flows
 
 PROCESS_SECRET = np.uint64(secrets.randbits(64))
 """Which flows stay where some are shed: the same for all links of a process, others after its restart."""

@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from offramp.capture.batches import batch_schema
+from offramp.capture.dissect.batches import batch_schema
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.schema import SCHEMA_VERSION
-from offramp.capture.wire import (
+from offramp.capture.message.arrow_frame import frame_of
+from offramp.capture.message.encode import (
     HEADER_NAMES,
     LONGEST_NS,
     MAX_SAMPLING,
@@ -27,10 +27,10 @@ from offramp.capture.wire import (
     covered_ns,
     times_of,
 )
+from offramp.capture.schema import SCHEMA_VERSION
 from offramp.errors import ContractError
 from offramp.hops import HEADER, decode_hops
 from offramp.kafka import LONGEST_NAME
-from offramp.stream.arrow_frame import frame_of
 
 MAX_ROWS = 65_536
 MAX_UNPACKED = 64 << 20

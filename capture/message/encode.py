@@ -1,7 +1,7 @@
 """Feature batches as messages: Arrow IPC streams with compressed buffers, and the headers that go with them.
 
-`stream.wire` reads them. A message holds one record batch of the `stream` profile, or none where it says that the
-agent has come to its end.
+`decode` reads them. A message holds one record batch of the `stream` profile, or none where it says that the agent has
+come to its end.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from zlib import crc32
 
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.wire import FeatureHeaders
+from offramp.capture.message.encode import FeatureHeaders
 from offramp.errors import OfframpError
 
 RECORD = struct.Struct("<III")

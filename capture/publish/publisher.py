@@ -19,10 +19,10 @@ from typing import Any
 import pyarrow as pa
 
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.outgoing import Outgoing, numbered
-from offramp.capture.publish_ledger import Backlog, PublishLedger
-from offramp.capture.spool import NotSpooledError, Spool
-from offramp.capture.wire import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
+from offramp.capture.message.encode import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
+from offramp.capture.publish.ledger import Backlog, PublishLedger
+from offramp.capture.publish.outgoing import Outgoing, numbered
+from offramp.capture.publish.spool import NotSpooledError, Spool
 from offramp.errors import OfframpError
 from offramp.kafka import (
     BODY_LIMIT,

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from offramp.capture.outgoing import Outgoing
-from offramp.capture.spool_segment import Damaged, SegmentReader, SegmentWriter, sync_folder
+from offramp.capture.publish.outgoing import Outgoing
+from offramp.capture.publish.spool_segment import Damaged, SegmentReader, SegmentWriter, sync_folder
 from offramp.errors import ConfigError, OfframpError
 
 FIRST = 1 << 30

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from offramp.capture.outgoing import BEGINNING, RECORD, Outgoing, from_record
+from offramp.capture.publish.outgoing import BEGINNING, RECORD, Outgoing, from_record
 
 LARGEST_ABOUT = 1 << 20
 """Bytes of a description at most; one takes a few hundred."""

@@ -1,7 +1,6 @@
 """Conversations for the dissectors that make an object a packet: numbers, relative sequences, deltas, round trips.
 
-The same rules as the fast path's (`capture.transport`, `capture.flow_table`), which are tshark's, one object a
-conversation.
+The same rules as those of `transport.tcp` and `conversation.flow_table`, which are tshark's, one object a conversation.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from offramp.capture.conversations import Conversation, End, Segment, round_trip
-from offramp.capture.row_batches import Row, Value, put
+from offramp.capture.features.row_batches import Row, Value, put
+from offramp.capture.reference.conversations import Conversation, End, Segment, round_trip
 from offramp.capture.schema import COLUMNS, Column, Kind
 
 _DERIVED = frozenset({"frame.time", "frame.time_epoch", "ip.proto", "udp.port", "offramp.rtt"})

@@ -6,18 +6,18 @@ from abc import ABC, abstractmethod
 
 import pyarrow as pa
 
-from offramp.capture.batches import told_schema
 from offramp.capture.block import PacketBlock
+from offramp.capture.dissect.batches import told_schema
+from offramp.capture.dissect.link.link_types import LINK_TYPE_NAMES, PPP_HDLC, PPP_SERIAL
+from offramp.capture.features.row_batches import Row, rows_to_batches
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.link import LINK_TYPE_NAMES, PPP_HDLC, PPP_SERIAL
-from offramp.capture.row_batches import Row, rows_to_batches
 from offramp.errors import InputError
 
 _NAMES = LINK_TYPE_NAMES | {PPP_SERIAL: "PPP", PPP_HDLC: "PPP_HDLC"}
 
 
 class RowDissector(ABC):
-    """Dissects packet blocks into feature batches of one profile, with the interface of `capture.dissector.Dissector`.
+    """Dissects packet blocks into feature batches of one profile, with the interface of `dissect.dissector.Dissector`.
 
     A packet that cannot be read still gives a row, with its time and length, and a reason in the ledger.
     """

@@ -18,11 +18,22 @@ from scapy.layers.l2 import ARP, GRE, LLC, SNAP, CookedLinux, CookedLinuxV2, Dot
 from scapy.packet import Packet, Padding, Raw
 
 from offramp.capture.block import NO_TIME, PacketBlock
-from offramp.capture.conversations import Conversations
-from offramp.capture.link import EN10MB, LINUX_SLL, LINUX_SLL2, LOOP, NULL, RAW, RAW_A, RAW_B, RAW_IPV4, RAW_IPV6
-from offramp.capture.row_batches import Row, put
-from offramp.capture.row_dissector import RowDissector
-from offramp.capture.scapy_layers import (
+from offramp.capture.dissect.link.link_types import (
+    EN10MB,
+    LINUX_SLL,
+    LINUX_SLL2,
+    LOOP,
+    NULL,
+    RAW,
+    RAW_A,
+    RAW_B,
+    RAW_IPV4,
+    RAW_IPV6,
+)
+from offramp.capture.features.row_batches import Row, put
+from offramp.capture.reference.conversations import Conversations
+from offramp.capture.reference.row_dissector import RowDissector
+from offramp.capture.reference.scapy_layers import (
     CUT,
     Walk,
     put_arp,

@@ -6,8 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
-from offramp.capture.conversations import ACK, FIN, RST, SYN, Conversations, End, Segment
-from offramp.capture.row_batches import Row, put
+from offramp.capture.features.row_batches import Row, put
+from offramp.capture.reference.conversations import ACK, FIN, RST, SYN, Conversations, End, Segment
 from offramp.capture.schema import INDEX
 
 CUT, FRAGMENT, MALFORMED_TCP = "header_cut", "ip_fragment", "tcp_header_malformed"

@@ -20,10 +20,10 @@ from typing import Any
 from pyshark.capture.pipe_capture import PipeCapture
 
 from offramp.capture.block import NO_TIME, Interface, PacketBlock
-from offramp.capture.link import LINK_TYPES
-from offramp.capture.pdml_rows import PdmlRows
-from offramp.capture.row_batches import Row
-from offramp.capture.row_dissector import RowDissector
+from offramp.capture.dissect.link.link_types import LINK_TYPES
+from offramp.capture.features.row_batches import Row
+from offramp.capture.reference.pdml import PdmlRows
+from offramp.capture.reference.row_dissector import RowDissector
 from offramp.errors import ConfigError, OfframpError
 
 _ETHERNET = Interface("", 1)

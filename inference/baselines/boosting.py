@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from offramp.inference.baselines.forecaster import Series, Task
+from offramp.inference.baselines.lags import Rows, features, table
+from offramp.inference.baselines.search import all_classes, best_of
 from offramp.inference.forecast import Prediction
-from offramp.inference.metrics import log_loss
-from offramp.inference.rivals.forecaster import Series, Task
-from offramp.inference.rivals.lags import Rows, features, table
-from offramp.inference.rivals.search import all_classes, best_of
+from offramp.inference.scores import log_loss
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"max_leaf_nodes": 31, "l2_regularization": 1.0, "learning_rate": 0.08, "max_features": 0.3},

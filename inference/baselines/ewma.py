@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from offramp.inference.baselines.forecaster import Series, Task, usable
+from offramp.inference.baselines.persistence import last_peak, trusting
+from offramp.inference.baselines.search import best_of
 from offramp.inference.forecast import Prediction
-from offramp.inference.metrics import classify
-from offramp.inference.rivals.forecaster import Series, Task, usable
-from offramp.inference.rivals.persistence import last_peak, trusting
-from offramp.inference.rivals.search import best_of
+from offramp.inference.scores import classify
 
 ALPHAS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 PEAKS = (1.0, 0.5, 0.1)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from offramp.inference.baselines.forecaster import HISTORY_BINS, Series, Task, portion
+from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.forecast import Prediction
-from offramp.inference.rivals.forecaster import HISTORY_BINS, Series, Task, portion
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.serve import open_predictor
-from offramp.inference.train import train as train_hybrid
+from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.training.train import train as train_hybrid
 
 CHUNK = 1_024
 """Bins of the pieces of which a part is drawn where the budget does not reach for all."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
 from offramp.errors import InputError
-from offramp.inference.metrics import classify
-from offramp.inference.rivals.forecaster import Series, Task, usable
+from offramp.inference.baselines.forecaster import Series, Task, usable
+from offramp.inference.scores import classify
 
 LAGS = (1, 3, 8)
 MEANS = (4, 16, 64, 256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.inference.rivals.mlp import Mlp
+from offramp.inference.baselines.mlp import Mlp
 
 RIDGE = 10.0
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.inference.baselines.forecaster import Series, Task
+from offramp.inference.baselines.networks import Network, forecast, of_time, tuned, with_heads
 from offramp.inference.forecast import Prediction
-from offramp.inference.rivals.forecaster import Series, Task
-from offramp.inference.rivals.networks import Network, forecast, of_time, tuned, with_heads
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"units": 64, "dropout": 0.1, "learning_rate": 2e-3, "batch": 32},

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.inference.baselines.forecaster import Series, Task
+from offramp.inference.baselines.lags import features, table
+from offramp.inference.baselines.networks import Network, forecast, rows_as_examples, tuned, with_heads
 from offramp.inference.forecast import Prediction
-from offramp.inference.rivals.forecaster import Series, Task
-from offramp.inference.rivals.lags import features, table
-from offramp.inference.rivals.networks import Network, forecast, rows_as_examples, tuned, with_heads
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"units": 128, "dropout": 0.1, "learning_rate": 1e-3, "batch": 256},
@@ -35,7 +35,7 @@ def dense_stack(width: int, settings: dict[str, Any]) -> Any:
 
 
 class Mlp:
-    """Dense layers over the features of `inference.rivals.lags`, standardised."""
+    """Dense layers over the features of `inference.baselines.lags`, standardised."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from offramp.errors import ConfigError
-from offramp.inference.rivals.forecaster import Forecaster
+from offramp.inference.baselines.forecaster import Forecaster
 
 
 class Model(NamedTuple):
@@ -49,7 +49,7 @@ def model_of(name: str) -> Model:
 def make(name: str, folder: Path) -> Forecaster:
     """Return a forecaster, not fitted; folder: where it may keep files, such as a trained artifact."""
     module, kind = model_of(name).place.split(":")
-    forecaster: Forecaster = getattr(import_module(f"offramp.inference.rivals.{module}"), kind)(name, folder)
+    forecaster: Forecaster = getattr(import_module(f"offramp.inference.baselines.{module}"), kind)(name, folder)
     return forecaster
 
 

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from offramp.inference.baselines.forecaster import Series, Task, usable
+from offramp.inference.baselines.lstm import Lstm
+from offramp.inference.baselines.mlp import Mlp
+from offramp.inference.baselines.support import Regression, regressed, support_regression
 from offramp.inference.forecast import Prediction
-from offramp.inference.rivals.forecaster import Series, Task, usable
-from offramp.inference.rivals.lstm import Lstm
-from offramp.inference.rivals.mlp import Mlp
-from offramp.inference.rivals.support import Regression, regressed, support_regression
 
 COST = 1.0
 

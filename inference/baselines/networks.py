@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.inference.baselines.forecaster import HISTORY_BINS, Series, Task
+from offramp.inference.baselines.lags import Rows
+from offramp.inference.baselines.search import best_of
 from offramp.inference.forecast import QUANTILES, Prediction
-from offramp.inference.metrics import classify
-from offramp.inference.rivals.forecaster import HISTORY_BINS, Series, Task
-from offramp.inference.rivals.lags import Rows
-from offramp.inference.rivals.search import best_of
+from offramp.inference.scores import classify
 
 PIECE = 256
 """Bins of one piece that a network over time is unrolled over."""
@@ -82,7 +82,7 @@ def with_heads(inputs: Any, body: Any) -> Any:
     import keras
     from keras import layers
 
-    from offramp.inference.rising import Rising
+    from offramp.inference.network.quantile_layer import Rising
 
     classes = layers.Dense(3, "softmax", name="classes")(body)
     rising = Rising(name="rising")(layers.Dense(3, name="delay")(body))

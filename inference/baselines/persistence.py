@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.inference.baselines.forecaster import Series, Task, usable
+from offramp.inference.baselines.lags import peak_of_last
 from offramp.inference.forecast import Prediction
-from offramp.inference.metrics import classify
-from offramp.inference.rivals.forecaster import Series, Task, usable
-from offramp.inference.rivals.lags import peak_of_last
+from offramp.inference.scores import classify
 
 
 def last_peak(series: Series, bins: int) -> NDArray[np.float32]:

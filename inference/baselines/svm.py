@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.inference.baselines.forecaster import Series, Task
+from offramp.inference.baselines.lags import Rows, features, table
+from offramp.inference.baselines.search import all_classes, best_of
+from offramp.inference.baselines.support import regressed, support_regression
 from offramp.inference.forecast import Prediction
-from offramp.inference.metrics import log_loss
-from offramp.inference.rivals.forecaster import Series, Task
-from offramp.inference.rivals.lags import Rows, features, table
-from offramp.inference.rivals.search import all_classes, best_of
-from offramp.inference.rivals.support import regressed, support_regression
+from offramp.inference.scores import log_loss
 
 CANDIDATES: tuple[dict[str, Any], ...] = (
     {"gamma": 0.02, "c": 0.1},

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import ConfigError
-from offramp.inference.dataset import PARTS, Dataset, LabelledSeries, open_dataset
-from offramp.inference.metrics import classify, terciles
+from offramp.inference.dataset.dataset import PARTS, Dataset, LabelledSeries, open_dataset
+from offramp.inference.scores import classify, terciles
 
 ALL = "all"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from offramp.inference.rivals.forecaster import HISTORY_BINS, Forecaster, Series
+from offramp.inference.baselines.forecaster import HISTORY_BINS, Forecaster, Series
 
 MOST_BINS = 8_192
 WINDOWS = 15

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from offramp.errors import ConfigError, InputError
+from offramp.inference.baselines.models import model_of
 from offramp.inference.evaluation.edge import EdgeTraffic
 from offramp.inference.evaluation.jobs import Exams, Outcome, Plan, run_jobs
 from offramp.inference.evaluation.report import Picture, page
 from offramp.inference.evaluation.results import Judge, results_of
 from offramp.inference.evaluation.world import World
-from offramp.inference.rivals.models import model_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from offramp.inference.baselines.forecaster import Task, usable
 from offramp.inference.evaluation.palette import CLASS_COLOURS
 from offramp.inference.evaluation.world import World
 from offramp.inference.forecast import CLASSES
-from offramp.inference.metrics import classify
-from offramp.inference.rivals.forecaster import Task, usable
+from offramp.inference.scores import classify
 
 MOST_ROWS = 60_000
 TRAFFIC = ("load_up", "load_down", "packets_up", "size_up", "size_down", "new_flow", "rtt", "delay_peak")

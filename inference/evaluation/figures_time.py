@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from offramp.inference.baselines.forecaster import Task
 from offramp.inference.evaluation.palette import colour, line, title
 from offramp.inference.evaluation.world import Exam
 from offramp.inference.forecast import Prediction
-from offramp.inference.rivals.forecaster import Task
 
 EXCERPT_S = 30.0
 MOST_CHANNELS = 16

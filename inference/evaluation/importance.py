@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from offramp.inference.baselines.forecaster import Forecaster, Series
 from offramp.inference.evaluation.world import Exam, Transform
 from offramp.inference.forecast import Prediction
-from offramp.inference.metrics import macro_f1
-from offramp.inference.rivals.forecaster import Forecaster, Series
+from offramp.inference.scores import macro_f1
 
 PEAK = "delay_peak"
 """The channel that is log1p of now_ms: both are turned together."""

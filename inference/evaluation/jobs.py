@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from offramp.errors import InputError
+from offramp.inference.baselines.forecaster import Budget, Task, portion
+from offramp.inference.baselines.models import make, model_of
 from offramp.inference.evaluation.cost import cost_of
 from offramp.inference.evaluation.importance import importance_of
 from offramp.inference.evaluation.world import Exam, World, exam_of
 from offramp.inference.forecast import Prediction
-from offramp.inference.rivals.forecaster import Budget, Task, portion
-from offramp.inference.rivals.models import make, model_of
 from offramp.sources import digest_of, sources_of
 
 HERE = Path(__file__).resolve().parent
@@ -165,7 +165,7 @@ def stamp_of(job: Job, world: World, task: Task) -> str:
     digest = hashlib.sha256(
         json.dumps([job, world.fingerprint, task.thresholds_ms, task.seed, asdict(task.budget)]).encode()
     )
-    sources = set(sources_of(HERE.parent / f"rivals/{place}.py"))
+    sources = set(sources_of(HERE.parent / f"baselines/{place}.py"))
     if job.model in LEARNERS:
         sources.add(HERE / "importance.py")
     digest.update(digest_of(sorted(sources)).encode())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from offramp.inference.baselines.models import model_of
 from offramp.inference.forecast import CLASSES
-from offramp.inference.rivals.models import model_of
 
 FAMILIES = {"hybrid": "#0072B2", "trees": "#D55E00", "network": "#009E73", "kernel": "#CC79A7", "naive": "#7F7F7F"}
 FAMILY_TITLES = {"hybrid": "hybrid", "trees": "trees", "network": "one network", "kernel": "support vectors",

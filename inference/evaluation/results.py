@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.inference.baselines.forecaster import Budget
+from offramp.inference.baselines.models import model_of
 from offramp.inference.evaluation.bootstrap import (
     CELLS_PER_BLOCK,
     REPLICATES,
@@ -21,8 +23,6 @@ from offramp.inference.evaluation.jobs import SHARES, Exams, Outcome, Plan
 from offramp.inference.evaluation.paper import PUBLISHED
 from offramp.inference.evaluation.scores import HIGHER_IS_BETTER, SCORES, Sums, by_class, scores, sums_by_cell, weighted
 from offramp.inference.evaluation.world import Exam, World
-from offramp.inference.rivals.forecaster import Budget
-from offramp.inference.rivals.models import model_of
 
 REFERENCE = "hybrid"
 GOALS = ("f1", "mae_ms")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.inference.forecast import CLASSES, QUANTILES, Prediction
-from offramp.inference.metrics import CONFIDENCE_BINS, calibration_error, confidences
+from offramp.inference.scores import CONFIDENCE_BINS, calibration_error, confidences
 
 SCORE_BINS = 200
 """Cells of a class' score histogram, by quantile: AUC is exact to about 1 / SCORE_BINS squared."""

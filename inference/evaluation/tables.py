@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from offramp.inference.baselines.models import model_of
 from offramp.inference.evaluation.results import GOALS, REFERENCE
 from offramp.inference.evaluation.scores import HIGHER_IS_BETTER
 from offramp.inference.forecast import CLASSES
-from offramp.inference.rivals.models import model_of
 
 TABLE_2 = (("accuracy", "accuracy"), ("precision", "macro precision"), ("recall", "macro recall"), ("f1", "macro F1"),
            *((f"auc_{name.lower()}", f"AUC {name}") for name in CLASSES))  # fmt: skip

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from offramp.inference.baselines.models import model_of
 from offramp.inference.evaluation.results import GOALS, REFERENCE
 from offramp.inference.evaluation.scores import HIGHER_IS_BETTER
 from offramp.inference.evaluation.tables import LABELS, number, table, with_interval
-from offramp.inference.rivals.models import model_of
 
 SHOWN = ("f1", "mae_ms", "accuracy", "rmse_ms", "ece")
 MOST_OVERLAPS = 1

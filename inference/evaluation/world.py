@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import InputError
+from offramp.inference.baselines.forecaster import Budget, Series, Task, usable
 from offramp.inference.evaluation.bootstrap import Cells, cells_of
 from offramp.inference.forecast import Prediction
-from offramp.inference.metrics import classify, terciles
-from offramp.inference.rivals.forecaster import Budget, Series, Task, usable
+from offramp.inference.scores import classify, terciles
 
 Transform = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 

@@ -13,9 +13,9 @@ import keras
 from keras import layers, ops
 
 from offramp.inference.forecast import QUANTILES
-from offramp.inference.memory import ANCHORS, SCALE
-from offramp.inference.rising import Rising
-from offramp.inference.shape import OUTPUTS, WEIGHT_NAMES, Preset
+from offramp.inference.network.preset import OUTPUTS, WEIGHT_NAMES, Preset
+from offramp.inference.network.quantile_layer import Rising
+from offramp.inference.network.queue_history import ANCHORS, SCALE
 
 LAYERS = ("dense1", "dense2", "dense3", "spectrum", "lstm1", "lstm2", "fusion", "classes", "delay")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from offramp.errors import ConfigError
-from offramp.inference.memory import ANCHORS, FEATURES
+from offramp.inference.network.queue_history import ANCHORS, FEATURES
 from offramp.toml import read_toml, shown, unknown_key
 
 OUTPUTS = 3
@@ -64,8 +64,8 @@ class Preset:
     """Sizes and hyperparameters.
 
     dense, spectrum, lstm, fusion: units; memory: whether the network sees the longer memory and rests its delays on
-    anchors (inference.memory); length: bins of a piece it is unrolled over; batch: pieces a step; annealed: the
-    learning rate falls to nothing along a cosine.
+    anchors (queue_history); length: bins of a piece it is unrolled over; batch: pieces a step; annealed: the learning
+    rate falls to nothing along a cosine.
     """
 
     dense: int

@@ -1,7 +1,7 @@
 """The longer memory: what the last few horizons of a series' queue and load looked like, kept bin by bin.
 
 The network is shown these beside a bin's channels. The first ANCHORS of them are delays that the forecast may rest on
-(`inference.model`): the limit of the buffer, recent peaks, running means, and where the queue would stand one horizon
+(`keras_model`): the limit of the buffer, recent peaks, running means, and where the queue would stand one horizon
 on if its trend, or the load of the last bins, lasted. All are made by one kernel, row after row, so no batch changes a
 bit, and training sees what serving sees. Lengths are shares of the horizon; a mean begins as that of the bins there
 were.

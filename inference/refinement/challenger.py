@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.inference.artifact import Artifact, save_artifact
-from offramp.inference.fitting import pieces
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.serve import memory_of
-from offramp.inference.shape import WEIGHT_NAMES, Preset, preset_of
-from offramp.inference.train import fingerprint
+from offramp.inference.dataset.sequence import TrainingSequence
+from offramp.inference.network.preset import WEIGHT_NAMES, Preset, preset_of
+from offramp.inference.serving.predictor import memory_of
+from offramp.inference.training.fit import pieces
+from offramp.inference.training.train import fingerprint
 
 Weights = dict[str, NDArray[np.float32]]
 BATCH = 16
@@ -51,7 +51,7 @@ def _trainable(channels: int, spectrum: int, preset: Preset) -> Any:
     """Return a compiled Keras model, kept between jobs, as tracing it takes longer than a job."""
     import keras
 
-    from offramp.inference.model import build, pinball
+    from offramp.inference.network.keras_model import build, pinball
 
     model = build(channels, spectrum, replace(preset, dropout=0.0))
     model.compile(
@@ -65,7 +65,7 @@ def refine_weights(job: Job) -> Weights:
     """Return refined weights. The same job gives the same weights."""
     import keras
 
-    from offramp.inference.model import set_weights, weights_of
+    from offramp.inference.network.keras_model import set_weights, weights_of
 
     keras.utils.set_random_seed(job.seed)
     manifest = job.manifest

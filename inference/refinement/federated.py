@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from offramp.errors import ArtifactError, ConfigError
 from offramp.inference.artifact import Artifact, load_artifact, save_artifact
-from offramp.inference.challenger import Weights, norm
-from offramp.inference.shape import WEIGHT_NAMES
+from offramp.inference.network.preset import WEIGHT_NAMES
+from offramp.inference.refinement.challenger import Weights, norm
 
 MOST_SHARE = 4
 """Times the middle site's rows (of two the lesser's) that one site weighs at most: who says more is not the average."""

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.forecast import BINS_PER_S, QUANTILES, Prediction
-from offramp.inference.metrics import classify
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.serve import Predictor
+from offramp.inference.scores import classify
+from offramp.inference.serving.predictor import Predictor
 
 BLOCK = BINS_PER_S
 """Bins of a block: a second, twice the horizon, so that blocks lean little on their neighbours."""

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from offramp.inference.artifact import Artifact
-from offramp.inference.backends.fixed_shapes import SHAPES, Floats
-from offramp.inference.compiled import predict_rows
 from offramp.inference.forecast import Prediction
-from offramp.inference.serve import CompiledPredictor
+from offramp.inference.serving.fixed_shapes import SHAPES, Floats
+from offramp.inference.serving.kernel.step import predict_rows
+from offramp.inference.serving.predictor import CompiledPredictor
 
 
 class CompiledBackend(CompiledPredictor):
-    """Serves by `inference.compiled`; a whole window is its steps."""
+    """Serves by `inference.serving.kernel.step`; a whole window is its steps."""
 
     device = "CPU"
 

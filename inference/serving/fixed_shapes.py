@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import Prediction
-from offramp.inference.serve import Predictor, Served
+from offramp.inference.serving.predictor import Predictor, Served
 
 Floats = NDArray[np.float32]
 Outputs = tuple[Floats, Floats, Floats]

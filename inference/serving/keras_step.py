@@ -7,8 +7,8 @@ from typing import Any
 from keras import ops
 
 from offramp.inference.artifact import Artifact
-from offramp.inference.model import LAYERS, build, set_weights
-from offramp.inference.shape import OUTPUTS, preset_of
+from offramp.inference.network.keras_model import LAYERS, build, set_weights
+from offramp.inference.network.preset import OUTPUTS, preset_of
 
 
 def loaded(artifact: Artifact) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.inference.memory import ANCHORS, FEATURES, SCALE
-from offramp.inference.shape import OUTPUTS
+from offramp.inference.network.preset import OUTPUTS
+from offramp.inference.network.queue_history import ANCHORS, FEATURES, SCALE
 
 Doubles = NDArray[np.float64]
 
@@ -20,7 +20,7 @@ def reference_forecasts(
     """Return probabilities and log1p of the delay of every bin, both [n, T, 3], of n series from fresh state.
 
     x: [n, T, inputs] as the network sees it, the memory behind the channels; frames: [n, T, K].
-    Source: the paper's eq. 4-15, as inference.model builds them.
+    Source: the paper's eq. 4-15, as inference.network.keras_model builds them.
     """
     w = {name: array.astype(np.float64) for name, array in weights.items()}
     features = x.astype(np.float64)

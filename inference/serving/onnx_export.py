@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from offramp.inference.artifact import Artifact
-from offramp.inference.memory import ANCHORS, FEATURES, SCALE
-from offramp.inference.shape import OUTPUTS
+from offramp.inference.network.preset import OUTPUTS
+from offramp.inference.network.queue_history import ANCHORS, FEATURES, SCALE
 
 OPSET, IR_VERSION = 17, 9
 FLOAT = TensorProto.FLOAT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from offramp.inference.artifact import Artifact
-from offramp.inference.backends.fixed_shapes import FixedShapes, Floats, Outputs
+from offramp.inference.serving.fixed_shapes import FixedShapes, Floats, Outputs
 
 CPU = "CPUExecutionProvider"
 GPU = "CUDAExecutionProvider"
@@ -18,7 +18,7 @@ class OnnxBackend(FixedShapes):
         """Make the graphs and open a session of each."""
         import onnxruntime as ort
 
-        from offramp.inference.backends.onnx_export import step_model, window_model
+        from offramp.inference.serving.onnx_export import step_model, window_model
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import Artifact, load_artifact
-from offramp.inference.compiled import predict_rows
 from offramp.inference.forecast import Prediction
-from offramp.inference.memory import HIGHEST, STATE, Memory
-from offramp.inference.shape import SCALE_NAMES, WEIGHT_NAMES
+from offramp.inference.network.preset import SCALE_NAMES, WEIGHT_NAMES
+from offramp.inference.network.queue_history import HIGHEST, STATE, Memory
+from offramp.inference.serving.kernel.step import predict_rows
 
 
 class Predictor(Protocol):
@@ -113,7 +113,7 @@ class CompiledPredictor(Served):
 
 
 def open_predictor(folder: Path, backend: str = "compiled") -> Predictor:
-    """Load the artifact in `folder` and return what serves it: the compiled kernel, or another of inference.backends.
+    """Load the artifact in `folder` and return what serves it: the compiled kernel, or another of the table.
 
     Raise ArtifactError as load_artifact does, and where the backend's library is not installed.
     """
@@ -122,6 +122,6 @@ def open_predictor(folder: Path, backend: str = "compiled") -> Predictor:
         predictor = CompiledPredictor(artifact)
         predictor.check()
         return predictor
-    from offramp.inference.backends import open_backend
+    from offramp.inference.serving.table import open_backend
 
     return open_backend(backend, artifact)

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import Artifact
-from offramp.inference.backends.fixed_shapes import SHAPES, Backend
+from offramp.inference.serving.fixed_shapes import SHAPES, Backend
 
 TABLE: dict[str, tuple[str, str, str]] = {
     "compiled": ("compiled", "CompiledBackend", "numba"),
@@ -27,7 +27,7 @@ def open_backend(name: str, artifact: Artifact, shapes: Sequence[int] = SHAPES) 
     module, kind, needs = TABLE[name]
     try:
         make: Callable[[Artifact, Sequence[int]], Backend] = getattr(
-            import_module(f"offramp.inference.backends.{module}"), kind
+            import_module(f"offramp.inference.serving.{module}"), kind
         )
         return make(artifact, shapes)
     except ImportError as error:

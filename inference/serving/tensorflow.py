@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from offramp.inference.artifact import Artifact
-from offramp.inference.backends.fixed_shapes import FixedShapes, Floats, Outputs
+from offramp.inference.serving.fixed_shapes import FixedShapes, Floats, Outputs
 
 
 class TensorFlowBackend(FixedShapes):
@@ -17,7 +17,7 @@ class TensorFlowBackend(FixedShapes):
         """Build the Keras model and the functions around it; each counts its traces."""
         import tensorflow as tf
 
-        from offramp.inference.backends.keras_step import loaded, stepped, windowed
+        from offramp.inference.serving.keras_step import loaded, stepped, windowed
 
         model = loaded(artifact)
         if tf.config.list_physical_devices("GPU"):

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.inference.forecast import QUANTILES
-from offramp.inference.memory import ANCHORS
-from offramp.inference.metrics import FEW, log_loss
-from offramp.inference.shape import OUTPUTS
+from offramp.inference.network.preset import OUTPUTS
+from offramp.inference.network.queue_history import ANCHORS
+from offramp.inference.scores import FEW, log_loss
 
 TEMPERATURES = np.geomspace(0.5, 3.0, 91)
 

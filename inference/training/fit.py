@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import InputError
-from offramp.inference.memory import STATE, Memory
-from offramp.inference.metrics import classify
-from offramp.inference.quiet import without_notices
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.shape import Preset
+from offramp.inference.dataset.sequence import TrainingSequence
+from offramp.inference.network.preset import Preset
+from offramp.inference.network.queue_history import STATE, Memory
+from offramp.inference.network.tensorflow_notices import without_notices
+from offramp.inference.scores import classify
 
 WARM_UP = 0.5
 """Epochs in which an annealed learning rate rises to its height."""
@@ -37,7 +37,7 @@ def fit(
         import keras
         import tensorflow as tf
 
-    from offramp.inference.model import build, pinball
+    from offramp.inference.network.keras_model import build, pinball
 
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

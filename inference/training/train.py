@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from offramp.errors import InputError
 from offramp.inference.artifact import Artifact, save_artifact
-from offramp.inference.calibration import best_temperature, conformal_shifts, folded
-from offramp.inference.fitting import fit
-from offramp.inference.memory import Memory
-from offramp.inference.metrics import classify, expected_calibration_error, score, terciles
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.serve import open_predictor
-from offramp.inference.shape import SCALE_NAMES, Preset, load_preset
+from offramp.inference.dataset.sequence import TrainingSequence
+from offramp.inference.network.preset import SCALE_NAMES, Preset, load_preset
+from offramp.inference.network.queue_history import Memory
+from offramp.inference.scores import classify, expected_calibration_error, score, terciles
+from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.training.calibration import best_temperature, conformal_shifts, folded
+from offramp.inference.training.fit import fit
 
 
 class Validated(NamedTuple):
@@ -51,7 +51,7 @@ def train(
     memory = Memory(scale, meta, thresholds_ms) if scale else None
     model = fit(sequences, validation, memory, thresholds_ms, shape, seed=seed, epochs=epochs)
 
-    from offramp.inference.model import weights_of  # Keras is there now, and quietly
+    from offramp.inference.network.keras_model import weights_of  # Keras is there now, and quietly
 
     full = {
         **meta, "preset": preset if isinstance(preset, str) else "given", "hyperparameters": asdict(shape),

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import ConfigError, OfframpError
-from offramp.inference.fitting import fit
-from offramp.inference.memory import Memory
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.shape import Preset
-from offramp.inference.train import fingerprint, scale_of
+from offramp.inference.dataset.sequence import TrainingSequence
+from offramp.inference.network.preset import Preset
+from offramp.inference.network.queue_history import Memory
+from offramp.inference.training.fit import fit
+from offramp.inference.training.train import fingerprint, scale_of
 
 GRID: dict[str, list[Any]] = {
     "lstm": [32, 64, 128], "learning_rate": [1e-3, 2e-3, 4e-3], "dropout": [0.0, 0.2], "batch": [32, 64],

@@ -100,7 +100,7 @@ def replay(
     link: LinkName = "",
 ) -> None:
     """Replay captures through the whole pipeline: link state, forecasts, decisions, ledger."""
-    from offramp.stream.replay import ReplayOptions, run_replay
+    from offramp.stream.local.replay import ReplayOptions, run_replay
 
     run_replay(
         ReplayOptions(
@@ -135,8 +135,8 @@ def tap(
     user: AsUser = "",
 ) -> None:
     """Watch live interfaces: link state, forecasts, decisions; the ledger at the end."""
-    from offramp.stream.listen import ListenOptions
-    from offramp.stream.tap import TapOptions, run_tap
+    from offramp.cli.listen import ListenOptions
+    from offramp.cli.tap import TapOptions, run_tap
 
     listen = ListenOptions(
         tuple(interfaces), bpf, snaplen, promisc, duration, count, write, ring_files, ring_size, backend.value, link,
@@ -168,7 +168,7 @@ def features(
     ] = False,
 ) -> None:
     """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own."""
-    from offramp.stream.features import FeatureOptions, run_features
+    from offramp.cli.features import FeatureOptions, run_features
 
     options = FeatureOptions(tuple(files), out, profile.value, strict, dissector.value, layout.value, label, raw)
     run_features(options)
@@ -182,7 +182,7 @@ def edge(
     out: Annotated[Path, typer.Option("--out", "-o", help="where to write: .parquet")],
 ) -> None:
     """Read Edge-IIoTset's own CSV files, repair their shifted rows, and write one table with real types."""
-    from offramp.stream.edge_files import run_edge
+    from offramp.cli.edge_iiotset import run_edge
 
     run_edge(tuple(files), out)
 
@@ -236,9 +236,9 @@ def publish(
     user: AsUser = "",
 ) -> None:
     """Publish captures, or a live interface, as feature batches to Kafka for workers; the ledger at the end."""
+    from offramp.cli.listen import ListenOptions
+    from offramp.cli.publish import PublishOptions, run_publish
     from offramp.kafka import kafka_settings
-    from offramp.stream.listen import ListenOptions
-    from offramp.stream.publish import PublishOptions, run_publish
 
     settings = kafka_settings(kafka, kafka_config)
     listen = ListenOptions(
@@ -283,8 +283,8 @@ def worker(
     serve_by: ServedBy = ServeBy.COMPILED,
 ) -> None:
     """Decide on published features: a worker, of as many as wanted, until Ctrl-C; the ledger at the end."""
+    from offramp.cli.worker import WorkerOptions, run_worker
     from offramp.kafka import kafka_settings
-    from offramp.stream.worker import WorkerOptions, run_worker
 
     settings = kafka_settings(kafka, kafka_config)
     waits = (checkpoint, session, max_age, stall)
@@ -308,7 +308,7 @@ def refine(
 ) -> None:
     """Refine the model of each link from published features, beside the workers; each champion goes to `models`."""
     from offramp.kafka import kafka_settings
-    from offramp.stream.refine_service import RefineOptions, run_refine
+    from offramp.stream.refine.service import RefineOptions, run_refine
 
     run_refine(RefineOptions(kafka_settings(kafka, kafka_config), site, folder, model, every, start, wait))
 
@@ -326,8 +326,8 @@ def follow(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="at the end of the topic wait for more")] = True,
 ) -> None:
     """Print what goes over a topic, checked against its contract."""
+    from offramp.cli.follow import FollowOptions, run_follow
     from offramp.kafka import kafka_settings
-    from offramp.stream.follow import FollowOptions, run_follow
 
     run_follow(FollowOptions(kafka_settings(kafka, kafka_config), topic, start, form.value, count, wait))
 
@@ -335,7 +335,7 @@ def follow(
 @app.command()
 def doctor() -> None:
     """Check this machine: packages, compiled kernels, shipped model, tools and privileges; say how to mend."""
-    from offramp.stream.doctor import run_doctor
+    from offramp.cli.doctor import run_doctor
 
     raise typer.Exit(run_doctor())
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from offramp.capture.live import filters, usable
-from offramp.capture.privileges import MEND
+from offramp.capture.sources.live.interface import filters, usable
+from offramp.capture.sources.live.privileges import MEND
 from offramp.errors import OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
+from offramp.inference.serving.predictor import open_predictor
 from offramp.kernel_places import MEND as MEND_PLACES
 from offramp.kernel_places import places
 

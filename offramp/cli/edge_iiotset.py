@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from offramp.capture.edge_reader import write_edge_parquet
+from offramp.capture.edge_iiotset.reader import write_edge_parquet
 from offramp.errors import InputError
 
 

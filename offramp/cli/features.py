@@ -12,18 +12,18 @@ from pathlib import Path
 import pyarrow as pa
 
 from offramp.capture.block import PacketBlock, PacketSource
-from offramp.capture.dissector import Dissector
+from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.dissectors import PacketDissector, open_dissector
-from offramp.capture.edge_iiotset import NORMAL, label_cells
-from offramp.capture.edge_writer import write_edge_csv
-from offramp.capture.feature_files import write_csv, write_parquet
-from offramp.capture.files import open_captures
+from offramp.capture.edge_iiotset.layout import NORMAL, label_cells
+from offramp.capture.edge_iiotset.writer import write_edge_csv
+from offramp.capture.features.files import write_csv, write_parquet
+from offramp.capture.sources.file.files import open_captures
+from offramp.cli.progress import Bar, console_bar
 from offramp.errors import ConfigError, InputError, OfframpError
 from offramp.kernels import announce_compiling
-from offramp.stream.console import Bar, console_bar
-from offramp.stream.dissecting import dissected
-from offramp.stream.prefetch import prefetch
-from offramp.stream.replay import capture_lines
+from offramp.stream.local.dissecting import dissected
+from offramp.stream.local.prefetch import prefetch
+from offramp.stream.local.replay import capture_lines
 
 EDGE = "edge-iiotset"
 Writer = Callable[[Iterable[pa.RecordBatch], Path], int]

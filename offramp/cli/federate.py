@@ -9,10 +9,10 @@ from pathlib import Path
 
 from offramp.errors import ArtifactError, ConfigError
 from offramp.inference.artifact import Artifact, load_artifact, require_like
-from offramp.inference.federated import federate, require_clip, tell, updates_of
+from offramp.inference.refinement.federated import federate, require_clip, tell, updates_of
 from offramp.kafka import KafkaSettings
-from offramp.stream.model_messages import ModelMessage
-from offramp.stream.model_topic import model_publisher, newest_models
+from offramp.stream.topics.model_message import ModelMessage
+from offramp.stream.topics.model_topic import model_publisher, newest_models
 
 
 @dataclass(frozen=True, slots=True)

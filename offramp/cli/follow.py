@@ -13,8 +13,8 @@ from offramp.errors import ConfigError, ContractError
 from offramp.kafka import KafkaSettings, close_client, kafka_errors, topic_states
 from offramp.reach import reach_watched
 from offramp.records import open_consumer
-from offramp.stream.followed import READING, Followed
-from offramp.stream.topics import TOPICS
+from offramp.stream.topics.followed import READING, Followed
+from offramp.stream.topics.table import TOPICS
 from offramp.toml import shown
 
 POLL_MS = 200
@@ -123,7 +123,7 @@ def _printable(line: str) -> str:
 
 def read_features(record: Any) -> dict[str, Any]:
     """Return what a feature message tells of itself; its rows are checked, not shown."""
-    from offramp.stream.wire import decode_message
+    from offramp.capture.message.decode import decode_message
 
     message = decode_message(record.key, record.headers or (), record.value)
     assert message is not None  # noqa: S101 - no site was asked for
@@ -164,7 +164,7 @@ def read_dead_letter(record: Any) -> dict[str, Any]:
 
 def read_model(record: Any) -> dict[str, Any]:
     """Return what a model's message tells of it, once it was read in full."""
-    from offramp.stream.model_messages import decode_model
+    from offramp.stream.topics.model_message import decode_model
 
     model = decode_model(record.key, record.headers or (), record.value)
     told = model.artifact.manifest

@@ -10,7 +10,7 @@ import typer
 
 from offramp.cli.options import Kafka, KafkaConfig
 from offramp.errors import ConfigError
-from offramp.stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
+from offramp.stream.learning.preprocessing_options import Imputation, Outliers, Preprocessing, Treatment
 
 learning = typer.Typer()
 
@@ -51,7 +51,7 @@ def train(
     impute: Annotated[Imputation, typer.Option("--impute", help="what stands in for the missing")] = Imputation.MEAN,
 ) -> None:
     """Train a model from captures and traces, or a data set, to an artifact folder that replay takes with --model."""
-    from offramp.stream.training import TrainOptions, run_training
+    from offramp.stream.learning.training import TrainOptions, run_training
 
     run_training(
         TrainOptions(
@@ -88,8 +88,8 @@ def tune(
     seed: Annotated[int, typer.Option("--seed", help="of the search and of every trial")] = 1,
 ) -> None:
     """Search for hyperparameters on a data set; write the best as a preset that train takes."""
-    from offramp.stream.training import TrainOptions
-    from offramp.stream.tuning import TuneOptions, run_tune
+    from offramp.cli.tune import TuneOptions, run_tune
+    from offramp.stream.learning.training import TrainOptions
 
     what = TrainOptions((), dataset, out, None, 0, preset, seed, epochs, thresholds, horizon)
     run_tune(TuneOptions(what, study, method, trials, minutes))
@@ -106,7 +106,7 @@ def dataset_build(
     root: Annotated[Path | None, typer.Option("--root", help="what $ROOT/ stands for in the specification")] = None,
 ) -> None:
     """Build a data set: arrivals through capacities to series of bins with the delay of every horizon."""
-    from offramp.stream.dataset import run_build
+    from offramp.stream.datasets.build import run_build
 
     run_build(spec, out, root)
 
@@ -119,7 +119,7 @@ def dataset_show(
     ] = 500,
 ) -> None:
     """Show a data set: rows by part and kind, balance of the classes, persistence, copies left out."""
-    from offramp.inference.dataset_show import run_show
+    from offramp.inference.dataset.summary import run_show
 
     run_show(folder, horizon)
 
@@ -159,7 +159,7 @@ def evaluate(
     ] = 1,
 ) -> None:
     """Train every model and rival on one data set and write a report: tables, figures, intervals."""
-    from offramp.stream.evaluating import EvaluateOptions, run_evaluate
+    from offramp.stream.learning.evaluating import EvaluateOptions, run_evaluate
 
     run_evaluate(
         EvaluateOptions(
@@ -209,12 +209,12 @@ def federate(
     if sites and (names or publish):
         raise ConfigError("--site and --publish are for models of the topic: leave the folders SITE... out")
     if sites:
-        from offramp.inference.federated import run_federate
+        from offramp.inference.refinement.federated import run_federate
 
         run_federate(base, tuple(sites), out, clip, noise)
         return
+    from offramp.cli.federate import FederateOptions, run_federate_topic
     from offramp.kafka import kafka_settings
-    from offramp.stream.federating import FederateOptions, run_federate_topic
 
     settings = kafka_settings(kafka, kafka_config)
     run_federate_topic(FederateOptions(settings, base, out, tuple(names or ()), clip, noise, publish))

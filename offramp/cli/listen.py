@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from offramp.capture.live import LiveOptions, open_interfaces
-from offramp.capture.packet_socket import EVERY_INTERFACE
-from offramp.capture.privileges import Confinement, become, service_user
+from offramp.capture.sources.live.interface import LiveOptions, open_interfaces
+from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE
+from offramp.capture.sources.live.privileges import Confinement, become, service_user
 from offramp.errors import ConfigError
 from offramp.kernel_places import places
 
@@ -51,7 +51,7 @@ class ListenOptions:
 
 
 def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, programs: bool = False) -> list[PacketSource]:
-    """Return the open interfaces; what else the process may do from here on, `capture.privileges` tells.
+    """Return the open interfaces; what else the process may do from here on, `capture.sources.live.privileges` tells.
 
     folders: those that it writes to beside the packets' own; programs: whether it starts others. Raises ConfigError and
     InputError.
@@ -79,11 +79,11 @@ def settle(options: ListenOptions) -> None:
     """Load what reads packets, then be the user that this runs as; before files are opened and a packet is taken."""
     import encodings.idna  # noqa: F401 - looking a host's name up loads it, from a folder that may be root's alone
 
-    from offramp.capture.dissector import Dissector
-    from offramp.capture.pcapng_files import load_kernel as load_writing
-    from offramp.capture.ring import load_kernel as load_ring
-    from offramp.capture.shedding import Shedding
-    from offramp.stream.live_batches import one_packet
+    from offramp.capture.dissect.dissector import Dissector
+    from offramp.capture.intake.pcapng_writer import load_kernel as load_writing
+    from offramp.capture.intake.shedding import Shedding
+    from offramp.capture.sources.live.ring import load_kernel as load_ring
+    from offramp.stream.local.live_batches import one_packet
 
     Dissector("stream").dissect(one_packet())
     Shedding().warm()

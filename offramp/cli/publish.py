@@ -1,6 +1,6 @@
 """`offramp publish`: what it was asked for; files or a live interface to the feature topic.
 
-An interface is opened, and the rights are dropped, before anything heavy is imported; see stream.tap.
+An interface is opened, and the rights are dropped, before anything heavy is imported; see cli.tap.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from offramp.cli.listen import ListenOptions, open_links
 from offramp.errors import ConfigError
 from offramp.inference.bin_length import BIN_MS
 from offramp.kafka import KafkaSettings
-from offramp.stream.listen import ListenOptions, open_links
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ def run_publish(options: PublishOptions) -> None:
     """Run `offramp publish`: packets to the feature topic, the ledger to standard error."""
     check_publish(options)
     if options.listen is None:
-        from offramp.stream.agent import publish_files
-        from offramp.stream.metric_server import serving
+        from offramp.stream.agent.files import publish_files
+        from offramp.stream.metrics.server import serving
 
         with serving(options.metrics, "publish") as metrics:
             publish_files(options, metrics)
@@ -48,8 +48,8 @@ def run_publish(options: PublishOptions) -> None:
         sources = open_links(options.listen, () if options.spool is None else (options.spool,))
         for source in sources:
             stack.callback(source.close)
-        from offramp.stream.live_agent import publish_links
-        from offramp.stream.metric_server import serving
+        from offramp.stream.agent.live import publish_links
+        from offramp.stream.metrics.server import serving
 
         publish_links(sources, options.listen, options, stack.enter_context(serving(options.metrics, "publish")))
 

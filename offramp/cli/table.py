@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from offramp.inference.forecast import CLASSES
-from offramp.stream.timeline import LinkTimeline, Lost
+from offramp.stream.pipeline.timeline import LinkTimeline, Lost
 
 HEADER = f"{'time':>9}  {'link':<12} {'load up':<18} {'down':>6}  {'queue':>9}  {'forecast':<13} {'delay q90':>9}"
 NONE = Lost()

@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import TextIO
 
-from offramp.stream.listen import ListenOptions, open_links
-from offramp.stream.output import open_out
+from offramp.cli.listen import ListenOptions, open_links
+from offramp.cli.output import open_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ def run_tap(options: TapOptions) -> None:
         sources = open_links(options.listen, refined, programs=options.refine is not None)
         for source in sources:
             stack.callback(source.close)
-        from offramp.stream.live import watch
-        from offramp.stream.metric_server import serving
+        from offramp.stream.local.tap import watch
+        from offramp.stream.metrics.server import serving
 
         watch(sources, options, out, stack.enter_context(serving(options.metrics, "tap")))
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from offramp.errors import writing
-from offramp.inference.metrics import terciles
-from offramp.inference.shape import load_preset, preset_toml
-from offramp.inference.tune import Bounds, Method, Task, tune
+from offramp.inference.network.preset import load_preset, preset_toml
+from offramp.inference.scores import terciles
+from offramp.inference.training.tune import Bounds, Method, Task, tune
 from offramp.stream.channels import BIN_MS, CHANNELS
-from offramp.stream.training import TrainOptions, labelled, parse_thresholds, prepared
+from offramp.stream.learning.training import TrainOptions, labelled, parse_thresholds, prepared
 
 
 @dataclass(frozen=True, slots=True)

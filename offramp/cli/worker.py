@@ -19,23 +19,23 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site, default_site, load_site
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.serve import Predictor, open_predictor
+from offramp.inference.serving.predictor import Predictor, open_predictor
 from offramp.kafka import BODY_LIMIT, KafkaAccessError, KafkaSettings, require_name, topic_states
 from offramp.kernels import announce_compiling
-from offramp.stream.backlog import MAX_AGE_S
-from offramp.stream.bin_state import SERIES
-from offramp.stream.ending import Ending
-from offramp.stream.lane import CHECKPOINT_S, SESSION_S, WorkerLedger
-from offramp.stream.lane_meter import LaneMeter, LinkWork
-from offramp.stream.metric_server import serving
-from offramp.stream.metric_table import unobserved
-from offramp.stream.metrics import Metrics
-from offramp.stream.readings import info, worker_readings
-from offramp.stream.states import refuse_grown
-from offramp.stream.timed_predictor import TimedPredictor
-from offramp.stream.topic_watch import NAMES
-from offramp.stream.topics import refuse_unequal
-from offramp.stream.watchdog import STALL_S, Watchdog, stalled
+from offramp.stream.bins.state import SERIES
+from offramp.stream.metrics.readings import info, worker_readings
+from offramp.stream.metrics.registry import Metrics
+from offramp.stream.metrics.server import serving
+from offramp.stream.metrics.table import unobserved
+from offramp.stream.metrics.timed_predictor import TimedPredictor
+from offramp.stream.topics.table import refuse_unequal
+from offramp.stream.worker.checkpoint_reader import refuse_grown
+from offramp.stream.worker.ending import Ending
+from offramp.stream.worker.load_shedding import MAX_AGE_S
+from offramp.stream.worker.partition import CHECKPOINT_S, SESSION_S, WorkerLedger
+from offramp.stream.worker.partition_meter import LaneMeter, LinkWork
+from offramp.stream.worker.topic_watch import NAMES
+from offramp.stream.worker.watchdog import STALL_S, Watchdog, stalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _work(options: WorkerOptions, metrics: Metrics | None) -> None:
     refuse_grown(settings, group, features)
     announce_compiling()
     from offramp.stream.app import Worker
-    from offramp.stream.worker_log import set_up
+    from offramp.stream.worker.log import set_up
 
     selection = set_up()
 
@@ -131,10 +131,10 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     """
     import pyarrow as pa
 
-    from offramp.stream.cloud_events import forecast_messages
-    from offramp.stream.pipeline import Pipeline
-    from offramp.stream.timeline import LinkTimeline
-    from offramp.stream.wire import SCHEMA
+    from offramp.capture.message.decode import SCHEMA
+    from offramp.stream.pipeline.pipeline import Pipeline
+    from offramp.stream.pipeline.timeline import LinkTimeline
+    from offramp.stream.topics.cloud_events import forecast_messages
 
     link, told = site.links[0].name, list[LinkTimeline]()
     pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link), sink=told.append)

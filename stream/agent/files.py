@@ -13,23 +13,23 @@ from functools import partial
 from pathlib import Path
 
 from offramp.capture.block import PacketSource
-from offramp.capture.files import open_captures
-from offramp.capture.publish import MESSAGE_LIMIT, Publisher
+from offramp.capture.publish.publisher import MESSAGE_LIMIT, Publisher
+from offramp.capture.publish.spool import Spool
 from offramp.capture.schema import SCHEMA_VERSION
-from offramp.capture.spool import Spool
+from offramp.capture.sources.file.files import open_captures
+from offramp.cli.progress import console_bar
+from offramp.cli.publish import PublishOptions
 from offramp.decision.site import default_site, load_site
 from offramp.errors import ConfigError, OfframpError
 from offramp.reach import ReachWatch
-from offramp.stream.by_link import LinkBatches
-from offramp.stream.console import console_bar
-from offramp.stream.link_choice import LinkChoice
-from offramp.stream.metric_table import Observe, unobserved
-from offramp.stream.metrics import Metrics
-from offramp.stream.pace import parse_pace
-from offramp.stream.prefetch import prefetch
-from offramp.stream.publish import PublishOptions
-from offramp.stream.readings import acknowledgements, file_readings, info, publish_readings, reach_readings
-from offramp.stream.replay import capture_lines, hold_strict, warn
+from offramp.stream.local.link_batches import LinkBatches
+from offramp.stream.local.link_choice import LinkChoice
+from offramp.stream.local.pace import parse_pace
+from offramp.stream.local.prefetch import prefetch
+from offramp.stream.local.replay import capture_lines, hold_strict, warn
+from offramp.stream.metrics.readings import acknowledgements, file_readings, info, publish_readings, reach_readings
+from offramp.stream.metrics.registry import Metrics
+from offramp.stream.metrics.table import Observe, unobserved
 from offramp.streams import tell
 
 PATIENCE_S = 5.0

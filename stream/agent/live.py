@@ -13,21 +13,21 @@ from functools import partial
 import pyarrow as pa
 
 from offramp.capture.block import PacketSource
-from offramp.capture.publish import Publisher
-from offramp.capture.wire import times_of
+from offramp.capture.message.encode import times_of
+from offramp.capture.publish.publisher import Publisher
+from offramp.cli.listen import ListenOptions, settle
+from offramp.cli.publish import PublishOptions
 from offramp.errors import OfframpError
 from offramp.kernels import announce_compiling
 from offramp.reach import ReachWatch
-from offramp.stream.agent import PATIENCE_S, open_publisher, published_lines
+from offramp.stream.agent.files import PATIENCE_S, open_publisher, published_lines
 from offramp.stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
-from offramp.stream.listen import ListenOptions, settle
-from offramp.stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, site_of
-from offramp.stream.metric_table import unobserved
-from offramp.stream.metrics import Metrics
-from offramp.stream.prefetch import merged
-from offramp.stream.publish import PublishOptions
-from offramp.stream.readings import info, live_readings, publish_readings, reach_readings
-from offramp.stream.replay import warn
+from offramp.stream.local.live_batches import LiveBatches, accounts, ended_by_signals, listening, site_of
+from offramp.stream.local.prefetch import merged
+from offramp.stream.local.replay import warn
+from offramp.stream.metrics.readings import info, live_readings, publish_readings, reach_readings
+from offramp.stream.metrics.registry import Metrics
+from offramp.stream.metrics.table import unobserved
 from offramp.streams import tell
 
 SILENCE_NS = 2 * WINDOW_BINS * BIN_NS

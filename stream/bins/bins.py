@@ -1,7 +1,7 @@
 """Bins: packets into 10 ms slices of event time, per link and per device, in one compiled pass.
 
 Series 0 is the link; the others are its devices. A bin closes when the newest packet's time has passed its end by the
-allowed lateness; which times are believed, stream.event_time tells. Closed bins come out as arrays, the bins in order,
+allowed lateness; which times are believed, event_time tells. Closed bins come out as arrays, the bins in order,
 the link's row first in each bin. What comes out depends on the packets alone, never on how they were cut into batches;
 only a live link's clock, `advance`, closes bins without a packet.
 """
@@ -19,7 +19,34 @@ from numpy.typing import NDArray
 from offramp.capture.block import END_OF_TIME_NS
 from offramp.decision.address import MAPPED
 from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
-from offramp.stream.bin_state import (
+from offramp.stream.bins.closing import close_until
+from offramp.stream.bins.event_time import (
+    NOTHING,
+    PACKET,
+    SAMPLING_UNIT,
+    bears_out,
+    begin,
+    give_up,
+    hold_clock,
+    hold_packet,
+    is_back,
+    is_far_ahead,
+    is_time,
+    stays_back,
+)
+from offramp.stream.bins.heavy_hitters import (
+    KEY,
+    PORTS,
+    PROTOCOL,
+    SOURCE,
+    TARGET,
+    HeavyHitters,
+    add,
+    new_heavy_hitters,
+    scale_at,
+)
+from offramp.stream.bins.packets import IPV4_MAPPED, Packets, no_packets
+from offramp.stream.bins.state import (
     AHEAD,
     BACK_ROWS,
     BEGUN,
@@ -49,35 +76,8 @@ from offramp.stream.bin_state import (
     new_bin_out,
     new_bin_state,
 )
+from offramp.stream.bins.virtual_queue import drained
 from offramp.stream.channels import BIN_NS, FIRST_MARK, Counter
-from offramp.stream.close_bins import close_until
-from offramp.stream.event_time import (
-    NOTHING,
-    PACKET,
-    SAMPLING_UNIT,
-    bears_out,
-    begin,
-    give_up,
-    hold_clock,
-    hold_packet,
-    is_back,
-    is_far_ahead,
-    is_time,
-    stays_back,
-)
-from offramp.stream.heavy_hitters import (
-    KEY,
-    PORTS,
-    PROTOCOL,
-    SOURCE,
-    TARGET,
-    HeavyHitters,
-    add,
-    new_heavy_hitters,
-    scale_at,
-)
-from offramp.stream.packets import IPV4_MAPPED, Packets, no_packets
-from offramp.stream.virtual_queue import drained
 
 PACKETS, BYTES = int(Counter.PACKETS_UP), int(Counter.BYTES_UP)
 RTT_SUM, RTT_COUNT, GAP = int(Counter.RTT_SUM_MS), int(Counter.RTT_COUNT), int(Counter.MAX_GAP_NS)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.kernels import kernel_entry, kernel_lean
-from offramp.stream.bin_state import (
+from offramp.stream.bins.heavy_hitters import HALF_LIFE_BINS, RATE_SECONDS_IN_BINS, TOP, HeavyHitters, scale_at, top
+from offramp.stream.bins.state import (
     DEVICE_SHARE,
     DOWN,
     LIMIT_NS,
@@ -19,9 +20,8 @@ from offramp.stream.bin_state import (
     BinOut,
     BinState,
 )
+from offramp.stream.bins.virtual_queue import drained
 from offramp.stream.channels import BIN_NS, FIRST_MARK, FIRST_SHARED, MARK_PLACES, MARKS, PLACE, WINDOW_BINS, Counter
-from offramp.stream.heavy_hitters import HALF_LIFE_BINS, RATE_SECONDS_IN_BINS, TOP, HeavyHitters, scale_at, top
-from offramp.stream.virtual_queue import drained
 
 DECAY = 0.5 ** (1.0 / HALF_LIFE_BINS)
 SLOW = 1.0 / 32.0

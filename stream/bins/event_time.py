@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from offramp.capture.block import END_OF_TIME_NS
 from offramp.kernels import kernel, kernel_lean
-from offramp.stream.bin_state import (
+from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.state import (
     AHEAD,
     BACK_FIRST_NS,
     BACK_NEWEST_NS,
@@ -33,7 +34,6 @@ from offramp.stream.bin_state import (
     BinState,
 )
 from offramp.stream.channels import BIN_NS, WINDOW_BINS
-from offramp.stream.packets import Packets
 
 SAMPLING_UNIT = 65_536.0
 """What a packet stands for is held in parts of one: it may be 1.25 where the kernel dropped others."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.stream.bins.heavy_hitters import KEY, TOP, HeavyHitters, new_heavy_hitters
 from offramp.stream.channels import CHANNELS, Counter
-from offramp.stream.heavy_hitters import KEY, TOP, HeavyHitters, new_heavy_hitters
 
 DEVICE_SLOTS = 32
 SERIES = DEVICE_SLOTS + 1
@@ -32,7 +32,7 @@ NS_PER_BYTE, LIMIT_NS, DEVICE_SHARE, SHAPES = 0, SIDES, 2 * SIDES, 2 * SIDES + 1
     ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, HITS, STEPS, CLOCKS,
 ) = range(18)  # fmt: skip
 """Places in `BinState.clock`: the next bin to close; the newest packet's time in ns; whether there was one; the newest
-time of packet or clock. What `stream.event_time` waits for: what is held for a second witness (NOTHING, a CLOCK, a
+time of packet or clock. What `stream.bins.event_time` waits for: what is held for a second witness (NOTHING, a CLOCK, a
 PACKET), its time, what it stands for; rows of a time gone back, the first's and the newest's time. Then counts: rows
 seen; of these late, far ahead with no witness, without a time; rows of devices for which there was no place; devices
 evicted; times that the link began anew because time went back."""
@@ -87,7 +87,7 @@ class BinState(NamedTuple):
 
 
 class BinOut(NamedTuple):
-    """Where closed bins are written: used: int64 [1] rows, then the arrays of `stream.bins.ClosedBins`."""
+    """Where closed bins are written: used: int64 [1] rows, then the arrays of `stream.bins.bins.ClosedBins`."""
 
     used: NDArray[np.int64]
     bin_number: NDArray[np.int64]

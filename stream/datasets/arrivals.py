@@ -10,16 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.capture.block import PacketBlock
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
-from offramp.capture.link import LINUX_SLL, LINUX_SLL2, LOOP, NULL, RAW, RAW_A, RAW_B, RAW_IPV4, RAW_IPV6
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.dissect.link.link_types import (
+    LINUX_SLL,
+    LINUX_SLL2,
+    LOOP,
+    NULL,
+    RAW,
+    RAW_A,
+    RAW_B,
+    RAW_IPV4,
+    RAW_IPV6,
+)
+from offramp.capture.sources.file.files import open_captures
 from offramp.errors import ConfigError, InputError
-from offramp.stream.bins import LinkShape
-from offramp.stream.copies import content, packet_keys
-from offramp.stream.dataset_spec import Source
-from offramp.stream.event_time import lives
-from offramp.stream.packets import IPV4_MAPPED, UDP, Packets, packets_from_batch
-from offramp.stream.synthetic import synthetic_packets
+from offramp.stream.bins.bins import LinkShape
+from offramp.stream.bins.event_time import lives
+from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, packets_from_batch
+from offramp.stream.datasets.duplicates import content, packet_keys
+from offramp.stream.datasets.spec import Source
+from offramp.stream.datasets.synthetic import synthetic_packets
 
 ROOT = "$ROOT/"
 ETHERNET_HEADER = 14
@@ -34,7 +44,7 @@ CAPTURE_ENDINGS = (".pcap", ".pcapng", ".cap", ".pcap.gz", ".pcapng.gz", ".pcap.
 class Arrivals(NamedTuple):
     """Packets of one origin.
 
-    content: what is in them but times and addresses (stream.copies), empty where made up; shape: a synthetic link's;
+    content: what is in them but times and addresses (duplicates), empty where made up; shape: a synthetic link's;
     faults: what of a capture could not be read.
     """
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from offramp.stream.arrivals import Arrivals, one_file
-from offramp.stream.bins import LinkShape
-from offramp.stream.dataset_spec import Capacity, Source
-from offramp.stream.labelling import Passage
-from offramp.stream.packets import Packets
-from offramp.stream.served_queue import Service
-from offramp.stream.virtual_queue import read_trace
+from offramp.stream.bins.bins import LinkShape
+from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.virtual_queue import read_trace
+from offramp.stream.datasets.arrivals import Arrivals, one_file
+from offramp.stream.datasets.labelling import Passage
+from offramp.stream.datasets.spec import Capacity, Source
+from offramp.stream.datasets.trace_queue import Service
 
 LEAST_BPS = 8_000.0
 SLOT_NS = 100_000_000

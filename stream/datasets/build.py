@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from offramp.capture.block import Progress
+from offramp.cli.progress import console_bar
 from offramp.errors import ConfigError, InputError
-from offramp.inference.dataset import LabelledSeries, save_dataset
-from offramp.inference.metrics import terciles
+from offramp.inference.dataset.dataset import LabelledSeries, save_dataset
+from offramp.inference.scores import terciles
 from offramp.kernels import announce_compiling
-from offramp.stream.arrivals import Arrivals, read_capture, read_packet_times, source_files, synthetic_arrivals
 from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
-from offramp.stream.console import console_bar
-from offramp.stream.copies import copies
-from offramp.stream.dataset_spec import DatasetSpec, Source, load_spec
-from offramp.stream.labelling import labelled_rows
-from offramp.stream.parts import cut, dealt, stretches
-from offramp.stream.passages import passages
+from offramp.stream.datasets.arrivals import Arrivals, read_capture, read_packet_times, source_files, synthetic_arrivals
+from offramp.stream.datasets.bottlenecks import passages
+from offramp.stream.datasets.duplicates import copies
+from offramp.stream.datasets.labelling import labelled_rows
+from offramp.stream.datasets.spec import DatasetSpec, Source, load_spec
+from offramp.stream.datasets.split import cut, dealt, stretches
 
 READERS: dict[str, Callable[[str, Path], Arrivals]] = {"captures": read_capture, "packet_times": read_packet_times}
 

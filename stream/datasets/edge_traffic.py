@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from offramp.capture.edge_iiotset import LABEL_COLUMNS
-from offramp.capture.edge_reader import EdgeReader
+from offramp.capture.edge_iiotset.layout import LABEL_COLUMNS
+from offramp.capture.edge_iiotset.reader import EdgeReader
 from offramp.inference.evaluation.edge import EdgeTraffic
 
 ADDRESSES = ("arp.src.proto_ipv4", "arp.dst.proto_ipv4")

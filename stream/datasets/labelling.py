@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.stream.bins import Bins, LinkShape
+from offramp.stream.bins.bins import Bins, LinkShape
+from offramp.stream.bins.packets import Packets, part_of
+from offramp.stream.bins.virtual_queue import largest_ahead
 from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
-from offramp.stream.packets import Packets, part_of
-from offramp.stream.served_queue import Service, goes_down, queue_bins
-from offramp.stream.virtual_queue import largest_ahead
+from offramp.stream.datasets.trace_queue import Service, goes_down, queue_bins
 
 BLOCK = 65_536
 RTT = CHANNELS.index("rtt")

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.inference.dataset import PARTS, LabelledSeries
+from offramp.inference.dataset.dataset import PARTS, LabelledSeries
 from offramp.stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
-from offramp.stream.dataset_spec import Source
-from offramp.stream.labelling import LabelledRows
+from offramp.stream.datasets.labelling import LabelledRows
+from offramp.stream.datasets.spec import Source
 
 
 class Stretch(NamedTuple):

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.stream import channels
-from offramp.stream.bin_state import LinkShape
+from offramp.stream.bins.packets import IPV4_MAPPED, TCP, UDP, Packets
+from offramp.stream.bins.state import LinkShape
 from offramp.stream.channels import Counter
-from offramp.stream.packets import IPV4_MAPPED, TCP, UDP, Packets
 
 Rng = np.random.Generator
 Draw = TypeVar("Draw", float, NDArray[np.float64])

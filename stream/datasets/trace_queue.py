@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.stream.bins import network_table
+from offramp.stream.bins.bins import network_table
+from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.virtual_queue import NS_PER_MS, OPPORTUNITY_BYTES, virtual_delays_ms
 from offramp.stream.channels import BIN_NS
-from offramp.stream.packets import Packets
-from offramp.stream.virtual_queue import NS_PER_MS, OPPORTUNITY_BYTES, virtual_delays_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def queue_bins(
 
 
 def goes_down(packets: Packets, networks: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Tell which packets go towards the devices, as `stream.bins` does: into the networks, from outside of them."""
+    """Tell which packets go towards the devices, as `bins.bins` does: into the networks, from outside of them."""
     if not networks:
         return np.zeros(len(packets.time_ns), np.bool_)
     table = network_table(networks)

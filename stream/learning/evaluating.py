@@ -14,19 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import ConfigError, ContractError, writing
-from offramp.inference.dataset import Dataset, open_dataset
+from offramp.inference.baselines.forecaster import Budget, Series
+from offramp.inference.baselines.models import chosen
+from offramp.inference.dataset.dataset import Dataset, open_dataset
 from offramp.inference.evaluation.evaluate import evaluate, main_table
 from offramp.inference.evaluation.jobs import Plan
 from offramp.inference.evaluation.verdict import summary
 from offramp.inference.evaluation.world import Transform, World
-from offramp.inference.rivals.forecaster import Budget, Series
-from offramp.inference.rivals.models import chosen
 from offramp.kernels import announce_compiling
 from offramp.stream.channels import CHANNELS
-from offramp.stream.edge_traffic import edge_traffic
-from offramp.stream.normaliser import Normaliser, scaled
-from offramp.stream.stft import Spectra
-from offramp.stream.training import parse_thresholds
+from offramp.stream.datasets.edge_traffic import edge_traffic
+from offramp.stream.learning.training import parse_thresholds
+from offramp.stream.windows.normaliser import Normaliser, scaled
+from offramp.stream.windows.stft import Spectra
 
 QUICK = 0.01
 """Share of the budget that `--quick` leaves."""

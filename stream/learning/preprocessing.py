@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.stream.normaliser import OUTLIER_Z, Limits, Normaliser
-from offramp.stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
+from offramp.stream.learning.preprocessing_options import Imputation, Outliers, Preprocessing, Treatment
+from offramp.stream.windows.normaliser import OUTLIER_Z, Limits, Normaliser
 
 FOREST_ROWS = 50_000
 FOREST_SHARE = 0.01

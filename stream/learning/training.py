@@ -16,17 +16,17 @@ from pydantic import ValidationError
 from offramp.decision.site import Site, default_site, load_site
 from offramp.decision.tables import first_complaint
 from offramp.errors import ConfigError, InputError
-from offramp.inference.dataset import Dataset, LabelledSeries, open_dataset
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.train import train
+from offramp.inference.dataset.dataset import Dataset, LabelledSeries, open_dataset
+from offramp.inference.dataset.sequence import TrainingSequence
+from offramp.inference.training.train import train
 from offramp.kernels import announce_compiling
 from offramp.stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
-from offramp.stream.dataset import build_series
-from offramp.stream.dataset_spec import PAGE, Capacity, DatasetSpec, Source, Split
-from offramp.stream.normaliser import Limits, scaled
-from offramp.stream.preprocessing import fit_scale
-from offramp.stream.preprocessing_choice import Preprocessing
-from offramp.stream.stft import Spectra
+from offramp.stream.datasets.build import build_series
+from offramp.stream.datasets.spec import PAGE, Capacity, DatasetSpec, Source, Split
+from offramp.stream.learning.preprocessing import fit_scale
+from offramp.stream.learning.preprocessing_options import Preprocessing
+from offramp.stream.windows.normaliser import Limits, scaled
+from offramp.stream.windows.stft import Spectra
 
 TRACE_ENDINGS = {".txt", ".trace"}
 HORIZON_MS = 500

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from offramp.capture.ledger import CaptureLedger
+from offramp.capture.message.decode import SCHEMA, FeatureMessage
 from offramp.decision.command import Command
 from offramp.errors import ContractError
-from offramp.stream.backlog import REASON
-from offramp.stream.ledger import StreamLedger
-from offramp.stream.loss import loss_in
-from offramp.stream.pipeline import Pipeline, Step, predictions_of
-from offramp.stream.state_check import require_bins, require_like
-from offramp.stream.windows import Windowed
-from offramp.stream.wire import SCHEMA, FeatureMessage
+from offramp.stream.pipeline.ledger import StreamLedger
+from offramp.stream.pipeline.pipeline import Pipeline, Step, predictions_of
+from offramp.stream.windows.loss import loss_in
+from offramp.stream.windows.windows import Windowed
+from offramp.stream.worker.load_shedding import REASON
+from offramp.stream.worker.state_check import require_bins, require_like
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction

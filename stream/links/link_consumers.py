@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from offramp.stream.link_run import LinkRun
-from offramp.stream.states import ELSEWHERE
-from offramp.stream.timeline import LinkTimeline
-from offramp.stream.wire import FeatureMessage, RefusedError
+from offramp.capture.message.decode import FeatureMessage, RefusedError
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.worker.checkpoint_reader import ELSEWHERE
 
 log = logging.getLogger("offramp.worker")
 

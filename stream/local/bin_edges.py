@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from offramp.capture.block import PacketBlock, joined
-from offramp.capture.intake import BLOCK_ROWS
+from offramp.capture.intake.intake import BLOCK_ROWS
+from offramp.stream.bins.event_time import FAR_NS
 from offramp.stream.channels import BIN_NS
-from offramp.stream.event_time import FAR_NS
 
 
 def until_bins_close(blocks: Iterator[PacketBlock], lateness_ms: float, bins: int = 1) -> Iterator[PacketBlock]:

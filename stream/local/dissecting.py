@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 
 from offramp.capture.block import PacketBlock
-from offramp.capture.dissector import Dissector, Filled
-from offramp.stream.prefetch import prefetch
+from offramp.capture.dissect.dissector import Dissector, Filled
+from offramp.stream.local.prefetch import prefetch
 
 READ_AHEAD, FILL_AHEAD = 2, 1
 """Blocks read, and tables filled, that may wait for the next thread."""

@@ -10,13 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from offramp.capture.block import Interface, PacketBlock, PacketSource
-from offramp.capture.dissector import Dissector
+from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.ledger import CaptureLedger
 from offramp.decision.site import Site
-from offramp.stream.dissecting import dissected
-from offramp.stream.link_choice import LinkChoice, listed, visible
-from offramp.stream.pace import paced, select
-from offramp.stream.site_match import SiteMatch
+from offramp.stream.local.dissecting import dissected
+from offramp.stream.local.link_choice import LinkChoice, listed, visible
+from offramp.stream.local.pace import paced, select
+from offramp.stream.local.site_match import SiteMatch
 
 NO_LINK = -1
 

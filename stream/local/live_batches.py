@@ -17,19 +17,19 @@ import numpy as np
 import pyarrow as pa
 
 from offramp.capture.block import Interface, PacketBlock, PacketSource
-from offramp.capture.intake import Intake, Until
+from offramp.capture.intake.intake import Intake, Until
+from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
+from offramp.capture.intake.recorder import FileRecorder
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.packet_socket import EVERY_INTERFACE
-from offramp.capture.pcapng_files import PcapngFiles, RingOfFiles
-from offramp.capture.recorder import FileRecorder
+from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE
+from offramp.cli.listen import ListenOptions
 from offramp.decision.site import Site, default_site, load_site
 from offramp.errors import ConfigError
 from offramp.hops import HEADER, encode_hops
-from offramp.stream.bin_edges import until_bins_close
-from offramp.stream.by_link import ByLink
-from offramp.stream.link_choice import PAGE, LinkChoice
-from offramp.stream.listen import ListenOptions
-from offramp.stream.replay import capture_lines, warn
+from offramp.stream.local.bin_edges import until_bins_close
+from offramp.stream.local.link_batches import ByLink
+from offramp.stream.local.link_choice import PAGE, LinkChoice
+from offramp.stream.local.replay import capture_lines, warn
 from offramp.streams import tell
 
 
@@ -156,7 +156,7 @@ def listening(
     sources: Sequence[PacketSource], options: ListenOptions, site: Site, agent: str,
     level: Callable[[int], None] = lambda _: None, bins: int = 1,
 ) -> Iterator[list[LiveBatches]]:  # fmt: skip
-    """Give the batches of opened interfaces, behind `stream.listen.settle`.
+    """Give the batches of opened interfaces, behind `cli.listen.settle`.
 
     level: told how many packets a kept one stands for, when that changes; bins: see LiveBatches. Leaving it, what is
     to be written is written. Raises ConfigError for an interface that is of no link, or two of one link.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from offramp.capture.block import END_OF_TIME_NS, PacketBlock, some_rows
 from offramp.errors import ConfigError
-from offramp.stream.event_time import FAR_NS
+from offramp.stream.bins.event_time import FAR_NS
 from offramp.toml import shown
 
 SLICE_NS = 20_000_000

@@ -13,30 +13,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from offramp.capture.block import PacketSource
-from offramp.capture.files import open_captures
 from offramp.capture.ledger import CaptureLedger
+from offramp.capture.sources.file.files import open_captures
+from offramp.cli.output import open_out
+from offramp.cli.progress import console_bar
+from offramp.cli.table import Table
 from offramp.decision.command import Command
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site, default_site, load_site
 from offramp.errors import ConfigError, OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.serve import Predictor, open_predictor
+from offramp.inference.serving.predictor import Predictor, open_predictor
 from offramp.kernels import announce_compiling
-from offramp.stream.by_link import LinkBatches
 from offramp.stream.channels import BIN_NS
-from offramp.stream.console import console_bar
-from offramp.stream.ledger import StreamLedger
-from offramp.stream.link_choice import LinkChoice, unlinked_lines
-from offramp.stream.output import open_out
-from offramp.stream.pace import parse_pace
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.prefetch import prefetch
-from offramp.stream.table import Table
-from offramp.stream.timeline import LinkTimeline
-from offramp.stream.windows import Windowed
+from offramp.stream.local.link_batches import LinkBatches
+from offramp.stream.local.link_choice import LinkChoice, unlinked_lines
+from offramp.stream.local.pace import parse_pace
+from offramp.stream.local.prefetch import prefetch
+from offramp.stream.pipeline.ledger import StreamLedger
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.windows.windows import Windowed
 
 if TYPE_CHECKING:
-    from offramp.stream.refining import Refining
+    from offramp.stream.refine.refiners import Refining
 
 WINDOWS_AHEAD = 2
 """Portions of windows that may wait for the model."""
@@ -171,8 +171,8 @@ def _refining(options: ReplayOptions, artifact: Artifact, site: Site) -> Refinin
         return None
     if options.serve_by != "compiled":
         raise ConfigError("--refine: a refined model is served by the compiled kernel; leave --serve-by out")
-    from offramp.stream.refiner import RefineSettings
-    from offramp.stream.refining import Refining
+    from offramp.stream.refine.refiner import RefineSettings
+    from offramp.stream.refine.refiners import Refining
 
     settings = RefineSettings(every_s=options.refine_every_s)
     return Refining(artifact, options.refine, site.name, wait=True, settings=settings)

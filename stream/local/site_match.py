@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from offramp.decision.address import Network, network_of, spelled
 from offramp.decision.site import Link, Site
-from offramp.stream.bins import network_table
-from offramp.stream.packets import IPV4_MAPPED
-from offramp.stream.traffic import address_text
+from offramp.stream.bins.bins import network_table
+from offramp.stream.bins.packets import IPV4_MAPPED
+from offramp.stream.pipeline.traffic import address_text
 from offramp.toml import shown
 
 COLUMNS = (("ip.src_host", "ipv6.src"), ("ip.dst_host", "ipv6.dst"))

@@ -12,32 +12,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from offramp.capture.block import PacketSource
-from offramp.capture.dissector import Dissector
+from offramp.capture.dissect.dissector import Dissector
+from offramp.cli.listen import settle
+from offramp.cli.table import Table
+from offramp.cli.tap import TapOptions
 from offramp.decision.command import Command
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.errors import OfframpError, OutputError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.serve import Predictor, open_predictor
+from offramp.inference.serving.predictor import Predictor, open_predictor
 from offramp.kernels import announce_compiling
 from offramp.stream.channels import BIN_NS
-from offramp.stream.listen import settle
-from offramp.stream.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, site_of
-from offramp.stream.metric_table import Observe, unobserved
-from offramp.stream.metrics import Metrics, Reading
-from offramp.stream.pipeline import Pipeline, Sink
-from offramp.stream.prefetch import merged, prefetch
-from offramp.stream.readings import info, live_readings, pipeline_readings
-from offramp.stream.replay import warn
-from offramp.stream.table import Table
-from offramp.stream.tap import TapOptions
-from offramp.stream.timed_predictor import TimedPredictor
-from offramp.stream.windows import Windowed
+from offramp.stream.local.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, site_of
+from offramp.stream.local.prefetch import merged, prefetch
+from offramp.stream.local.replay import warn
+from offramp.stream.metrics.readings import info, live_readings, pipeline_readings
+from offramp.stream.metrics.registry import Metrics, Reading
+from offramp.stream.metrics.table import Observe, unobserved
+from offramp.stream.metrics.timed_predictor import TimedPredictor
+from offramp.stream.pipeline.pipeline import Pipeline, Sink
+from offramp.stream.windows.windows import Windowed
 from offramp.streams import tell
 
 if TYPE_CHECKING:
-    from offramp.stream.refiner import Refiner
-    from offramp.stream.refining import Refining
+    from offramp.stream.refine.refiner import Refiner
+    from offramp.stream.refine.refiners import Refining
 
 
 @dataclass(slots=True)
@@ -203,8 +203,8 @@ def assembled(
         )  # fmt: skip
 
     if refine is not None:
-        from offramp.stream.refiner import RefineSettings
-        from offramp.stream.refining import Refining
+        from offramp.stream.refine.refiner import RefineSettings
+        from offramp.stream.refine.refiners import Refining
 
         settings = RefineSettings(every_s=refine_every_s)
         refining = Refining(artifact, refine, site.name, wait=False, settings=settings)

@@ -11,19 +11,19 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.outgoing import Outgoing
-from offramp.capture.publish import Publisher
+from offramp.capture.publish.outgoing import Outgoing
+from offramp.capture.publish.publisher import Publisher
 from offramp.reach import Reach
-from offramp.stream.by_link import LinkBatches
-from offramp.stream.ledger import StreamLedger
-from offramp.stream.live_batches import LiveBatches
-from offramp.stream.metric_table import Observe
-from offramp.stream.metrics import Reading
-from offramp.stream.pipeline import Pipeline
+from offramp.stream.local.link_batches import LinkBatches
+from offramp.stream.local.live_batches import LiveBatches
+from offramp.stream.metrics.registry import Reading
+from offramp.stream.metrics.table import Observe
+from offramp.stream.pipeline.ledger import StreamLedger
+from offramp.stream.pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from offramp.stream.app import Worker
-    from offramp.stream.watchdog import Watchdog
+    from offramp.stream.worker.watchdog import Watchdog
 
 Readings = Iterator[Reading]
 Names = Mapping[str, str]

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, di
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from offramp.stream.metric_table import TABLE, Kind, Metric
+from offramp.stream.metrics.table import TABLE, Kind, Metric
 
 Reading = tuple[str, float, tuple[str, ...]]
 """A metric's name, its value, and the values of its labels in the table's order."""

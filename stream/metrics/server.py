@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from offramp.errors import ConfigError
-from offramp.stream.metrics import Metrics
+from offramp.stream.metrics.registry import Metrics
 
 LOOPBACK = "127.0.0.1"
 

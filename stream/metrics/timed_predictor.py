@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.inference.forecast import Prediction
-from offramp.inference.serve import Predictor
-from offramp.stream.metric_table import Observe
+from offramp.inference.serving.predictor import Predictor
+from offramp.stream.metrics.table import Observe
 
 
 class TimedPredictor:
-    """Predicts as `predictor` does, and tells `observe` of each call; see inference.serve.Predictor."""
+    """Predicts as `predictor` does, and tells `observe` of each call; see inference.serving.predictor.Predictor."""
 
     def __init__(self, predictor: Predictor, observe: Observe) -> None:
         self._predictor, self._observe = predictor, observe

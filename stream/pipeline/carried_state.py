@@ -17,7 +17,7 @@ from offramp.kernels import kernel
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
-    from offramp.inference.serve import Predictor
+    from offramp.inference.serving.predictor import Predictor
 
 CALL_ROWS = 8_192
 """Rows of one call of the model, at most: what it needs beside stays small, and nobody waits long for it."""
@@ -70,7 +70,7 @@ class Ask(NamedTuple):
 def predict_together(predictor: Predictor, asks: Sequence[Ask]) -> list[Prediction]:
     """Predict all rows in as few calls as may be, keep the newest states, and return each ask's prediction.
 
-    Several asks of one link stand in their order. What is asked together changes no bit (inference.serve.Predictor).
+    Several asks of one link stand in their order. What is asked together changes no bit (serving.predictor).
     """
     return [prediction for part in _calls(asks) for prediction in _call(predictor, part)]
 

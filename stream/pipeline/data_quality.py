@@ -12,7 +12,7 @@ from typing import Any
 from offramp.decision.traffic import Quality
 from offramp.errors import ContractError
 from offramp.stream.channels import WINDOW_BINS
-from offramp.stream.loss import Loss
+from offramp.stream.windows.loss import Loss
 
 SLOT_BINS = 16
 """Packets are counted by slots of 0.16 s: a window is longer than asked for by less than that."""
@@ -21,7 +21,7 @@ NEAR, FAR = WINDOW_BINS // SLOT_BINS + 1, 64
 """Slots of the two windows; the worse one counts. The near one holds the 0.64 s that a forecast names as its window,
 wherever in a slot it ends, so that a loss is not hidden by ten good seconds before it: of an even stream two bins with
 80 % dropped are below the usual floor, and an onset needs five. The far one, 10.24 s, is twice the longest time
-constant that the model carries (inference.memory, 5.12 s): until then its state has a part of what was lost."""
+constant that the model carries (queue_history, 5.12 s): until then its state has a part of what was lost."""
 
 COUNTS = ("captured", "decoded", "shed", "dropped")
 

@@ -16,28 +16,28 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from offramp.decision.choice import LEAST_SHARE
 from offramp.decision.command import Command
 from offramp.decision.policy import Policy
+from offramp.decision.selection import LEAST_SHARE
 from offramp.decision.site import Site
 from offramp.decision.traffic import Quality
 from offramp.errors import ArtifactError
 from offramp.inference.forecast import BINS_PER_S, Forecast
-from offramp.stream.bin_state import AHEAD, HITS, LATE, ROWS, SERIES, STEPS, UNTIMED, UNTRACKED, LinkShape
-from offramp.stream.bins import ClosedBins
-from offramp.stream.carried_state import Ask, CarriedState, predict_together
+from offramp.stream.bins.bins import ClosedBins
+from offramp.stream.bins.state import AHEAD, HITS, LATE, ROWS, SERIES, STEPS, UNTIMED, UNTRACKED, LinkShape
 from offramp.stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
-from offramp.stream.data_quality import DataQuality
-from offramp.stream.ledger import StreamLedger
-from offramp.stream.loss import Loss
-from offramp.stream.timeline import LinkTimeline, Lost
-from offramp.stream.traffic import address_text, traffic_of
-from offramp.stream.windows import Windowed, WindowRows, Windows
+from offramp.stream.pipeline.carried_state import Ask, CarriedState, predict_together
+from offramp.stream.pipeline.data_quality import DataQuality
+from offramp.stream.pipeline.ledger import StreamLedger
+from offramp.stream.pipeline.timeline import LinkTimeline, Lost
+from offramp.stream.pipeline.traffic import address_text, traffic_of
+from offramp.stream.windows.loss import Loss
+from offramp.stream.windows.windows import Windowed, WindowRows, Windows
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
-    from offramp.inference.serve import Predictor
-    from offramp.stream.refiner import Refiner
+    from offramp.inference.serving.predictor import Predictor
+    from offramp.stream.refine.refiner import Refiner
 
 log = logging.getLogger("offramp.stream")
 

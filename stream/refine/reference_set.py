@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from offramp.inference.artifact import Artifact
-from offramp.inference.judge import BLOCK, Scored
-from offramp.inference.sequences import TrainingSequence
-from offramp.stream.bin_state import LinkShape
-from offramp.stream.labelling import Passage, labelled_rows
-from offramp.stream.normaliser import Normaliser, scaled
-from offramp.stream.packets import Packets
-from offramp.stream.stft import Spectra
-from offramp.stream.synthetic import synthetic_packets
+from offramp.inference.dataset.sequence import TrainingSequence
+from offramp.inference.refinement.paired_test import BLOCK, Scored
+from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.state import LinkShape
+from offramp.stream.datasets.labelling import Passage, labelled_rows
+from offramp.stream.datasets.synthetic import synthetic_packets
+from offramp.stream.windows.normaliser import Normaliser, scaled
+from offramp.stream.windows.stft import Spectra
 
 SEED, LINKS, SECONDS = 20_011, 20, 12.0
 

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 
 from offramp.errors import OfframpError
 from offramp.inference.artifact import Artifact
-from offramp.inference.challenger import Job, Weights, blended, refined_artifact
-from offramp.inference.drift import DriftWatch
 from offramp.inference.forecast import BINS_PER_S, Prediction
-from offramp.inference.judge import FEWEST, Scored, Verdict, block_losses, compare, row_losses
-from offramp.inference.serve import CompiledPredictor
-from offramp.stream.bin_state import SERIES
-from offramp.stream.bins import ClosedBins
+from offramp.inference.refinement.challenger import Job, Weights, blended, refined_artifact
+from offramp.inference.refinement.drift import DriftWatch
+from offramp.inference.refinement.paired_test import FEWEST, Scored, Verdict, block_losses, compare, row_losses
+from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.stream.bins.bins import ClosedBins
+from offramp.stream.bins.state import SERIES
 from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
-from offramp.stream.labelled import LabelledRows, Rows, sequences
-from offramp.stream.normaliser import Normaliser
-from offramp.stream.reference import reference_set
-from offramp.stream.refine_events import RefineEvents
-from offramp.stream.windows import WindowRows
+from offramp.stream.refine.events import RefineEvents
+from offramp.stream.refine.reference_set import reference_set
+from offramp.stream.refine.replay_buffer import LabelledRows, Rows, sequences
+from offramp.stream.windows.normaliser import Normaliser
+from offramp.stream.windows.windows import WindowRows
 
 TICK = BINS_PER_S
 """Bins of a tick: a second."""
@@ -71,7 +71,7 @@ class RefineSettings:
 
 
 class Trainer(Protocol):
-    """What makes challengers; see inference.challenger."""
+    """What makes challengers; see inference.refinement.challenger."""
 
     def submit(self, job: Job) -> Any:
         """Begin to refine; return work with `ready()` and `get()`."""

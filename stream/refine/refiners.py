@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from offramp.errors import ConfigError
 from offramp.inference.artifact import Artifact
-from offramp.inference.challenger import TrainerProcess
-from offramp.stream.refine_events import RefineEvents
-from offramp.stream.refiner import Refiner, RefineSettings
+from offramp.inference.refinement.challenger import TrainerProcess
+from offramp.stream.refine.events import RefineEvents
+from offramp.stream.refine.refiner import Refiner, RefineSettings
 
 
 class Refining:

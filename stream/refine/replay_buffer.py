@@ -1,7 +1,7 @@
 """Labelled rows: the newest rows the model was shown, with what came true of them once their horizon has passed.
 
 The label needs no human: it is the largest delay of the virtual queue within the horizon after the bin, as in training
-(`stream.labelling`). Memory is bounded by bins and by rows; the oldest go first.
+(`stream.datasets.labelling`). Memory is bounded by bins and by rows; the oldest go first.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.forecast import Prediction
-from offramp.inference.judge import Scored
-from offramp.inference.sequences import TrainingSequence
-from offramp.stream.windows import WindowRows
+from offramp.inference.refinement.paired_test import Scored
+from offramp.stream.windows.windows import WindowRows
 
 MOST_ROWS = 60_000
 
 
 class Rows(NamedTuple):
-    """Rows in order of bins, the link first in each: as `stream.bins.ClosedBins`, the model's input, and its output.
+    """Rows in order of bins, the link first in each: as `bins.ClosedBins`, the model's input, and its output.
 
     peak_ms, end_ms: float32 [n] largest delay of the bin, and that at its end; delay_ms: float32 [n] label, NaN while
     unknown.

@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from offramp.capture.message.decode import RefusedError, decode_message
+from offramp.cli.follow import parse_start, seek
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site, load_site
 from offramp.errors import ArtifactError, ConfigError
@@ -32,16 +34,14 @@ from offramp.kafka import (
 from offramp.reach import reach_watched
 from offramp.records import open_consumer
 from offramp.stream.channels import BIN_MS
-from offramp.stream.follow import parse_start, seek
-from offramp.stream.followed import READING, Followed
-from offramp.stream.link_run import LinkRun
-from offramp.stream.model_messages import ModelMessage
-from offramp.stream.model_topic import ModelPublisher, model_publisher, newest_models, readable
-from offramp.stream.pipeline import Pipeline, Step
-from offramp.stream.portion import pairs_of
-from offramp.stream.refiner import Refiner, RefineSettings
-from offramp.stream.refining import Refining
-from offramp.stream.wire import RefusedError, decode_message
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.pipeline.pipeline import Pipeline, Step
+from offramp.stream.refine.refiner import Refiner, RefineSettings
+from offramp.stream.refine.refiners import Refining
+from offramp.stream.topics.followed import READING, Followed
+from offramp.stream.topics.model_message import ModelMessage
+from offramp.stream.topics.model_topic import ModelPublisher, model_publisher, newest_models, readable
+from offramp.stream.worker.message_batch import pairs_of
 
 POLL_MS = 200
 LEAD = 2_000 // BIN_MS

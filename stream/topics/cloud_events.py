@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from offramp.decision.command import Command, rfc3339
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME
-from offramp.stream.forecast_text import MOST, bins_text
-from offramp.stream.timeline import LinkTimeline
+from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.topics.forecast_json import MOST, bins_text
 
 Headers = list[tuple[str, bytes]]
 FORECAST_BINS = (BODY_LIMIT - 6 * 2 * LONGEST_NAME - 100) // MOST

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.kernels import kernel, kernel_lean
-from offramp.stream.timeline import LinkTimeline
+from offramp.stream.pipeline.timeline import LinkTimeline
 
 DECIMALS = 4
 UNIT = 10**DECIMALS

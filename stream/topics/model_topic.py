@@ -11,7 +11,7 @@ from typing import Any
 from offramp.errors import ContractError
 from offramp.kafka import KafkaSettings, close_client, kafka_errors, require_topics
 from offramp.records import open_consumer
-from offramp.stream.model_messages import ModelMessage, decode_model, encode_model
+from offramp.stream.topics.model_message import ModelMessage, decode_model, encode_model
 
 SEND_S = 30.0
 MOST_MODELS = 1_024

@@ -13,13 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from offramp.capture.block import END_OF_TIME_NS
-from offramp.capture.wire import sampling_of
-from offramp.stream.bin_state import SERIES, LinkShape
-from offramp.stream.bins import Bins, ClosedBins
-from offramp.stream.loss import Loss, Scale, loss_of
-from offramp.stream.normaliser import Normaliser, scaled
-from offramp.stream.packets import Packets, packets_from_batch
-from offramp.stream.stft import Spectra
+from offramp.capture.message.encode import sampling_of
+from offramp.stream.bins.bins import Bins, ClosedBins
+from offramp.stream.bins.packets import Packets, packets_from_batch
+from offramp.stream.bins.state import SERIES, LinkShape
+from offramp.stream.windows.loss import Loss, Scale, loss_of
+from offramp.stream.windows.normaliser import Normaliser, scaled
+from offramp.stream.windows.stft import Spectra
 
 PORTION_ROWS = 4_096
 """Closed bins go on to the model in portions of about so many rows, 4 MB: a sparse batch of 8,192 packets closes half a

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from offramp.kafka import KafkaAccessError, KafkaSettings, TopicState, kafka_errors
 from offramp.reach import patient_admin
 from offramp.records import open_consumer
-from offramp.stream.checkpoint import decode_checkpoint
-from offramp.stream.topics import WAY_BACK
+from offramp.stream.topics.table import WAY_BACK
+from offramp.stream.worker.checkpoint import decode_checkpoint
 
 log = logging.getLogger("offramp.worker")
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterable
 
-from offramp.stream.wire import whole_number
+from offramp.capture.message.decode import whole_number
 
 log = logging.getLogger("offramp.worker")
 

@@ -16,7 +16,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from offramp.stream.pipeline import Step, predictions_of
+from offramp.stream.pipeline.pipeline import Step, predictions_of
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
@@ -27,7 +27,7 @@ BYTES = 256 << 10
 
 
 class Portion(Protocol):
-    """What a lane hands in; see stream.portion.Portion. size: bytes of its messages."""
+    """What a lane hands in; see stream.worker.message_batch.Portion. size: bytes of its messages."""
 
     size: int
 

@@ -17,16 +17,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from offramp.stream.backlog import MAX_AGE_S, Backlogs
-from offramp.stream.checkpoint import encode_checkpoint
-from offramp.stream.lane_meter import LaneMeter
-from offramp.stream.link_run import LinkRun
-from offramp.stream.link_runs import LinkRuns, MakeRun
-from offramp.stream.micro_batch import BYTES, MicroBatches
-from offramp.stream.outbox import Outbox
-from offramp.stream.portion import Outcome, Outgoing, Portion, Record, dead_letter, pairs_of
-from offramp.stream.states import TOPIC, Loaded
-from offramp.stream.turn import Turn, Verdict
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumers import LinkRuns, MakeRun
+from offramp.stream.worker.checkpoint import encode_checkpoint
+from offramp.stream.worker.checkpoint_reader import TOPIC, Loaded
+from offramp.stream.worker.load_shedding import MAX_AGE_S, Backlogs
+from offramp.stream.worker.message_batch import Outcome, Outgoing, Portion, Record, dead_letter, pairs_of
+from offramp.stream.worker.micro_batch import BYTES, MicroBatches
+from offramp.stream.worker.offset_order import Turn, Verdict
+from offramp.stream.worker.outbox import Outbox
+from offramp.stream.worker.partition_meter import LaneMeter
 
 log = logging.getLogger("offramp.worker")
 

@@ -12,12 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from offramp.stream.ledger import StreamLedger
-from offramp.stream.metric_table import Observe, unobserved
+from offramp.stream.metrics.table import Observe, unobserved
+from offramp.stream.pipeline.ledger import StreamLedger
 
 if TYPE_CHECKING:
-    from offramp.stream.link_run import LinkRun
-    from offramp.stream.portion import Outgoing
+    from offramp.stream.links.link_consumer import LinkRun
+    from offramp.stream.worker.message_batch import Outgoing
 
 
 @dataclass(slots=True)

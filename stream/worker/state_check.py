@@ -14,10 +14,20 @@ from numpy.typing import NDArray
 
 from offramp.capture.block import END_OF_TIME_NS
 from offramp.errors import ContractError
-from offramp.stream.bin_state import BACK_FIRST_NS, BACK_NEWEST_NS, NEWEST, NEXT, OPEN, REACHED, SERIES, WAITS, WAITS_NS
+from offramp.stream.bins.event_time import NOTHING, PACKET
+from offramp.stream.bins.heavy_hitters import ASKED, COUNTERS, SCALED_AT, USED
+from offramp.stream.bins.state import (
+    BACK_FIRST_NS,
+    BACK_NEWEST_NS,
+    NEWEST,
+    NEXT,
+    OPEN,
+    REACHED,
+    SERIES,
+    WAITS,
+    WAITS_NS,
+)
 from offramp.stream.channels import BIN_NS
-from offramp.stream.event_time import NOTHING, PACKET
-from offramp.stream.heavy_hitters import ASKED, COUNTERS, SCALED_AT, USED
 
 MOST = 1 << 63
 LARGEST = {np.dtype(np.float64): 1e30, np.dtype(np.float32): 1e8}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from offramp.kafka import TopicState, described
-from offramp.stream.topics import WAY_BACK
+from offramp.stream.topics.table import WAY_BACK
 
 if TYPE_CHECKING:
     from offramp.stream.app import Worker

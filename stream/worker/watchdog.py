@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from offramp.kafka import KafkaAccessError, TopicState, kafka_errors
 from offramp.reach import ANSWER_S, patient_admin
-from offramp.stream.ending import LANES_S
-from offramp.stream.other_sites import OtherSites
-from offramp.stream.states import place_of
-from offramp.stream.topic_watch import TopicWatch, unowned
+from offramp.stream.worker.checkpoint_reader import place_of
+from offramp.stream.worker.ending import LANES_S
+from offramp.stream.worker.other_sites import OtherSites
+from offramp.stream.worker.topic_watch import TopicWatch, unowned
 
 if TYPE_CHECKING:
     from offramp.stream.app import Worker

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offramp.capture.application_state import CHUNKS, FREE_CHUNKS
-from offramp.capture.dissector import Dissector
-from offramp.capture.flow_table import KEY_WORDS, new_secret
+from offramp.capture.dissect.conversation.flow_table import KEY_WORDS, new_secret
+from offramp.capture.dissect.conversation.state import CHUNKS, FREE_CHUNKS
+from offramp.capture.dissect.dissector import Dissector
 from tests.fuzz.costs import LIMIT, climb
 from tests.fuzz.grammars import GRAMMARS, QUESTION, QUESTIONS, Grammar
 from tests.fuzz.mutations import block_of, datagram, ethernet, ipv4, segment

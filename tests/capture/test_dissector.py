@@ -11,7 +11,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from offramp.capture.block import Interface, PacketBlock
-from offramp.capture.dissector import Dissector
+from offramp.capture.dissect.dissector import Dissector
 from offramp.errors import InputError
 
 

@@ -10,14 +10,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from offramp.capture.dissector import Dissector
-from offramp.capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE
-from offramp.capture.edge_reader import TIME_OF_DAY, EdgeReader, edge_schema, read_edge_table, write_edge_parquet
-from offramp.capture.edge_report import EdgeReport
-from offramp.capture.edge_writer import write_edge_csv
-from offramp.capture.feature_files import parquet_array
-from offramp.capture.files import open_captures
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.edge_iiotset.layout import EDGE_HEADER, EDGE_TABLE
+from offramp.capture.edge_iiotset.reader import (
+    TIME_OF_DAY,
+    EdgeReader,
+    edge_schema,
+    read_edge_table,
+    write_edge_parquet,
+)
+from offramp.capture.edge_iiotset.report import EdgeReport
+from offramp.capture.edge_iiotset.writer import write_edge_csv
+from offramp.capture.features.files import parquet_array
 from offramp.capture.schema import COLUMNS, EDGE_COLUMNS
+from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

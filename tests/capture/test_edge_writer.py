@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from offramp.capture.batches import batch_schema
-from offramp.capture.edge_iiotset import EDGE_HEADER, EDGE_TABLE, Form, label_cells
-from offramp.capture.edge_writer import write_edge_csv
+from offramp.capture.dissect.batches import batch_schema
+from offramp.capture.edge_iiotset.layout import EDGE_HEADER, EDGE_TABLE, Form, label_cells
+from offramp.capture.edge_iiotset.writer import write_edge_csv
 from offramp.capture.schema import EDGE_COLUMNS, INDEX
 from offramp.errors import ConfigError
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from offramp.capture.block import NO_TIME, PacketSource
-from offramp.capture.byte_stream import ByteStream
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
-from offramp.capture.record_scan import LARGEST_PACKET, moved, ticks_to_ns
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.sources.file.byte_stream import ByteStream
+from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.file.record_scan import LARGEST_PACKET, moved, ticks_to_ns
 from offramp.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"
@@ -153,7 +153,8 @@ def test_several_files_run_on(tmp_path: Path) -> None:
 
 
 def test_standard_input_in_dribbles() -> None:
-    code = "from offramp.capture.files import open_captures\nprint(sum(len(b) for b in open_captures(['-']).read()))"
+    code = "from offramp.capture.sources.file.files import open_captures\n"
+    code += "print(sum(len(b) for b in open_captures(['-']).read()))"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         for start in range(0, len(FORMS["pcap"]), 1000):
@@ -222,7 +223,7 @@ def test_unreadable_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     code = (
         "import os, sys\n"
-        "from offramp.capture.files import open_captures\n"
+        "from offramp.capture.sources.file.files import open_captures\n"
         "from offramp.errors import InputError\n"
         "if os.getuid() == 0: os.seteuid(65534)\n"
         f"try: open_captures([{str(path)!r}])\n"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from offramp.capture.block import Interface, ListSource, PacketBlock, joined, tick
-from offramp.capture.block_queue import ROW_BYTES, BlockQueue
-from offramp.capture.intake import Intake, Until
-from offramp.capture.shedding import Shedding, SheddingRule
+from offramp.capture.intake.block_queue import ROW_BYTES, BlockQueue
+from offramp.capture.intake.intake import Intake, Until
+from offramp.capture.intake.shedding import Shedding, SheddingRule
 
 INTERFACE = Interface("t", 1)
 

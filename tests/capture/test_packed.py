@@ -15,8 +15,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.capture.files import open_captures
-from offramp.capture.zstd_frames import FRAME, FrameWatch
+from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.file.zstd_frames import FRAME, FrameWatch
 from offramp.errors import InputError
 from tests.capture.test_files import FORMS, PACKETS
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_unpacked_says_why(tmp_path: Path) -> None:
 
 
 def test_an_input_that_is_closed_or_cannot_be_read_is_one_line() -> None:
-    code = "import sys; from offramp.capture.files import open_captures\n"
+    code = "import sys; from offramp.capture.sources.file.files import open_captures\n"
     code += "from offramp.errors import InputError\n"
     code += "try: list(open_captures([sys.argv[1]]).read())\nexcept InputError as error: print(error)\n"
     for name, said in (("-", "standard input is closed"), ("/proc/self/mem", "cannot be read")):

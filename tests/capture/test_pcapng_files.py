@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from offramp.capture.block import Interface, PacketBlock, tick
-from offramp.capture.files import open_captures
-from offramp.capture.pcapng_files import PcapngFiles, RingOfFiles
-from offramp.capture.recorder import FileRecorder
+from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
+from offramp.capture.intake.recorder import FileRecorder
+from offramp.capture.sources.file.files import open_captures
 from offramp.errors import ConfigError, InputError
 from tests.live import frame, packets
 

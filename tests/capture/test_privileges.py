@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from offramp.capture import landlock
-from offramp.capture.privileges import MEND, service_user
+from offramp.capture.sources.live import landlock
+from offramp.capture.sources.live.privileges import MEND, service_user
 from offramp.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +23,7 @@ ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a
 CONFINED = """
 import os, subprocess, sys, threading
 from pathlib import Path
-from offramp.capture.privileges import Confinement, become, capabilities, confine, service_user
+from offramp.capture.sources.live.privileges import Confinement, become, capabilities, confine, service_user
 own, other, asked = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 user = service_user(asked)
 confine(Confinement(user, (own,), (), asked == "programs"))
@@ -104,7 +104,7 @@ def test_a_home_that_is_closed_to_others_is_written_to_and_loaded_from(open_plac
         os.chown(folder, user, user)
         folder.chmod(0o700)
     code = (
-        "import sys; from pathlib import Path; from offramp.capture.privileges import *\n"
+        "import sys; from pathlib import Path; from offramp.capture.sources.live.privileges import *\n"
         "user = service_user('daemon'); "
         "home, shut = map(Path, sys.argv[1:]); confine(Confinement(user, (home / 'spool',))); "
         "print((home / 'module').read_text(), (shut / 'module').read_text()); become(user); "
@@ -148,7 +148,7 @@ def test_a_folder_that_the_user_could_not_write_to_is_told_before_anything_is_ta
 def test_root_that_may_become_nobody_else_is_told_what_to_do() -> None:
     """As in a container without those capabilities. Where it is not asked to, it goes on as root without any."""
     code = (
-        "import sys; from offramp.capture.privileges import *; user = service_user(sys.argv[1]); "
+        "import sys; from offramp.capture.sources.live.privileges import *; user = service_user(sys.argv[1]); "
         "confine(Confinement(user)); become(user); print(os.getuid(), capabilities())"
     )
     words = ["setpriv", "--bounding-set=-setuid,-setgid", sys.executable, "-c", code]

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.outgoing import Outgoing
-from offramp.capture.publish import Publisher
-from offramp.capture.spool import Spool
+from offramp.capture.publish.outgoing import Outgoing
+from offramp.capture.publish.publisher import Publisher
+from offramp.capture.publish.spool import Spool
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaAwayError, KafkaSettings
 from tests.capture.disks import SmallFiles

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from offramp.capture.application_state import CHUNK, CHUNKS, FREE_CHUNKS
-from offramp.capture.content_coding import inflate, unbrotli
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
+from offramp.capture.dissect.content_coding import inflate, unbrotli
+from offramp.capture.dissect.conversation.state import CHUNK, CHUNKS, FREE_CHUNKS
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.sources.file.files import open_captures
 from tests.capture.conversations import Captures, Conversation, write_capture
 from tests.capture.messages import GET
 

@@ -13,7 +13,7 @@ from scapy.layers.l2 import Ether
 
 from offramp.capture.block import Interface, PacketBlock
 from offramp.capture.dissectors import open_dissector
-from offramp.capture.reference import ReferenceDissector
+from offramp.capture.reference.tshark import ReferenceDissector
 from offramp.errors import ConfigError, OfframpError
 
 needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark, which the reference is, is missing")

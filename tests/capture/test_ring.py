@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from bench.namespace import ENVIRONMENT, Namespace
-from offramp.capture.files import open_captures
-from offramp.capture.packet_filter import AD_INTERFACE, AD_PACKET_TYPE, compile_filter, library_name
+from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.live.packet_filter import AD_INTERFACE, AD_PACKET_TYPE, compile_filter, library_name
 from offramp.errors import ConfigError
 from tests.live import frame, listen, new_namespace, packets, send, until
 

@@ -12,7 +12,7 @@ from scapy.layers.l2 import ARP, CookedLinux, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from offramp.capture.block import Interface, PacketBlock
-from offramp.capture.shedding import PROCESS_SECRET, Shedding, SheddingRule
+from offramp.capture.intake.shedding import PROCESS_SECRET, Shedding, SheddingRule
 
 HERE, THERE = "02:00:00:00:00:01", "02:00:00:00:00:02"
 ETHER = Ether(src=HERE, dst=THERE)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.capture.outgoing import RECORD, Outgoing
-from offramp.capture.spool import FIRST, NotSpooledError, Spool
-from offramp.capture.wire import FeatureHeaders
+from offramp.capture.message.encode import FeatureHeaders
+from offramp.capture.publish.outgoing import RECORD, Outgoing
+from offramp.capture.publish.spool import FIRST, NotSpooledError, Spool
 from offramp.errors import ConfigError
 from tests.capture.disks import SmallFiles
 

@@ -20,11 +20,11 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import ARP, GRE, CookedLinux, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from offramp.capture.batches import batch_schema
 from offramp.capture.block import Interface, PacketBlock
+from offramp.capture.dissect.batches import batch_schema
 from offramp.capture.dissectors import PacketDissector, open_dissector
-from offramp.capture.feature_files import render_batch
-from offramp.capture.files import open_captures
+from offramp.capture.features.files import render_batch
+from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
 
 DEMO = Path(__file__).resolve().parents[2] / "samples/demo.pcap.zst"

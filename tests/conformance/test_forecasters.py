@@ -9,10 +9,10 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from offramp.errors import ConfigError
-from offramp.inference.rivals.forecaster import Budget, Task, usable
-from offramp.inference.rivals.models import MODELS, NAMES, chosen, make
+from offramp.inference.baselines.forecaster import Budget, Task, usable
+from offramp.inference.baselines.models import MODELS, NAMES, chosen, make
 from offramp.stream.channels import BIN_MS, CHANNELS
-from offramp.stream.evaluating import prepared, scale_of, transform_of
+from offramp.stream.learning.evaluating import prepared, scale_of, transform_of
 from tests.made_datasets import made_dataset
 
 BUDGET = Budget(rows=600, kernel_rows=400, bins=2_048, epochs=1, trials=1)

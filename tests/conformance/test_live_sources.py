@@ -11,7 +11,7 @@ import pytest
 
 from bench.blast import Sender
 from bench.namespace import Namespace
-from offramp.capture.live import LiveOptions, open_interface
+from offramp.capture.sources.live.interface import LiveOptions, open_interface
 from offramp.errors import ConfigError, InputError
 from tests.live import BACKENDS, frame, listen, new_namespace, send, until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from offramp.capture.files import open_captures
+from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from offramp.decision.command import SCHEMA_FILE, validate
-from offramp.decision.quick_check import compiled
+from offramp.decision.schema_check import compiled
 from offramp.errors import ContractError
 from tests.commands import example
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from offramp.decision.bounds import BOUNDS
-from offramp.decision.loop import Taken
+from offramp.decision.moves import Taken
 from offramp.decision.offload import offload
 from offramp.decision.reroute import mark, reroute
 from offramp.decision.site import Device, Limits, Link, Node, Policy, Site, load_site

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from offramp.stream.metric_table import TABLE
+from offramp.stream.metrics.table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/prometheus"

@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from offramp.capture.block import PacketBlock
-from offramp.capture.dissector import Dissector
-from offramp.stream.bin_state import LinkShape
-from offramp.stream.bins import Bins
-from offramp.stream.packets import packets_from_batch
+from offramp.capture.dissect.dissector import Dissector
+from offramp.stream.bins.bins import Bins
+from offramp.stream.bins.packets import packets_from_batch
+from offramp.stream.bins.state import LinkShape
 from tests.fuzz.growth import BOUNDS, grown
 from tests.fuzz.mutations import Mutator, block_of, odd_times
 from tests.fuzz.regressions import REGRESSIONS

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from offramp.capture.block import PacketBlock
-from offramp.capture.dissector import Dissector
+from offramp.capture.dissect.dissector import Dissector
 from tests.fuzz.grammars import GRAMMARS, Grammar
 from tests.fuzz.mutations import block_of, datagram, ethernet, ipv4, segment
 

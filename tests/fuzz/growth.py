@@ -1,6 +1,6 @@
 """Packets that grow to the bounds: small units repeated up to 16 MB, samples and datagrams that show bytes again.
 
-What a packet's findings take is bounded by capture.emit; no random change of ordinary packets comes near. Each maker
+What a packet's findings take is bounded by the table; no random change of ordinary packets comes near. Each maker
 here aims at one bound, by its own arithmetic, so that its cases lie below, at and beyond it.
 """
 

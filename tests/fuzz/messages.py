@@ -26,22 +26,22 @@ from typing import Any
 import numpy as np
 
 from bench.service import site_file
-from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
+from offramp.cli.follow import NAMES, FollowOptions, _show
 from offramp.decision.client import DecisionClient
 from offramp.decision.policy import Policy
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
+from offramp.inference.serving.predictor import open_predictor
 from offramp.kafka import BODY_LIMIT, LARGEST_MESSAGE, KafkaSettings
-from offramp.stream.backlog import PATIENCE_S, Backlogs
-from offramp.stream.follow import NAMES, FollowOptions, _show
-from offramp.stream.lane import Lane, WorkerLedger
-from offramp.stream.link_run import LinkRun
-from offramp.stream.micro_batch import MicroBatches
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.portion import Outgoing
-from offramp.stream.refine_service import RefineService
-from offramp.stream.refining import Refining
-from offramp.stream.states import Loaded
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.refine.refiners import Refining
+from offramp.stream.refine.service import RefineService
+from offramp.stream.worker.checkpoint_reader import Loaded
+from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
+from offramp.stream.worker.message_batch import Outgoing
+from offramp.stream.worker.micro_batch import MicroBatches
+from offramp.stream.worker.partition import Lane, WorkerLedger
 from tests.fuzz.odd_values import ANY, JSONS, NUMBERS, TEXTS
 from tests.integration.workers import demo_batches, expected_of
 

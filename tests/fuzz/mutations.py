@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.capture.block import Interface, PacketBlock
-from offramp.capture.files import open_captures
-from offramp.capture.link import LINK_TYPES
+from offramp.capture.dissect.link.link_types import LINK_TYPES
+from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
 from tests.fuzz.payloads import GRAMMARS
 

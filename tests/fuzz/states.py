@@ -25,11 +25,11 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.errors import ContractError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
-from offramp.stream.link_run import LinkRun
-from offramp.stream.link_runs import LinkRuns
-from offramp.stream.pipeline import Pipeline, predictions_of
-from offramp.stream.portion import Portion
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.pipeline.pipeline import Pipeline, predictions_of
+from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
+from offramp.stream.worker.message_batch import Portion
 from tests.fuzz.messages import Message, Mutator, stock
 from tests.integration.workers import SITE
 from tests.stream.conftest import FakePredictor

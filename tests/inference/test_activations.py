@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from offramp.inference.activations import sigmoid, tanh
+from offramp.inference.serving.kernel.activations import sigmoid, tanh
 from offramp.kernels import kernel
 
 Numbers = NDArray[np.float32]

@@ -17,10 +17,10 @@ import pytest
 
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, FILES, MAX_UNPACKED, Artifact, load_artifact, parse_artifact
-from offramp.inference.serve import CompiledPredictor
-from offramp.inference.shape import PRESETS, weight_shapes
+from offramp.inference.network.preset import PRESETS, weight_shapes
+from offramp.inference.serving.predictor import CompiledPredictor
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
-from offramp.stream.normaliser import Normaliser
+from offramp.stream.windows.normaliser import Normaliser
 
 MANIFEST = json.loads((DEFAULT_ARTIFACT / "manifest.json").read_text())
 ARRAYS = {name: dict(np.load(DEFAULT_ARTIFACT / name)) for name in FILES}

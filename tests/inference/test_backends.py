@@ -9,11 +9,11 @@ import pytest
 
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.backends import TABLE, open_backend
-from offramp.inference.backends.fixed_shapes import Backend, batches, rounds, wide_windows
-from offramp.inference.backends.reference import reference_forecasts
-from offramp.inference.serve import CompiledPredictor, open_predictor
-from offramp.inference.shape import PRESETS, SCALE_NAMES
+from offramp.inference.network.preset import PRESETS, SCALE_NAMES
+from offramp.inference.serving.fixed_shapes import Backend, batches, rounds, wide_windows
+from offramp.inference.serving.numpy_reference import reference_forecasts
+from offramp.inference.serving.predictor import CompiledPredictor, open_predictor
+from offramp.inference.serving.table import TABLE, open_backend
 
 SHAPES = (1, 8)
 N, T = 11, 64
@@ -27,7 +27,7 @@ def artifact(request: pytest.FixtureRequest) -> Artifact:
         return shipped
     import keras
 
-    from offramp.inference.model import build, weights_of
+    from offramp.inference.network.keras_model import build, weights_of
 
     keras.utils.set_random_seed(5)
     preset = replace(PRESETS["default"], memory=request.param == "with memory")

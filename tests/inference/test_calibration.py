@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offramp.inference.calibration import (
+from offramp.inference.forecast import QUANTILES
+from offramp.inference.network.queue_history import ANCHORS
+from offramp.inference.scores import expected_calibration_error, log_loss
+from offramp.inference.training.calibration import (
     best_temperature,
     conformal_shifts,
     folded,
     tempered,
 )
-from offramp.inference.forecast import QUANTILES
-from offramp.inference.memory import ANCHORS
-from offramp.inference.metrics import expected_calibration_error, log_loss
 
 
 def made(sharpness: float, n: int = 40_000) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from offramp.errors import ContractError
-from offramp.inference.dataset import LabelledSeries, open_dataset, save_dataset
+from offramp.inference.dataset.dataset import LabelledSeries, open_dataset, save_dataset
 
 
 def some_series(part="train", rows=5, source="a@1#link"):

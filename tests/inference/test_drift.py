@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from offramp.errors import ConfigError
-from offramp.inference.drift import SCALE_FROM, DriftWatch
-from offramp.stream.bin_state import LinkShape
+from offramp.inference.refinement.drift import SCALE_FROM, DriftWatch
+from offramp.stream.bins.state import LinkShape
 from offramp.stream.channels import CHANNELS
-from offramp.stream.labelling import closed_rows
-from offramp.stream.synthetic import NETWORK, merged, periodic_device, web_bursts
+from offramp.stream.datasets.labelling import closed_rows
+from offramp.stream.datasets.synthetic import NETWORK, merged, periodic_device, web_bursts
 
 SIGNALS = ("load_up", "load_down", "delay_peak", "packets_up")
 DETECTORS = ("adwin", "kswin", "page-hinkley")

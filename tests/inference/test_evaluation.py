@@ -10,6 +10,9 @@ import pytest
 from sklearn import metrics
 
 from offramp.errors import InputError
+from offramp.inference.baselines.forecaster import Budget, Series, Task, portion, usable
+from offramp.inference.baselines.lags import features, lagged, mean_of_last, peak_of_last, table
+from offramp.inference.baselines.models import MODELS
 from offramp.inference.evaluation import jobs
 from offramp.inference.evaluation.bootstrap import (
     CELLS_PER_BLOCK,
@@ -23,10 +26,7 @@ from offramp.inference.evaluation.evaluate import finite
 from offramp.inference.evaluation.results import differences, winners
 from offramp.inference.evaluation.scores import roc, scores, sums_by_cell, weighted
 from offramp.inference.forecast import Prediction
-from offramp.inference.metrics import calibration_error
-from offramp.inference.rivals.forecaster import Budget, Series, Task, portion, usable
-from offramp.inference.rivals.lags import features, lagged, mean_of_last, peak_of_last, table
-from offramp.inference.rivals.models import MODELS
+from offramp.inference.scores import calibration_error
 
 N = 4_000
 

@@ -11,10 +11,10 @@ import pytest
 
 from offramp.errors import ArtifactError, ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.challenger import blended, norm, refined_artifact
-from offramp.inference.federated import average, epsilon, federate, updates_of
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.shape import WEIGHT_NAMES
+from offramp.inference.dataset.sequence import TrainingSequence
+from offramp.inference.network.preset import WEIGHT_NAMES
+from offramp.inference.refinement.challenger import blended, norm, refined_artifact
+from offramp.inference.refinement.federated import average, epsilon, federate, updates_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from offramp.inference.memory import (
+from offramp.inference.network.queue_history import (
     ANCHORS,
     FEATURES,
     FINE,

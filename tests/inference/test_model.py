@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from offramp.errors import ArtifactError, InputError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
-from offramp.inference.fitting import pieces
-from offramp.inference.memory import FEATURES, Memory
-from offramp.inference.metrics import classify, macro_f1, score
-from offramp.inference.sequences import TrainingSequence
-from offramp.inference.serve import CompiledPredictor, open_predictor
-from offramp.inference.shape import PRESETS, SCALE_NAMES
-from offramp.inference.train import scale_of, train
+from offramp.inference.dataset.sequence import TrainingSequence
+from offramp.inference.network.preset import PRESETS, SCALE_NAMES
+from offramp.inference.network.queue_history import FEATURES, Memory
+from offramp.inference.scores import classify, macro_f1, score
+from offramp.inference.serving.predictor import CompiledPredictor, open_predictor
+from offramp.inference.training.fit import pieces
+from offramp.inference.training.train import scale_of, train
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def untrained(folder: Path, preset: str) -> tuple[object, Artifact]:
     """Return a Keras model with weights of a seed, and the artifact of the same."""
     import keras
 
-    from offramp.inference.model import build, weights_of
+    from offramp.inference.network.keras_model import build, weights_of
 
     keras.utils.set_random_seed(5)
     model = build(len(CHANNELS), SPECTRUM_SIZE, PRESETS[preset])
@@ -209,7 +209,7 @@ def test_a_missing_file_and_no_json_are_refused(artifact: tuple[Path, Artifact])
 
 
 def test_serving_loads_no_tensorflow() -> None:
-    code = "import sys; from offramp.inference.serve import open_predictor; "
+    code = "import sys; from offramp.inference.serving.predictor import open_predictor; "
     code += "from offramp.inference.artifact import DEFAULT_ARTIFACT; open_predictor(DEFAULT_ARTIFACT)"
     done = subprocess.run(
         [sys.executable, "-c", code + "; print('tensorflow' in sys.modules)"],

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import os, sys
-from offramp.inference.quiet import without_notices
+from offramp.inference.network.tensorflow_notices import without_notices
 with without_notices():
     import tensorflow
     os.write(2, b"native\\n")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from offramp.errors import ConfigError, OfframpError
-from offramp.inference.shape import PRESETS, load_preset, preset_toml
-from offramp.inference.tune import GRID, Bounds, Method, Task, suggested, tune
+from offramp.inference.network.preset import PRESETS, load_preset, preset_toml
+from offramp.inference.training.tune import GRID, Bounds, Method, Task, suggested, tune
 from tests.capture.disks import SmallFiles
 from tests.inference.test_model import META, SCALE, sequences
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.kafka.broker import Broker
 from offramp.kafka import KafkaSettings
-from offramp.stream.topics import run_topics_create
+from offramp.stream.topics.table import run_topics_create
 from tests.integration.brokers import running
 
 

@@ -147,7 +147,7 @@ GONE = """
 import aiokafka.client
 from aiokafka.errors import KafkaConnectionError
 from offramp.cli.commands import main
-from offramp.stream import worker
+from offramp.cli import worker
 
 async def fails(self):
     raise KafkaConnectionError("Unable to bootstrap")

@@ -13,13 +13,13 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from offramp.capture.block import some_rows
-from offramp.capture.files import open_captures
-from offramp.capture.pcapng_files import PcapngFiles, RingOfFiles
+from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
+from offramp.capture.sources.file.files import open_captures
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.challenger import refined_artifact
-from offramp.inference.federated import federate
+from offramp.inference.refinement.challenger import refined_artifact
+from offramp.inference.refinement.federated import federate
 from offramp.kafka import KafkaSettings
-from offramp.stream.model_topic import model_publisher, newest_models
+from offramp.stream.topics.model_topic import model_publisher, newest_models
 from tests.inference.test_federated import series
 from tests.integration.test_agent import command_of, run
 from tests.integration.test_late_checkpoint import until

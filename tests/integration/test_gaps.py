@@ -10,16 +10,16 @@ import pytest
 from kafka import KafkaProducer
 
 from bench.service import site_file
-from offramp.capture.wire import FeatureHeaders, encode_parts, ledger_of, times_of
+from offramp.capture.message.decode import decode_message
+from offramp.capture.message.encode import FeatureHeaders, encode_parts, ledger_of, times_of
 from offramp.decision.command import rfc3339
 from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
+from offramp.inference.serving.predictor import open_predictor
 from offramp.kafka import BODY_LIMIT, KafkaSettings
-from offramp.stream.link_run import LinkRun
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.wire import decode_message
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.pipeline.pipeline import Pipeline
 from tests.integration.workers import Decisions, WorkerProcess, demo_batches, workers
 
 PARTITIONS = 1

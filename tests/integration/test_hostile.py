@@ -10,9 +10,9 @@ import pyarrow as pa
 from kafka import KafkaProducer
 
 from bench.service import site_file
-from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.capture.message.decode import MAX_UNPACKED
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.kafka import KafkaSettings
-from offramp.stream.wire import MAX_UNPACKED
 from tests.integration.throttle import memory_of
 from tests.integration.workers import (
     SOAK,

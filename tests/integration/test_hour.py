@@ -22,10 +22,10 @@ from scapy.layers.inet import IP, TCP, UDP
 
 from bench.capture_file import FILE_HEADER, HEADER, SAMPLES, Stock, load_stock, shifted
 from bench.service import site_file
-from offramp.capture.dissector import MAX_FLOWS
-from offramp.capture.publish import Publisher
+from offramp.capture.dissect.dissector import MAX_FLOWS
+from offramp.capture.publish.publisher import Publisher
 from offramp.kafka import KafkaSettings
-from offramp.stream.states import load_states
+from offramp.stream.worker.checkpoint_reader import load_states
 from tests.capture.conversations import write_capture
 from tests.capture.random_traffic import random_conversation
 from tests.integration.throttle import Watch

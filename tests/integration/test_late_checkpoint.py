@@ -14,8 +14,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from bench.service import site_file
 from offramp.kafka import KafkaSettings
-from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
-from offramp.stream.states import load_states
+from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
+from offramp.stream.worker.checkpoint_reader import load_states
 from tests.integration.until import until
 from tests.integration.workers import (
     SOAK,

@@ -20,9 +20,9 @@ from deploy.kafka.broker import Broker, User
 from offramp.decision.client import DecisionClient
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.kafka import KafkaSettings, kafka_settings
-from offramp.stream.acl import ROLES
-from offramp.stream.model_topic import model_publisher, newest_models
-from offramp.stream.topics import TOPICS, run_topics_create
+from offramp.stream.topics.acl import ROLES
+from offramp.stream.topics.model_topic import model_publisher, newest_models
+from offramp.stream.topics.table import TOPICS, run_topics_create
 from tests.integration.brokers import running
 from tests.integration.test_agent import messages_of
 from tests.integration.test_security import SECRET, config_of

@@ -14,22 +14,22 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from bench.service import site_file
 from offramp.capture.block import PacketBlock
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
+from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.outgoing import Outgoing
-from offramp.capture.publish import Publisher
-from offramp.capture.spool import Spool
-from offramp.capture.wire import FeatureHeaders, encode_batch, encode_parts, times_of
+from offramp.capture.message.decode import MAX_LEDGER
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, encode_parts, times_of
+from offramp.capture.publish.outgoing import Outgoing
+from offramp.capture.publish.publisher import Publisher
+from offramp.capture.publish.spool import Spool
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.client import DecisionClient
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
+from offramp.inference.serving.predictor import open_predictor
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaAccessError, KafkaSettings
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.states import load_states
-from offramp.stream.wire import MAX_LEDGER
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.worker.checkpoint_reader import load_states
 from tests.integration.workers import (
     DEMO,
     WAIT_S,

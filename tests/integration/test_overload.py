@@ -13,10 +13,10 @@ from kafka import KafkaConsumer, TopicPartition
 
 from bench.service import site_file
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.publish import Publisher
+from offramp.capture.publish.publisher import Publisher
 from offramp.kafka import KafkaSettings
-from offramp.stream.backlog import MAX_AGE_S, PATIENCE_S
-from offramp.stream.states import load_states
+from offramp.stream.worker.checkpoint_reader import load_states
+from offramp.stream.worker.load_shedding import MAX_AGE_S, PATIENCE_S
 from tests.integration.throttle import Watch, memory_of, throttled
 from tests.integration.workers import SOAK, WAIT_S, Decisions, WorkerProcess, demo_batches, workers
 

@@ -14,12 +14,12 @@ from kafka import KafkaConsumer, TopicPartition
 
 from deploy.kafka.broker import Broker
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.publish import Publisher
-from offramp.capture.spool import Spool
+from offramp.capture.message.decode import FeatureMessage, decode_message
+from offramp.capture.publish.publisher import Publisher
+from offramp.capture.publish.spool import Spool
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaAccessError, KafkaSettings
-from offramp.stream.topics import TOPICS, run_topics_create
-from offramp.stream.wire import FeatureMessage, decode_message
+from offramp.stream.topics.table import TOPICS, run_topics_create
 from tests.integration.workers import SOAK
 from tests.stream.test_wire import random_batch
 

@@ -17,27 +17,27 @@ import pytest
 from bench.namespace import Namespace
 from deploy.kafka.broker import Broker
 from offramp.capture.block import ListSource, PacketSource, tick
-from offramp.capture.intake import Intake
-from offramp.capture.live import LiveOptions, open_interface
-from offramp.capture.publish import Publisher
-from offramp.capture.shedding import Shedding, SheddingRule
-from offramp.capture.spool import Spool
+from offramp.capture.intake.intake import Intake
+from offramp.capture.intake.shedding import Shedding, SheddingRule
+from offramp.capture.message.decode import FeatureMessage
+from offramp.capture.publish.publisher import Publisher
+from offramp.capture.publish.spool import Spool
+from offramp.capture.sources.live.interface import LiveOptions, open_interface
+from offramp.cli.listen import ListenOptions
+from offramp.cli.publish import PublishOptions, check_publish
 from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.errors import ConfigError
 from offramp.kafka import KafkaSettings
-from offramp.stream.by_link import ByLink
-from offramp.stream.link_choice import LinkChoice
-from offramp.stream.link_run import LinkRun
-from offramp.stream.listen import ListenOptions
-from offramp.stream.live import Tap
-from offramp.stream.live_agent import LiveAgent
-from offramp.stream.live_batches import LiveBatches
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.publish import PublishOptions, check_publish
-from offramp.stream.timeline import LinkTimeline
-from offramp.stream.topics import run_topics_create
-from offramp.stream.wire import FeatureMessage
+from offramp.stream.agent.live import LiveAgent
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.local.link_batches import ByLink
+from offramp.stream.local.link_choice import LinkChoice
+from offramp.stream.local.live_batches import LiveBatches
+from offramp.stream.local.tap import Tap
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.topics.table import run_topics_create
 from tests.integration.brokers import running
 from tests.integration.test_publish import messages
 from tests.live import frame, new_namespace, send, until

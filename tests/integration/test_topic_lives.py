@@ -17,12 +17,12 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from bench.service import site_file
-from offramp.capture.publish import Publisher
+from offramp.capture.publish.publisher import Publisher
 from offramp.decision.client import DecisionClient
 from offramp.kafka import KafkaSettings, topic_states
-from offramp.stream.checkpoint import encode_checkpoint
-from offramp.stream.states import load_states
-from offramp.stream.topics import run_topics_create
+from offramp.stream.topics.table import run_topics_create
+from offramp.stream.worker.checkpoint import encode_checkpoint
+from offramp.stream.worker.checkpoint_reader import load_states
 from tests.integration.until import until
 from tests.integration.workers import (
     ROOT,

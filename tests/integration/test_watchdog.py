@@ -14,8 +14,8 @@ import pytest
 
 from bench.service import site_file
 from offramp.kafka import KafkaSettings
-from offramp.stream.topics import run_topics_create
-from offramp.stream.watchdog import Place, Wait, Waits
+from offramp.stream.topics.table import run_topics_create
+from offramp.stream.worker.watchdog import Place, Wait, Waits
 from tests.integration.workers import (
     ROOT,
     Decisions,
@@ -30,7 +30,8 @@ SABOTAGE = """
 import sys, threading, time
 from functools import partial
 from offramp.cli.commands import main
-from offramp.stream import app, worker
+from offramp.cli import worker
+from offramp.stream import app
 
 class Sabotaged(app.Worker):
     def __init__(self, *args, **more):

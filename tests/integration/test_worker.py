@@ -13,7 +13,7 @@ from kafka import KafkaProducer
 
 from bench.service import site_file
 from deploy.kafka.broker import Broker
-from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.kafka import KafkaSettings
 from tests.integration.workers import (
     SOAK,

@@ -17,16 +17,16 @@ from typing import IO
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
 
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
-from offramp.capture.publish import Publisher
-from offramp.capture.wire import encode_parts
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.message.encode import encode_parts
+from offramp.capture.publish.publisher import Publisher
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
+from offramp.inference.serving.predictor import open_predictor
 from offramp.kafka import BODY_LIMIT, KafkaSettings
-from offramp.stream.pipeline import Pipeline
+from offramp.stream.pipeline.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / "samples/demo.pcap.zst")

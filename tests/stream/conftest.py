@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from offramp.capture.schema import COLUMNS, Kind
 from offramp.stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE
-from offramp.stream.normaliser import Normaliser
-from offramp.stream.synthetic import synthetic_packets
+from offramp.stream.datasets.synthetic import synthetic_packets
+from offramp.stream.windows.normaliser import Normaliser
 
 BASE = 1_700_000_000_000_000_000
 

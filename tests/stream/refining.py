@@ -8,14 +8,11 @@ import numpy as np
 
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import Prediction
-from offramp.inference.judge import Scored, block_losses
-from offramp.inference.serve import CompiledPredictor
-from offramp.stream.bin_state import SERIES, LinkShape
-from offramp.stream.carried_state import Ask, CarriedState, predict_together
-from offramp.stream.packets import Packets, part_of
-from offramp.stream.reference import sequences_of
-from offramp.stream.refiner import Refiner
-from offramp.stream.synthetic import (
+from offramp.inference.refinement.paired_test import Scored, block_losses
+from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.stream.bins.packets import Packets, part_of
+from offramp.stream.bins.state import SERIES, LinkShape
+from offramp.stream.datasets.synthetic import (
     NETWORK,
     Flow,
     bulk_transfers,
@@ -25,7 +22,10 @@ from offramp.stream.synthetic import (
     periodic_device,
     web_bursts,
 )
-from offramp.stream.windows import WindowRows, Windows
+from offramp.stream.pipeline.carried_state import Ask, CarriedState, predict_together
+from offramp.stream.refine.reference_set import sequences_of
+from offramp.stream.refine.refiner import Refiner
+from offramp.stream.windows.windows import WindowRows, Windows
 
 CAPACITY = 8e6
 SHAPE = LinkShape(CAPACITY, CAPACITY, 60_000.0, (NETWORK,))

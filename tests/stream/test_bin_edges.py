@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.capture.block import Interface, PacketBlock, tick
-from offramp.capture.intake import BLOCK_ROWS
-from offramp.stream.bin_edges import until_bins_close
+from offramp.capture.intake.intake import BLOCK_ROWS
 from offramp.stream.channels import BIN_NS
+from offramp.stream.local.bin_edges import until_bins_close
 
 INTERFACE = Interface("v1", 1)
 BASE = 1_700_000_000_000_000_000

@@ -11,14 +11,14 @@ import pytest
 
 from offramp.cli import commands
 from offramp.inference import forecast
-from offramp.inference.drift import EVERY
 from offramp.inference.forecast import BIN_MS, BINS_PER_S
-from offramp.inference.judge import BLOCK
-from offramp.stream.bin_state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, ROWS, UP, LinkShape
-from offramp.stream.bins import Bins, network_table
+from offramp.inference.refinement.drift import EVERY
+from offramp.inference.refinement.paired_test import BLOCK
+from offramp.stream.bins.bins import Bins, network_table
+from offramp.stream.bins.packets import IPV4_MAPPED, Packets
+from offramp.stream.bins.state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, ROWS, UP, LinkShape
 from offramp.stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
-from offramp.stream.packets import IPV4_MAPPED, Packets
-from offramp.stream.refiner import TICK
+from offramp.stream.refine.refiner import TICK
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = 1_700_000_000_000_000_000

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from offramp.capture.block import Interface, ListSource, some_rows
-from offramp.capture.files import open_captures
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.site import Link, Site, load_site
 from offramp.errors import ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.stream.by_link import LinkBatches
-from offramp.stream.link_choice import MOST_NAMED, LinkChoice, unlinked_lines
-from offramp.stream.replay import Replay
-from offramp.stream.site_match import SiteMatch
+from offramp.stream.local.link_batches import LinkBatches
+from offramp.stream.local.link_choice import MOST_NAMED, LinkChoice, unlinked_lines
+from offramp.stream.local.replay import Replay
+from offramp.stream.local.site_match import SiteMatch
 from tests.stream.test_live import blocks
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"

@@ -7,8 +7,8 @@ import json
 import numpy as np
 
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME
-from offramp.stream.cloud_events import FORECAST_BINS, forecast_messages
-from offramp.stream.timeline import LinkTimeline
+from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.topics.cloud_events import FORECAST_BINS, forecast_messages
 
 
 def test_forecasts_of_several_timelines_are_one_message_of_all_bins() -> None:

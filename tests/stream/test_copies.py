@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offramp.stream.arrivals import read_capture
-from offramp.stream.copies import copies
+from offramp.stream.datasets.arrivals import read_capture
+from offramp.stream.datasets.duplicates import copies
 from tests.captures import ETHERNET, RAW, SLL, conversation, random_times, write
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.errors import ContractError
-from offramp.stream.data_quality import FAR, NEAR, SLOT_BINS, DataQuality
-from offramp.stream.loss import Loss
+from offramp.stream.pipeline.data_quality import FAR, NEAR, SLOT_BINS, DataQuality
+from offramp.stream.windows.loss import Loss
 
 SECOND = 100
 """Bins."""

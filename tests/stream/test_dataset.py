@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from offramp.errors import ConfigError, InputError
-from offramp.inference.dataset import Dataset, open_dataset
-from offramp.stream.arrivals import source_files
+from offramp.inference.dataset.dataset import Dataset, open_dataset
 from offramp.stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
-from offramp.stream.dataset import build_series, run_build
-from offramp.stream.dataset_spec import DatasetSpec, load_spec
+from offramp.stream.datasets.arrivals import source_files
+from offramp.stream.datasets.build import build_series, run_build
+from offramp.stream.datasets.spec import DatasetSpec, load_spec
 from tests.captures import ETHERNET, RAW, SLL, conversation, random_times, write
 
 HORIZONS = (50, 200, 500)

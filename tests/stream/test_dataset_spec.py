@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from offramp.errors import ConfigError
-from offramp.stream.dataset import origins_of, whole_parts, without_copies
-from offramp.stream.dataset_spec import Capacity, DatasetSpec, Source, Split, load_spec
+from offramp.stream.datasets.build import origins_of, whole_parts, without_copies
+from offramp.stream.datasets.spec import Capacity, DatasetSpec, Source, Split, load_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = """

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from offramp.capture.block import ListSource
-from offramp.capture.dissector import Dissector
-from offramp.capture.files import open_captures
-from offramp.stream.dissecting import dissected
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.sources.file.files import open_captures
+from offramp.stream.local.dissecting import dissected
 
 DEMO = Path(__file__).resolve().parents[2] / "samples/demo.pcap.zst"
 

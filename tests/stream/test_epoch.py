@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from offramp.cli.publish import PublishOptions
 from offramp.kafka import KafkaSettings
-from offramp.stream.agent import _epoch, recording_epoch
-from offramp.stream.publish import PublishOptions
+from offramp.stream.agent.files import _epoch, recording_epoch
 
 SIZE = 5 << 20
 

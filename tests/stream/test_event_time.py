@@ -17,23 +17,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from offramp.capture.block import END_OF_TIME_NS, NO_TIME, ListSource
-from offramp.capture.files import open_captures
-from offramp.capture.wire import FeatureHeaders
+from offramp.capture.message.decode import FeatureMessage
+from offramp.capture.message.encode import FeatureHeaders
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
-from offramp.stream.arrivals import of_one_time
-from offramp.stream.bin_state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, LinkShape
-from offramp.stream.bins import Bins
+from offramp.inference.serving.predictor import open_predictor
+from offramp.stream.bins.bins import Bins
+from offramp.stream.bins.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS, lives
+from offramp.stream.bins.packets import IPV4_MAPPED, Packets, part_of
+from offramp.stream.bins.state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, LinkShape
 from offramp.stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
-from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
-from offramp.stream.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS, lives
-from offramp.stream.link_run import LinkRun
-from offramp.stream.packets import IPV4_MAPPED, Packets, part_of
-from offramp.stream.refiner import Refiner
-from offramp.stream.replay import Replay
-from offramp.stream.windows import Windows
-from offramp.stream.wire import FeatureMessage
+from offramp.stream.datasets.arrivals import of_one_time
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.local.replay import Replay
+from offramp.stream.refine.refiner import Refiner
+from offramp.stream.windows.windows import Windows
+from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from tests.stream.test_link_run import cut, fed, make  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).resolve().parents[2]

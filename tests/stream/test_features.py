@@ -11,9 +11,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
+from offramp.cli.edge_iiotset import run_edge
+from offramp.cli.features import FeatureOptions, run_features
 from offramp.errors import ConfigError, InputError
-from offramp.stream.edge_files import run_edge
-from offramp.stream.features import FeatureOptions, run_features
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from offramp.stream.follow import pretty
+from offramp.cli.follow import pretty
 
 FLOW = {"eth_type": 2048, "ip_proto": 17, "ipv4_src": "10.0.0.1", "ipv4_dst": "10.0.0.2", "udp_src": 7, "udp_dst": 53}
 SIX = {"eth_type": 0x86DD, "ip_proto": 58, "ipv6_src": "::1", "ipv6_dst": "::2"}

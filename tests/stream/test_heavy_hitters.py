@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.stream.heavy_hitters import (
+from offramp.stream.bins.heavy_hitters import (
     COUNTERS,
     HALF_LIFE_BINS,
     KEY,

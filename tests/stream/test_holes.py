@@ -13,23 +13,23 @@ import pyarrow as pa
 import pytest
 
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.publish import Publisher
-from offramp.capture.wire import FeatureHeaders, times_of
+from offramp.capture.message.decode import FeatureMessage
+from offramp.capture.message.encode import FeatureHeaders, times_of
+from offramp.capture.publish.publisher import Publisher
+from offramp.cli.table import Table
+from offramp.cli.worker import account
 from offramp.decision.command import Command, validate
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.errors import ContractError
 from offramp.kafka import KafkaSettings
 from offramp.stream.channels import BIN_NS
-from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
-from offramp.stream.lane import WorkerLedger
-from offramp.stream.lane_meter import LaneMeter
-from offramp.stream.link_run import LinkRun
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.table import Table
-from offramp.stream.timeline import LinkTimeline
-from offramp.stream.wire import FeatureMessage
-from offramp.stream.worker import account
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
+from offramp.stream.worker.partition import WorkerLedger
+from offramp.stream.worker.partition_meter import LaneMeter
 from tests.stream.test_pipeline import SITE
 
 ENFORCING = SITE.model_copy(update={"mode": "enforce"})

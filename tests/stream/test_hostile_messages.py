@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
+from offramp.cli.follow import FollowOptions, _show, parse_start
 from offramp.errors import ConfigError
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaSettings
-from offramp.stream.checkpoint import decode_checkpoint
-from offramp.stream.follow import FollowOptions, _show, parse_start
-from offramp.stream.lane import Lane
-from offramp.stream.portion import Outgoing
+from offramp.stream.worker.checkpoint import decode_checkpoint
+from offramp.stream.worker.message_batch import Outgoing
+from offramp.stream.worker.partition import Lane
 from tests.stream.test_lane import LINK, Message, Outlet, lane_of, messages, reached
 
 __all__ = ["messages"]
@@ -83,7 +83,7 @@ def test_what_fails_when_it_is_worked_on_is_told_in_one_line(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("told by a test: \ud800")
 
-    monkeypatch.setattr("offramp.stream.link_run.LinkRun.open", broken)
+    monkeypatch.setattr("offramp.stream.links.link_consumer.LinkRun.open", broken)
     outlet = Outlet()
     lane = worked_on(outlet, [messages[0]])
     assert lane.ledger.refused == {"failed": 1}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offramp.stream.bins import LinkShape
+from offramp.stream.bins.bins import LinkShape
+from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.virtual_queue import virtual_delays_ms
 from offramp.stream.channels import BIN_MS, BIN_NS, CHANNELS, WINDOW_BINS
-from offramp.stream.labelling import Passage, labelled_rows, timeline
-from offramp.stream.packets import Packets
-from offramp.stream.served_queue import Service, queue_bins
-from offramp.stream.synthetic import synthetic_packets
-from offramp.stream.virtual_queue import virtual_delays_ms
+from offramp.stream.datasets.labelling import Passage, labelled_rows, timeline
+from offramp.stream.datasets.synthetic import synthetic_packets
+from offramp.stream.datasets.trace_queue import Service, queue_bins
 
 HORIZONS = (50, 500, 2_000)
 BASE = 1_700_000_000_000_000_000

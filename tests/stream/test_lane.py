@@ -12,20 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.capture.message.decode import decode_message
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
-from offramp.stream.backlog import PATIENCE_S, Backlogs
-from offramp.stream.checkpoint import decode_checkpoint
-from offramp.stream.lane import Lane, WorkerLedger
-from offramp.stream.link_run import LinkRun
-from offramp.stream.micro_batch import MicroBatches
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.portion import Outgoing
-from offramp.stream.states import Loaded
-from offramp.stream.wire import decode_message
+from offramp.inference.serving.predictor import open_predictor
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.worker.checkpoint import decode_checkpoint
+from offramp.stream.worker.checkpoint_reader import Loaded
+from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
+from offramp.stream.worker.message_batch import Outgoing
+from offramp.stream.worker.micro_batch import MicroBatches
+from offramp.stream.worker.partition import Lane, WorkerLedger
 from tests.integration.workers import SITE, demo_batches
 
 LINK = "uplink"

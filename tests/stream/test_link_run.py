@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offramp.capture.wire import FeatureHeaders, times_of
+from offramp.capture.message.decode import FeatureMessage
+from offramp.capture.message.encode import FeatureHeaders, times_of
 from offramp.decision.policy import Policy
 from offramp.errors import ContractError
-from offramp.stream.checkpoint import decode_checkpoint, encode_checkpoint
-from offramp.stream.link_run import LinkRun
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.wire import FeatureMessage
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from tests.stream.test_pipeline import SITE, build, commands_of
 
 

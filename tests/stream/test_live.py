@@ -13,19 +13,19 @@ import pytest
 
 from bench.blast import frames
 from offramp.capture.block import Interface, ListSource, PacketBlock, tick
-from offramp.capture.intake import Intake
+from offramp.capture.intake.intake import Intake
+from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.shedding import Shedding, SheddingRule
+from offramp.cli.table import Table
 from offramp.decision.policy import Policy
 from offramp.decision.site import Link, Site, default_site
-from offramp.stream.by_link import ByLink
-from offramp.stream.link_choice import LinkChoice
-from offramp.stream.live import Tap
-from offramp.stream.live_agent import LiveAgent
-from offramp.stream.live_batches import LiveBatches
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.table import Table
-from offramp.stream.timeline import LinkTimeline
+from offramp.stream.agent.live import LiveAgent
+from offramp.stream.local.link_batches import ByLink
+from offramp.stream.local.link_choice import LinkChoice
+from offramp.stream.local.live_batches import LiveBatches
+from offramp.stream.local.tap import Tap
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.pipeline.timeline import LinkTimeline
 from tests.stream.conftest import make_batch
 
 BASE = 1_700_000_000_000_000_000

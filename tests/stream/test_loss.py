@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.wire import sampling_of
+from offramp.capture.message.decode import RefusedError, decode_headers
+from offramp.capture.message.encode import sampling_of
 from offramp.errors import ContractError
-from offramp.stream.bin_state import LinkShape
-from offramp.stream.loss import MOST_SCALED, SLOT_NS, Loss, Scale, loss_of
-from offramp.stream.windows import Windows
-from offramp.stream.wire import RefusedError, decode_headers
+from offramp.stream.bins.state import LinkShape
+from offramp.stream.windows.loss import MOST_SCALED, SLOT_NS, Loss, Scale, loss_of
+from offramp.stream.windows.windows import Windows
 from tests.stream.conftest import make_batch
 
 HOSTILE: list[Any] = [

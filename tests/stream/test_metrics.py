@@ -12,30 +12,30 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from offramp.capture.files import open_captures
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.outgoing import Outgoing
-from offramp.capture.publish import Publisher
-from offramp.capture.wire import FeatureHeaders
+from offramp.capture.message.encode import FeatureHeaders
+from offramp.capture.publish.outgoing import Outgoing
+from offramp.capture.publish.publisher import Publisher
+from offramp.capture.sources.file.files import open_captures
 from offramp.decision.client import DecisionClient
 from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.errors import ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
-from offramp.inference.challenger import InProcess
-from offramp.inference.serve import CompiledPredictor, open_predictor
+from offramp.inference.refinement.challenger import InProcess
+from offramp.inference.serving.predictor import CompiledPredictor, open_predictor
 from offramp.kafka import KafkaSettings
-from offramp.stream.by_link import LinkBatches
-from offramp.stream.lane_meter import LaneMeter
-from offramp.stream.link_run import LinkRun
-from offramp.stream.metric_server import parse_address, serving
-from offramp.stream.metric_table import TABLE, Kind, markdown
-from offramp.stream.metrics import Metrics
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.readings import acknowledgements, file_readings, pipeline_readings, publish_readings
-from offramp.stream.refine_events import RefineEvents
-from offramp.stream.refiner import Refiner, RefineSettings
-from offramp.stream.timed_predictor import TimedPredictor
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.local.link_batches import LinkBatches
+from offramp.stream.metrics.readings import acknowledgements, file_readings, pipeline_readings, publish_readings
+from offramp.stream.metrics.registry import Metrics
+from offramp.stream.metrics.server import parse_address, serving
+from offramp.stream.metrics.table import TABLE, Kind, markdown
+from offramp.stream.metrics.timed_predictor import TimedPredictor
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.refine.events import RefineEvents
+from offramp.stream.refine.refiner import Refiner, RefineSettings
+from offramp.stream.worker.partition_meter import LaneMeter
 from tests.scrape import scrape, total
 from tests.stream.test_link_run import cut, fed
 from tests.stream.test_pipeline import SITE as SITE_MADE
@@ -59,7 +59,7 @@ def test_names_follow_prometheus_conventions() -> None:
 
 def test_every_metric_is_documented() -> None:
     page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
-    assert markdown() in page, "docs/metrics.md: put in what `python -m offramp.stream.metric_table` prints"
+    assert markdown() in page, "docs/metrics.md: put in what `python -m offramp.stream.metrics.table` prints"
     known = {metric.name for metric in TABLE}
     for name in set(re.findall(r"offramp_[a-z_]+", page)):
         assert re.sub(r"_(bucket|sum|count)$", "", name) in known or name in known, name
@@ -173,7 +173,7 @@ def test_reasons_become_labels() -> None:
     metrics, ledger = Metrics("tap"), CaptureLedger(captured=7, decoded=4)
     ledger.shed.update(flow_sampling=2, queue_full=1)
     ledger.unfollowed.update(ether_type_0x88e5=12)
-    from offramp.stream.readings import _packets
+    from offramp.stream.metrics.readings import _packets
 
     metrics.read_from(lambda: _packets(ledger, "up"))
     shed = "offramp_capture_shed_packets_total"

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from bench.service import site_file
-from offramp.capture.wire import FeatureHeaders, encode_batch, times_of
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.decision.policy import Policy
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
-from offramp.stream import carried_state
-from offramp.stream.bin_state import SERIES
-from offramp.stream.carried_state import CALL_ROWS, Ask, CarriedState, StatePool, predict_together
-from offramp.stream.link_run import LinkRun
-from offramp.stream.link_runs import LinkRuns
-from offramp.stream.micro_batch import BYTES, MicroBatches
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.portion import Portion
+from offramp.inference.serving.predictor import open_predictor
+from offramp.stream.bins.state import SERIES
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.pipeline import carried_state
+from offramp.stream.pipeline.carried_state import CALL_ROWS, Ask, CarriedState, StatePool, predict_together
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.worker.message_batch import Portion
+from offramp.stream.worker.micro_batch import BYTES, MicroBatches
 from tests.integration.workers import demo_batches, expected
 
 LINKS = 6

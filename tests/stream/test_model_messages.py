@@ -15,7 +15,7 @@ import pytest
 from offramp.errors import ArtifactError, ContractError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like, save_artifact
 from offramp.kafka import LARGEST_MESSAGE
-from offramp.stream.model_messages import NAMES, decode_model, encode_model, unpack
+from offramp.stream.topics.model_message import NAMES, decode_model, encode_model, unpack
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.errors import ArtifactError
-from offramp.stream.normaliser import RATIO, STATE_KEYS, Normaliser
+from offramp.stream.windows.normaliser import RATIO, STATE_KEYS, Normaliser
 
 
 def rows(seed, n):

@@ -19,9 +19,9 @@ from aiokafka.errors import (
 )
 
 from offramp.kafka import is_final
-from offramp.stream import outbox
-from offramp.stream.outbox import Outbox
-from offramp.stream.portion import Outgoing
+from offramp.stream.worker import outbox
+from offramp.stream.worker.message_batch import Outgoing
+from offramp.stream.worker.outbox import Outbox
 
 
 def message(number: int) -> Outgoing:

@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 import pytest
 
 from offramp.errors import ContractError
+from offramp.stream.bins.packets import IPV4_MAPPED, Packets, packets_from_batch
 from offramp.stream.channels import FIRST_MARK, Counter
-from offramp.stream.packets import IPV4_MAPPED, Packets, packets_from_batch
 from tests.stream.test_wire import random_batch
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from offramp.stream.channels import WINDOW_BINS
-from offramp.stream.dataset_spec import Capacity, Source, Split
-from offramp.stream.labelling import LabelledRows
-from offramp.stream.parts import cut, dealt, stretches
+from offramp.stream.datasets.labelling import LabelledRows
+from offramp.stream.datasets.spec import Capacity, Source, Split
+from offramp.stream.datasets.split import cut, dealt, stretches
 
 
 def source(**more: object) -> Source:

@@ -11,8 +11,8 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.errors import ArtifactError, ContractError
 from offramp.inference.artifact import load_artifact
-from offramp.inference.serve import open_predictor
-from offramp.stream.pipeline import Pipeline
+from offramp.inference.serving.predictor import open_predictor
+from offramp.stream.pipeline.pipeline import Pipeline
 
 SITE = Site.model_validate(
     {

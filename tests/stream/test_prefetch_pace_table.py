@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from offramp.capture.block import Interface, PacketBlock
+from offramp.cli.table import HEADER, Table, bar
 from offramp.errors import ConfigError, InputError
-from offramp.stream.pace import paced, parse_pace
-from offramp.stream.prefetch import prefetch
-from offramp.stream.table import HEADER, Table, bar
-from offramp.stream.timeline import LinkTimeline
+from offramp.stream.local.pace import paced, parse_pace
+from offramp.stream.local.prefetch import prefetch
+from offramp.stream.pipeline.timeline import LinkTimeline
 
 
 def block(times_ms: list[float], first_number: int = 1) -> PacketBlock:

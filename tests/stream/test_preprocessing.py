@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from offramp.stream.normaliser import Normaliser
-from offramp.stream.preprocessing import fit_scale
-from offramp.stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
+from offramp.stream.learning.preprocessing import fit_scale
+from offramp.stream.learning.preprocessing_options import Imputation, Outliers, Preprocessing, Treatment
+from offramp.stream.windows.normaliser import Normaliser
 
 ALL = [Preprocessing(*each) for each in itertools.product(Outliers, Treatment, Imputation)]
 

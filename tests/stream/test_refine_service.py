@@ -9,10 +9,10 @@ import pytest
 
 from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.challenger import InProcess
-from offramp.stream.model_messages import encode_model
-from offramp.stream.refine_service import RefineService
-from offramp.stream.refining import Refining
+from offramp.inference.refinement.challenger import InProcess
+from offramp.stream.refine.refiners import Refining
+from offramp.stream.refine.service import RefineService
+from offramp.stream.topics.model_message import encode_model
 from tests.capture.disks import SmallFiles
 
 

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.challenger import InProcess, clipped, norm
-from offramp.inference.judge import Scored, block_losses, compare
-from offramp.inference.serve import CompiledPredictor
+from offramp.inference.refinement.challenger import InProcess, clipped, norm
+from offramp.inference.refinement.paired_test import Scored, block_losses, compare
+from offramp.inference.serving.predictor import CompiledPredictor
 from offramp.stream.channels import BIN_NS
-from offramp.stream.labelled import LabelledRows
-from offramp.stream.reference import sequences_of
-from offramp.stream.refine_events import RefineEvents
-from offramp.stream.refiner import Refiner, RefineSettings
-from offramp.stream.synthetic import START_NS, UDP, Counter, Flow, mark, merged, paced, packets_in
-from offramp.stream.windows import WindowRows
+from offramp.stream.datasets.synthetic import START_NS, UDP, Counter, Flow, mark, merged, paced, packets_in
+from offramp.stream.refine.events import RefineEvents
+from offramp.stream.refine.reference_set import sequences_of
+from offramp.stream.refine.refiner import Refiner, RefineSettings
+from offramp.stream.refine.replay_buffer import LabelledRows
+from offramp.stream.windows.windows import WindowRows
 from tests.stream import refining
 from tests.stream.refining import CAPACITY, SHAPE, clean, loss, site_flows, window_rows
 

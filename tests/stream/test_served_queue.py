@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from offramp.stream.bins.packets import Packets
 from offramp.stream.channels import BIN_NS
-from offramp.stream.packets import Packets
-from offramp.stream.served_queue import Service, goes_down, queue_bins
+from offramp.stream.datasets.trace_queue import Service, goes_down, queue_bins
 
 START = 170_000_000_000 * 20
 """The first bin's start in half milliseconds."""

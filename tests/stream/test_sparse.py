@@ -12,17 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from offramp.capture.wire import LONGEST_NS, FeatureHeaders, covered_ns, encode_batch, encode_parts, times_of
+from offramp.capture.message.decode import MAX_ROWS, SCHEMA, RefusedError, decode_message
+from offramp.capture.message.encode import LONGEST_NS, FeatureHeaders, covered_ns, encode_batch, encode_parts, times_of
 from offramp.decision.policy import Policy
-from offramp.stream.bin_state import OUT_ROWS, LinkShape
+from offramp.stream.bins.state import OUT_ROWS, LinkShape
 from offramp.stream.channels import BIN_NS, WINDOW_BINS
-from offramp.stream.link_run import LinkRun
-from offramp.stream.link_runs import LinkRuns
-from offramp.stream.micro_batch import MicroBatches
-from offramp.stream.pipeline import Pipeline
-from offramp.stream.portion import OPEN_ROWS, Portion
-from offramp.stream.windows import PORTION_ROWS, Windows
-from offramp.stream.wire import MAX_ROWS, SCHEMA, RefusedError, decode_message
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.windows.windows import PORTION_ROWS, Windows
+from offramp.stream.worker.message_batch import OPEN_ROWS, Portion
+from offramp.stream.worker.micro_batch import MicroBatches
 from tests.stream.conftest import BASE, FakePredictor, ip, make_batch
 from tests.stream.test_pipeline import SITE
 
@@ -141,8 +141,8 @@ import numpy as np
 from offramp.capture.block import Interface, ListSource, PacketBlock
 from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serve import open_predictor
-from offramp.stream.replay import Replay
+from offramp.inference.serving.predictor import open_predictor
+from offramp.stream.local.replay import Replay
 
 
 frame = np.frombuffer(bytes(12) + b"\x08\x06" + bytes(46), np.uint8)

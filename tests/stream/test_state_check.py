@@ -18,9 +18,9 @@ import pytest
 import zstandard
 
 from offramp.errors import ContractError
-from offramp.stream.bin_state import BACK_NEWEST_NS, NEXT, REACHED
-from offramp.stream.checkpoint import MAX_UNPACKED, decode_checkpoint, encode_checkpoint
-from offramp.stream.states import _note
+from offramp.stream.bins.state import BACK_NEWEST_NS, NEXT, REACHED
+from offramp.stream.worker.checkpoint import MAX_UNPACKED, decode_checkpoint, encode_checkpoint
+from offramp.stream.worker.checkpoint_reader import _note
 from tests.fuzz.states import Case, at, places, run
 from tests.stream.test_hostile_messages import Shown
 

@@ -5,7 +5,7 @@ from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
 from offramp.stream.channels import CHANNELS, FRAME_BINS, SPECTRUM_CHANNELS
-from offramp.stream.stft import FREQUENCIES, PICKED, Spectra
+from offramp.stream.windows.stft import FREQUENCIES, PICKED, Spectra
 
 
 def rows(n, seed=0):

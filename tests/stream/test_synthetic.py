@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offramp.stream.synthetic import synthetic_packets
+from offramp.stream.datasets.synthetic import synthetic_packets
 
 DRAWN = ("exponential", "gamma", "lognormal", "normal")
 """What a generator computes by exponentials and logarithms; uniform numbers and integers are exact."""

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from offramp.capture.block import NO_TIME, Interface, PacketBlock
-from offramp.stream import pace
-from offramp.stream.backlog import Backlog
-from offramp.stream.bin_edges import until_bins_close
+from offramp.cli.table import Table
 from offramp.stream.channels import BIN_NS
-from offramp.stream.table import Table
-from offramp.stream.timeline import LinkTimeline
+from offramp.stream.local import pace
+from offramp.stream.local.bin_edges import until_bins_close
+from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.worker.load_shedding import Backlog
 from tests.stream.test_event_time import BASE, SECOND, Times, steady
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from offramp.errors import ConfigError, InputError
-from offramp.inference.dataset import save_dataset
-from offramp.inference.sequences import TrainingSequence
+from offramp.inference.dataset.dataset import save_dataset
+from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
-from offramp.stream.dataset import build_series
-from offramp.stream.training import TrainOptions, balanced, labelled, prepared, spec_of
+from offramp.stream.datasets.build import build_series
+from offramp.stream.learning.training import TrainOptions, balanced, labelled, prepared, spec_of
 from tests.captures import conversation, random_times, write
 
 OPTIONS = TrainOptions((), None, Path("out"), None, 0, "default", 1, 1, "terciles")

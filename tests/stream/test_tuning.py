@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offramp.cli.tune import TuneOptions, run_tune
 from offramp.errors import ConfigError
-from offramp.inference import shape
 from offramp.inference.artifact import load_artifact
-from offramp.inference.dataset import LabelledSeries, save_dataset
-from offramp.inference.shape import Preset, load_preset, preset_of
+from offramp.inference.dataset.dataset import LabelledSeries, save_dataset
+from offramp.inference.network import preset as shape
+from offramp.inference.network.preset import Preset, load_preset, preset_of
 from offramp.stream.channels import CHANNELS
-from offramp.stream.normaliser import Normaliser
-from offramp.stream.preprocessing_choice import Imputation, Outliers, Preprocessing, Treatment
-from offramp.stream.training import TrainOptions, run_training
-from offramp.stream.tuning import TuneOptions, run_tune
+from offramp.stream.learning.preprocessing_options import Imputation, Outliers, Preprocessing, Treatment
+from offramp.stream.learning.training import TrainOptions, run_training
+from offramp.stream.windows.normaliser import Normaliser
 
 SMALL = Preset(8, 4, 8, 8, 0.0, 1e-6, 2e-3, 4, 2, memory=True, length=64, annealed=True)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from offramp.stream.turn import Turn, Verdict
+from offramp.stream.worker.offset_order import Turn, Verdict
 
 TAKE, DROP, REWIND = Verdict.TAKE, Verdict.DROP, Verdict.REWIND
 

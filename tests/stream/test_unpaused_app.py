@@ -9,7 +9,7 @@ import pytest
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faust.assignor.client_assignment import ClientAssignment, ClientMetadata
 
-from offramp.stream.unpaused_app import PresentPartitions
+from offramp.stream.worker.unpaused_app import PresentPartitions
 
 
 @pytest.mark.parametrize("partitions", range(1, 9))

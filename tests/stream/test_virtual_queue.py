@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.errors import InputError
-from offramp.stream.bin_state import LinkShape
-from offramp.stream.bins import Bins
+from offramp.stream.bins.bins import Bins
+from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.virtual_queue import largest_ahead, read_trace, virtual_delays_ms
 from offramp.stream.channels import BIN_NS
-from offramp.stream.packets import Packets
-from offramp.stream.virtual_queue import largest_ahead, read_trace, virtual_delays_ms
 
 ARRIVALS = st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(40, 9_000)), min_size=1, max_size=60)
 

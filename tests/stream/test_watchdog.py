@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from offramp.stream.watchdog import Place, Watchdog
+from offramp.stream.worker.watchdog import Place, Watchdog
 
 
 def test_a_partition_that_lost_its_end_is_read_again_once() -> None:

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from offramp.capture.batches import batch_schema
+from offramp.capture.dissect.batches import batch_schema
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.schema import COLUMNS, Kind
-from offramp.capture.wire import (
+from offramp.capture.message import decode as wire
+from offramp.capture.message.decode import MAX_SAMPLING, RefusedError, decode_batch, decode_headers, decode_message
+from offramp.capture.message.encode import (
     HEADER_NAMES,
     OPTIONAL_HEADERS,
     FeatureHeaders,
@@ -25,9 +26,8 @@ from offramp.capture.wire import (
     sampling_of,
     times_of,
 )
+from offramp.capture.schema import COLUMNS, Kind
 from offramp.errors import ContractError
-from offramp.stream import wire
-from offramp.stream.wire import MAX_SAMPLING, RefusedError, decode_batch, decode_headers, decode_message
 from tests.stream.conftest import BASE
 
 SCHEMA = batch_schema("stream")

@@ -11,9 +11,9 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from offramp.reach import Reach
-from offramp.stream.ending import Ending
-from offramp.stream.other_sites import OTHERS_S, OtherSites
-from offramp.stream.worker_log import OneLine, Selection, tell_retry
+from offramp.stream.worker.ending import Ending
+from offramp.stream.worker.log import OneLine, Selection, tell_retry
+from offramp.stream.worker.other_sites import OTHERS_S, OtherSites
 
 
 @dataclass

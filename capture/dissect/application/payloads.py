@@ -8,26 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.application_state import (
-    HAVE,
-    MODE,
-    SERVER_PORT,
-    START,
-    WANT,
-    Applications,
-    application_reset,
-    application_room,
-    grow_applications,
-    new_applications,
-)
-from offramp.capture.content_coding import NOTE_BODY_CUT
-from offramp.capture.dns import NOTE_NAMES_CUT, dns_message, looks_like_dns
-from offramp.capture.emit import TEXT, Table, drop_text
-from offramp.capture.http import http_message
-from offramp.capture.http_wait import READY, TOO_LONG, WAITS, chunks_wait, head_waits
-from offramp.capture.modbus import is_modbus, modbus_message
-from offramp.capture.ports import DNS, MDNS, MODBUS, NONE, SSDP
-from offramp.capture.reassembly import (
+from offramp.capture.dissect.application.dns import NOTE_NAMES_CUT, dns_message, looks_like_dns
+from offramp.capture.dissect.application.http.completeness import READY, TOO_LONG, WAITS, chunks_wait, head_waits
+from offramp.capture.dissect.application.http.message import http_message
+from offramp.capture.dissect.application.modbus import is_modbus, modbus_message
+from offramp.capture.dissect.application.tcp_stream import stream
+from offramp.capture.dissect.content_coding import NOTE_BODY_CUT
+from offramp.capture.dissect.conversation.ports import DNS, MDNS, MODBUS, NONE, SSDP
+from offramp.capture.dissect.conversation.reassembly import (
     ABORT,
     BYTES,
     CHUNK_LINES,
@@ -42,8 +30,30 @@ from offramp.capture.reassembly import (
     give_up,
     store,
 )
-from offramp.capture.tcp_sequence import ACK, FIN, KEEP_ALIVE, OUT_OF_ORDER, RETRANSMISSION, SPURIOUS, SYN, WORD, follow
-from offramp.capture.tcp_stream import stream
+from offramp.capture.dissect.conversation.segments import (
+    ACK,
+    FIN,
+    KEEP_ALIVE,
+    OUT_OF_ORDER,
+    RETRANSMISSION,
+    SPURIOUS,
+    SYN,
+    WORD,
+    follow,
+)
+from offramp.capture.dissect.conversation.state import (
+    HAVE,
+    MODE,
+    SERVER_PORT,
+    START,
+    WANT,
+    Applications,
+    application_reset,
+    application_room,
+    grow_applications,
+    new_applications,
+)
+from offramp.capture.dissect.packet.table import TEXT, Table, drop_text
 from offramp.kernels import kernel_lean
 
 __all__ = [

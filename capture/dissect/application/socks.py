@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.application_state import SOCKS_PORT, SOCKS_STATE, Applications
-from offramp.capture.layers import u16
+from offramp.capture.dissect.conversation.state import SOCKS_PORT, SOCKS_STATE, Applications
+from offramp.capture.dissect.packet.cursor import u16
 from offramp.kernels import kernel_lean
 
 # what SOCKS_STATE remembers

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from offramp.capture.application_state import (
+from offramp.capture.dissect.application.dns import dns_message
+from offramp.capture.dissect.application.http.head import begins, find_line
+from offramp.capture.dissect.application.http.message import CONNECT_METHOD, SPEAKS_HTTP, TUNNEL_TAKEN, http_message
+from offramp.capture.dissect.application.modbus import PREFIX, is_modbus, modbus_message
+from offramp.capture.dissect.application.mqtt import mqtt_message, variable_length
+from offramp.capture.dissect.application.socks import socks_open
+from offramp.capture.dissect.conversation.ports import HTTP, MODBUS, MQTT, NONE, OTHER, SOCKS
+from offramp.capture.dissect.conversation.reassembly import ABORT, BYTES, COMPLETE, SEGMENT
+from offramp.capture.dissect.conversation.state import (
     HTTP_METHOD,
     HTTP_PORT,
     HTTP_SEEN,
@@ -20,16 +28,8 @@ from offramp.capture.application_state import (
     SOCKS_PORT,
     Applications,
 )
-from offramp.capture.dns import dns_message
-from offramp.capture.emit import Table, row_full
-from offramp.capture.http import CONNECT_METHOD, SPEAKS_HTTP, TUNNEL_TAKEN, http_message
-from offramp.capture.http_head import begins, find_line
-from offramp.capture.layers import NOTE_STEPS, u16
-from offramp.capture.modbus import PREFIX, is_modbus, modbus_message
-from offramp.capture.mqtt import mqtt_message, variable_length
-from offramp.capture.ports import HTTP, MODBUS, MQTT, NONE, OTHER, SOCKS
-from offramp.capture.reassembly import ABORT, BYTES, COMPLETE, SEGMENT
-from offramp.capture.socks import socks_open
+from offramp.capture.dissect.packet.cursor import NOTE_STEPS, u16
+from offramp.capture.dissect.packet.table import Table, row_full
 from offramp.kernels import kernel_lean
 
 TLS = 443

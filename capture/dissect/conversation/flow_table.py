@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.capture.layers import STEPS
+from offramp.capture.dissect.packet.cursor import STEPS
 from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
 
 # fields of `counters`

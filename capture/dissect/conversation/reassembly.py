@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from offramp.capture.application_state import (
+from offramp.capture.dissect.conversation.state import (
     CHUNK,
     FIRST,
     FREE_CHUNKS,
@@ -32,7 +32,7 @@ from offramp.capture.application_state import (
     Applications,
     free_chunks,
 )
-from offramp.capture.emit import TEXT, Table, copy_bytes, copy_text, drop_text, take_text
+from offramp.capture.dissect.packet.table import TEXT, Table, copy_bytes, copy_text, drop_text, take_text
 from offramp.kernels import kernel_lean
 
 # what a message not yet complete waits for (MODE); a protocol's answer to bytes is one of these and a number of bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.application_state import (
+from offramp.capture.dissect.conversation.state import (
     ACKED,
     ACKED_NS,
     KEPT_ALIVE,

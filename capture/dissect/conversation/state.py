@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.capture.ports import port_protocols
+from offramp.capture.dissect.conversation.ports import port_protocols
 from offramp.kernels import kernel_lean
 
 # fields of `kind`, per slot

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.emit import Table
-from offramp.capture.layers import (
+from offramp.capture.dissect.packet.cursor import (
     END,
     ETHERNET,
     IPV4,
@@ -22,6 +21,7 @@ from offramp.capture.layers import (
     u16,
     u32,
 )
+from offramp.capture.dissect.packet.table import Table
 from offramp.kernels import kernel_lean
 
 OAM_ALERT = 14  # label (RFC 3429)

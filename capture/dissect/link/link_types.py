@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.emit import Table
-from offramp.capture.labels import FABRIC_PATH, fabric_path
-from offramp.capture.layers import (
+from offramp.capture.dissect.link.labels import FABRIC_PATH, fabric_path
+from offramp.capture.dissect.link.serial import cisco_hdlc, fddi, frame_relay, nflog
+from offramp.capture.dissect.link.wireless import radiotap
+from offramp.capture.dissect.packet.cursor import (
     DONE,
     END,
     ETHER_TYPE,
@@ -32,9 +33,8 @@ from offramp.capture.layers import (
     u16,
     u32,
 )
-from offramp.capture.serial_links import cisco_hdlc, fddi, frame_relay, nflog
-from offramp.capture.unfollowed import ETHER_TYPE_KIND, unfollowed
-from offramp.capture.wireless import radiotap
+from offramp.capture.dissect.packet.table import Table
+from offramp.capture.dissect.packet.unfollowed import ETHER_TYPE_KIND, unfollowed
 from offramp.kernels import kernel_lean
 
 NULL, EN10MB, PPP_SERIAL, FDDI, PPP_HDLC, RAW_A, RAW_B, RAW, LOOP = 0, 1, 9, 10, 50, 12, 14, 101, 108

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.emit import Table
-from offramp.capture.layers import (
+from offramp.capture.dissect.packet.cursor import (
     DONE,
     END,
     ETHER_TYPE,
@@ -23,7 +22,8 @@ from offramp.capture.layers import (
     go,
     u16,
 )
-from offramp.capture.unfollowed import PPP_KIND, unfollowed
+from offramp.capture.dissect.packet.table import Table
+from offramp.capture.dissect.packet.unfollowed import PPP_KIND, unfollowed
 from offramp.kernels import kernel_lean
 
 UNNUMBERED = 3

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.emit import Table
-from offramp.capture.layers import (
+from offramp.capture.dissect.packet.cursor import (
     AMSDU,
     DONE,
     END,
@@ -25,6 +24,7 @@ from offramp.capture.layers import (
     stop,
     u16,
 )
+from offramp.capture.dissect.packet.table import Table
 from offramp.kernels import kernel_lean
 
 CHECK_AT_END, PADDED_HEADER = 0x10, 0x20

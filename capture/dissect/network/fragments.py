@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.capture.emit import Table, copy_bytes
-from offramp.capture.layers import (
+from offramp.capture.dissect.packet.cursor import (
     END,
     FRAGMENTED,
     IN_ERROR,
@@ -33,6 +32,7 @@ from offramp.capture.layers import (
     WIRE_END,
     stop,
 )
+from offramp.capture.dissect.packet.table import Table, copy_bytes
 from offramp.kernels import kernel_lean
 
 SLOTS = 128

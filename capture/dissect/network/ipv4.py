@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.emit import Table, put, span
-from offramp.capture.fragments import Fragments, fragment
-from offramp.capture.ip_options import ip_options
-from offramp.capture.layers import (
+from offramp.capture.dissect.network.fragments import Fragments, fragment
+from offramp.capture.dissect.network.ipv4_options import ip_options
+from offramp.capture.dissect.packet.cursor import (
     DONE,
     END,
     ERROR,
@@ -31,6 +30,7 @@ from offramp.capture.layers import (
     u16,
     u32,
 )
+from offramp.capture.dissect.packet.table import Table, put, span
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from offramp.capture.emit import Table, put, span
-from offramp.capture.fragments import Fragments, fragment
-from offramp.capture.layers import (
+from offramp.capture.dissect.network.fragments import Fragments, fragment
+from offramp.capture.dissect.packet.cursor import (
     DONE,
     END,
     ERROR,
@@ -33,6 +32,7 @@ from offramp.capture.layers import (
     u32,
     u64,
 )
+from offramp.capture.dissect.packet.table import Table, put, span
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from offramp.capture.emit import Table
+from offramp.capture.dissect.packet.table import Table
 from offramp.kernels import kernel_lean
 
 # what comes next
@@ -55,7 +55,7 @@ PADDED = 20  # the 802.11 header is padded to four bytes
 STEPS = 21  # of work on the headers: a turn of a loop, or eight bytes copied or searched
 WHOLE = 22  # datagrams that this packet completed, one within the other
 NOW_NS = 23  # time of the packet
-UNFOLLOWED = 24  # what was not followed, see capture.unfollowed, 0 nothing
+UNFOLLOWED = 24  # what was not followed, see capture.dissect.packet.unfollowed, 0 nothing
 CURSOR_SIZE = 25
 MAX_DEPTH = 128
 

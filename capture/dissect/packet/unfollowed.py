@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.capture.emit import Table
-from offramp.capture.layers import UNFOLLOWED, stop
+from offramp.capture.dissect.packet.cursor import UNFOLLOWED, stop
+from offramp.capture.dissect.packet.table import Table
 from offramp.kernels import kernel_lean
 
 ETHER_TYPE_KIND, IP_PROTOCOL_KIND, PPP_KIND, GRE_KIND, UDP_PORT_KIND = range(1, 6)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.emit import ABSENT, Table, put, span
-from offramp.capture.flow_table import (
+from offramp.capture.dissect.conversation.flow_table import (
     BASE_SET,
     PENDING,
     RENEW,
@@ -17,7 +16,7 @@ from offramp.capture.flow_table import (
     find_flow,
     start_flow,
 )
-from offramp.capture.layers import (
+from offramp.capture.dissect.packet.cursor import (
     DONE,
     END,
     ERROR,
@@ -38,6 +37,7 @@ from offramp.capture.layers import (
     u16,
     u32,
 )
+from offramp.capture.dissect.packet.table import ABSENT, Table, put, span
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_inline, kernel_lean
 

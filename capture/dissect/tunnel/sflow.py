@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.layers import (
+from offramp.capture.dissect.packet.cursor import (
     DONE,
     END,
     ERROR,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.emit import Table
-from offramp.capture.labels import next_protocol
-from offramp.capture.layers import (
+from offramp.capture.dissect.link.labels import next_protocol
+from offramp.capture.dissect.link.serial import frame_relay
+from offramp.capture.dissect.packet.cursor import (
     DONE,
     END,
     ETHER_TYPE,
@@ -26,9 +26,9 @@ from offramp.capture.layers import (
     go,
     u16,
 )
-from offramp.capture.sampled import SFLOW_PORT, sflow
-from offramp.capture.serial_links import frame_relay
-from offramp.capture.unfollowed import GRE_KIND, unfollowed
+from offramp.capture.dissect.packet.table import Table
+from offramp.capture.dissect.packet.unfollowed import GRE_KIND, unfollowed
+from offramp.capture.dissect.tunnel.sflow import SFLOW_PORT, sflow
 from offramp.kernels import kernel_lean
 
 VXLAN_PORT, VXLAN_GPE_PORT, GENEVE_PORT, TEREDO_PORT, MPLS_PORT = 4789, 4790, 6081, 3544, 6635

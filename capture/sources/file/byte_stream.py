@@ -15,7 +15,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from offramp.capture.block import Progress
-from offramp.capture.zstd_frames import FrameWatch, begins_zstd
+from offramp.capture.sources.file.zstd_frames import FrameWatch, begins_zstd
 from offramp.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.capture.block import NO_TIME, Interface
-from offramp.capture.record_scan import ABSURD, FULL, INTERFACE, LARGEST_BLOCK, MORE, SECTION, scan_pcap, scan_pcapng
+from offramp.capture.sources.file.record_scan import (
+    ABSURD,
+    FULL,
+    INTERFACE,
+    LARGEST_BLOCK,
+    MORE,
+    SECTION,
+    scan_pcap,
+    scan_pcapng,
+)
 from offramp.errors import InputError
 
 PCAP_MAGIC: dict[bytes, tuple[str, int, int]] = {

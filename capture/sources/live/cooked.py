@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from offramp.capture.block import Interface, PacketBlock
-from offramp.capture.packet_filter import SLL2
+from offramp.capture.sources.live.packet_filter import SLL2
 
 INDEX_AT = 4
 """Where in the header the interface's number stands, 32 bits, most significant byte first."""

@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from offramp.capture.packet_filter import library_name
-from offramp.capture.packet_socket import EVERY_INTERFACE, PacketSocket, open_packet_socket
-from offramp.capture.privileges import MEND, Confinement, confine
+from offramp.capture.sources.live.packet_filter import library_name
+from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE, PacketSocket, open_packet_socket
+from offramp.capture.sources.live.privileges import MEND, Confinement, confine
 from offramp.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from offramp.capture.block import PacketSource
-    from offramp.capture.polled import Listener
+    from offramp.capture.sources.live.polled import Listener
 
 BACKENDS = ("ring", "pcapy", "scapy")
 """In the order of preference."""
@@ -115,23 +115,23 @@ def _open(backend: str, name: str, options: LiveOptions) -> _Opened:
         return _Opened(sock, lambda: _ring(sock))
     listener: Listener
     if backend == "pcapy":
-        from offramp.capture.live_pcapy import open_pcapy
+        from offramp.capture.sources.live.pcapy import open_pcapy
 
         listener = open_pcapy(*arguments)
     else:
-        from offramp.capture.live_scapy import open_scapy
+        from offramp.capture.sources.live.scapy import open_scapy
 
         listener = open_scapy(*arguments)
     return _Opened(listener, lambda: _polled(listener))
 
 
 def _ring(sock: PacketSocket) -> PacketSource:
-    from offramp.capture.ring import RingSource
+    from offramp.capture.sources.live.ring import RingSource
 
     return RingSource(sock)
 
 
 def _polled(listener: Listener) -> PacketSource:
-    from offramp.capture.polled import PolledSource
+    from offramp.capture.sources.live.polled import PolledSource
 
     return PolledSource(listener)

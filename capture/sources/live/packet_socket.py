@@ -13,7 +13,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from offramp.capture.packet_filter import (
+from offramp.capture.sources.live.packet_filter import (
     NOTHING,
     RAW,
     SLL2,

@@ -43,7 +43,7 @@ def open_pcapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: 
 
 
 class PcapyListener:
-    """An open libpcap handle; see capture.polled.Listener."""
+    """An open libpcap handle; see capture.sources.live.polled.Listener."""
 
     def __init__(self, name: str, reader: Any, snaplen: int, error: type[Exception]) -> None:
         self.name, self.snaplen, self.linktype = name, snaplen, int(reader.datalink())

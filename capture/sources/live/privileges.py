@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from offramp.capture.landlock import allow_writing
+from offramp.capture.sources.live.landlock import allow_writing
 from offramp.errors import ConfigError
 
 NO_NEW_PRIVILEGES, AMBIENT, AMBIENT_CLEAR_ALL = 38, 47, 4  # linux/prctl.h

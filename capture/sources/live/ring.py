@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from offramp.capture.block import Damage, Interface, PacketBlock, Progress, tick
-from offramp.capture.cooked import InterfacesOfAny
-from offramp.capture.packet_filter import SLL2
-from offramp.capture.packet_socket import BLOCK_BYTES, ETHERNET, EVERY_INTERFACE, PacketSocket
+from offramp.capture.sources.live.cooked import InterfacesOfAny
+from offramp.capture.sources.live.packet_filter import SLL2
+from offramp.capture.sources.live.packet_socket import BLOCK_BYTES, ETHERNET, EVERY_INTERFACE, PacketSocket
 from offramp.kernels import kernel_entry, kernel_lean
 
 TICK_MS = 50

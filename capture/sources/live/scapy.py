@@ -45,8 +45,8 @@ def open_scapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: 
 def _link_type(name: str, sock: Any, conf: Any) -> int:
     """Return the libpcap link type of what the socket gives."""
     if _on_linux(sock):
-        from offramp.capture.packet_filter import SLL2
-        from offramp.capture.packet_socket import hardware_type, link_type
+        from offramp.capture.sources.live.packet_filter import SLL2
+        from offramp.capture.sources.live.packet_socket import hardware_type, link_type
 
         found = link_type(hardware_type(name, sock.ins))
         if found != SLL2:
@@ -62,7 +62,7 @@ def _on_linux(sock: Any) -> bool:
 
 
 class ScapyListener:
-    """An open scapy socket; see capture.polled.Listener. Times are floats of seconds: right to half a microsecond."""
+    """An open scapy socket; see polled.Listener. Times are floats of seconds: right to half a microsecond."""
 
     def __init__(self, name: str, sock: Any, snaplen: int, linktype: int) -> None:
         self.name, self.snaplen, self.linktype = name, snaplen, linktype

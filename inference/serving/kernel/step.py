@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from offramp.inference.activations import exp32, sigmoid, tanh
-from offramp.inference.memory import ANCHORS, FEATURES, SCALE
-from offramp.inference.products import add_row, add_two_rows, copy, dense
+from offramp.inference.network.queue_history import ANCHORS, FEATURES, SCALE
+from offramp.inference.serving.kernel.activations import exp32, sigmoid, tanh
+from offramp.inference.serving.kernel.matmul import add_row, add_two_rows, copy, dense
 from offramp.kernels import kernel, kernel_lean
 
 BATCH = 16

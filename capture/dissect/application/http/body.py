@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.emit import TEXT, Table, copy_text, put_span, put_text
-from offramp.capture.http_head import find_line, line_steps
-from offramp.capture.http_wait import hexadecimal
-from offramp.capture.layers import NOTE_STEPS
+from offramp.capture.dissect.application.http.completeness import hexadecimal
+from offramp.capture.dissect.application.http.head import find_line, line_steps
+from offramp.capture.dissect.packet.cursor import NOTE_STEPS
+from offramp.capture.dissect.packet.table import TEXT, Table, copy_text, put_span, put_text
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
 

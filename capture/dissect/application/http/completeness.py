@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.application_state import HAVE, LINE, RESUME, SCANNED, SHORT_LINE, Applications
-from offramp.capture.http_head import begins, begins_exactly, find_line, line_steps, skip_space
-from offramp.capture.layers import NOTE_STEPS
-from offramp.capture.reassembly import ABORT, BYTES, CHUNK_LINES, COMPLETE, HEAD_LINES, UNTIL_FIN, peek
+from offramp.capture.dissect.application.http.head import begins, begins_exactly, find_line, line_steps, skip_space
+from offramp.capture.dissect.conversation.reassembly import (
+    ABORT,
+    BYTES,
+    CHUNK_LINES,
+    COMPLETE,
+    HEAD_LINES,
+    UNTIL_FIN,
+    peek,
+)
+from offramp.capture.dissect.conversation.state import HAVE, LINE, RESUME, SCANNED, SHORT_LINE, Applications
+from offramp.capture.dissect.packet.cursor import NOTE_STEPS
 from offramp.kernels import kernel_lean
 
 W_LENGTH = b"content-length:"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.emit import Table, put, put_bytes
+from offramp.capture.dissect.packet.table import Table, put, put_bytes
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
 

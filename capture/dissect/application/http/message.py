@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.application_state import (
-    HTTP_METHOD,
-    HTTP_PORT,
-    HTTP_SEEN,
-    HTTP_STATE,
-    HTTP_STATUS,
-    Applications,
-)
-from offramp.capture.emit import TEXT, Table, copy_text, put, put_bytes, put_text, set_text
-from offramp.capture.http_body import CODING_SHIFT, FILE_DATA, TOO_SHORT, join_chunks, put_body
-from offramp.capture.http_head import (
+from offramp.capture.dissect.application.http.body import CODING_SHIFT, FILE_DATA, TOO_SHORT, join_chunks, put_body
+from offramp.capture.dissect.application.http.completeness import MAX_HEAD, head_needs
+from offramp.capture.dissect.application.http.head import (
     ANSWER,
     CHUNKED,
     CODING,
@@ -43,9 +35,17 @@ from offramp.capture.http_head import (
     text_end,
     token_end,
 )
-from offramp.capture.http_wait import MAX_HEAD, head_needs
-from offramp.capture.layers import NOTE_STEPS
-from offramp.capture.reassembly import ABORT, COMPLETE, HEAD_LINES
+from offramp.capture.dissect.conversation.reassembly import ABORT, COMPLETE, HEAD_LINES
+from offramp.capture.dissect.conversation.state import (
+    HTTP_METHOD,
+    HTTP_PORT,
+    HTTP_SEEN,
+    HTTP_STATE,
+    HTTP_STATUS,
+    Applications,
+)
+from offramp.capture.dissect.packet.cursor import NOTE_STEPS
+from offramp.capture.dissect.packet.table import TEXT, Table, copy_text, put, put_bytes, put_text, set_text
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
 
