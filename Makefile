@@ -64,10 +64,10 @@ test-all: test ## make test with what is long: many captures, whole trainings, s
 # Whatever runs compiled kernels of capture, stream and inference, and needs no broker, interface or tshark; and the
 # mutants, two minutes of interpreted kernels, which nothing else has to wait for here.
 MUTANTS := tests/test_room_mutants.py
-KERNEL_TESTS := tests/capture/test_dissector.py tests/capture/test_reassembly.py tests/capture/test_files.py \
-	tests/capture/test_shedding.py tests/fuzz tests/inference/test_activations.py tests/inference/test_memory.py \
-	tests/inference/test_backends.py $(addprefix tests/stream/test_,$(addsuffix .py,bins by_link copies heavy_hitters \
-	labelling normaliser packets parts served_queue stft virtual_queue))
+KERNEL_TESTS := $(addprefix tests/capture/test_,$(addsuffix .py,dissector reassembly files shedding fragments)) \
+	tests/fuzz $(addprefix tests/inference/test_,$(addsuffix .py,activations memory backends)) \
+	$(addprefix tests/stream/test_,$(addsuffix .py,bins by_link copies heavy_hitters labelling normaliser packets parts \
+	served_queue stft virtual_queue))
 checked: setup ## the kernels' tests with every array access checked; compiles kernels of its own, once
 	@OFFRAMP_BOUNDSCHECK=1 TZ=UTC $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS) $(MUTANTS)
 

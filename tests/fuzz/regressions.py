@@ -42,6 +42,11 @@ REGRESSIONS: dict[str, list[bytes]] = {
         ethernet(ipv4(bytes(8), 17, offset=0x2000 | 10)),
         ethernet(ipv4(b"12345678", 17, offset=1)),
     ],
+    # found: a second last fragment, shorter than the first, counted a unit as filled that it filled in part
+    "two last fragments": [
+        ethernet(ipv4(bytes(16), 17, offset=4)),
+        ethernet(ipv4(datagram(b"NOTIFY * HTTP/1.1\r\n\r\nabc", 1900, 4000)[:25], 17)),
+    ],
     # found: the sum of a chunk's digits wrapped around
     "chunk size beyond 64 bits": tcp_stream(CHUNKED + b"ffffffffffffffffff\r\nhello\r\n0\r\n\r\n", 80),
     "chunk size near 2^31": tcp_stream(CHUNKED + b"7fffffff\r\nhello", 80, 20),

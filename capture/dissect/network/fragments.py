@@ -131,10 +131,10 @@ def add_fragment(
         stop(out, cur, NOTE_FRAGMENT_LOST)
         return False
     slot = datagram(out, fragments, cur, name)
-    place(fragments, slot, data, cur[POSITION], offset, size, more)
-    cur[STEPS] += SLOTS + (size >> 2)
     if not more and fragments.total[slot] < 0:
         fragments.total[slot] = offset + size
+    place(fragments, slot, data, cur[POSITION], offset, size)
+    cur[STEPS] += SLOTS + (size >> 2)
     cur[NEXT] = 0
     total = fragments.total[slot]
     while fragments.whole[slot] << 3 < total and owned(fragments, slot, fragments.whole[slot]):
@@ -159,14 +159,18 @@ def add_fragment(
 
 
 @kernel_lean
-def place(fragments: Fragments, slot: int, data: Any, position: int, offset: int, size: int, more: bool) -> None:
-    """Copy a fragment into its datagram; where fragments overlap, the one that begins first counts, as in tshark."""
+def place(fragments: Fragments, slot: int, data: Any, position: int, offset: int, size: int) -> None:
+    """Copy a fragment into its datagram; where fragments overlap, the one that begins first counts, as in tshark.
+
+    A unit that it fills in part is there only where the datagram ends with it: of those that say to be the last ones,
+    the first to come is believed.
+    """
     begins = (offset >> 3) + 1
     for unit in range(offset >> 3, (offset + size + 7) >> 3):
         last = offset + size - (unit << 3)
         if 0 < owned(fragments, slot, unit) <= begins:
             continue
-        if last >= 8 or not more:
+        if last >= 8 or offset + size == fragments.total[slot]:
             fragments.owner[slot, unit] = (fragments.key[slot, TURN] << TURN_BITS) | begins
         for byte in range(unit << 3, (unit << 3) + min(last, 8)):
             fragments.bytes[slot, byte] = data[position + byte - offset]
