@@ -31,8 +31,8 @@ from offramp.stream.metrics.server import serving
 from offramp.stream.metrics.table import unobserved
 from offramp.stream.metrics.timed_predictor import TimedPredictor
 from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker.checkpoint_reader import Loaded
-from offramp.stream.worker.message_batch import Outgoing
 from offramp.stream.worker.micro_batch import MicroBatches
 from offramp.stream.worker.partition import Lane, WorkerLedger
 from offramp.stream.worker.partition_meter import LaneMeter

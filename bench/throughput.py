@@ -34,7 +34,7 @@ from deploy.kafka.broker import Broker
 from offramp.decision.client import DecisionClient
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaSettings
-from offramp.stream.topics.table import run_topics_create
+from offramp.stream.topics.table import create_topics
 
 LINKS, PARTITIONS = 64, 8
 PACKETS = 2_000_000
@@ -101,7 +101,7 @@ def measure(broker: Broker, case: Case, number: int, capture: Path, folder: Path
     """Publish, then let the workers of a case run through what is there."""
     settings = KafkaSettings((broker.address,), prefix=f"b{number}")
     with contextlib.redirect_stderr(io.StringIO()):
-        run_topics_create(settings, PARTITIONS, 1)
+        create_topics(settings, PARTITIONS, 1)
     site, path = site_file(LINKS, folder)
     began = process_seconds(broker.pid)
     sent = publish_links(settings, site, capture, case.load.factor, case.load.rows)

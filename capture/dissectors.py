@@ -1,15 +1,18 @@
-"""The dissectors by name: one interface, three ways from packets to the same columns."""
+"""The dissectors by name: one interface, three ways from packets to the same columns. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-from offramp.capture.block import PacketBlock
-from offramp.capture.ledger import CaptureLedger
+    from offramp.capture.block import PacketBlock
+    from offramp.capture.ledger import CaptureLedger
+
+NAMES = ("fast", "reference", "scapy")
 
 
 class PacketDissector(Protocol):
@@ -46,4 +49,4 @@ def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int 
 
         yield ScapyDissector(profile, agent=agent, batch_rows=batch_rows)
     else:
-        raise ValueError(f"dissector must be fast, reference or scapy, not {name!r}")
+        raise ValueError(f"there is no dissector {name!r}; there are {', '.join(NAMES)}")

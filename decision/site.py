@@ -210,3 +210,8 @@ def default_site(interfaces: Sequence[str] = ()) -> Site:
         return Site(links=(Link(name="capture", capacity=100e6),))
     names = [each for each in interfaces if each.isprintable()]
     return Site(links=tuple(Link(name=each, interface=escape(each), capacity=100e6) for each in names))
+
+
+def load_or_default(path: FilePath | None, interfaces: Sequence[str] = ()) -> Site:
+    """Return the site of a file, or without one the assumed site; see load_site and default_site."""
+    return load_site(path) if path is not None else default_site(interfaces)

@@ -44,11 +44,11 @@ from offramp.stream.pipeline.carried_state import StatePool
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.topics.cloud_events import Headers
+from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker.checkpoint_reader import Loaded, load_states, naming
 from offramp.stream.worker.ending import LANES_AWAY_S, LANES_S
 from offramp.stream.worker.load_shedding import MAX_AGE_S
 from offramp.stream.worker.log import tell_retry
-from offramp.stream.worker.message_batch import Outgoing
 from offramp.stream.worker.micro_batch import MicroBatches
 from offramp.stream.worker.outbox import RETRY_S
 from offramp.stream.worker.partition import CHECKPOINT_S, SESSION_S, Lane, WorkerLedger

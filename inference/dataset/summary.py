@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.errors import ConfigError
-from offramp.inference.dataset.dataset import PARTS, Dataset, LabelledSeries, open_dataset
+from offramp.inference.dataset.dataset import PARTS, Dataset, LabelledSeries
 from offramp.inference.scores import classify, terciles
 
 ALL = "all"
@@ -23,39 +21,6 @@ class Balance(NamedTuple):
     shares: tuple[float, float, float]
     still: float
     persistence: float
-
-
-def run_show(folder: Path, horizon_ms: int) -> None:
-    """Run `offramp dataset show`: print tables in Markdown."""
-    found = open_dataset(folder)
-    if horizon_ms not in found.horizons_ms:
-        raise ConfigError(f"--horizon {horizon_ms}: the data set has {list(found.horizons_ms)}")
-    if not found.part("train"):
-        raise ConfigError(f"{folder}: has no training part, whose terciles are the classes")
-    origins = {series.origin for series in found.series}
-    bins = sum(len(series.x) for series in found.series)
-    print(
-        f"{folder}: {bins:,} bins of {found.manifest['bin_ms']} ms, {len(found.series)} series, {len(origins)} origins"
-    )
-    print(f"fingerprint {found.fingerprint}")
-    for copy in found.manifest.get("copies", ()):
-        print(f"left out: {copy['copy']}, {copy['share']:.0%} of it is in {copy['of']}")
-    print(f"\n{horizon_ms} ms ahead, classes by the terciles of training")
-    print("| part | kind | origins | series | bins | Normal, Medium, High | no delay | persistence |")
-    print("|---|---|---|---|---|---|---|---|")
-    thresholds = terciles_of(found, horizon_ms)
-    for part, kind, series in by_kind(found):
-        told = balance(found, series, horizon_ms, thresholds)
-        inside = len({each.origin for each in series})
-        print(f"| {part} | {kind} | {inside} | {len(series)} | {told.bins:,} | {_shares(told)} | {_rest(told)} |")
-    print("\n| ahead | Medium from | High from | part | Normal, Medium, High | largest | no delay | persistence |")
-    print("|---|---|---|---|---|---|---|---|")
-    for horizon in found.horizons_ms:
-        low, high = thresholds = terciles_of(found, horizon)
-        for part in ("train", "test"):
-            told = balance(found, found.part(part), horizon, thresholds)
-            head = f"| {horizon} ms | {low:.2f} ms | {high:.2f} ms | {part} | {_shares(told)}"
-            print(f"{head} | {max(told.shares):.3f} | {_rest(told)} |")
 
 
 def by_kind(found: Dataset) -> list[tuple[str, str, list[LabelledSeries]]]:
@@ -102,11 +67,3 @@ def largest_of_past(values: NDArray[np.float32], count: int) -> NDArray[np.float
     padded = np.concatenate([np.full(count - 1, -np.inf, np.float32), values])
     out: NDArray[np.float32] = np.lib.stride_tricks.sliding_window_view(padded, count).max(axis=1)
     return out
-
-
-def _shares(told: Balance) -> str:
-    return ", ".join(f"{share:.2f}" for share in told.shares)
-
-
-def _rest(told: Balance) -> str:
-    return f"{told.still:.2f} | {told.persistence:.3f}"

@@ -9,7 +9,6 @@ with every site taking part in every round. Hidden is whether a site's update wa
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import ArtifactError, ConfigError
-from offramp.inference.artifact import Artifact, load_artifact, save_artifact
+from offramp.inference.artifact import Artifact, save_artifact
 from offramp.inference.network.preset import WEIGHT_NAMES
 from offramp.inference.refinement.challenger import Weights, norm
 
@@ -116,27 +115,3 @@ def federate(
         "data_fingerprint": together.hexdigest(),
     }  # fmt: skip
     return save_artifact(out, weights, base.normaliser, meta)
-
-
-def run_federate(base: Path, sites: Sequence[Path], out: Path, clip_share: float, noise: float) -> None:
-    """Run `offramp federate`: say what was averaged, and what the noise is worth."""
-    require_clip(clip_share)
-    artifact = federate(
-        load_artifact(base), [load_artifact(site) for site in sites], out, clip_share=clip_share, noise=noise
-    )
-    tell(artifact, out)
-
-
-def require_clip(share: float) -> None:
-    """Refuse a share that is none. Raises ConfigError."""
-    if not 0 < share <= 1:
-        raise ConfigError(f"--clip {share:g}: give a share above 0 and at most 1")
-
-
-def tell(artifact: Artifact, out: Path) -> None:
-    """Say what was averaged, and what the noise is worth."""
-    told = artifact.manifest["federated"]
-    print(f"{told['sites']} sites, {told['rows']:,} rows, round {told['round']}: model {artifact.sha[:16]}")
-    if told["noise"]:
-        print(f"epsilon {told['epsilon']:.3g} at delta {told['delta']:g}, over {told['round']} round(s)")
-    print(f"written to {out}; judge it on held-out traffic before it serves", file=sys.stderr)

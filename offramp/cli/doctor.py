@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from offramp.capture.sources.live.interface import filters, usable
 from offramp.capture.sources.live.privileges import MEND
 from offramp.errors import OfframpError
-from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
 from offramp.kernel_places import MEND as MEND_PLACES
 from offramp.kernel_places import places
 
@@ -42,8 +42,13 @@ class Finding:
     mend: str = ""
 
 
-def run_doctor() -> int:
-    """Print every finding; return 0, or 1 when something needed is broken."""
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """What `offramp doctor` was asked for: nothing but to look."""
+
+
+def doctor(options: DoctorOptions) -> None:
+    """Check this machine: packages, compiled kernels, shipped model, tools and privileges; say how to mend."""
     worst = 0
     for check in (_python, _packages, _kernels, _model, _tools, _privileges, _backends, _gpu):
         for finding in _safely(check):
@@ -51,7 +56,7 @@ def run_doctor() -> int:
             if finding.mend:
                 print(f"      -> {finding.mend}")
             worst |= finding.state == "bad"
-    return int(worst)
+    raise typer.Exit(int(worst))
 
 
 def _safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -87,6 +92,9 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _model() -> Iterator[Finding]:
+    from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+    from offramp.inference.serving.predictor import open_predictor
+
     begin = time.perf_counter()
     artifact = load_artifact(DEFAULT_ARTIFACT)
     predictor = open_predictor(DEFAULT_ARTIFACT)

@@ -1,4 +1,4 @@
-"""Write the features of captures to a file: one row a packet."""
+"""`offramp features`: the features of captures as a file, one row a packet."""
 
 from __future__ import annotations
 
@@ -8,43 +8,76 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import pyarrow as pa
+import typer
 
-from offramp.capture.block import PacketBlock, PacketSource
-from offramp.capture.dissect.dissector import Dissector
-from offramp.capture.dissectors import PacketDissector, open_dissector
-from offramp.capture.edge_iiotset.layout import NORMAL, label_cells
-from offramp.capture.edge_iiotset.writer import write_edge_csv
-from offramp.capture.features.files import write_csv, write_parquet
-from offramp.capture.sources.file.files import open_captures
-from offramp.cli.progress import Bar, console_bar
-from offramp.errors import ConfigError, InputError, OfframpError
-from offramp.kernels import announce_compiling
-from offramp.stream.local.dissecting import dissected
-from offramp.stream.local.prefetch import prefetch
-from offramp.stream.local.replay import capture_lines
+from offramp.capture.dissectors import NAMES
+from offramp.cli.door import OneOf
+from offramp.cli.options import Captures, Strict
+from offramp.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from offramp.capture.block import PacketBlock, PacketSource
+    from offramp.capture.dissectors import PacketDissector
+    from offramp.cli.show.progress import Bar
+
+    Writer = Callable[[Iterable[pa.RecordBatch], Path], int]
 
 EDGE = "edge-iiotset"
-Writer = Callable[[Iterable[pa.RecordBatch], Path], int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class FeatureOptions:
-    """What `offramp features` was asked for; `label` is None where it was not named; raw: controls as on the wire."""
+    """What `offramp features` was asked for; `label` is None where it was not named."""
 
-    files: tuple[str, ...]
-    out: Path
-    profile: str = "full"
-    strict: bool = False
-    dissector: str = "fast"
-    layout: str = "tshark"
-    label: str | None = None
-    raw: bool = False
+    files: Captures
+    out: Annotated[Path, typer.Option("--out", "-o", help="where to write: .csv or .parquet")]
+    profile: Annotated[
+        str,
+        OneOf(("full", "stream")),
+        typer.Option("--profile", help="full: payload and text too; stream: none"),
+    ] = "full"
+    dissector: Annotated[
+        str,
+        OneOf(NAMES),
+        typer.Option(
+            "--dissector",
+            help="fast; reference: tshark through pyshark; scapy: headers only",
+        ),
+    ] = "fast"
+    layout: Annotated[
+        str,
+        OneOf(("tshark", EDGE)),
+        typer.Option(
+            "--layout",
+            help="CSV as tshark prints it, or as in Edge-IIoTset's own files",
+        ),
+    ] = "tshark"
+    label: Annotated[
+        str | None,
+        typer.Option("--label", help=f"with --layout {EDGE}: Attack_type of all rows (Normal otherwise)"),
+    ] = None
+    strict: Strict = False
+    raw: Annotated[
+        bool, typer.Option("--raw", help="in CSV: control characters as on the wire, as tshark writes them")
+    ] = False
 
 
-def run_features(options: FeatureOptions) -> None:
-    """Run `offramp features`: all packets of the files to a file, the ledger to standard error."""
+def features(options: FeatureOptions) -> None:
+    """Write one row a packet with Edge-IIoTset's 61 columns, as tshark prints them, and the stream's own.
+
+    Example: offramp features capture.pcap -o features.csv
+    """
+    from offramp.capture.dissectors import open_dissector
+    from offramp.capture.sources.file.files import open_captures
+    from offramp.cli.show.ledger_text import capture_lines, hold_strict, warn
+    from offramp.cli.show.progress import console_bar
+    from offramp.kernels import announce_compiling
+    from offramp.stream.local.prefetch import prefetch
+
     write = _writer(options)
     announce_compiling()
     source = open_captures(options.files)
@@ -55,14 +88,18 @@ def run_features(options: FeatureOptions) -> None:
     ):
         write(batches, options.out)
     for damage in source.damages:
-        print(f"warning: {damage}", file=sys.stderr)
+        warn(str(damage))
     print("\n".join(["ledger", *capture_lines(dissector.ledger), f"written to {options.out}"]), file=sys.stderr)
-    if source.damages and options.strict:
-        raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
+    if options.strict:
+        hold_strict(source)
 
 
 def _writer(options: FeatureOptions) -> Writer:
     """Return what writes the file asked for, or say what does not go together."""
+    from offramp.capture.edge_iiotset.layout import NORMAL, label_cells
+    from offramp.capture.edge_iiotset.writer import write_edge_csv
+    from offramp.capture.features.files import write_csv, write_parquet
+
     out = options.out
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"-o {out}: the name must end in .csv or .parquet")
@@ -87,6 +124,9 @@ def _writer(options: FeatureOptions) -> Writer:
 
 def _batches(source: PacketSource, dissector: PacketDissector, bar: Bar) -> Iterator[pa.RecordBatch]:
     """Yield the feature batches of a source; the fast path reads and fills in threads of its own."""
+    from offramp.capture.dissect.dissector import Dissector
+    from offramp.stream.local.dissecting import dissected
+
     if isinstance(dissector, Dissector):
         fast = dissector
         for _, batch in dissected(_blocks(source, bar), lambda _: fast):

@@ -1,44 +1,49 @@
-"""Look into a topic: `offramp follow` prints its messages as they come, checked against their contract."""
+"""`offramp follow`: the messages of a topic as they come, checked against their contract."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from offramp.errors import ConfigError, ContractError
-from offramp.kafka import KafkaSettings, close_client, kafka_errors, topic_states
-from offramp.reach import reach_watched
-from offramp.records import open_consumer
-from offramp.stream.topics.followed import READING, Followed
-from offramp.stream.topics.table import TOPICS
-from offramp.toml import shown
+import typer
 
-POLL_MS = 200
-NAMES = tuple(topic.name for topic in TOPICS if topic.name != "state")
+from offramp.cli.door import OneOf
+from offramp.cli.options import MOST_PACKETS, KafkaOptions, Start, Wait
+from offramp.errors import ContractError
+from offramp.stream.topics.acl import READABLE
 
 
-@dataclass(frozen=True, slots=True)
-class FollowOptions:
-    """What `offramp follow` was asked for; count: end after that many, 0: never; wait: for more at the end."""
+@dataclass(frozen=True, kw_only=True)
+class FollowOptions(KafkaOptions):
+    """What `offramp follow` was asked for."""
 
-    settings: KafkaSettings
-    topic: str = "decisions"
-    start: str = "end"
-    form: str = "pretty"
-    count: int = 0
-    wait: bool = True
+    topic: Annotated[str, OneOf(READABLE), typer.Option("--topic", help="what goes over it is printed")] = "decisions"
+    start: Start = "end"
+    form: Annotated[
+        str,
+        OneOf(("pretty", "jsonl")),
+        typer.Option("--format", help="a line to read, or JSON lines"),
+    ] = "pretty"
+    count: Annotated[int, typer.Option("--count", help="end after this many; 0: never", min=0, max=MOST_PACKETS)] = 0
+    wait: Wait = True
 
 
-def run_follow(options: FollowOptions) -> None:
-    """Run `offramp follow`: data to standard output; messages that break their contract are told on standard error."""
-    if options.topic not in NAMES:
-        raise ConfigError(f"--topic {options.topic}: expected one of {', '.join(NAMES)}")
-    start = parse_start(options.start)
-    settings = options.settings
+def follow(options: FollowOptions) -> None:
+    """Print what goes over a topic, checked against its contract.
+
+    Example: offramp follow --topic decisions --from beginning --format jsonl
+    """
+    from offramp.kafka import close_client, kafka_errors, topic_states
+    from offramp.reach import reach_watched
+    from offramp.records import open_consumer
+    from offramp.stream.topics.consume import parse_start, records, seek
+    from offramp.stream.topics.followed import READING, Followed
+
+    start, settings = parse_start(options.start), options.kafka_settings()
     topics = topic_states(settings, "follow", options.topic)
     with kafka_errors(settings, "follow"), reach_watched(settings, "follow", options.topic) as watch:
         consumer = open_consumer(**settings.client_arguments(), **READING)
@@ -47,51 +52,12 @@ def run_follow(options: FollowOptions) -> None:
             places = followed.places()
             seek(consumer, places, start)
             ends = None if options.wait else consumer.end_offsets(places)
-            for shown, record in enumerate(_records(consumer, followed, ends), start=1):
+            for shown, record in enumerate(records(consumer, ends, followed.keep_up), start=1):
                 _show(record, options)
                 if shown == options.count:
                     break
         finally:
             close_client(consumer)
-
-
-def parse_start(text: str) -> str | int | float:
-    """Return `beginning`, `end`, an offset as int, or a time as float ms since the epoch. Raises ConfigError."""
-    if text in ("beginning", "end"):
-        return text
-    if text.isdecimal() and len(text) < 20:  # more digits than an offset has
-        return int(text)
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(
-            f"--from {shown(text)}: expected beginning, end, an offset or a time such as 2026-01-31T08:00:00Z"
-        ) from error
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e3
-
-
-def seek(consumer: Any, places: list[Any], start: str | int | float) -> None:
-    """Go to where reading begins, in every partition."""
-    if start == "beginning":
-        consumer.seek_to_beginning(*places)
-    elif start == "end":
-        consumer.seek_to_end(*places)
-    elif isinstance(start, int):
-        ends = consumer.end_offsets(places)
-        for place in places:
-            consumer.seek(place, min(start, ends[place]))
-    else:
-        ends = consumer.end_offsets(places)
-        found = consumer.offsets_for_times(dict.fromkeys(places, int(float(start))))
-        for place in places:
-            consumer.seek(place, found[place].offset if found.get(place) else ends[place])
-
-
-def _records(consumer: Any, followed: Followed, ends: Mapping[Any, int] | None) -> Iterator[Any]:
-    while ends is None or any(consumer.position(place) < end for place, end in ends.items()):
-        followed.keep_up()
-        for records in consumer.poll(POLL_MS).values():
-            yield from records
 
 
 def _show(record: Any, options: FollowOptions) -> None:

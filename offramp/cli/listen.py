@@ -1,4 +1,4 @@
-"""What `offramp tap` and `offramp publish --interface` are asked for alike; opening interfaces, giving rights up.
+"""Opening interfaces and giving rights up, for `offramp tap` and `offramp publish --interface`.
 
 Imports nothing heavy: the interfaces are opened, and the rights are dropped, before numerical libraries start threads.
 Then all that is to be run is loaded, and before a packet is taken root becomes another user.
@@ -6,48 +6,18 @@ Then all that is to be run is loaded, and before a packet is taken root becomes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offramp.capture.sources.live.interface import LiveOptions, open_interfaces
 from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE
 from offramp.capture.sources.live.privileges import Confinement, become, service_user
+from offramp.cli.options import RING_FILES, ListenOptions
 from offramp.errors import ConfigError
 from offramp.kernel_places import places
 
 if TYPE_CHECKING:
     from offramp.capture.block import PacketSource
-
-RING_FILES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class ListenOptions:
-    """Which interfaces, how, until when, and where their packets are written; 0 for a bound: none.
-
-    count: packets of each interface; link: the name of the link that they are of, whatever the site's patterns say;
-    user: whom root becomes.
-    """
-
-    interfaces: tuple[str, ...]
-    bpf: str = ""
-    snaplen: int = 262_144
-    promiscuous: bool = True
-    duration_s: float = 0.0
-    count: int = 0
-    write: Path | None = None
-    ring_files: int = RING_FILES
-    ring_mb: int = 0
-    backend: str = "auto"
-    link: str = ""
-    user: str = ""
-
-    @property
-    def folder(self) -> tuple[Path, ...]:
-        """The folder that packets are written to, if any are and it is there; else opening the file says so."""
-        found = None if self.write is None else self.write if self.write.is_dir() else self.write.parent
-        return () if found is None or not found.is_dir() else (found,)
 
 
 def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, programs: bool = False) -> list[PacketSource]:
@@ -69,13 +39,22 @@ def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, progra
         raise ConfigError("--ring-files and --ring-size say how --write writes; give --write FILE or FOLDER too")
     kept = places().writable
     left = Confinement(
-        service_user(options.user), (*options.folder, *folders), () if kept is None else (kept,), programs
+        service_user(options.user),
+        (*folder_of(options.write), *folders),
+        () if kept is None else (kept,),
+        programs,
     )
     live = LiveOptions(options.bpf, options.snaplen, options.promiscuous, options.backend, left=left)
     return open_interfaces(options.interfaces, live)
 
 
-def settle(options: ListenOptions) -> None:
+def folder_of(write: Path | None) -> tuple[Path, ...]:
+    """Return the folder that packets are written to, if any are and it is there; else opening the file says so."""
+    found = None if write is None else write if write.is_dir() else write.parent
+    return () if found is None or not found.is_dir() else (found,)
+
+
+def settle(user: str) -> None:
     """Load what reads packets, then be the user that this runs as; before files are opened and a packet is taken."""
     import encodings.idna  # noqa: F401 - looking a host's name up loads it, from a folder that may be root's alone
 
@@ -89,4 +68,4 @@ def settle(options: ListenOptions) -> None:
     Shedding().warm()
     load_ring()
     load_writing()
-    become(service_user(options.user))
+    become(service_user(user))

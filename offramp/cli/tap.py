@@ -6,41 +6,69 @@ numerical libraries imported, as the threads they start would keep the rights th
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
-from offramp.cli.listen import ListenOptions, open_links
-from offramp.cli.output import open_out
+import typer
+
+from offramp.cli.listen import open_links, settle
+from offramp.cli.options import (
+    DAY_S,
+    DataFormat,
+    DataOut,
+    ListenOptions,
+    Metrics,
+    ModelFolder,
+    RefineEvery,
+    RefineFolder,
+    SiteFile,
+)
+from offramp.cli.show.output import open_out
+from offramp.errors import OfframpError, OutputError
+
+if TYPE_CHECKING:
+    from offramp.capture.block import PacketSource
+    from offramp.cli.show.table import Table
+    from offramp.stream.local.tap import Tap
+    from offramp.stream.metrics.registry import Metrics as Registry
 
 
-@dataclass(frozen=True, slots=True)
-class TapOptions:
+@dataclass(frozen=True, kw_only=True)
+class TapOptions(ListenOptions):
     """What `offramp tap` was asked for."""
 
-    listen: ListenOptions
-    site: Path | None = None
-    model: Path | None = None
-    form: str = "table"
-    out: Path | None = None
-    every_s: float = 1.0
-    metrics: str = ""
-    refine: Path | None = None
-    refine_every_s: int = 60
+    interfaces: Annotated[
+        tuple[str, ...],
+        typer.Argument(metavar="IFACE...", help="interfaces to watch, each a link; any: all of them"),
+    ]
+    site: SiteFile = None
+    model: ModelFolder = None
+    form: DataFormat = "table"
+    out: DataOut = None
+    every_s: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01, max=DAY_S)] = 1
+    metrics: Metrics = ""
+    refine: RefineFolder = None
+    refine_every_s: RefineEvery = 60
 
 
-def run_tap(options: TapOptions) -> None:
-    """Run `offramp tap`: data to standard output or a file, the rest and the ledger to standard error."""
+def tap(options: TapOptions) -> None:
+    """Watch live interfaces: link state, forecasts, decisions; the ledger at the end.
+
+    Example: offramp tap eth0 --site site.toml
+    """
     with ExitStack() as stack:
         out = open_out(options.out)
         stack.callback(_close, out)
         refined = () if options.refine is None else (options.refine, Path(gettempdir()))
-        sources = open_links(options.listen, refined, programs=options.refine is not None)
+        sources = open_links(options, refined, programs=options.refine is not None)
         for source in sources:
             stack.callback(source.close)
-        from offramp.stream.local.tap import watch
         from offramp.stream.metrics.server import serving
 
         watch(sources, options, out, stack.enter_context(serving(options.metrics, "tap")))
@@ -50,3 +78,74 @@ def _close(out: TextIO) -> None:
     """Close the output; each line was flushed, so what fails now has been told before."""
     with suppress(OSError):
         out.close()
+
+
+def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, metrics: Registry | None = None) -> None:
+    """Run opened interfaces through the pipeline until they are told to end; raise OfframpError where one failed."""
+    from offramp.cli.show.ledger_text import warn
+    from offramp.cli.show.table import Table
+    from offramp.cli.watching import accounts, ended_by_signals, failures, site_of, watching
+    from offramp.inference.artifact import DEFAULT_ARTIFACT
+    from offramp.kernels import announce_compiling
+    from offramp.stream.channels import BIN_NS
+    from offramp.stream.local.tap import Loaded, assembled
+    from offramp.stream.metrics.readings import info, live_readings
+    from offramp.stream.metrics.table import unobserved
+    from offramp.streams import tell
+
+    announce_compiling()
+    loaded = Loaded.of(options.model or DEFAULT_ARTIFACT)
+    site = site_of(options.site, [source.name for source in sources])
+    if options.site is None:
+        each = "each assumed link is" if len(site.links) > 1 else "the assumed link is"
+        tell(f"no --site: {each} 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)")
+    table = Table(lambda text: line(out, text), int(options.every_s * 1e9), BIN_NS)
+
+    def level(factor: int) -> None:
+        table.note = f"  1/{factor} of flows" if factor > 1 else ""
+
+    loaded.warm(site)
+    settle(options.user)
+    with ExitStack() as stack:
+        found = stack.enter_context(watching(sources, options, site, "tap", level))
+        observe = metrics.observe if metrics else unobserved
+        running = assembled(
+            found, site, loaded, table.update if options.form == "table" else None, observe,
+            refine=options.refine, refine_every_s=options.refine_every_s,
+        )  # fmt: skip
+        if running.refining is not None:
+            stack.callback(running.refining.close)
+        if metrics is not None:
+            metrics.read_from(
+                info("tap", site.name), *(partial(live_readings, batches) for batches in found), running.readings
+            )
+        stack.enter_context(ended_by_signals(*(batches.intake for batches in found)))
+        ended = written(running, out, None if options.form == "jsonl" else table)
+    for text in (text for batches in found for text in batches.warnings()):
+        warn(text)
+    refined = running.refining.lines() if running.refining else []
+    tell("\n".join([*accounts(found, running.lines), *refined]))
+    ended += failures(found, options)
+    if ended:
+        raise OfframpError("; ".join(ended))
+
+
+def written(running: Tap, out: TextIO, table: Table | None) -> list[str]:
+    """Run a tap and write its data, as a table or as JSON lines; return why that ended early, if it did."""
+    try:
+        if table is None:
+            for command in running.run():
+                line(out, command.to_json())
+            return []
+        running.tick = table.advance
+        deque(running.run(), maxlen=0)  # the table has the commands with their bins
+        table.close()
+    except OutputError as error:
+        return [str(error)]
+    return []
+
+
+def line(out: TextIO, text: str) -> None:
+    """Write a line of data at once: a live link's reader waits for it. Raises OutputError where that fails."""
+    out.write(text + "\n")
+    out.flush()

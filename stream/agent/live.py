@@ -5,82 +5,21 @@ It never waits for the broker: what cannot be sent is spooled, or shed and count
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from functools import partial
+from contextlib import closing
 
 import pyarrow as pa
 
-from offramp.capture.block import PacketSource
 from offramp.capture.message.encode import times_of
 from offramp.capture.publish.publisher import Publisher
-from offramp.cli.listen import ListenOptions, settle
-from offramp.cli.publish import PublishOptions
-from offramp.errors import OfframpError
-from offramp.kernels import announce_compiling
-from offramp.reach import ReachWatch
-from offramp.stream.agent.files import PATIENCE_S, open_publisher, published_lines
-from offramp.stream.channels import BIN_MS, BIN_NS, WINDOW_BINS
-from offramp.stream.local.live_batches import LiveBatches, accounts, ended_by_signals, listening, site_of
+from offramp.stream.agent.files import PATIENCE_S
+from offramp.stream.channels import BIN_NS, WINDOW_BINS
+from offramp.stream.local.live_batches import LiveBatches
 from offramp.stream.local.prefetch import merged
-from offramp.stream.local.replay import warn
-from offramp.stream.metrics.readings import info, live_readings, publish_readings, reach_readings
-from offramp.stream.metrics.registry import Metrics
-from offramp.stream.metrics.table import unobserved
 from offramp.streams import tell
 
 SILENCE_NS = 2 * WINDOW_BINS * BIN_NS
 """Once a link was silent for longer it has no open bin and no series: the clock changes nothing, and is not told."""
-
-
-def publish_links(
-    sources: Sequence[PacketSource], listen: ListenOptions, options: PublishOptions, metrics: Metrics | None = None
-) -> None:
-    """Publish opened interfaces until they are told to end; raise OfframpError where one failed."""
-    import kafka  # noqa: F401 - while its files can be read: whom root becomes need not be let into their folder
-
-    announce_compiling()
-    site = site_of(options.site, [source.name for source in sources])
-    observe = metrics.observe if metrics else unobserved
-    settle(listen)
-    publisher = open_publisher(options, site.name, time.time_ns(), live=True, observe=observe)
-    with ExitStack() as stack:
-        found = stack.enter_context(
-            listening(sources, listen, site, publisher.agent, bins=options.message_ms // BIN_MS)
-        )
-        watch = ReachWatch(options.settings, "publish", "features")
-        if metrics is not None:
-            metrics.read_from(
-                info("publish", site.name),
-                *(partial(live_readings, batches) for batches in found),
-                partial(publish_readings, publisher),
-                partial(reach_readings, watch.reach),
-            )
-        publisher.start()
-        watch.start()
-        stack.callback(watch.close)
-        tell(f"agent {publisher.agent}, epoch {publisher.epoch}, to {publisher.topic} at {options.settings.shown}")
-        try:
-            with ended_by_signals(*(batches.intake for batches in found)):
-                finished = LiveAgent(found, publisher).run()
-        finally:
-            stack.close()  # the files are written to their end before they are counted
-            for text in (text for batches in found for text in batches.warnings()):
-                warn(text)
-            tell("\n".join([*accounts(found), *published_lines(publisher)]))
-    failures = [failure for batches in found for failure in batches.failures(listen)]
-    if not finished:
-        failures.append(left_over(publisher))
-    if failures:
-        raise OfframpError("; ".join(failures))
-
-
-def left_over(publisher: Publisher) -> str:
-    """Say what becomes of what the broker has not acknowledged in time."""
-    if publisher.spool is not None:
-        return "the broker is away: what is not acknowledged is in the spool, and the next run with it sends that first"
-    return f"the broker did not acknowledge everything within {PATIENCE_S:g} s; --spool FOLDER keeps what is left"
 
 
 class LiveAgent:

@@ -1,31 +1,27 @@
 """Build a data set from its specification: arrivals through capacities to labelled series, in parts of their own.
 
-The same specification over the same files gives the same bytes. What `offramp dataset build` runs; `offramp train`
-takes its series from here too.
+The same specification over the same files gives the same bytes.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from offramp.capture.block import Progress
-from offramp.cli.progress import console_bar
 from offramp.errors import ConfigError, InputError
-from offramp.inference.dataset.dataset import LabelledSeries, save_dataset
+from offramp.inference.dataset.dataset import LabelledSeries
 from offramp.inference.scores import terciles
-from offramp.kernels import announce_compiling
-from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
+from offramp.stream.channels import BIN_MS, WINDOW_BINS
 from offramp.stream.datasets.arrivals import Arrivals, read_capture, read_packet_times, source_files, synthetic_arrivals
 from offramp.stream.datasets.bottlenecks import passages
 from offramp.stream.datasets.duplicates import copies
 from offramp.stream.datasets.labelling import labelled_rows
-from offramp.stream.datasets.spec import DatasetSpec, Source, load_spec
+from offramp.stream.datasets.spec import DatasetSpec, Source
 from offramp.stream.datasets.split import cut, dealt, stretches
+from offramp.streams import tell
 
 READERS: dict[str, Callable[[str, Path], Arrivals]] = {"captures": read_capture, "packet_times": read_packet_times}
 
@@ -45,41 +41,33 @@ class Built(NamedTuple):
     told: dict[str, Any]
 
 
-def run_build(spec_file: Path, out: Path, root: Path | None) -> None:
-    """Run `offramp dataset build`."""
-    announce_compiling()
-    spec = load_spec(spec_file)
-    built = build_series(spec, spec_file.parent, root)
-    told = {**built.told, "name": spec.name, "command": f"offramp dataset build {spec_file.name}"}
-    found = save_dataset(out, built.series, channels=CHANNELS, horizons_ms=spec.horizons_ms, bin_ms=BIN_MS, told=told)
-    bins = sum(len(series.x) for series in found.series)
-    print(f"{out}: {len(found.series)} series, {bins:,} bins; fingerprint {found.fingerprint[:16]}", file=sys.stderr)
-
-
-def build_series(spec: DatasetSpec, here: Path, root: Path | None = None) -> Built:
+def build_series(
+    spec: DatasetSpec, here: Path, root: Path | None = None, progress: Callable[[int, int], None] = lambda *_: None
+) -> Built:
     """Return the series of a specification whose relative paths begin at `here`, $ROOT/ paths at `root`.
 
-    Raise InputError where files are missing or nothing is long enough, ConfigError where copies are in two parts.
+    progress: called with the steps done and in all. Raise InputError where files are missing or nothing is long enough,
+    ConfigError where copies are in two parts.
     """
     origins = [origin for source in spec.sources for origin in origins_of(source, here, root)]
-    progress = Progress(total=2 * len(origins))
-    with console_bar(progress, "building", unit="steps") as bar:
+    steps, done = 2 * len(origins), 0
 
-        def step() -> None:
-            progress.done += 1
-            bar.update()
+    def step() -> None:
+        nonlocal done
+        done += 1
+        progress(done, steps)
 
-        origins, left_out = without_copies(origins, spec.copies, step)
-        whole = whole_parts(spec, origins)
-        series: list[LabelledSeries] = []
-        facts: dict[str, dict[str, Any]] = {}
-        for origin, arrivals in arrivals_of(origins, spec.seed):
-            for fault in arrivals.faults:
-                print(f"offramp: {origin.name}: {fault}", file=sys.stderr)
-            made = series_of(arrivals, origin.source, whole.get(origin.name), spec, here, root)
-            series += made
-            facts |= {each.origin: _facts(origin, arrivals) for each in made}
-            step()
+    origins, left_out = without_copies(origins, spec.copies, step)
+    whole = whole_parts(spec, origins)
+    series: list[LabelledSeries] = []
+    facts: dict[str, dict[str, Any]] = {}
+    for origin, arrivals in arrivals_of(origins, spec.seed):
+        for fault in arrivals.faults:
+            tell(f"offramp: {origin.name}: {fault}")
+        made = series_of(arrivals, origin.source, whole.get(origin.name), spec, here, root)
+        series += made
+        facts |= {each.origin: _facts(origin, arrivals) for each in made}
+        step()
     if not series:
         raise InputError(
             f"no series of {WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms) was found in any source; give longer captures"
@@ -95,7 +83,7 @@ def origins_of(source: Source, here: Path, root: Path | None) -> list[Origin]:
         return [Origin(f"{source.name}/{number:03d}", source, None) for number in range(source.count)]
     found = [Origin(name, source, path) for name, path in source_files(source, here, root)]
     if not found:
-        print(f"offramp: source {source.name} is left out: none of its files is there", file=sys.stderr)
+        tell(f"offramp: source {source.name} is left out: none of its files is there")
     return found
 
 
@@ -121,7 +109,7 @@ def without_copies(
                 f"different parts; exclude one of them, or give both sources the same part"
             )
         account.append({"copy": copy.name, "of": original.name, "share": round(share, 4)})
-        print(f"offramp: {copy.name} is left out: {share:.0%} of it is in {original.name} too", file=sys.stderr)
+        tell(f"offramp: {copy.name} is left out: {share:.0%} of it is in {original.name} too")
     return [origin for index, origin in enumerate(origins) if index not in found], account
 
 

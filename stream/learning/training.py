@@ -1,11 +1,10 @@
-"""Train a model on a data set, or on captures, traces and made-up arrivals: what `offramp train` runs."""
+"""What a model is trained on: a data set, or captures, traces and made-up arrivals, as sequences of its input."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from offramp.decision.site import Site, default_site, load_site
+from offramp.decision.site import Site, load_or_default
 from offramp.decision.tables import first_complaint
 from offramp.errors import ConfigError, InputError
 from offramp.inference.dataset.dataset import Dataset, LabelledSeries, open_dataset
 from offramp.inference.dataset.sequence import TrainingSequence
-from offramp.inference.training.train import train
 from offramp.kernels import announce_compiling
-from offramp.stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
+from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
 from offramp.stream.datasets.build import build_series
 from offramp.stream.datasets.spec import PAGE, Capacity, DatasetSpec, Source, Split
 from offramp.stream.learning.preprocessing import fit_scale
 from offramp.stream.learning.preprocessing_options import Preprocessing
 from offramp.stream.windows.normaliser import Limits, scaled
 from offramp.stream.windows.stft import Spectra
+from offramp.streams import tell
 
 TRACE_ENDINGS = {".txt", ".trace"}
 HORIZON_MS = 500
@@ -38,31 +37,15 @@ HELD_OUT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """Options of `offramp train`: a data set, or files and synthetic links; the rest as the command line tells it."""
+class Material:
+    """What is learned from: a data set, or captures and traces through the link of a site, and synthetic links."""
 
-    files: tuple[str, ...]
-    dataset: Path | None
-    out: Path
-    site: Path | None
-    synthetic: int
-    preset: str
-    seed: int
-    epochs: int
-    thresholds: str
+    dataset: Path | None = None
+    files: tuple[str, ...] = ()
+    site: Path | None = None
+    synthetic: int = 0
+    seed: int = 1
     horizon_ms: int = HORIZON_MS
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-
-    @property
-    def command(self) -> str:
-        """The command line that gives the same again."""
-        words = ["offramp train", *self.files]
-        words += ["--dataset", str(self.dataset)] if self.dataset else []
-        words += ["--site", str(self.site)] if self.site else []
-        words += [f"--synthetic {self.synthetic}"] if self.synthetic else []
-        words += [f"--horizon {self.horizon_ms}"] if self.horizon_ms != HORIZON_MS else []
-        words += [f"--preset {self.preset}", f"--seed {self.seed}", f"--epochs {self.epochs}"]
-        return " ".join([*words, f"--thresholds {self.thresholds}", *self.preprocessing.words])
 
 
 def parse_thresholds(text: str) -> tuple[float, float] | None:
@@ -78,67 +61,42 @@ def parse_thresholds(text: str) -> tuple[float, float] | None:
     return low, high
 
 
-def run_training(options: TrainOptions) -> None:
-    """Run `offramp train`: print what it learns from, each epoch, and the scores beside persistence."""
-    limits = parse_thresholds(options.thresholds)
-    series, at = labelled(options)
-    fit, held, normaliser = prepared(series, at, options.preprocessing, seed=options.seed)
-    if options.dataset:
-        fit = balanced(fit, kinds_of(open_dataset(options.dataset, verify=False)))  # `labelled` has just held its sums
-    for name, part in (("training", fit), ("validating", held)):
-        bins = sum(len(sequence.x) for sequence in part)
-        print(f"{name} on {len(part)} series, {bins:,} bins of {BIN_MS} ms", file=sys.stderr)
-    meta = {
-        "name": f"hybrid-{Path(options.preset).stem}",
-        "channels": list(CHANNELS),
-        "spectrum_size": SPECTRUM_SIZE,
-        "bin_ms": BIN_MS,
-        "horizon_ms": options.horizon_ms,
-        "command": options.command,
-    }
-    artifact = train(
-        fit, normaliser, options.out, meta, preset=options.preset, seed=options.seed, epochs=options.epochs,
-        thresholds_ms=limits, validation=held,
-    )  # fmt: skip
-    for name, value in artifact.manifest["metrics"].items():
-        print(f"{name:<22} {value:,.4g}")
-    print(f"written to {options.out}; replay with --model {options.out}", file=sys.stderr)
-
-
-def labelled(options: TrainOptions) -> tuple[Sequence[LabelledSeries], int]:
-    """Return the series to learn from, and the column of their targets."""
-    if options.dataset is None:
+def labelled(
+    material: Material, progress: Callable[[int, int], None] = lambda *_: None
+) -> tuple[Sequence[LabelledSeries], int]:
+    """Return the series to learn from, and the column of their targets; progress: as build_series calls it."""
+    if material.dataset is None:
         announce_compiling()
-        return build_series(spec_of(options), Path()).series, 0
-    if options.files or options.synthetic or options.site:
+        return build_series(spec_of(material), Path(), progress=progress).series, 0
+    if material.files or material.synthetic or material.site:
         raise ConfigError("--dataset: holds what there is to learn from; leave files, --site and --synthetic away")
-    found = open_dataset(options.dataset)
+    found = open_dataset(material.dataset)
     if found.channels != CHANNELS:
-        raise ConfigError(f"{options.dataset}: has other channels than this version; build the data set again")
-    if options.horizon_ms not in found.horizons_ms:
-        raise ConfigError(f"--horizon {options.horizon_ms}: the data set has {list(found.horizons_ms)}")
-    return found.series, found.horizons_ms.index(options.horizon_ms)
+        raise ConfigError(f"{material.dataset}: has other channels than this version; build the data set again")
+    if material.horizon_ms not in found.horizons_ms:
+        raise ConfigError(f"--horizon {material.horizon_ms}: the data set has {list(found.horizons_ms)}")
+    return found.series, found.horizons_ms.index(material.horizon_ms)
 
 
-def spec_of(options: TrainOptions) -> DatasetSpec:
+def spec_of(material: Material) -> DatasetSpec:
     """Return the data set that files and synthetic links make: captures through their link and through other loads."""
-    if not options.files and not options.synthetic:
+    if not material.files and not material.synthetic:
         raise InputError(
             "nothing to train on: name captures or traces, a data set with --dataset, or ask for --synthetic N links"
         )
-    site = load_site(options.site) if options.site else default_site()
-    traces = tuple(name for name in options.files if Path(name).suffix in TRACE_ENDINGS)
-    captures = tuple(name for name in options.files if name not in traces)
+    site = load_or_default(material.site)
+    traces = tuple(name for name in material.files if Path(name).suffix in TRACE_ENDINGS)
+    captures = tuple(name for name in material.files if name not in traces)
     sources = []
-    if options.synthetic:
+    if material.synthetic:
         split = Split(by="origin", train=1 - 1 / HELD_OUT, validation=1 / HELD_OUT, test=0)
-        sources.append(Source(name="synthetic", type="synthetic", count=options.synthetic, seconds=30, devices=1,
+        sources.append(Source(name="synthetic", type="synthetic", count=material.synthetic, seconds=30, devices=1,
                               split=split))  # fmt: skip
     for name, files in (("captures", captures), ("packet_times", traces)):
         if files:
             sources.append(_source(name, files, site))
     try:
-        return DatasetSpec(name="train", seed=options.seed, horizons_ms=(options.horizon_ms,), sources=tuple(sources))
+        return DatasetSpec(name="train", seed=material.seed, horizons_ms=(material.horizon_ms,), sources=tuple(sources))
     except ValidationError as error:
         raise ConfigError(f"--seed or --horizon: {first_complaint(error, {}, PAGE)}") from error
 
@@ -146,7 +104,7 @@ def spec_of(options: TrainOptions) -> DatasetSpec:
 def _source(sort: str, files: tuple[str, ...], site: Site) -> Source:
     link, share = site.links[0], 1 / HELD_OUT
     if len(site.links) > 1 and sort == "captures":
-        print(f"all captures are taken as of link {link.name}, the first of the site", file=sys.stderr)
+        tell(f"all captures are taken as of link {link.name}, the first of the site")
     split = Split(by="origin" if len(files) >= HELD_OUT else "time", train=1 - share, validation=share, test=0)
     loads = Capacity(loads=LOADS)
     if sort == "packet_times":

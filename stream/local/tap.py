@@ -1,39 +1,27 @@
-"""Live links: batches and pipelines over open sources; a signal, a limit or the interfaces end them."""
+"""Live links in one process: the batches of open sources through a pipeline each."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple
 
-from offramp.capture.block import PacketSource
 from offramp.capture.dissect.dissector import Dissector
-from offramp.cli.listen import settle
-from offramp.cli.table import Table
-from offramp.cli.tap import TapOptions
 from offramp.decision.command import Command
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
-from offramp.errors import OfframpError, OutputError
-from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.artifact import Artifact, load_artifact
 from offramp.inference.serving.predictor import Predictor, open_predictor
-from offramp.kernels import announce_compiling
-from offramp.stream.channels import BIN_NS
-from offramp.stream.local.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, site_of
+from offramp.stream.local.live_batches import LiveBatches, one_packet
 from offramp.stream.local.prefetch import merged, prefetch
-from offramp.stream.local.replay import warn
-from offramp.stream.metrics.readings import info, live_readings, pipeline_readings
-from offramp.stream.metrics.registry import Metrics, Reading
+from offramp.stream.metrics.readings import pipeline_readings
+from offramp.stream.metrics.registry import Reading
 from offramp.stream.metrics.table import Observe, unobserved
 from offramp.stream.metrics.timed_predictor import TimedPredictor
 from offramp.stream.pipeline.pipeline import Pipeline, Sink
 from offramp.stream.windows.windows import Windowed
-from offramp.streams import tell
 
 if TYPE_CHECKING:
     from offramp.stream.refine.refiner import Refiner
@@ -79,11 +67,8 @@ class Tap:
         for pipeline in tuple(self.pipelines.values()):
             yield from pipeline_readings(pipeline)
 
-    def account(self) -> list[str]:
-        """Return the ledger as lines: of the only link, or one of each."""
-        return accounts(self.sources, self._lines)
-
-    def _lines(self, link: str) -> list[str]:
+    def lines(self, link: str) -> list[str]:
+        """Return a link's account, from its bins on, as lines."""
         return self.pipelines[link].ledger.lines() if link in self.pipelines else []
 
     def _pipeline(self, link: str) -> Pipeline:
@@ -109,60 +94,6 @@ class Tap:
             for windowed in windows.portions(item):
                 yield link, windowed, 0, windows.bins.newest_ns
         self._over |= set(source.links.dissectors) if len(self.sources) > 1 else set()
-
-
-def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, metrics: Metrics | None = None) -> None:
-    """Run opened interfaces through the pipeline until they are told to end; raise OfframpError where one failed."""
-    announce_compiling()
-    loaded = Loaded.of(options.model or DEFAULT_ARTIFACT)
-    site = site_of(options.site, [source.name for source in sources])
-    if options.site is None:
-        each = "each assumed link is" if len(site.links) > 1 else "the assumed link is"
-        tell(f"no --site: {each} 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)")
-    table = Table(lambda text: line(out, text), int(options.every_s * 1e9), BIN_NS)
-
-    def level(factor: int) -> None:
-        table.note = f"  1/{factor} of flows" if factor > 1 else ""
-
-    loaded.warm(site)
-    settle(options.listen)
-    with ExitStack() as stack:
-        found = stack.enter_context(listening(sources, options.listen, site, "tap", level))
-        observe = metrics.observe if metrics else unobserved
-        told = table.update if options.form == "table" else None
-        tap = assembled(
-            found, site, loaded, told, observe, refine=options.refine, refine_every_s=options.refine_every_s
-        )
-        if tap.refining is not None:
-            stack.callback(tap.refining.close)
-        if metrics is not None:
-            metrics.read_from(
-                info("tap", site.name), *(partial(live_readings, batches) for batches in found), tap.readings
-            )
-        stack.enter_context(ended_by_signals(*(batches.intake for batches in found)))
-        failures = written(tap, out, None if options.form == "jsonl" else table)
-    for text in (text for batches in found for text in batches.warnings()):
-        warn(text)
-    refined = tap.refining.lines() if tap.refining else []
-    tell("\n".join([*tap.account(), *refined]))
-    failures += [failure for batches in found for failure in batches.failures(options.listen)]
-    if failures:
-        raise OfframpError("; ".join(failures))
-
-
-def written(tap: Tap, out: TextIO, table: Table | None) -> list[str]:
-    """Run a tap and write its data, as a table or as JSON lines; return why that ended early, if it did."""
-    try:
-        if table is None:
-            for command in tap.run():
-                line(out, command.to_json())
-            return []
-        tap.tick = table.advance
-        deque(tap.run(), maxlen=0)  # the table has the commands with their bins
-        table.close()
-    except OutputError as error:
-        return [str(error)]
-    return []
 
 
 class Loaded(NamedTuple):
@@ -213,9 +144,3 @@ def assembled(
         return pipeline(link, sink, observe, refining.of(link) if refining is not None else None)
 
     return Tap(sources, make, refining=refining, observe=observe)
-
-
-def line(out: TextIO, text: str) -> None:
-    """Write a line of data at once: a live link's reader waits for it. Raises OutputError where that fails."""
-    out.write(text + "\n")
-    out.flush()

@@ -1,4 +1,4 @@
-"""`offramp refine`: follows the features of a site beside its workers and puts each champion to the topic `models`.
+"""Refinement as a service: it follows the features of a site and puts each champion to the topic `models`.
 
 It is no member of the workers' group and commits nothing, so it can neither take a partition from them nor move their
 offsets. A challenger is waited for, as in a replay; messages wait with Kafka meanwhile, and what is read gives the same
@@ -7,58 +7,30 @@ swaps whenever it is read. A federated model of the site is taken up as it comes
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from offramp.capture.message.decode import RefusedError, decode_message
-from offramp.cli.follow import parse_start, seek
 from offramp.decision.policy import Policy
-from offramp.decision.site import Site, load_site
+from offramp.decision.site import Site
 from offramp.errors import ArtifactError, ConfigError
-from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
-from offramp.kafka import (
-    KafkaAccessError,
-    KafkaRefusedError,
-    KafkaSettings,
-    close_client,
-    kafka_errors,
-    topic_states,
-)
-from offramp.reach import reach_watched
-from offramp.records import open_consumer
+from offramp.inference.artifact import Artifact, require_like
+from offramp.kafka import KafkaAccessError, KafkaRefusedError
 from offramp.stream.channels import BIN_MS
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline, Step
-from offramp.stream.refine.refiner import Refiner, RefineSettings
+from offramp.stream.refine.refiner import Refiner
 from offramp.stream.refine.refiners import Refining
-from offramp.stream.topics.followed import READING, Followed
 from offramp.stream.topics.model_message import ModelMessage
-from offramp.stream.topics.model_topic import ModelPublisher, model_publisher, newest_models, readable
-from offramp.stream.worker.message_batch import pairs_of
+from offramp.stream.topics.model_topic import ModelPublisher, readable
+from offramp.stream.topics.records import pairs_of
+from offramp.streams import tell
 
-POLL_MS = 200
 LEAD = 2_000 // BIN_MS
 """Bins from the newest seen to the one that a model is meant from."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefineOptions:
-    """What `offramp refine` was asked for; wait: for more at the end of the topic."""
-
-    settings: KafkaSettings
-    site: Path
-    folder: Path
-    model: Path | None = None
-    every_s: int = 60
-    start: str = "end"
-    wait: bool = True
 
 
 class RefineService:
@@ -97,7 +69,7 @@ class RefineService:
         except Exception as error:
             self.counts["failed"] += 1
             place = f"{record.topic}/{record.partition}/{record.offset}"
-            print(f"warning: {place}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            tell(f"warning: {place}: {type(error).__name__}: {error}")
 
     def _learn(self, steps: Sequence[Step], link: str, refiner: Refiner) -> None:
         """Refine with what a message gave; another pipeline is another recording."""
@@ -147,15 +119,15 @@ class RefineService:
                 raise ArtifactError(f"{place}: service there began with {model.base[:16]}, here it does with another")
             require_like(self.base, model.artifact, place)
         except ArtifactError as error:
-            print(f"left aside: {error}", file=sys.stderr, flush=True)
+            tell(f"left aside: {error}")
             return
         try:
             self._refining.keep(model.link, model.artifact.sha, model.files)
         except OSError as error:
-            print(f"left aside: {place}: it cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+            tell(f"left aside: {place}: it cannot be written: {error.strerror}")
             return
         refiner.take_up(model.artifact)
-        print(f"taken up: {place} ({model.reason})", file=sys.stderr, flush=True)
+        tell(f"taken up: {place} ({model.reason})")
 
     def _told(self, link: str, refiner: Refiner, kind: str, bin_number: int) -> None:
         """Publish the champion of a link after a swap or a roll back."""
@@ -169,7 +141,7 @@ class RefineService:
             )
         except (KafkaRefusedError, ArtifactError) as error:  # the next one may be smaller
             self.counts["models never sent"] += 1
-            print(f"model of {link}: {error}", file=sys.stderr, flush=True)
+            tell(f"model of {link}: {error}")
             return
         self.counts["models published"] += 1
 
@@ -177,77 +149,3 @@ class RefineService:
         """Return the account as lines."""
         told = [f"    {name:<26}{count:>8,}" for name, count in sorted(self.counts.items())]
         return ["ledger", "  messages, models", *told, *self._refining.lines()]
-
-
-def run_refine(options: RefineOptions) -> None:
-    """Run `offramp refine` until SIGTERM or Ctrl-C, or to the topic's end where no more is waited for."""
-    start = parse_start(options.start)
-    site, settings, folder = load_site(options.site), options.settings, options.model or DEFAULT_ARTIFACT
-    artifact = load_artifact(folder)
-    topics = topic_states(settings, "refine", "features", "models")
-    known = newest_models(settings, "refine", frozenset((site.name,)), frozenset(link.name for link in site.links))
-    chosen = RefineSettings(every_s=options.every_s)
-    refining = Refining(artifact, options.folder, site.name, wait=True, settings=chosen)
-    with (
-        model_publisher(settings, "refine") as publisher, reader(settings, "refine") as consumer,
-        reach_watched(settings, "refine", "features", "models") as watch, ending(),
-    ):  # fmt: skip
-        service = RefineService(site, artifact, folder, refining, publisher, known)
-        print(f"refining site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
-        try:
-            with kafka_errors(settings, "refine"):
-                followed = Followed(consumer, watch, topics)
-                _follow(service, settings, consumer, followed, start, options.wait)
-        except Ended:
-            pass
-        finally:
-            print("\n".join(service.lines()), file=sys.stderr, flush=True)
-            refining.close()
-
-
-@contextmanager
-def reader(settings: KafkaSettings, doing: str) -> Iterator[Any]:
-    """Open a consumer for the body; it may be closed in the middle of what it does."""
-    with kafka_errors(settings, doing):
-        consumer = open_consumer(**settings.client_arguments(), **READING)
-    try:
-        yield consumer
-    finally:
-        close_client(consumer)
-
-
-def _follow(
-    service: RefineService, settings: KafkaSettings, consumer: Any, followed: Followed, start: str | int | float,
-    wait: bool,
-) -> None:  # fmt: skip
-    """Feed a service with the features from `start` on and the models that come from now on."""
-    name = settings.topic("features")
-    features = followed.places(name)
-    seek(consumer, features, start)
-    seek(consumer, followed.places(settings.topic("models")), "end")
-    ends = None if wait else consumer.end_offsets(features)
-    while ends is None or any(consumer.position(place) < end for place, end in ends.items()):
-        if name in followed.keep_up():
-            service.begin_anew()
-        for place, records in consumer.poll(POLL_MS).items():
-            for record in records:
-                (service.take if place.topic == name else service.note)(record)
-
-
-class Ended(BaseException):
-    """The operator has asked for the end; nothing that catches errors on the way may take it for one."""
-
-
-@contextmanager
-def ending() -> Iterator[None]:
-    """Turn SIGTERM and Ctrl-C into Ended within the body, also while a challenger is waited for."""
-
-    def end(*_: object) -> None:
-        raise Ended
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

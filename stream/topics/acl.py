@@ -1,9 +1,9 @@
-"""The least rights on Kafka of each role: one table; `offramp topics acl` prints it, or the commands that grant it."""
+"""The least rights on Kafka of each role: one table, and the commands that grant them. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,29 +64,27 @@ class Right(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class AclOptions:
-    """What `offramp topics acl` was asked for; principals: by role, `User:offramp-ROLE` where none is given."""
+class Named:
+    """What rights are on, and whose they are; principals: by role, `User:offramp-ROLE` where none is given."""
 
     prefix: str
     site: str
     controller: str
     principals: Mapping[str, str]
-    server: str = "HOST:PORT"
-    commands: bool = False
 
 
-def rights(role: Role, options: AclOptions) -> Iterator[Right]:
+def rights(role: Role, named: Named) -> Iterator[Right]:
     """Yield the rights of a role."""
     for topic, operations in role.topics.items():
-        yield Right("topic", f"{options.prefix}.{topic}.v1", False, operations)
+        yield Right("topic", f"{named.prefix}.{topic}.v1", False, operations)
     if role.group:
-        name = role.group.format(site=options.site, controller=options.controller)
-        yield Right("group", f"{options.prefix}-{name}", False, (READ,))
+        name = role.group.format(site=named.site, controller=named.controller)
+        yield Right("group", f"{named.prefix}-{name}", False, (READ,))
     if role.all_topics:
-        yield Right("topic", f"{options.prefix}.", True, role.all_topics)
+        yield Right("topic", f"{named.prefix}.", True, role.all_topics)
 
 
-def parse_principals(given: list[str]) -> dict[str, str]:
+def parse_principals(given: Sequence[str]) -> dict[str, str]:
     """Return the principal of each role from texts such as `agent=User:tap`. Raises ConfigError."""
     found, names = {}, [role.name for role in ROLES]
     for text in given:
@@ -100,14 +98,25 @@ def parse_principals(given: list[str]) -> dict[str, str]:
     return found
 
 
-def lines(options: AclOptions) -> Iterator[str]:
-    """Yield what is to be printed: a line a right."""
+def rows(named: Named) -> Iterator[str]:
+    """Yield the table: a line a right."""
+    yield f"{'role':<11} {'principal':<28} {'on':<6} {'name':<36} operations"
     for role in ROLES:
-        principal = options.principals.get(role.name, f"User:offramp-{role.name}")
-        if options.commands:
-            yield f"# {role.name}: {role.commands}"
-        for right in rights(role, options):
-            yield command(principal, right, options.server) if options.commands else row(role.name, principal, right)
+        for right in rights(role, named):
+            yield row(role.name, principal_of(role, named), right)
+
+
+def commands(named: Named, server: str) -> Iterator[str]:
+    """Yield the commands that grant all rights, as can be typed: a comment a role, a line a right."""
+    for role in ROLES:
+        yield f"# {role.name}: {role.commands}"
+        for right in rights(role, named):
+            yield command(principal_of(role, named), right, server)
+
+
+def principal_of(role: Role, named: Named) -> str:
+    """Return who has a role."""
+    return named.principals.get(role.name, f"User:offramp-{role.name}")
 
 
 def row(role: str, principal: str, right: Right) -> str:
@@ -125,11 +134,3 @@ def command(principal: str, right: Right, server: str) -> str:
          "--allow-principal", principal, *operations, f"--{right.resource}", right.name,
          "--resource-pattern-type", pattern]
     )  # fmt: skip
-
-
-def run_topics_acl(options: AclOptions) -> None:
-    """Run `offramp topics acl`: the table, or the commands, to standard output."""
-    if not options.commands:
-        print(f"{'role':<11} {'principal':<28} {'on':<6} {'name':<36} operations")
-    for line in lines(options):
-        print(line)

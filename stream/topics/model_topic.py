@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 from offramp.errors import ContractError
 from offramp.kafka import KafkaSettings, close_client, kafka_errors, require_topics
 from offramp.records import open_consumer
+from offramp.stream.topics.consume import records
 from offramp.stream.topics.model_message import ModelMessage, decode_model, encode_model
+from offramp.streams import tell
 
 SEND_S = 30.0
 MOST_MODELS = 1_024
@@ -37,17 +38,12 @@ def newest_models(
             places = [TopicPartition(settings.topic("models"), number) for number in range(partitions)]
             consumer.assign(places)
             consumer.seek_to_beginning(*places)
-            ends = consumer.end_offsets(places)
-            while any(consumer.position(place) < ends[place] for place in places):
-                for records in consumer.poll(500).values():
-                    for record in records:
-                        left += not _note(found, record, sites, links)
+            for record in records(consumer, consumer.end_offsets(places)):
+                left += not _note(found, record, sites, links)
         finally:
             close_client(consumer)
     if left:
-        print(
-            f"warning: {doing}: {left} models left out: of more than {MOST_MODELS} links", file=sys.stderr, flush=True
-        )
+        tell(f"warning: {doing}: {left} models left out: of more than {MOST_MODELS} links")
     return dict(sorted(found.items()))
 
 
@@ -69,7 +65,7 @@ def readable(record: Any) -> ModelMessage | None:
         return decode_model(record.key, record.headers or (), record.value)
     except Exception as error:  # nothing that a message holds may end who reads it
         text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
-        print(f"warning: {record.topic}/{record.partition}/{record.offset}: {text}", file=sys.stderr, flush=True)
+        tell(f"warning: {record.topic}/{record.partition}/{record.offset}: {text}")
         return None
 
 

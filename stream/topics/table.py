@@ -1,8 +1,7 @@
-"""The topics: one table of names, keys, values, retention and compaction; `offramp topics create` makes them so."""
+"""The topics: one table of names, keys, values, retention and compaction, and how they are made."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -66,10 +65,11 @@ PARTITIONS = 8
 """Of each topic, where nothing else is asked for: enough for a site of ten links (docs/capacity.md has larger ones)."""
 
 
-def run_topics_create(settings: KafkaSettings, partitions: int | None, replicas: int) -> None:
-    """Run `offramp topics create`: make what is missing; say what is there and differs. Raises KafkaAccessError.
+def create_topics(settings: KafkaSettings, partitions: int | None, replicas: int) -> tuple[set[str], dict[str, int]]:
+    """Make the topics that are missing; return the names of those that were, and how many partitions each has.
 
-    All topics get the same number of partitions, as a link's checkpoints stand in the partition of its features.
+    All get the same number of partitions, as a link's checkpoints stand in the partition of its features. Raises
+    KafkaAccessError.
     """
     from kafka import KafkaAdminClient
 
@@ -92,12 +92,7 @@ def run_topics_create(settings: KafkaSettings, partitions: int | None, replicas:
         finally:
             admin.close()
     found = require_topics(settings, "topics create", *(topic.name for topic in TOPICS))
-    for name in wanted:
-        state = "created" if name in missing else "is there"
-        differs = partitions is not None and found[name] != partitions
-        more = f"; {partitions} were asked for, and their number stays: docs/kafka.md, Partitions" if differs else ""
-        print(f"{name:<40} {state}, {found[name]} partitions{more}", file=sys.stderr)
-    refuse_unequal(settings, "topics create", found[settings.topic("features")], found[settings.topic("state")])
+    return set(missing), {name: found[name] for name in wanted}
 
 
 def refuse_unequal(settings: KafkaSettings, doing: str, features: int, state: int) -> None:

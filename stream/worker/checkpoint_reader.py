@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from offramp.kafka import KafkaAccessError, KafkaSettings, TopicState, kafka_errors
 from offramp.reach import patient_admin
 from offramp.records import open_consumer
+from offramp.stream.topics.consume import records
 from offramp.stream.topics.table import WAY_BACK
 from offramp.stream.worker.checkpoint import decode_checkpoint
 
@@ -68,9 +69,8 @@ def load_states(
                     ends.update(consumer.end_offsets([features]))
                 return bool(offset > ends[features])
 
-            while consumer.position(place) < ends[place]:
-                for record in consumer.poll(500).get(place, ()):
-                    refused += not _note(found, record, site, links, beyond, topic_id)
+            for record in records(consumer, {place: ends[place]}):
+                refused += not _note(found, record, site, links, beyond, topic_id)
         finally:
             consumer.close()
     return Loaded(found, due, refused)

@@ -12,15 +12,16 @@ import traceback
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from offramp.capture.message.decode import RefusedError, decode_message
-from offramp.hops import NONE, Hops
+from offramp.hops import Hops
 from offramp.kafka import BODY_LIMIT
 from offramp.stream.links.link_consumer import conclude
 from offramp.stream.links.link_consumers import LinkRuns
 from offramp.stream.pipeline.pipeline import Step
-from offramp.stream.topics.cloud_events import Headers, command_message, forecast_messages
+from offramp.stream.topics.cloud_events import command_message, forecast_messages
+from offramp.stream.topics.records import Outgoing, Record, pairs_of
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
@@ -30,31 +31,6 @@ log = logging.getLogger("offramp.worker")
 OPEN_ROWS = 16_384
 """Rows of windows from which on no further message is opened until these are concluded: 15 MB. Messages of sparse
 packets, small as they are, close thousands of bins each."""
-
-
-class Record(Protocol):
-    """A message of the feature topic as Faust hands it over."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Any
-
-
-class Outgoing(NamedTuple):
-    """A message to send: topic without prefix and version, key, value, headers, and hops to be told in one more.
-
-    partition: -1: by the key; packet_ns: of a command, the time of the last packet of the message that it comes of.
-    """
-
-    topic: str
-    key: bytes
-    value: bytes
-    headers: Headers
-    hops: Hops = NONE
-    partition: int = -1
-    packet_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -187,8 +163,3 @@ def dead_letter(
     told = {**origin, "reason": reason, "error": text[:1_000], "bytes": len(value or b"")}
     headers = [(f"dead_{name}", str(each).encode(errors="replace")) for name, each in told.items()]
     return Outgoing("dead-letters", (key or b"")[:1_000], (value or b"")[:BODY_LIMIT], headers)
-
-
-def pairs_of(headers: Any) -> list[tuple[str, bytes]]:
-    """Return headers as pairs, whichever way the client gives them."""
-    return list(headers.items()) if hasattr(headers, "items") else list(headers or ())

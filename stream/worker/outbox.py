@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from offramp.kafka import is_final
+from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker.log import tell_retry
-from offramp.stream.worker.message_batch import Outgoing
 
 LIMIT = 64
 """Messages that may be under way; beyond that `put` waits for the oldest."""

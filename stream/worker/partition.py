@@ -19,10 +19,11 @@ from typing import Any, Protocol
 
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.links.link_consumers import LinkRuns, MakeRun
+from offramp.stream.topics.records import Outgoing, Record, pairs_of
 from offramp.stream.worker.checkpoint import encode_checkpoint
 from offramp.stream.worker.checkpoint_reader import TOPIC, Loaded
 from offramp.stream.worker.load_shedding import MAX_AGE_S, Backlogs
-from offramp.stream.worker.message_batch import Outcome, Outgoing, Portion, Record, dead_letter, pairs_of
+from offramp.stream.worker.message_batch import Outcome, Portion, dead_letter
 from offramp.stream.worker.micro_batch import BYTES, MicroBatches
 from offramp.stream.worker.offset_order import Turn, Verdict
 from offramp.stream.worker.outbox import Outbox

@@ -17,7 +17,7 @@ from offramp.stream.pipeline.ledger import StreamLedger
 
 if TYPE_CHECKING:
     from offramp.stream.links.link_consumer import LinkRun
-    from offramp.stream.worker.message_batch import Outgoing
+    from offramp.stream.topics.records import Outgoing
 
 
 @dataclass(slots=True)

@@ -37,9 +37,9 @@ from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.refiners import Refining
 from offramp.stream.refine.service import RefineService
+from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker.checkpoint_reader import Loaded
 from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
-from offramp.stream.worker.message_batch import Outgoing
 from offramp.stream.worker.micro_batch import MicroBatches
 from offramp.stream.worker.partition import Lane, WorkerLedger
 from tests.fuzz.odd_values import ANY, JSONS, NUMBERS, TEXTS

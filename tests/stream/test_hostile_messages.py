@@ -15,8 +15,8 @@ from aiokafka.errors import MessageSizeTooLargeError
 from offramp.cli.follow import FollowOptions, _show, parse_start
 from offramp.errors import ConfigError
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaSettings
+from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker.checkpoint import decode_checkpoint
-from offramp.stream.worker.message_batch import Outgoing
 from offramp.stream.worker.partition import Lane
 from tests.stream.test_lane import LINK, Message, Outlet, lane_of, messages, reached
 

@@ -20,10 +20,10 @@ from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.predictor import open_predictor
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker.checkpoint import decode_checkpoint
 from offramp.stream.worker.checkpoint_reader import Loaded
 from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
-from offramp.stream.worker.message_batch import Outgoing
 from offramp.stream.worker.micro_batch import MicroBatches
 from offramp.stream.worker.partition import Lane, WorkerLedger
 from tests.integration.workers import SITE, demo_batches

@@ -19,8 +19,8 @@ from aiokafka.errors import (
 )
 
 from offramp.kafka import is_final
+from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker import outbox
-from offramp.stream.worker.message_batch import Outgoing
 from offramp.stream.worker.outbox import Outbox
 
 

@@ -31,6 +31,11 @@ class Bar:
         self.last = now
         self.shown.update(self.task, completed=self.progress.done, total=self.progress.total or None)
 
+    def steps(self, done: int, total: int) -> None:
+        """Show that so many steps of all are done."""
+        self.progress.done, self.progress.total = done, total
+        self.update()
+
 
 @contextmanager
 def console_bar(progress: Progress, title: str, *, unit: str = "bytes", data: TextIO | None = None) -> Iterator[Bar]:

@@ -1,0 +1,1 @@
+"""Commands of learning: data sets, training, search, evaluation, federation."""

@@ -1,0 +1,1 @@
+"""What commands show: progress, tables, ledgers, and where their data go."""

@@ -1,0 +1,38 @@
+"""Messages of topics as they come and go: what is read of one, and what is to be sent."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from offramp.hops import NONE, Hops
+from offramp.stream.topics.cloud_events import Headers
+
+
+class Record(Protocol):
+    """A message of the feature topic as Faust hands it over."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Any
+
+
+class Outgoing(NamedTuple):
+    """A message to send: topic without prefix and version, key, value, headers, and hops to be told in one more.
+
+    partition: -1: by the key; packet_ns: of a command, the time of the last packet of the message that it comes of.
+    """
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+    hops: Hops = NONE
+    partition: int = -1
+    packet_ns: int = 0
+
+
+def pairs_of(headers: Any) -> list[tuple[str, bytes]]:
+    """Return headers as pairs, whichever way the client gives them."""
+    return list(headers.items()) if hasattr(headers, "items") else list(headers or ())
