@@ -25,7 +25,7 @@ from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
 from offramp.capture.sources.file.files import open_captures
 from offramp.decision.command import validate
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "samples/demo.pcap.zst"
 SITE = ROOT / "samples/site.toml"
 

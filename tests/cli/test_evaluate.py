@@ -15,9 +15,9 @@ from offramp.inference.baselines.forecaster import Budget
 from offramp.inference.dataset.dataset import PARTS, open_dataset
 from offramp.inference.evaluation.jobs import Job, stamp_of
 from offramp.stream.learning.evaluating import EvaluateOptions, world_of
-from tests.made_datasets import made_dataset
+from tests.support.made_datasets import made_dataset
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def offramp(*words: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from typer.models import OptionInfo
 
 from offramp.cli.commands import app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 UNBOUNDED = {"seed"}
 """Any whole number is a seed."""
 

@@ -22,10 +22,10 @@ from bench.namespace import Namespace
 from offramp.decision.command import validate
 from tests.fuzz.growth import fragmented, over_tcp, overlapping, unsubscribe
 from tests.fuzz.mutations import datagram
-from tests.live import frame, new_namespace, send, until
-from tests.scrape import scrape, url_in
+from tests.support.live import frame, new_namespace, send, until
+from tests.support.scrape import scrape, url_in
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "samples/site.toml"
 TAP = [sys.executable, "-m", "offramp", "tap"]
 NO_RIGHTS = ["setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]

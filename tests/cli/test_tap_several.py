@@ -13,9 +13,9 @@ from typing import ClassVar
 import pytest
 
 from bench.namespace import Namespace
-from tests.live import frame, new_namespace, send, until
-from tests.scrape import scrape, url_in
-from tests.test_tap import ROOT, TAP, Running, no_rights, number_of
+from tests.cli.test_tap import ROOT, TAP, Running, no_rights, number_of
+from tests.support.live import frame, new_namespace, send, until
+from tests.support.scrape import scrape, url_in
 
 TWO = """
 [[links]]

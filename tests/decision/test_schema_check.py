@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from offramp.decision.command import SCHEMA_FILE, validate
 from offramp.decision.schema_check import compiled
 from offramp.errors import ContractError
-from tests.commands import example
+from tests.support.commands import example
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 GENERAL, QUICK = Draft202012Validator(SCHEMA), compiled(SCHEMA)

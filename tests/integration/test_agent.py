@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.service import site_file
 from deploy.kafka.broker import free_ports
 from offramp.kafka import KafkaSettings
-from tests.integration.workers import (
+from tests.support.workers import (
     DEMO,
     ROOT,
     SITE,

@@ -18,8 +18,8 @@ from offramp.decision.acceptance import time_ns
 from offramp.decision.client import DecisionClient
 from offramp.errors import ContractError
 from offramp.kafka import KafkaAccessError, KafkaSettings
-from tests.commands import as_bytes, changed, moved
-from tests.integration.workers import ROOT, Decisions, expected
+from tests.support.commands import as_bytes, changed, moved
+from tests.support.workers import ROOT, Decisions, expected
 
 PARTITIONS = 3
 OTHER_LOOP = "0000000f-0000-4000-8000-000000000000"

@@ -13,8 +13,9 @@ from bench.service import site_file
 from offramp.capture.message.decode import MAX_UNPACKED
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.kafka import KafkaSettings
+from tests.capture.message.test_decode import bomb, random_batch
 from tests.integration.throttle import memory_of
-from tests.integration.workers import (
+from tests.support.workers import (
     SOAK,
     Decisions,
     WorkerProcess,
@@ -23,7 +24,6 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
-from tests.stream.test_wire import bomb, random_batch
 
 ROUNDS = 40 if SOAK else 4
 

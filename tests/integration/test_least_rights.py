@@ -27,7 +27,7 @@ from tests.integration.brokers import running
 from tests.integration.test_agent import messages_of
 from tests.integration.test_security import SECRET, config_of
 from tests.integration.until import until
-from tests.integration.workers import DEMO, ROOT, expected
+from tests.support.workers import DEMO, ROOT, expected
 
 NAMES = [role.name for role in ROLES]
 ENVIRONMENT = {

@@ -10,9 +10,9 @@ from pathlib import Path
 from bench.namespace import Namespace
 from offramp.decision.client import DecisionClient
 from offramp.kafka import KafkaSettings
+from tests.cli.test_tap import ROOT, SITE, number_of
 from tests.integration.test_publish_live import Agent, broker, namespace, topics  # noqa: F401 - fixtures
-from tests.integration.workers import WorkerProcess, workers
-from tests.test_tap import ROOT, SITE, number_of
+from tests.support.workers import WorkerProcess, workers
 
 WAY = ("packet", "read", "dissected", "published", "fetched", "begun", "decoded", "decided", "sent", "arrived")
 
@@ -29,7 +29,7 @@ def test_live_commands_are_those_of_the_recording_and_tell_their_way(
     tmp_path: Path,
     own: Path,
 ) -> None:
-    """A flood on the lab's link, as in tests/test_tap.py, over Kafka."""
+    """A flood on the lab's link, as in tests/cli/test_tap.py, over Kafka."""
     file = own / "flood.pcapng"
     with workers(namespace.call(WorkerProcess, topics, SITE, tmp_path / "worker.log")):
         agent = Agent(namespace, topics, tmp_path, "--write", file, "--filter", "udp")

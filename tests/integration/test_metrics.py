@@ -11,7 +11,8 @@ from kafka import KafkaProducer
 from bench.service import site_file
 from offramp.kafka import KafkaSettings
 from tests.integration.test_agent import command_of
-from tests.integration.workers import (
+from tests.support.scrape import Scraped, scrape_until, total, url_in
+from tests.support.workers import (
     DEMO,
     ROOT,
     SITE,
@@ -22,7 +23,6 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
-from tests.scrape import Scraped, scrape_until, total, url_in
 
 PARTITIONS = 2
 

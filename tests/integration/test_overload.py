@@ -18,7 +18,7 @@ from offramp.kafka import KafkaSettings
 from offramp.stream.worker.checkpoint_reader import load_states
 from offramp.stream.worker.load_shedding import MAX_AGE_S, PATIENCE_S
 from tests.integration.throttle import Watch, memory_of, throttled
-from tests.integration.workers import SOAK, WAIT_S, Decisions, WorkerProcess, demo_batches, workers
+from tests.support.workers import SOAK, WAIT_S, Decisions, WorkerProcess, demo_batches, workers
 
 SHARE = 0.15
 """Of the machine, for the worker: what feeds it, and the broker, run beside it."""

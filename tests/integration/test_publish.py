@@ -20,8 +20,8 @@ from offramp.capture.publish.spool import Spool
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaAccessError, KafkaSettings
 from offramp.stream.topics.table import TOPICS, run_topics_create
-from tests.integration.workers import SOAK
-from tests.stream.test_wire import random_batch
+from tests.capture.message.test_decode import random_batch
+from tests.support.workers import SOAK
 
 PARTITIONS = 2
 

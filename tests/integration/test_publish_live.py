@@ -38,13 +38,13 @@ from offramp.stream.local.tap import Tap
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.topics.table import run_topics_create
+from tests.cli.test_tap import ROOT, SITE, Running, no_rights, number_of
 from tests.integration.brokers import running
 from tests.integration.test_publish import messages
-from tests.live import frame, new_namespace, send, until
-from tests.scrape import scrape, url_in
 from tests.stream.conftest import FakePredictor, normaliser_state  # noqa: F401 - a fixture
-from tests.stream.test_live import BASE, FLOWS, INTERFACE, blocks
-from tests.test_tap import ROOT, SITE, Running, no_rights, number_of
+from tests.stream.local.test_tap import BASE, FLOWS, INTERFACE, blocks
+from tests.support.live import frame, new_namespace, send, until
+from tests.support.scrape import scrape, url_in
 
 LINK = "uplink"
 

@@ -14,7 +14,7 @@ from bench.service import site_file
 from deploy.kafka.broker import Broker
 from deploy.kafka.tls import make_certificates
 from tests.integration.test_agent import messages_of
-from tests.integration.workers import DEMO, ROOT, SITE
+from tests.support.workers import DEMO, ROOT, SITE
 
 SECRET = "a test's secret"
 
@@ -63,7 +63,7 @@ def test_agent_and_reader_work_over_tls_with_a_certificate(broker, settings, tmp
 
 def test_a_worker_decides_over_scram(broker, settings, tmp_path) -> None:  # type: ignore[no-untyped-def]
     from offramp.kafka import kafka_settings
-    from tests.integration.workers import Decisions, expected
+    from tests.support.workers import Decisions, expected
 
     config = config_of(tmp_path / "kafka.toml", **settings["sasl"])
     site, path = site_file(1, tmp_path)

@@ -15,7 +15,8 @@ from bench.service import site_file
 from deploy.kafka.broker import Broker
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.kafka import KafkaSettings
-from tests.integration.workers import (
+from tests.capture.message.test_decode import bomb, random_batch
+from tests.support.workers import (
     SOAK,
     Decisions,
     WorkerProcess,
@@ -24,7 +25,6 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
-from tests.stream.test_wire import bomb, random_batch
 
 LINKS = 8 if SOAK else 4
 

@@ -30,7 +30,7 @@ from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.partition import WorkerLedger
 from offramp.stream.worker.partition_meter import LaneMeter
-from tests.stream.test_pipeline import SITE
+from tests.stream.pipeline.test_pipeline import SITE
 
 ENFORCING = SITE.model_copy(update={"mode": "enforce"})
 

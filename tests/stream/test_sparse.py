@@ -24,7 +24,7 @@ from offramp.stream.windows.windows import PORTION_ROWS, Windows
 from offramp.stream.worker.message_batch import OPEN_ROWS, Portion
 from offramp.stream.worker.micro_batch import MicroBatches
 from tests.stream.conftest import BASE, FakePredictor, ip, make_batch
-from tests.stream.test_pipeline import SITE
+from tests.stream.pipeline.test_pipeline import SITE
 
 ROOT = Path(__file__).resolve().parents[2]
 APART_NS = 630_000_000

@@ -10,8 +10,8 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.layers.l2 import ARP
 from scapy.packet import Packet, Raw
 
-from tests.crafted_headers import A6, B6, BUILDERS, ETHER, A, B, Frames, capture, cuts, tcp_raw, whole
-from tests.crafted_tunnels import TCP_PACKET, UDP6_PACKET, UDP_PACKET
+from tests.support.crafted_headers import A6, B6, BUILDERS, ETHER, A, B, Frames, capture, cuts, tcp_raw, whole
+from tests.support.crafted_tunnels import TCP_PACKET, UDP6_PACKET, UDP_PACKET
 
 ADDRESSES = bytes(range(0x11, 0x11 + 20)) + b"\0\0" + bytes(range(0x31, 0x31 + 20))  # of an 802.11 header
 SNAP = b"\xaa\xaa\3\0\0\0\x08\0"

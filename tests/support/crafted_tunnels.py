@@ -19,7 +19,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, GRE, Ether
 from scapy.packet import Packet, Raw
 
-from tests.crafted_headers import A6, B6, ETHER, A, B, Frames, capture, cuts, tcp_raw, whole
+from tests.support.crafted_headers import A6, B6, ETHER, A, B, Frames, capture, cuts, tcp_raw, whole
 
 UDP_PACKET = IP(src=A, dst=B) / UDP(sport=7000, dport=7001) / Raw(b"0123456789abcdef")
 TCP_PACKET = IP(src=B, dst=A, proto=6) / Raw(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.capture.conversations import WORD, Conversation
-from tests.capture.messages import random_dns, random_http, random_modbus, random_mqtt
+from tests.support.conversations import WORD, Conversation
+from tests.support.messages import random_dns, random_http, random_modbus, random_mqtt
 
 GAPS = [0.0001, 0.001, 0.002, 0.01, 0.05, 0.4]
 

@@ -28,7 +28,7 @@ from tests.fuzz.growth import (
     unsubscribe,
 )
 from tests.fuzz.mutations import block_of, datagram, ethernet, ipv4, segment
-from tests.room_shares import Found, check, constants, grant
+from tests.support.room_shares import Found, check, constants, grant
 
 COLUMN, BODY, TOPIC = INDEX["mqtt.msgtype"], INDEX["http.file_data"], INDEX["mqtt.topic"]
 PINGS = b"\xc0\0"

@@ -18,7 +18,7 @@ from offramp.stream.bins.packets import IPV4_MAPPED, Packets
 from offramp.stream.bins.state import SERIES, BinOut, LinkShape, new_bin_out
 from offramp.stream.channels import Counter
 from offramp.stream.windows.normaliser import BUCKETS, Normaliser
-from tests.room_shares import check
+from tests.support.room_shares import check
 
 
 def link_packets(times_ns: list[int], sources: list[int], marks: int = 0) -> Packets:

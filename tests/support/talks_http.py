@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import zlib
 
-from tests.capture.conversations import Captures, Said
-from tests.capture.messages import CHUNKED, GET, POST, WITH_LENGTH, connect
+from tests.support.conversations import Captures, Said
+from tests.support.messages import CHUNKED, GET, POST, WITH_LENGTH, connect
 
 END: tuple[int, bytes] = (1, b"")
 

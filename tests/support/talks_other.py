@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.capture.conversations import Captures
-from tests.capture.messages import GET, POST, connect, dns, modbus, mqtt, over_tcp, text, variable
+from tests.support.conversations import Captures
+from tests.support.messages import GET, POST, connect, dns, modbus, mqtt, over_tcp, text, variable
 
 
 def tcp_repetitions(made: Captures) -> None:

@@ -12,11 +12,11 @@ from random import Random
 
 import pytest
 
-from tests.capture.conversations import Captures, write_capture
-from tests.capture.random_traffic import random_conversation
-from tests.capture.talks_http import http_bodies, http_codings, http_heads, http_pieces, http_switches
-from tests.capture.talks_other import dns_messages, modbus_messages, mqtt_messages, tcp_repetitions
 from tests.differential import compare, is_header
+from tests.support.conversations import Captures, write_capture
+from tests.support.random_traffic import random_conversation
+from tests.support.talks_http import http_bodies, http_codings, http_heads, http_pieces, http_switches
+from tests.support.talks_other import dns_messages, modbus_messages, mqtt_messages, tcp_repetitions
 
 pytestmark = pytest.mark.skipif(
     shutil.which("tshark") is None, reason="tshark is not installed: nothing to compare with"

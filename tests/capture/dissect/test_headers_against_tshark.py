@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPO))
 
-import tests.crafted_rare  # noqa: E402, F401  (registers its captures)
-from tests.crafted_headers import BUILDERS, write  # noqa: E402
+import tests.support.crafted_rare  # noqa: E402, F401  (registers its captures)
 from tests.differential import compare, is_header  # noqa: E402
+from tests.support.crafted_headers import BUILDERS, write  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     shutil.which("tshark") is None, reason="tshark is not installed: nothing to compare with"

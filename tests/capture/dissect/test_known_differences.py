@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.known_differences import CIRCUIT, FINGER, FRACTION, RPC, SOCKS, Explainer
+from tests.support.known_differences import CIRCUIT, FINGER, FRACTION, RPC, SOCKS, Explainer
 
 PLAIN = "eth:ethertype:ip:udp:data"
 

@@ -26,7 +26,7 @@ from offramp.capture.schema import COLUMNS, EDGE_COLUMNS
 from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 AUTHORS = ROOT.parent / "shared/edge-iiotset"
 NAMES = EDGE_HEADER[:61]
 CLOCK = "2021 10:20:30.400500000"

@@ -16,7 +16,7 @@ from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
 from offramp.capture.intake.recorder import FileRecorder
 from offramp.capture.sources.file.files import open_captures
 from offramp.errors import ConfigError, InputError
-from tests.live import frame, packets
+from tests.support.live import frame, packets
 
 BASE = 1_700_000_000_123_456_789
 INTERFACE = Interface("eth7", 1, 262_144)

@@ -16,7 +16,7 @@ from offramp.capture.message.encode import FeatureHeaders
 from offramp.capture.publish.outgoing import RECORD, Outgoing
 from offramp.capture.publish.spool import FIRST, NotSpooledError, Spool
 from offramp.errors import ConfigError
-from tests.capture.disks import SmallFiles
+from tests.support.disks import SmallFiles
 
 
 def message(number: int, size: int = 100) -> Outgoing:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from offramp.inference.evaluation.tables import TABLE_2
-from tests.browser import Browser, chromium
-from tests.made_datasets import made_dataset
+from tests.support.browser import Browser, chromium
+from tests.support.made_datasets import made_dataset
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = chromium()
 MODELS = ("hybrid", "svm", "ewma", "persistence")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="beyond CI: no chromium to show a page (Debian: chromium)")

@@ -24,7 +24,7 @@ from offramp.inference.training.fit import pieces
 from offramp.inference.training.train import scale_of, train
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def rows(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +119,7 @@ def test_forecasts_are_probabilities_and_rising_quantiles() -> None:
 
 def test_same_seed_same_model(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tests.inference.test_model import *\n"
+        "import sys; from pathlib import Path; from tests.inference.network.test_keras_model import *\n"
         "data = sequences()\n"
         "train(data[:5], SCALE, Path(sys.argv[1]), META, validation=data[5:], seed=3, epochs=1, thresholds_ms=(5, 25))"
     )

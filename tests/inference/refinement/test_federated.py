@@ -16,7 +16,7 @@ from offramp.inference.network.preset import WEIGHT_NAMES
 from offramp.inference.refinement.challenger import blended, norm, refined_artifact
 from offramp.inference.refinement.federated import average, epsilon, federate, updates_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

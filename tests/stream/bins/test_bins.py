@@ -20,7 +20,7 @@ from offramp.stream.bins.state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, 
 from offramp.stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
 from offramp.stream.refine.refiner import TICK
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BASE = 1_700_000_000_000_000_000
 SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 

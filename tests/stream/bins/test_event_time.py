@@ -34,9 +34,9 @@ from offramp.stream.local.replay import Replay
 from offramp.stream.refine.refiner import Refiner
 from offramp.stream.windows.windows import Windows
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
-from tests.stream.test_link_run import cut, fed, make  # noqa: F401 - a fixture
+from tests.stream.links.test_link_consumer import cut, fed, make  # noqa: F401 - a fixture
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BASE, SECOND = 1_700_000_000_000_000_000, 1_000_000_000
 SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 UP = CHANNELS.index("packets_up")

@@ -10,7 +10,7 @@ import pytest
 from offramp.errors import ContractError
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets, packets_from_batch
 from offramp.stream.channels import FIRST_MARK, Counter
-from tests.stream.test_wire import random_batch
+from tests.capture.message.test_decode import random_batch
 
 
 def numbers(batch: pa.RecordBatch, name: str):  # type: ignore[no-untyped-def]

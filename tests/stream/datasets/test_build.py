@@ -15,7 +15,7 @@ from offramp.stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
 from offramp.stream.datasets.arrivals import source_files
 from offramp.stream.datasets.build import build_series, run_build
 from offramp.stream.datasets.spec import DatasetSpec, load_spec
-from tests.captures import ETHERNET, RAW, SLL, conversation, random_times, write
+from tests.support.captures import ETHERNET, RAW, SLL, conversation, random_times, write
 
 HORIZONS = (50, 200, 500)
 SPEC = """

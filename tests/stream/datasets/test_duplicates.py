@@ -7,7 +7,7 @@ import pytest
 
 from offramp.stream.datasets.arrivals import read_capture
 from offramp.stream.datasets.duplicates import copies
-from tests.captures import ETHERNET, RAW, SLL, conversation, random_times, write
+from tests.support.captures import ETHERNET, RAW, SLL, conversation, random_times, write
 
 
 @pytest.fixture(scope="module")

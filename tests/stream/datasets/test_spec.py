@@ -13,7 +13,7 @@ from offramp.errors import ConfigError
 from offramp.stream.datasets.build import origins_of, whole_parts, without_copies
 from offramp.stream.datasets.spec import Capacity, DatasetSpec, Source, Split, load_spec
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GOOD = """
 [[sources]]
 name = "s"

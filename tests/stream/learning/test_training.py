@@ -14,7 +14,7 @@ from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
 from offramp.stream.datasets.build import build_series
 from offramp.stream.learning.training import TrainOptions, balanced, labelled, prepared, spec_of
-from tests.captures import conversation, random_times, write
+from tests.support.captures import conversation, random_times, write
 
 OPTIONS = TrainOptions((), None, Path("out"), None, 0, "default", 1, 1, "terciles")
 

@@ -15,7 +15,7 @@ from offramp.errors import ContractError
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
-from tests.stream.test_pipeline import SITE, build, commands_of
+from tests.stream.pipeline.test_pipeline import SITE, build, commands_of
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.sources.file.files import open_captures
 from offramp.stream.local.dissecting import dissected
 
-DEMO = Path(__file__).resolve().parents[2] / "samples/demo.pcap.zst"
+DEMO = Path(__file__).resolve().parents[3] / "samples/demo.pcap.zst"
 
 
 @pytest.mark.parametrize("profile", ["stream", "full"])

@@ -18,9 +18,9 @@ from offramp.stream.local.link_batches import LinkBatches
 from offramp.stream.local.link_choice import MOST_NAMED, LinkChoice, unlinked_lines
 from offramp.stream.local.replay import Replay
 from offramp.stream.local.site_match import SiteMatch
-from tests.stream.test_live import blocks
+from tests.stream.local.test_tap import blocks
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 DEMO, SITE_FILE = str(SAMPLES / "demo.pcap.zst"), SAMPLES / "site.toml"
 SITE = Site.model_validate({
     "name": "lab",

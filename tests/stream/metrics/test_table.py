@@ -36,12 +36,12 @@ from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.refiner import Refiner, RefineSettings
 from offramp.stream.worker.partition_meter import LaneMeter
-from tests.scrape import scrape, total
-from tests.stream.test_link_run import cut, fed
-from tests.stream.test_pipeline import SITE as SITE_MADE
-from tests.stream.test_pipeline import build, commands_of
+from tests.stream.links.test_link_consumer import cut, fed
+from tests.stream.pipeline.test_pipeline import SITE as SITE_MADE
+from tests.stream.pipeline.test_pipeline import build, commands_of
+from tests.support.scrape import scrape, total
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEMO, SITE = str(ROOT / "samples/demo.pcap.zst"), ROOT / "samples/site.toml"
 
 

@@ -122,7 +122,7 @@ def test_an_empty_batch_and_an_empty_input_give_nothing(busy_batch, normaliser_s
 
 
 def test_the_shipped_model_gives_the_same_bytes_whatever_the_cut(busy_batch):
-    folder = Path(__file__).resolve().parents[2] / "inference/default"
+    folder = Path(__file__).resolve().parents[3] / "inference/default"
     model, artifact = open_predictor(folder), load_artifact(folder)
     rng = np.random.default_rng(8)
     cuts = np.unique(rng.integers(1, busy_batch.num_rows, 40)).tolist()

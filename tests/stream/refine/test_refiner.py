@@ -23,8 +23,8 @@ from offramp.stream.refine.reference_set import sequences_of
 from offramp.stream.refine.refiner import Refiner, RefineSettings
 from offramp.stream.refine.replay_buffer import LabelledRows
 from offramp.stream.windows.windows import WindowRows
-from tests.stream import refining
-from tests.stream.refining import CAPACITY, SHAPE, clean, loss, site_flows, window_rows
+from tests.support import made_sites as refining
+from tests.support.made_sites import CAPACITY, SHAPE, clean, loss, site_flows, window_rows
 
 QUICK = RefineSettings(every_s=30, memory_s=60, least_s=30, epochs=1, learning_rate=1e-3)
 OFTEN, SECONDS = replace(QUICK, every_s=10), 45.0

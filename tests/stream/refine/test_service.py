@@ -13,7 +13,7 @@ from offramp.inference.refinement.challenger import InProcess
 from offramp.stream.refine.refiners import Refining
 from offramp.stream.refine.service import RefineService
 from offramp.stream.topics.model_message import encode_model
-from tests.capture.disks import SmallFiles
+from tests.support.disks import SmallFiles
 
 
 def test_a_model_that_the_disk_does_not_take_is_left_aside(

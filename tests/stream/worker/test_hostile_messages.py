@@ -18,7 +18,7 @@ from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaSettings
 from offramp.stream.worker.checkpoint import decode_checkpoint
 from offramp.stream.worker.message_batch import Outgoing
 from offramp.stream.worker.partition import Lane
-from tests.stream.test_lane import LINK, Message, Outlet, lane_of, messages, reached
+from tests.stream.worker.test_partition import LINK, Message, Outlet, lane_of, messages, reached
 
 __all__ = ["messages"]
 

@@ -15,9 +15,9 @@ from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_o
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.load_shedding import FRESH, PATIENCE_S, REASON, Backlog, Backlogs
+from tests.capture.message.test_decode import random_batch
 from tests.stream.conftest import BASE
-from tests.stream.test_link_run import cut, fed, make  # noqa: F401 - a fixture
-from tests.stream.test_wire import random_batch
+from tests.stream.links.test_link_consumer import cut, fed, make  # noqa: F401 - a fixture
 
 STEP_S = 0.1
 

@@ -69,7 +69,7 @@ def test_of_the_libraries_only_what_nobody_else_tells_is_told() -> None:
     assert "sending to decisions" in told[0]
     assert told[0].endswith("trying again")
     assert "KeyError" in told[3]
-    assert "test_worker_log.py:" in told[3]
+    assert "test_log.py:" in told[3]
 
 
 def test_only_others_messages_are_told_once_until_one_of_ours_comes() -> None:

@@ -24,7 +24,7 @@ from offramp.stream.pipeline.carried_state import CALL_ROWS, Ask, CarriedState, 
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.message_batch import Portion
 from offramp.stream.worker.micro_batch import BYTES, MicroBatches
-from tests.integration.workers import demo_batches, expected
+from tests.support.workers import demo_batches, expected
 
 LINKS = 6
 PARTITIONS = 3

@@ -26,7 +26,7 @@ from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
 from offramp.stream.worker.message_batch import Outgoing
 from offramp.stream.worker.micro_batch import MicroBatches
 from offramp.stream.worker.partition import Lane, WorkerLedger
-from tests.integration.workers import SITE, demo_batches
+from tests.support.workers import SITE, demo_batches
 
 LINK = "uplink"
 ORDER = ("packet", "read", "dissected", "published", "fetched", "begun", "decoded", "decided")

@@ -22,9 +22,9 @@ from offramp.stream.bins.state import BACK_NEWEST_NS, NEXT, REACHED
 from offramp.stream.worker.checkpoint import MAX_UNPACKED, decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.checkpoint_reader import _note
 from tests.fuzz.states import Case, at, places, run
-from tests.stream.test_hostile_messages import Shown
+from tests.stream.worker.test_hostile_messages import Shown
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def npy(header: str) -> bytes:

@@ -14,8 +14,8 @@ from offramp.capture.dissect.content_coding import inflate, unbrotli
 from offramp.capture.dissect.conversation.state import CHUNK, CHUNKS, FREE_CHUNKS
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.sources.file.files import open_captures
-from tests.capture.conversations import Captures, Conversation, write_capture
-from tests.capture.messages import GET
+from tests.support.conversations import Captures, Conversation, write_capture
+from tests.support.messages import GET
 
 SEGMENT = 60_000
 

@@ -22,7 +22,7 @@ from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.file.record_scan import LARGEST_PACKET, moved, ticks_to_ns
 from offramp.errors import InputError
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"
+SHARED = Path(__file__).resolve().parents[4].parent / "shared/pcaps"
 PACKETS = [(1_700_000_000_000_000_000 + i * 1_234_567_000, bytes([i % 256]) * (60 + i % 50), 1500) for i in range(300)]
 
 

@@ -17,7 +17,7 @@ from offramp.capture.sources.live import landlock
 from offramp.capture.sources.live.privileges import MEND, service_user
 from offramp.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 CONFINED = """

@@ -19,7 +19,7 @@ from bench.namespace import ENVIRONMENT, Namespace
 from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.live.packet_filter import AD_INTERFACE, AD_PACKET_TYPE, compile_filter, library_name
 from offramp.errors import ConfigError
-from tests.live import frame, listen, new_namespace, packets, send, until
+from tests.support.live import frame, listen, new_namespace, packets, send, until
 
 TCPDUMP = shutil.which("tcpdump", path=ENVIRONMENT["PATH"])
 TAG_5, TAG_7, DOUBLE = (bytes.fromhex(text) for text in ("81000005", "81000007", "8100000581000009"))
