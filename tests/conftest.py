@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.disks import SmallFiles
+from tests.support.places import SHARED
 
 BEYOND_CI = "beyond CI: "
 """Begins the reason of a skip that CI may make: what its machines do not have, such as a GPU."""
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-"""Captures of others, which are not ours to give: a checkout that has none beside it skips what asks for them."""
 
 
 LAST_LONGEST = (

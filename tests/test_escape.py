@@ -17,7 +17,7 @@ from scapy.packet import Raw
 from scapy.utils import wrpcap
 
 from offramp.escape import EscapingStream, escaped
-from tests.cli.test_commands import offramp
+from tests.support.command_line import offramp
 
 HOSTILE = "\x1b]0;pwned\x07 \u009b2J \u202eevil\u2028 \x7f \r\x08"
 

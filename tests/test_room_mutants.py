@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from tests.room_mutants import ROOMS, code_of, mutants
-from tests.support.kernel_stores import ROOT
+from tests.support.places import ROOT
 
 
 def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:

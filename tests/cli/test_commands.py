@@ -24,17 +24,8 @@ from offramp.capture.block import Interface
 from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
 from offramp.capture.sources.file.files import open_captures
 from offramp.decision.command import validate
-
-ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "samples/demo.pcap.zst"
-SITE = ROOT / "samples/site.toml"
-
-
-def offramp(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "offramp", *arguments], input=stdin, capture_output=True, check=False, cwd=ROOT
-    )
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+from tests.support.command_line import offramp
+from tests.support.places import DEMO, ROOT, SITE
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,7 @@ from offramp.inference.dataset.dataset import PARTS, open_dataset
 from offramp.inference.evaluation.jobs import Job, stamp_of
 from offramp.stream.learning.evaluating import EvaluateOptions, world_of
 from tests.support.made_datasets import made_dataset
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 
 def offramp(*words: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -13,8 +12,8 @@ import typer
 from typer.models import OptionInfo
 
 from offramp.cli.commands import app
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 UNBOUNDED = {"seed"}
 """Any whole number is a seed."""
 

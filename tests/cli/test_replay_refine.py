@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 
 def replayed(folder: Path, *more: str) -> tuple[list[dict[str, object]], str]:

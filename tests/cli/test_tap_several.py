@@ -13,9 +13,10 @@ from typing import ClassVar
 import pytest
 
 from bench.namespace import Namespace
-from tests.cli.test_tap import ROOT, TAP, Running, no_rights, number_of
 from tests.support.live import frame, new_namespace, send, until
+from tests.support.places import ROOT
 from tests.support.scrape import scrape, url_in
+from tests.support.tap_process import TAP, Running, no_rights, number_of
 
 TWO = """
 [[links]]

@@ -13,8 +13,8 @@ from bench.service import site_file
 from offramp.capture.message.decode import MAX_UNPACKED
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.kafka import KafkaSettings
-from tests.capture.message.test_decode import bomb, random_batch
 from tests.integration.throttle import memory_of
+from tests.support.random_batches import bomb, random_batch
 from tests.support.workers import (
     SOAK,
     Decisions,

@@ -28,9 +28,9 @@ from offramp.kafka import KafkaSettings
 from offramp.stream.worker.checkpoint_reader import load_states
 from tests.integration.throttle import Watch
 from tests.support.conversations import write_capture
+from tests.support.places import ROOT
 from tests.support.random_traffic import random_conversation
 from tests.support.workers import (
-    ROOT,
     SOAK,
     WAIT_S,
     WorkerProcess,

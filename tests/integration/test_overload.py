@@ -99,7 +99,7 @@ def sustainable(feeder: Feeder, forecasts: Forecasts, done: Callable[[], int]) -
     return rate
 
 
-def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None:
     """The rate it can take is measured here, as it is another on every machine."""
     site, path = site_file(1, tmp_path)
     forecasts = Forecasts(topics)

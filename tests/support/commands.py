@@ -8,12 +8,12 @@ from typing import Any
 
 from offramp.decision.acceptance import own_id, time_ns
 from offramp.decision.command import rfc3339
-from tests.decision.test_docs import DOCS
+from tests.support.places import ROOT
 
 
 def example() -> dict[str, Any]:
     """The first command of the contract's page."""
-    page = (DOCS / "decisions-contract.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/decisions-contract.md").read_text(encoding="utf-8")
     body: dict[str, Any] = json.loads(page.split("```json")[1].split("```")[0])
     return body
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
 DECORATORS = ("kernel", "kernel_entry", "kernel_lean", "kernel_inline")
 GROWING = ("extra_row", "extra_column", "extra_value", "text", "cursor")
 """The fields of capture.dissect.packet.table.Table that only its own functions may write."""

@@ -113,7 +113,7 @@ def listen(namespace: Namespace, backend: str, interface: str = "v1", **options:
     return Capture(namespace.call(open_interface, interface, asked))
 
 
-def until(condition, seconds: float = 30.0) -> None:  # type: ignore[no-untyped-def]
+def until(condition, seconds: float = 30.0) -> None:
     """Wait for a condition."""
     end = time.monotonic() + seconds
     while not condition():

@@ -27,10 +27,10 @@ from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.predictor import open_predictor
 from offramp.kafka import BODY_LIMIT, KafkaSettings
 from offramp.stream.pipeline.pipeline import Pipeline
+from tests.support.places import DEMO as SAMPLE
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-DEMO = str(ROOT / "samples/demo.pcap.zst")
-SITE = ROOT / "samples/site.toml"
+DEMO = str(SAMPLE)
 SOAK = bool(os.environ.get("OFFRAMP_SOAK"))
 """Asked for by `make soak`: more links, workers, kills and restarts."""
 WAIT_S = 600.0 if SOAK else 90.0
@@ -128,7 +128,7 @@ class Decisions:
                 if record.topic.endswith("decisions.v1"):
                     self.note(record)
 
-    def note(self, record) -> None:  # type: ignore[no-untyped-def]
+    def note(self, record) -> None:
         """Enter a command; the same id must have the same bytes."""
         body = json.loads(record.value)
         link = body["scope"].split(":")[1].split("/")[0]

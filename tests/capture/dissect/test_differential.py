@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[3]
-PCAPS = REPO.parent / "shared" / "pcaps"
-sys.path.insert(0, str(REPO))
+from tests.support.places import ROOT
+
+PCAPS = ROOT.parent / "shared" / "pcaps"
+sys.path.insert(0, str(ROOT))
 
 from tests.differential import Report, compare, print_report, sample  # noqa: E402
 
@@ -38,7 +38,7 @@ def test_columns_of_200_captures(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", ["demo.pcap.zst"])
 def test_columns_of_the_samples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    sampled = REPO / "samples" / name
+    sampled = ROOT / "samples" / name
     if not sampled.exists():
         pytest.skip(f"samples/{name} is not there: its comparison is left out")
     with capsys.disabled():

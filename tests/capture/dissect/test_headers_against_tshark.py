@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(REPO))
+from tests.support.places import ROOT
 
-import tests.support.crafted_rare  # noqa: E402, F401  (registers its captures)
-from tests.differential import compare, is_header  # noqa: E402
-from tests.support.crafted_headers import BUILDERS, write  # noqa: E402
+sys.path.insert(0, str(ROOT))
+
+import tests.support.crafted_rare  # noqa: F401  (registers its captures)
+from tests.differential import compare, is_header
+from tests.support.crafted_headers import BUILDERS, write
 
 pytestmark = pytest.mark.skipif(
     shutil.which("tshark") is None, reason="tshark is not installed: nothing to compare with"

@@ -25,8 +25,8 @@ from offramp.capture.features.files import parquet_array
 from offramp.capture.schema import COLUMNS, EDGE_COLUMNS
 from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 AUTHORS = ROOT.parent / "shared/edge-iiotset"
 NAMES = EDGE_HEADER[:61]
 CLOCK = "2021 10:20:30.400500000"

@@ -15,8 +15,9 @@ from offramp.capture.edge_iiotset.layout import EDGE_HEADER, EDGE_TABLE, Form, l
 from offramp.capture.edge_iiotset.writer import write_edge_csv
 from offramp.capture.schema import EDGE_COLUMNS, INDEX
 from offramp.errors import ConfigError
+from tests.support.places import ROOT
 
-AUTHORS = Path(__file__).resolve().parents[3].parent / "shared/edge-iiotset"
+AUTHORS = ROOT.parent / "shared/edge-iiotset"
 SHAPES = {
     Form.NUMBER: r"\d+\.\d+(e-\d+)?",
     Form.HEX: r"0x[0-9a-f]{8}",

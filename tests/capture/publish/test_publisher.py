@@ -18,8 +18,8 @@ from offramp.capture.publish.publisher import Publisher
 from offramp.capture.publish.spool import Spool
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaAwayError, KafkaSettings
-from tests.capture.message.test_decode import random_batch
 from tests.support.disks import SmallFiles
+from tests.support.random_batches import random_batch
 
 ROWS = 200
 SETTINGS = KafkaSettings(("127.0.0.1:9",))

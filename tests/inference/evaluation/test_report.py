@@ -13,8 +13,8 @@ import pytest
 from offramp.inference.evaluation.tables import TABLE_2
 from tests.support.browser import Browser, chromium
 from tests.support.made_datasets import made_dataset
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = chromium()
 MODELS = ("hybrid", "svm", "ewma", "persistence")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="beyond CI: no chromium to show a page (Debian: chromium)")

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from offramp.errors import ArtifactError, InputError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
-from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.network.preset import PRESETS, SCALE_NAMES
 from offramp.inference.network.queue_history import FEATURES, Memory
 from offramp.inference.scores import classify, macro_f1, score
@@ -23,32 +22,8 @@ from offramp.inference.serving.predictor import CompiledPredictor, open_predicto
 from offramp.inference.training.fit import pieces
 from offramp.inference.training.train import scale_of, train
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def rows(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return rng.random((n, len(CHANNELS)), np.float32), rng.random((n, SPECTRUM_SIZE), np.float32)
-
-
-def sequences(n: int = 6) -> list[TrainingSequence]:
-    out = []
-    for i in range(n):
-        x, spectrum = rows(300, i)
-        delay = (x[:, 0] * 60).astype(np.float32)
-        delay[-50:] = np.nan
-        out.append(TrainingSequence(x, spectrum, delay, f"source{i}"))
-    return out
-
-
-META = {
-    "name": "tiny", "channels": list(CHANNELS), "spectrum_size": SPECTRUM_SIZE, "bin_ms": 10, "horizon_ms": 500,
-    "command": "test",
-}  # fmt: skip
-
-
-SCALE = {"limits": np.stack([np.zeros(len(CHANNELS)), np.full(len(CHANNELS), 0.1), np.full(len(CHANNELS), 4.0)])}
+from tests.support.places import ROOT
+from tests.support.training_sequences import META, SCALE, rows, sequences
 
 
 def untrained(folder: Path, preset: str) -> tuple[object, Artifact]:
@@ -119,7 +94,8 @@ def test_forecasts_are_probabilities_and_rising_quantiles() -> None:
 
 def test_same_seed_same_model(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tests.inference.network.test_keras_model import *\n"
+        "import sys; from pathlib import Path; from offramp.inference.training.train import train\n"
+        "from tests.support.training_sequences import META, SCALE, sequences\n"
         "data = sequences()\n"
         "train(data[:5], SCALE, Path(sys.argv[1]), META, validation=data[5:], seed=3, epochs=1, thresholds_ms=(5, 25))"
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.places import ROOT
+
 CODE = """
 import os, sys
 from offramp.inference.network.tensorflow_notices import without_notices

@@ -11,22 +11,16 @@ import pytest
 
 from offramp.errors import ArtifactError, ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.network.preset import WEIGHT_NAMES
 from offramp.inference.refinement.challenger import blended, norm, refined_artifact
 from offramp.inference.refinement.federated import average, epsilon, federate, updates_of
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.places import ROOT
+from tests.support.training_sequences import series
 
 
 @pytest.fixture(scope="module")
 def base() -> Artifact:
     return load_artifact(DEFAULT_ARTIFACT)
-
-
-def series(rows: int) -> list[TrainingSequence]:
-    x, frames = np.zeros((rows, 26), np.float32), np.zeros((rows, 51), np.float32)
-    return [TrainingSequence(x, frames, np.zeros(rows, np.float32), "s")]
 
 
 def site(base: Artifact, folder: Path, seed: int, rows: int, step: float = 1e-3) -> tuple[Artifact, Path]:

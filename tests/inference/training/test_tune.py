@@ -10,8 +10,8 @@ import pytest
 from offramp.errors import ConfigError, OfframpError
 from offramp.inference.network.preset import PRESETS, load_preset, preset_toml
 from offramp.inference.training.tune import GRID, Bounds, Method, Task, suggested, tune
-from tests.inference.network.test_keras_model import META, SCALE, sequences
 from tests.support.disks import SmallFiles
+from tests.support.training_sequences import META, SCALE, sequences
 
 SMALL = replace(PRESETS["default"], dense=8, spectrum=4, lstm=8, fusion=8)
 

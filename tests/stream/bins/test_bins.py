@@ -3,7 +3,6 @@ from __future__ import annotations
 import inspect
 import re
 from ipaddress import ip_address
-from pathlib import Path
 from typing import get_type_hints
 
 import numpy as np
@@ -19,8 +18,8 @@ from offramp.stream.bins.packets import IPV4_MAPPED, Packets
 from offramp.stream.bins.state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, ROWS, UP, LinkShape
 from offramp.stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
 from offramp.stream.refine.refiner import TICK
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 BASE = 1_700_000_000_000_000_000
 SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 
@@ -65,7 +64,9 @@ ORDINARY = re.compile(r"(?:counters|state\.shape|clock|total|bits|cells|x)\[(?:\
 """Places of a table as numbers. An address has two halves, a network four numbers: those are no table of ours."""
 
 
-@pytest.mark.parametrize("name", ["bins", "close_bins", "bin_state", "packets", "heavy_hitters", "traffic"])
+@pytest.mark.parametrize(
+    "name", ["bins/bins", "bins/closing", "bins/state", "bins/packets", "bins/heavy_hitters", "pipeline/traffic"]
+)
 def test_no_kernel_says_the_number_of_a_tables_row(name):
     text = (ROOT / f"stream/{name}.py").read_text()
     assert ORDINARY.findall(text) == []

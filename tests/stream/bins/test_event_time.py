@@ -6,7 +6,6 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +13,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from offramp.capture.block import END_OF_TIME_NS, NO_TIME, ListSource
 from offramp.capture.message.decode import FeatureMessage
@@ -34,13 +32,12 @@ from offramp.stream.local.replay import Replay
 from offramp.stream.refine.refiner import Refiner
 from offramp.stream.windows.windows import Windows
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
-from tests.stream.links.test_link_consumer import cut, fed, make  # noqa: F401 - a fixture
+from tests.support.link_messages import cut, fed
+from tests.support.places import ROOT
+from tests.support.times import BASE, SECOND, Times, steady
 
-ROOT = Path(__file__).resolve().parents[3]
-BASE, SECOND = 1_700_000_000_000_000_000, 1_000_000_000
 SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 UP = CHANNELS.index("packets_up")
-Times = NDArray[np.int64]
 
 
 def packets(time_ns: Times) -> Packets:
@@ -50,10 +47,6 @@ def packets(time_ns: Times) -> Packets:
     address[:, 3] = IPV4_MAPPED | 0xC0000201
     some = np.full(n, 6, np.int64)
     return Packets(np.asarray(time_ns, np.int64), some * 20, address, some, some, some * 0, np.full(n, np.nan))
-
-
-def steady(count: int, apart_ms: float = 2.0) -> Times:
-    return BASE + (np.arange(count) * apart_ms * 1e6).astype(np.int64)
 
 
 def rows_of(bins: Bins, given_packets: Packets, cuts: list[int], told: Callable[[Bins], Bins] = lambda bins: bins):
@@ -332,7 +325,7 @@ def test_rows_that_a_refiner_cuts_at_its_ticks_keep_the_time_they_are_of(normali
     assert set(steps) == {0, 1}
 
 
-def test_a_link_in_a_worker_takes_wrong_times_as_they_come(busy_batch, make):  # noqa: F811
+def test_a_link_in_a_worker_takes_wrong_times_as_they_come(busy_batch, make):
     """One row of the future, rows gone back, a clock of the future: with checkpoints between, the same commands."""
 
     def dated(batch, change):

@@ -10,18 +10,18 @@ import pytest
 from offramp.errors import ContractError
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets, packets_from_batch
 from offramp.stream.channels import FIRST_MARK, Counter
-from tests.capture.message.test_decode import random_batch
+from tests.support.random_batches import random_batch
 
 
-def numbers(batch: pa.RecordBatch, name: str):  # type: ignore[no-untyped-def]
+def numbers(batch: pa.RecordBatch, name: str):
     return pc.fill_null(batch.column(name), 0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def there(batch: pa.RecordBatch, name: str):  # type: ignore[no-untyped-def]
+def there(batch: pa.RecordBatch, name: str):
     return batch.column(name).is_valid().to_numpy(zero_copy_only=False)
 
 
-def addresses(batch: pa.RecordBatch, four: str, six: str):  # type: ignore[no-untyped-def]
+def addresses(batch: pa.RecordBatch, four: str, six: str):
     out = np.zeros((batch.num_rows, 2), np.int64)
     cells = zip(batch.column(four).to_pylist(), batch.column(six).to_pylist(), strict=True)
     for row, (short, long) in enumerate(cells):

@@ -194,7 +194,7 @@ def test_what_must_not_tell_a_label_is_not_in_the_channels(tmp_path: Path, chang
         assert missing <= {"rtt"}, "nothing else may be missing, so that no way of missing tells a source"
 
 
-def _channels(folder: Path, network: str):  # type: ignore[no-untyped-def]
+def _channels(folder: Path, network: str):
     text = f"""horizons_ms = [50]
     [[sources]]
     name = "c"

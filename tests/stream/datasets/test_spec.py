@@ -12,8 +12,8 @@ import pytest
 from offramp.errors import ConfigError
 from offramp.stream.datasets.build import origins_of, whole_parts, without_copies
 from offramp.stream.datasets.spec import Capacity, DatasetSpec, Source, Split, load_spec
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 GOOD = """
 [[sources]]
 name = "s"

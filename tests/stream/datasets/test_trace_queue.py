@@ -15,7 +15,7 @@ START = 170_000_000_000 * 20
 """The first bin's start in half milliseconds."""
 
 
-def simulated(arrivals, trace_ms, opportunity, buffer, count):  # type: ignore[no-untyped-def]
+def simulated(arrivals, trace_ms, opportunity, buffer, count):
     """Let every half millisecond pass; a packet counts against the buffer until all of it has left."""
     waiting, out, delay, dropped = [], [], 0, 0
     first, period = arrivals[0][0], 2 * trace_ms[-1]

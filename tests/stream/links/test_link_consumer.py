@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from offramp.capture.message.decode import FeatureMessage
-from offramp.capture.message.encode import FeatureHeaders, times_of
 from offramp.decision.policy import Policy
 from offramp.errors import ContractError
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
-from tests.stream.pipeline.test_pipeline import SITE, build, commands_of
-
-
-@pytest.fixture
-def make(predictor, normaliser_state):
-    return lambda _link: build(predictor, normaliser_state)
-
-
-def cut(batch, parts=12, epoch=1, agent="a"):
-    """A batch as messages of one epoch, with an end."""
-    edges = np.linspace(0, batch.num_rows, parts + 1).astype(int)
-    out = []
-    for number, (start, stop) in enumerate(itertools.pairwise(edges)):
-        part = batch.slice(start, stop - start)
-        headers = FeatureHeaders("lab", agent, epoch, number, len(part), *times_of(part))
-        out.append(FeatureMessage("uplink", headers, part))
-    return [*out, FeatureMessage("uplink", FeatureHeaders("lab", agent, epoch, parts, 0, end=True), None)]
-
-
-def fed(run, messages, start=0):
-    return [command.to_json() for at, message in enumerate(messages, start) for command in run.feed(message, at)]
+from tests.support.link_messages import cut, fed
+from tests.support.pipelines import SITE, build, commands_of
 
 
 def test_messages_give_what_the_pipeline_gives(busy_batch, make, predictor, normaliser_state):

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from offramp.capture.block import ListSource
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.sources.file.files import open_captures
 from offramp.stream.local.dissecting import dissected
-
-DEMO = Path(__file__).resolve().parents[3] / "samples/demo.pcap.zst"
+from tests.support.places import DEMO
 
 
 @pytest.mark.parametrize("profile", ["stream", "full"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,10 @@ from offramp.stream.local.link_batches import LinkBatches
 from offramp.stream.local.link_choice import MOST_NAMED, LinkChoice, unlinked_lines
 from offramp.stream.local.replay import Replay
 from offramp.stream.local.site_match import SiteMatch
-from tests.stream.local.test_tap import blocks
+from tests.support.live_blocks import blocks
+from tests.support.places import ROOT
 
-SAMPLES = Path(__file__).resolve().parents[3] / "samples"
+SAMPLES = ROOT / "samples"
 DEMO, SITE_FILE = str(SAMPLES / "demo.pcap.zst"), SAMPLES / "site.toml"
 SITE = Site.model_validate({
     "name": "lab",
@@ -131,7 +131,7 @@ def demo(*names: str) -> ListSource:
     return ListSource(found)
 
 
-def commands_of(source: ListSource, site: Site, predictor, artifact) -> dict[str, list[str]]:  # type: ignore[no-untyped-def]
+def commands_of(source: ListSource, site: Site, predictor, artifact) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     replay = Replay(source, site, artifact, predictor)
     for command in replay.run():
@@ -139,7 +139,7 @@ def commands_of(source: ListSource, site: Site, predictor, artifact) -> dict[str
     return found
 
 
-def test_interfaces_of_one_capture_give_the_commands_that_each_gives_alone(predictor) -> None:  # type: ignore[no-untyped-def]
+def test_interfaces_of_one_capture_give_the_commands_that_each_gives_alone(predictor) -> None:
     artifact, lab = load_artifact(DEFAULT_ARTIFACT), load_site(SITE_FILE)
     links = tuple(
         lab.links[0].model_copy(update={"name": name, "interface": of}) for name, of in (("one", "v1"), ("two", "v2"))

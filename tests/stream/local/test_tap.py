@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench.blast import frames
-from offramp.capture.block import Interface, ListSource, PacketBlock, tick
+from offramp.capture.block import ListSource, PacketBlock, tick
 from offramp.capture.intake.intake import Intake
 from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.ledger import CaptureLedger
@@ -26,27 +25,11 @@ from offramp.stream.local.live_batches import LiveBatches
 from offramp.stream.local.tap import Tap
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
-from tests.stream.conftest import make_batch
-
-BASE = 1_700_000_000_000_000_000
-INTERFACE = Interface("v1", 1)
-FLOWS = 512
+from tests.support.feature_batches import make_batch
+from tests.support.live_blocks import BASE, FLOWS, INTERFACE, blocks
 
 
-def blocks(rounds: int, drops: int = 0) -> list[PacketBlock]:
-    """One packet of each flow every 50 ms."""
-    data = frames(100, FLOWS, 1, b"\x0a\0")
-    size, n = np.full(FLOWS, 100, np.int32), FLOWS
-    return [
-        PacketBlock(
-            np.frombuffer(b"".join(data), np.uint8), np.arange(n) * 100, size, size,
-            BASE + turn * 50_000_000 + np.arange(n) * 1000, np.zeros(n, np.int32), (INTERFACE,), 1 + n * turn, drops,
-        )
-        for turn in range(rounds)
-    ]  # fmt: skip
-
-
-def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks) -> tuple[Tap, float]:  # type: ignore[no-untyped-def]
+def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks) -> tuple[Tap, float]:
     """Run a tap whose shedding stays at a level; return it and the load of all bins."""
     site, seen = default_site(), []
 

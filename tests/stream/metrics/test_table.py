@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import socket
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,12 +35,12 @@ from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.refiner import Refiner, RefineSettings
 from offramp.stream.worker.partition_meter import LaneMeter
-from tests.stream.links.test_link_consumer import cut, fed
-from tests.stream.pipeline.test_pipeline import SITE as SITE_MADE
-from tests.stream.pipeline.test_pipeline import build, commands_of
+from tests.support.link_messages import cut, fed
+from tests.support.pipelines import SITE as SITE_MADE
+from tests.support.pipelines import build, commands_of
+from tests.support.places import ROOT
 from tests.support.scrape import scrape, total
 
-ROOT = Path(__file__).resolve().parents[3]
 DEMO, SITE = str(ROOT / "samples/demo.pcap.zst"), ROOT / "samples/site.toml"
 
 
@@ -81,14 +80,14 @@ def test_a_controllers_counts_can_be_exported() -> None:
 def test_every_metric_is_fed_and_nothing_else_is() -> None:
     """What the code names is what the table has."""
     named = set()
-    for path in (ROOT / "stream").glob("*.py"):
-        if path.name != "metric_table.py":
+    for path in (ROOT / "stream").rglob("*.py"):
+        if path != ROOT / "stream/metrics/table.py":
             constants = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
             named |= {text for text in constants if isinstance(text, str) and re.fullmatch(r"offramp_[a-z_]+", text)}
     assert named == {metric.name for metric in TABLE}
 
 
-def test_counts_of_another_worker_are_not_ours(busy_batch, predictor, normaliser_state) -> None:  # type: ignore[no-untyped-def]
+def test_counts_of_another_worker_are_not_ours(busy_batch, predictor, normaliser_state) -> None:
     """Two workers, one after the other: what they count adds up to what one counts alone."""
     messages = cut(busy_batch)
     runs = [LinkRun("uplink", lambda _: build(predictor, normaliser_state)) for _ in range(3)]
@@ -114,7 +113,7 @@ def test_counts_of_another_worker_are_not_ours(busy_batch, predictor, normaliser
     assert alone.stream.commands.total() > 0 < alone.stream.forecasts
 
 
-def test_the_readings_are_the_ledgers(busy_batch, predictor, normaliser_state) -> None:  # type: ignore[no-untyped-def]
+def test_the_readings_are_the_ledgers(busy_batch, predictor, normaliser_state) -> None:
     publish, tap = Metrics("publish"), Metrics("tap")
     batches = LinkBatches(open_captures([DEMO]), load_site(SITE), "a")
     publisher = Publisher(KafkaSettings(("127.0.0.1:9",)), site="lab", agent="a", epoch=1, queue_bytes=4 << 20)
@@ -146,7 +145,7 @@ def test_the_readings_are_the_ledgers(busy_batch, predictor, normaliser_state) -
     assert b"offramp_worker" not in generate_latest(publish.registry)
 
 
-def test_a_model_that_refinement_brings_into_service_is_timed_as_the_first(busy_batch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_that_refinement_brings_into_service_is_timed_as_the_first(busy_batch, tmp_path) -> None:
     artifact = load_artifact(DEFAULT_ARTIFACT)
     meta = {key: each for key, each in artifact.manifest.items() if key not in ("format", "sha256")}
     weights = {**artifact.weights, "classes_b": artifact.weights["classes_b"] + np.float32(0.1)}
@@ -190,7 +189,7 @@ def test_labels_that_are_not_the_tables_are_refused() -> None:
         list(metrics.collect())
 
 
-def test_a_timed_predictor_changes_no_bit(predictor) -> None:  # type: ignore[no-untyped-def]
+def test_a_timed_predictor_changes_no_bit(predictor) -> None:
     seen: list[tuple[str, float]] = []
     timed = TimedPredictor(predictor, lambda name, value, *_: seen.append((name, value)))
     rng = np.random.default_rng(1)

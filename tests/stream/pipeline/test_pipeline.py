@@ -1,46 +1,17 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from offramp.decision.command import validate
 from offramp.decision.policy import Policy
-from offramp.decision.site import Site
 from offramp.errors import ArtifactError, ContractError
 from offramp.inference.artifact import load_artifact
 from offramp.inference.serving.predictor import open_predictor
 from offramp.stream.pipeline.pipeline import Pipeline
-
-SITE = Site.model_validate(
-    {
-        "links": [
-            {
-                "name": "uplink",
-                "capacity": "20 Mbit/s",
-                "buffer_bytes": 200_000,
-                "budget_ms": 15,
-                "devices": ["10.0.0.0/24"],
-                "paths": [{"name": "spare", "capacity": "50 Mbit/s"}],
-                "nodes": [{"name": "edge-1"}],
-            }
-        ],
-        "policy": {"exit_bins": 20, "hold_s": 0.2},
-    }
-)
-
-
-def build(predictor, normaliser_state, sink=None):
-    return Pipeline(SITE, "uplink", predictor, normaliser_state, Policy(SITE, "uplink"), sink=sink)
-
-
-def commands_of(pipeline, batch, cuts):
-    out = []
-    for start, end in zip([0, *cuts], [*cuts, batch.num_rows], strict=True):
-        out += pipeline.update(batch.slice(start, end - start))
-    return [command.to_json() for command in out + pipeline.close()]
+from tests.support.pipelines import SITE, build, commands_of
+from tests.support.places import ROOT
 
 
 def test_onset_and_abatement_come_and_are_valid(busy_batch, normaliser_state, predictor):
@@ -122,7 +93,7 @@ def test_an_empty_batch_and_an_empty_input_give_nothing(busy_batch, normaliser_s
 
 
 def test_the_shipped_model_gives_the_same_bytes_whatever_the_cut(busy_batch):
-    folder = Path(__file__).resolve().parents[3] / "inference/default"
+    folder = ROOT / "inference/default"
     model, artifact = open_predictor(folder), load_artifact(folder)
     rng = np.random.default_rng(8)
     cuts = np.unique(rng.integers(1, busy_batch.num_rows, 40)).tolist()

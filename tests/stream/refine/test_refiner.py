@@ -72,7 +72,7 @@ def site(
     return folder, *refined(folder, artifact, trainer, site_flows(1, SECONDS), settings=OFTEN)
 
 
-def test_refinement_helps_on_traffic_of_the_site_that_it_never_saw(site, artifact, unseen) -> None:  # type: ignore[no-untyped-def]
+def test_refinement_helps_on_traffic_of_the_site_that_it_never_saw(site, artifact, unseen) -> None:
     _, refiner, served, events = site
     assert len(served) > 1
     assert len([each for each in events if "drifted" not in each["type"]]) > 1
@@ -83,7 +83,7 @@ def test_refinement_helps_on_traffic_of_the_site_that_it_never_saw(site, artifac
 
 
 @pytest.mark.long
-def test_refinement_helps_over_several_sites(tmp_path, artifact, trainer, unseen) -> None:  # type: ignore[no-untyped-def]
+def test_refinement_helps_over_several_sites(tmp_path, artifact, trainer, unseen) -> None:
     """One site's gain may be small, as what it met was."""
     before, after = [], []
     for seed in (2, 3, 4):
@@ -95,7 +95,7 @@ def test_refinement_helps_over_several_sites(tmp_path, artifact, trainer, unseen
     assert verdict.better, verdict
 
 
-def test_every_swap_is_told_with_both_scores_and_both_models(site, artifact) -> None:  # type: ignore[no-untyped-def]
+def test_every_swap_is_told_with_both_scores_and_both_models(site, artifact) -> None:
     folder, refiner, served, events = site
     swaps = [event for event in events if event["type"] == "offramp.model.swapped.v1"]
     assert [event["data"]["to"] for event in swaps] == [sha for _, sha in served[1:]]
@@ -111,7 +111,7 @@ def test_every_swap_is_told_with_both_scores_and_both_models(site, artifact) -> 
     assert refiner.events.counts["swapped"] == len(swaps)
 
 
-def test_the_same_packets_give_the_same_swaps_however_they_are_cut(site, tmp_path, artifact, trainer) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_packets_give_the_same_swaps_however_they_are_cut(site, tmp_path, artifact, trainer) -> None:
     folder, _, served, _ = site
     _, again, _ = refined(tmp_path / "b", artifact, trainer, site_flows(1, SECONDS), settings=OFTEN, block=3_001)
     assert again == served
@@ -146,7 +146,7 @@ def adversarial_bursts(seconds: float) -> list[Flow]:
 
 
 @pytest.mark.parametrize("poison", ["labels flipped", "flood replayed", "bursts of one device"])
-def test_poison_makes_the_service_no_worse(poison, site, tmp_path, trainer, unseen) -> None:  # type: ignore[no-untyped-def]
+def test_poison_makes_the_service_no_worse(poison, site, tmp_path, trainer, unseen) -> None:
     """From a model that knows the site well, so that there is something to lose."""
     good, flows, meddle = site[1].artifact, site_flows(2, POISONED_SECONDS), None
     if poison == "labels flipped":
@@ -187,7 +187,7 @@ class Broken:
         return self.weights
 
 
-def test_a_model_that_harms_is_rolled_back(tmp_path, artifact) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_that_harms_is_rolled_back(tmp_path, artifact) -> None:
     """Should a bad model get into service all the same, what is seen of it gets it out again."""
     settings = replace(QUICK, bound=1e9)
     refiner, served, events = refined(

@@ -23,7 +23,7 @@ def base() -> Artifact:
     return load_artifact(DEFAULT_ARTIFACT)
 
 
-def sent(folder: Path, sha: str, base: str):  # type: ignore[no-untyped-def]
+def sent(folder: Path, sha: str, base: str):
     return encode_model("lab", "up/link", folder, sha, base, "swapped", 123)
 
 

@@ -14,7 +14,7 @@ from offramp.errors import ContractError
 from offramp.stream.bins.state import LinkShape
 from offramp.stream.windows.loss import MOST_SCALED, SLOT_NS, Loss, Scale, loss_of
 from offramp.stream.windows.windows import Windows
-from tests.stream.conftest import make_batch
+from tests.support.feature_batches import make_batch
 
 HOSTILE: list[Any] = [
     {"captured": -1}, {"captured": 1.0}, {"captured": "1"}, {"captured": True}, {"captured": None},
@@ -113,7 +113,7 @@ def test_time_that_goes_back_forgets_too() -> None:
     assert scale.factor == 1.0
 
 
-def test_a_batch_without_times_makes_no_time_of_its_own(normaliser_state):  # type: ignore[no-untyped-def]
+def test_a_batch_without_times_makes_no_time_of_its_own(normaliser_state):
     windows = Windows(LinkShape(1e8, 1e8), normaliser_state)
     told = json.dumps(CaptureLedger(1, 1, kernel_drops=1).as_dict())
     for cells in ({}, {"frame__time_epoch": [-5]}, {"frame__time_epoch": [(1 << 63) - 1]}):

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,9 +18,8 @@ from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaSettings
 from offramp.stream.worker.checkpoint import decode_checkpoint
 from offramp.stream.worker.message_batch import Outgoing
 from offramp.stream.worker.partition import Lane
-from tests.stream.worker.test_partition import LINK, Message, Outlet, lane_of, messages, reached
-
-__all__ = ["messages"]
+from tests.support.partitions import LINK, Message, Outlet, lane_of, reached
+from tests.support.shown import Shown
 
 
 def headed(message: Message, **changed: bytes | None) -> Message:
@@ -133,19 +132,6 @@ def test_no_refusal_stops_a_lane(topic: str, messages: list[Message], caplog: py
     assert len([record for record in caplog.records if "given up" in record.getMessage()]) == 1
     letters = [message for message in outlet.sent if dict(message.headers).get("dead_reason") == b"unsendable"]
     assert len(letters) == (refused if topic in ("decisions", "state") else 0)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A record of another topic."""
-
-    topic: str
-    key: Any
-    value: Any
-    headers: Any
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
 
 
 HOSTILE = [

@@ -15,9 +15,9 @@ from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_o
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.load_shedding import FRESH, PATIENCE_S, REASON, Backlog, Backlogs
-from tests.capture.message.test_decode import random_batch
-from tests.stream.conftest import BASE
-from tests.stream.links.test_link_consumer import cut, fed, make  # noqa: F401 - a fixture
+from tests.support.feature_batches import BASE
+from tests.support.link_messages import cut, fed
+from tests.support.random_batches import random_batch
 
 STEP_S = 0.1
 
@@ -115,7 +115,7 @@ def with_ledgers(messages):
 FIELDS = tuple(FeatureHeaders.__dataclass_fields__)
 
 
-def test_shed_messages_are_counted_and_told_and_make_no_silence(busy_batch, make):  # type: ignore[no-untyped-def]  # noqa: F811
+def test_shed_messages_are_counted_and_told_and_make_no_silence(busy_batch, make):
     messages = with_ledgers(cut(busy_batch, parts=40))[:-1]
     gone = range(10, 20)
     run = LinkRun("uplink", make)
@@ -139,7 +139,7 @@ def test_shed_messages_are_counted_and_told_and_make_no_silence(busy_batch, make
     assert fed(carried, messages[20:], 20) == fed(again(messages, make, gone), messages[20:], 20)
 
 
-def again(messages, make, gone):  # type: ignore[no-untyped-def]  # noqa: F811
+def again(messages, make, gone):
     """A run that has had the messages to the end of the hole, without a checkpoint."""
     run = LinkRun("uplink", make)
     for at, message in enumerate(messages[:20]):

@@ -37,10 +37,10 @@ class Watched:
         self.inner = open_predictor(DEFAULT_ARTIFACT)
         self.calls: list[int] = []
 
-    def __getattr__(self, name):  # type: ignore[no-untyped-def]
+    def __getattr__(self, name):
         return getattr(self.inner, name)
 
-    def predict(self, x, spectrum, series, state):  # type: ignore[no-untyped-def]
+    def predict(self, x, spectrum, series, state):
         self.calls.append(len(x))
         return self.inner.predict(x, spectrum, series, state)
 
@@ -51,7 +51,7 @@ def watched() -> Watched:
 
 
 @pytest.fixture(scope="module")
-def parts():  # type: ignore[no-untyped-def]
+def parts():
     """The demo in messages of 600 rows: headers and bytes, and an end."""
     whole = demo_batches(600)
     out = [
@@ -61,10 +61,10 @@ def parts():  # type: ignore[no-untyped-def]
     return [*out, (FeatureHeaders("lab", "tap", 1, len(whole), 0, end=True).pairs(), b"")]
 
 
-def runs_of(site, predictor, pool) -> LinkRuns:  # type: ignore[no-untyped-def]
+def runs_of(site, predictor, pool) -> LinkRuns:
     scale = load_artifact(DEFAULT_ARTIFACT).normaliser
 
-    def make_run(link, sink):  # type: ignore[no-untyped-def]
+    def make_run(link, sink):
         carried = pool.take()
         return LinkRun(
             link,
@@ -74,7 +74,7 @@ def runs_of(site, predictor, pool) -> LinkRuns:  # type: ignore[no-untyped-def]
     return LinkRuns(frozenset(link.name for link in site.links), make_run)
 
 
-def portions(parts, runs, links) -> Iterator[Portion]:  # type: ignore[no-untyped-def]
+def portions(parts, runs, links) -> Iterator[Portion]:
     """Portions of one partition: a message of each of its links, in turn."""
     offset = 0
     for headers, value in parts:
@@ -89,7 +89,7 @@ def sent(portion: Portion) -> list[tuple[str, bytes, bytes]]:
     return [tuple(each[:3]) for outcome in portion.outcomes for each in outcome.outgoing]
 
 
-async def worked(lanes, threads) -> tuple[list[tuple[str, bytes, bytes]], MicroBatches]:  # type: ignore[no-untyped-def]
+async def worked(lanes, threads) -> tuple[list[tuple[str, bytes, bytes]], MicroBatches]:
     """Work on the portions of some lanes side by side; a first portion keeps all threads until the lanes wait."""
     gate = threading.Event()
 
@@ -101,7 +101,7 @@ async def worked(lanes, threads) -> tuple[list[tuple[str, bytes, bytes]], MicroB
     with ThreadPoolExecutor(threads) as executor:
         batches, out = MicroBatches(executor, threads), []
 
-        async def lane(waiting) -> None:  # type: ignore[no-untyped-def]
+        async def lane(waiting) -> None:
             for portion in waiting:
                 await batches.work(portion)
                 out.extend(sent(portion))
@@ -115,12 +115,12 @@ async def worked(lanes, threads) -> tuple[list[tuple[str, bytes, bytes]], MicroB
 
 
 @pytest.fixture
-def links_of_calls(monkeypatch) -> list[set[int]]:  # type: ignore[no-untyped-def]
+def links_of_calls(monkeypatch) -> list[set[int]]:
     """The links, as places in the pool, of which each call of the model had rows."""
     found: list[set[int]] = []
     real = carried_state._call
 
-    def watch(predictor, asks):  # type: ignore[no-untyped-def]
+    def watch(predictor, asks):
         found.append({ask.carried.first for ask in asks})
         return real(predictor, asks)
 
@@ -129,7 +129,7 @@ def links_of_calls(monkeypatch) -> list[set[int]]:  # type: ignore[no-untyped-de
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_calls_hold_rows_of_several_links_and_partitions_and_change_no_byte(  # type: ignore[no-untyped-def]
+def test_calls_hold_rows_of_several_links_and_partitions_and_change_no_byte(
     threads, watched, links_of_calls, parts, tmp_path
 ) -> None:
     site, _ = site_file(LINKS, tmp_path)
@@ -150,7 +150,7 @@ def of(scope: bytes) -> str:
     return scope.decode().split(":")[1].split("/")[0]
 
 
-def alone_forecasts(site, parts, link, predictor) -> list[bytes]:  # type: ignore[no-untyped-def]
+def alone_forecasts(site, parts, link, predictor) -> list[bytes]:
     """The forecast messages of a link that a worker has for itself, one message at a time."""
     runs = runs_of(site, predictor, StatePool(1, SERIES, predictor.state_size))
     out = []
@@ -160,7 +160,7 @@ def alone_forecasts(site, parts, link, predictor) -> list[bytes]:  # type: ignor
     return out
 
 
-def pipeline_predictions(step):  # type: ignore[no-untyped-def]
+def pipeline_predictions(step):
     asks = [
         Ask(step.pipeline.carried, rows.x, rows.spectrum, rows.closed.series, rows.closed.fresh)
         for rows in step.windowed.rows
@@ -168,7 +168,7 @@ def pipeline_predictions(step):  # type: ignore[no-untyped-def]
     return [predict_together(step.pipeline.predictor, [ask])[0] for ask in asks]
 
 
-def test_a_portion_that_is_alone_waits_for_nobody(parts, watched, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_portion_that_is_alone_waits_for_nobody(parts, watched, tmp_path) -> None:
     site, _ = site_file(1, tmp_path)
     runs = runs_of(site, watched, StatePool(1, SERIES, watched.state_size))
 
@@ -182,7 +182,7 @@ def test_a_portion_that_is_alone_waits_for_nobody(parts, watched, tmp_path) -> N
     assert asyncio.run(run()).ledger.batches == 5
 
 
-def test_what_the_model_raises_buries_the_messages_and_the_next_are_taken(parts, watched, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_model_raises_buries_the_messages_and_the_next_are_taken(parts, watched, tmp_path) -> None:
     site, _ = site_file(2, tmp_path)
     runs = runs_of(site, watched, StatePool(2, SERIES, watched.state_size))
     first, second = list(portions(parts[:2], runs, ["uplink0", "uplink1"]))
@@ -194,7 +194,7 @@ def test_what_the_model_raises_buries_the_messages_and_the_next_are_taken(parts,
     assert [outcome.link for outcome in second.outcomes] == ["uplink0", "uplink1"]
 
 
-def test_series_that_begin_anew_within_a_call_begin_at_zero_and_the_newest_stays(watched) -> None:  # type: ignore[no-untyped-def]
+def test_series_that_begin_anew_within_a_call_begin_at_zero_and_the_newest_stays(watched) -> None:
     rng = np.random.default_rng(3)
     n, pool = 60, StatePool(2, 5, watched.state_size)
     together, alone = [pool.take(), pool.take()], [CarriedState(5, watched.state_size) for _ in range(2)]
@@ -221,10 +221,10 @@ def test_series_that_begin_anew_within_a_call_begin_at_zero_and_the_newest_stays
         np.testing.assert_array_equal(mine.state, other.state)
 
 
-def test_calls_are_bounded_and_states_of_several_pools_are_told_apart(watched) -> None:  # type: ignore[no-untyped-def]
+def test_calls_are_bounded_and_states_of_several_pools_are_told_apart(watched) -> None:
     size = CALL_ROWS // 2 + 1
 
-    def ask(carried):  # type: ignore[no-untyped-def]
+    def ask(carried):
         return Ask(
             carried,
             np.zeros((size, len(watched.channels)), np.float32),

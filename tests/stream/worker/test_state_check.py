@@ -22,9 +22,8 @@ from offramp.stream.bins.state import BACK_NEWEST_NS, NEXT, REACHED
 from offramp.stream.worker.checkpoint import MAX_UNPACKED, decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.checkpoint_reader import _note
 from tests.fuzz.states import Case, at, places, run
-from tests.stream.worker.test_hostile_messages import Shown
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.places import ROOT
+from tests.support.shown import Shown
 
 
 def npy(header: str) -> bytes:

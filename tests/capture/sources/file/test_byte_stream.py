@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.file.zstd_frames import FRAME, FrameWatch
 from offramp.errors import InputError
-from tests.capture.sources.file.test_files import FORMS, PACKETS
+from tests.support.capture_forms import FORMS, PACKETS
+from tests.support.places import ROOT
 
 CAPTURE = FORMS["pcap"]
 
@@ -122,6 +123,6 @@ def test_an_input_that_is_closed_or_cannot_be_read_is_one_line() -> None:
     for name, said in (("-", "standard input is closed"), ("/proc/self/mem", "cannot be read")):
         done = subprocess.run(
             ["bash", "-c", f'"{sys.executable}" -c "$0" {name} <&-', code], capture_output=True, text=True, check=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[4])},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert said in done.stdout, done.stderr

@@ -16,8 +16,8 @@ import pytest
 from offramp.capture.sources.live import landlock
 from offramp.capture.sources.live.privileges import MEND, service_user
 from offramp.errors import ConfigError
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 CONFINED = """

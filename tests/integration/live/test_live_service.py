@@ -10,8 +10,9 @@ from pathlib import Path
 from bench.namespace import Namespace
 from offramp.decision.client import DecisionClient
 from offramp.kafka import KafkaSettings
-from tests.cli.test_tap import ROOT, SITE, number_of
-from tests.integration.test_publish_live import Agent, broker, namespace, topics  # noqa: F401 - fixtures
+from tests.integration.agents import Agent
+from tests.support.places import ROOT, SITE
+from tests.support.tap_process import number_of
 from tests.support.workers import WorkerProcess, workers
 
 WAY = ("packet", "read", "dissected", "published", "fetched", "begun", "decoded", "decided", "sent", "arrived")
@@ -24,8 +25,8 @@ def taken(settings: KafkaSettings) -> list[tuple[dict[str, object], dict[str, in
 
 
 def test_live_commands_are_those_of_the_recording_and_tell_their_way(
-    namespace: Namespace,  # noqa: F811
-    topics: KafkaSettings,  # noqa: F811
+    namespace: Namespace,
+    topics: KafkaSettings,
     tmp_path: Path,
     own: Path,
 ) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import uuid
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,48 +35,16 @@ from offramp.stream.local.live_batches import LiveBatches
 from offramp.stream.local.tap import Tap
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
-from offramp.stream.topics.table import run_topics_create
-from tests.cli.test_tap import ROOT, SITE, Running, no_rights, number_of
-from tests.integration.brokers import running
-from tests.integration.test_publish import messages
-from tests.stream.conftest import FakePredictor, normaliser_state  # noqa: F401 - a fixture
-from tests.stream.local.test_tap import BASE, FLOWS, INTERFACE, blocks
-from tests.support.live import frame, new_namespace, send, until
+from tests.integration.agents import Agent
+from tests.integration.topic_messages import messages
+from tests.support.fake_predictor import FakePredictor
+from tests.support.live import frame, send, until
+from tests.support.live_blocks import BASE, FLOWS, INTERFACE, blocks
+from tests.support.places import ROOT, SITE
 from tests.support.scrape import scrape, url_in
+from tests.support.tap_process import no_rights, number_of
 
 LINK = "uplink"
-
-
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[Namespace]:
-    made = new_namespace()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def broker(namespace: Namespace) -> Iterator[Broker]:
-    """A broker in the namespace, whose programs cannot reach the host's."""
-    with running(Broker(), lambda made: namespace.call(made.start)) as made:
-        yield made
-
-
-@pytest.fixture
-def topics(namespace: Namespace, broker: Broker) -> KafkaSettings:
-    settings = KafkaSettings((broker.address,), prefix=f"t{uuid.uuid4().hex[:12]}")
-    namespace.call(run_topics_create, settings, 1, 1)
-    return settings
-
-
-class Agent(Running):
-    """An `offramp publish` of v1 that runs."""
-
-    command = (sys.executable, "-m", "offramp", "publish", "--interface", "v1")
-
-    def __init__(self, namespace: Namespace, settings: KafkaSettings, folder: Path, *arguments: object) -> None:
-        config = folder / "kafka.toml"
-        config.write_text(f'prefix = "{settings.prefix}"\n')
-        super().__init__(namespace, "--kafka", settings.shown, "--kafka-config", config, *arguments)
 
 
 def total(found: list[FeatureMessage], name: str) -> int:
@@ -188,7 +154,7 @@ def test_a_worker_sees_what_the_tap_sees(
     level: int,
     namespace: Namespace,
     topics: KafkaSettings,
-    normaliser_state: dict[str, np.ndarray],  # noqa: F811
+    normaliser_state: dict[str, np.ndarray],
 ) -> None:
     """The same bins, scaled alike, and the same quality, whether the batches went over Kafka or not."""
     site = load_site(SITE)
