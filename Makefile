@@ -64,10 +64,13 @@ test-all: test ## make test with what is long: many captures, whole trainings, s
 # Whatever runs compiled kernels of capture, stream and inference, and needs no broker, interface or tshark; and the
 # mutants, two minutes of interpreted kernels, which nothing else has to wait for here.
 MUTANTS := tests/test_room_mutants.py
-KERNEL_TESTS := $(addprefix tests/capture/test_,$(addsuffix .py,dissector reassembly files shedding fragments)) \
-	tests/fuzz $(addprefix tests/inference/test_,$(addsuffix .py,activations memory backends)) \
-	$(addprefix tests/stream/test_,$(addsuffix .py,bins by_link copies heavy_hitters labelling normaliser packets parts \
-	served_queue stft virtual_queue))
+KERNEL_TESTS := tests/fuzz $(addprefix tests/,$(addsuffix .py,\
+	$(addprefix capture/,dissect/test_dissector dissect/conversation/test_reassembly dissect/network/test_fragments \
+	sources/file/test_files intake/test_shedding) conformance/test_backends \
+	$(addprefix inference/,network/test_queue_history serving/kernel/test_activations) \
+	$(addprefix stream/bins/test_,bins heavy_hitters packets virtual_queue) \
+	$(addprefix stream/datasets/test_,duplicates labelling split trace_queue) \
+	stream/local/test_link_batches $(addprefix stream/windows/test_,normaliser stft)))
 checked: setup ## the kernels' tests with every array access checked; compiles kernels of its own, once
 	@OFFRAMP_BOUNDSCHECK=1 TZ=UTC $(BIN)/python -m pytest -q -p no:cacheprovider $(KERNEL_TESTS) $(MUTANTS)
 

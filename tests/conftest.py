@@ -10,17 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.disks import SmallFiles
+from tests.support.disks import SmallFiles
+from tests.support.places import SHARED
 
 BEYOND_CI = "beyond CI: "
 """Begins the reason of a skip that CI may make: what its machines do not have, such as a GPU."""
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-"""Captures of others, which are not ours to give: a checkout that has none beside it skips what asks for them."""
 
 
 LAST_LONGEST = (
     "integration/test_fleet", "integration/test_topic_lives", "integration/test_least_rights",
-    "integration/test_broker_away", "integration", "stream/test_refiner", "test_tap", "test_kernels",
+    "integration/test_broker_away", "integration", "stream/refine/test_refiner", "cli/test_tap", "test_kernels",
 )  # fmt: skip
 """Files that take longest: where files are shared out among processes, these begin first, and none is left alone at the
 end."""

@@ -23,7 +23,7 @@ from offramp.capture.features.files import render_batch
 from offramp.capture.schema import EDGE_COLUMNS
 from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
-from tests.known_differences import Explainer
+from tests.support.known_differences import Explainer
 
 COLUMNS = [column.name for column in EDGE_COLUMNS]
 EXTRA = ["tcp.stream", "ip.reassembled.length", "ipv6.reassembled.length", "_ws.malformed", "frame.protocols"]

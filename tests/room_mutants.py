@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-from tests import room_checks, room_checks_arrays, room_shares
-from tests.kernel_stores import ROOT, kernels
+from tests.support import room_checks, room_checks_arrays, room_shares
+from tests.support.kernel_stores import kernels
+from tests.support.places import ROOT
 
 PACKAGES = ("capture", "stream")
 ENTERED = (room_checks, room_checks_arrays)

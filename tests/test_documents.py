@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.places import ROOT
+
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FOLDERS = "bench|capture|decision|deploy|docs|inference|offramp|samples|stream|tests"
 GONE = ("CHANGELOG.md", "docs/decisions/")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.places import ROOT
+
 STAGES = ("capture", "inference", "decision", "stream")
 OUTSIDE = {"deploy", "bench", "tests"}
 MAY_KNOW: dict[str, set[str]] = {

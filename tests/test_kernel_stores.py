@@ -9,7 +9,7 @@ import pytest
 from offramp.capture.dissect.conversation.flow_table import RESERVE
 from offramp.capture.dissect.packet.cursor import MAX_DEPTH
 from offramp.capture.dissect.packet.table import MOST_OCCURRENCES, MOST_TEXT
-from tests.kernel_stores import GROWING, Store, all_stores, stores
+from tests.support.kernel_stores import GROWING, Store, all_stores, stores
 
 REASONS: tuple[tuple[str, str, str, str], ...] = (
     # module, array, index, why it lies inside

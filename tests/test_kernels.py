@@ -255,7 +255,7 @@ def planted(cache: Path, mark: Path) -> None:
     """Put in place of each kernel what, once unpickled, leaves a mark."""
 
     class Mark:
-        def __reduce__(self):  # type: ignore[no-untyped-def]
+        def __reduce__(self):
             return Path.touch, (mark,)
 
     text = pickle.dumps(Mark())

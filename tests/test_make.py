@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.places import ROOT
+
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 
 

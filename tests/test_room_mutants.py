@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 
-from tests.kernel_stores import ROOT
 from tests.room_mutants import ROOMS, code_of, mutants
+from tests.support.places import ROOT
 
 
 def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,9 +14,9 @@ from offramp.errors import OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
 from offramp.inference.dataset.dataset import LabelledSeries, save_dataset
 from offramp.stream.refine.events import RefineEvents
-from tests.capture.disks import SmallFiles
+from tests.support.disks import SmallFiles
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is not here")
 REPLAY = "replay samples/demo.pcap.zst --site samples/site.toml"
 SPACE = "No space left on device"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.places import ROOT
+
 REPLAY = ("replay", str(ROOT / "samples/demo.pcap.zst"), "--site", str(ROOT / "samples/site.toml"), "--format", "jsonl")
 
 

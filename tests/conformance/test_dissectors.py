@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +25,8 @@ from offramp.capture.dissectors import PacketDissector, open_dissector
 from offramp.capture.features.files import render_batch
 from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
+from tests.support.places import DEMO
 
-DEMO = Path(__file__).resolve().parents[2] / "samples/demo.pcap.zst"
 NEEDS_TSHARK = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark, which the reference is, is missing")
 APPLICATIONS = ("http.", "dns.", "mqtt.", "mbtcp.")
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"

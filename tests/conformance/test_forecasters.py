@@ -13,7 +13,7 @@ from offramp.inference.baselines.forecaster import Budget, Task, usable
 from offramp.inference.baselines.models import MODELS, NAMES, chosen, make
 from offramp.stream.channels import BIN_MS, CHANNELS
 from offramp.stream.learning.evaluating import prepared, scale_of, transform_of
-from tests.made_datasets import made_dataset
+from tests.support.made_datasets import made_dataset
 
 BUDGET = Budget(rows=600, kernel_rows=400, bins=2_048, epochs=1, trials=1)
 BINS = 500

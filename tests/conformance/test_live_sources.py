@@ -13,7 +13,7 @@ from bench.blast import Sender
 from bench.namespace import Namespace
 from offramp.capture.sources.live.interface import LiveOptions, open_interface
 from offramp.errors import ConfigError, InputError
-from tests.live import BACKENDS, frame, listen, new_namespace, send, until
+from tests.support.live import BACKENDS, frame, listen, new_namespace, send, until
 
 ROUNDING_NS = {"ring": 0, "pcapy": 1_000, "scapy": 1_000}
 """How exact the times are: nanoseconds, whole microseconds, floats of seconds."""

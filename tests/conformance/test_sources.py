@@ -11,8 +11,9 @@ import pytest
 
 from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
+from tests.support.places import ROOT
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared/pcaps"
+SHARED = ROOT.parent / "shared/pcaps"
 SAMPLE = 60
 LARGEST = 2_000_000  # bytes; larger captures only make the test slow
 

@@ -14,7 +14,7 @@ import pytest
 from offramp.decision.acceptance import MAX_AHEAD_NS, MAX_LIFE_NS, REMEMBERED, Acceptance, Clock, time_ns
 from offramp.decision.command import rfc3339
 from offramp.errors import ConfigError
-from tests.commands import as_bytes, changed, example, moved
+from tests.support.commands import as_bytes, changed, example, moved
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND

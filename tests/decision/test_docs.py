@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from offramp.decision.command import SCHEMA_FILE, validate
 from offramp.decision.site import Device, Limits, Link, Node, Policy, Site, Strict
 from offramp.decision.site import Path as Way
+from tests.support.places import ROOT
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = ROOT / "docs"
 TABLES = {
     "top": Site,
     "[[links]]": Link,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from offramp.stream.metrics.table import TABLE
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/prometheus"
 PROMTOOL = shutil.which("promtool")
 RULES, TESTS = ((FOLDER / name).read_text(encoding="utf-8") for name in ("alerts.yml", "alerts_test.yml"))

@@ -17,8 +17,8 @@ from scapy.utils import PcapReader
 
 from deploy.lab.modbus import Handler, Server, poll
 from deploy.lab.record import missing
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PORTS = {53: "dns", 80: "http", 502: "modbus", 1883: "mqtt", 5201: "bulk"}
 
 

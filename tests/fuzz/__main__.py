@@ -23,8 +23,8 @@ from pathlib import Path
 
 from tests.fuzz.cases import PACKETS
 from tests.fuzz.mutations import read_stock
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 HANG_S, FIRST_S = 300.0, 1800.0
 """A case that takes longer is a hang; the first one of a worker compiles the kernels, with all checks for minutes."""
 

@@ -43,7 +43,7 @@ from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
 from offramp.stream.worker.micro_batch import MicroBatches
 from offramp.stream.worker.partition import Lane, WorkerLedger
 from tests.fuzz.odd_values import ANY, JSONS, NUMBERS, TEXTS
-from tests.integration.workers import demo_batches, expected_of
+from tests.support.workers import demo_batches, expected_of
 
 Pairs = list[tuple[Any, Any]]
 ATTACKED, CLEAN = "uplink0", "uplink1"

@@ -31,8 +31,8 @@ from offramp.stream.pipeline.pipeline import Pipeline, predictions_of
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.message_batch import Portion
 from tests.fuzz.messages import Message, Mutator, stock
-from tests.integration.workers import SITE
-from tests.stream.conftest import FakePredictor
+from tests.support.fake_predictor import FakePredictor
+from tests.support.places import SITE
 
 LINK = "uplink"
 ODD: list[Any] = [

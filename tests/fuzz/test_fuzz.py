@@ -13,8 +13,7 @@ from tests.fuzz.cases import PACKETS, blocks_of, is_large
 from tests.fuzz.growth import BOUNDS, WIRELESS
 from tests.fuzz.mutations import read_stock
 from tests.fuzz.regressions import REGRESSIONS
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 
 def test_interpreted_and_compiled_kernels_agree(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import re
 import subprocess
 import sys
 import time
@@ -14,10 +12,10 @@ from pathlib import Path
 from bench.service import site_file
 from deploy.kafka.broker import free_ports
 from offramp.kafka import KafkaSettings
-from tests.integration.workers import (
+from tests.integration.agents import command_of, messages_of, run
+from tests.support.places import ROOT, SITE
+from tests.support.workers import (
     DEMO,
-    ROOT,
-    SITE,
     SOAK,
     Decisions,
     WorkerProcess,
@@ -26,18 +24,6 @@ from tests.integration.workers import (
 )
 
 PARTITIONS = 2
-
-
-def command_of(settings: KafkaSettings, folder: Path, *arguments: str) -> list[str]:
-    config = folder / "agent.toml"
-    config.write_text(f'prefix = "{settings.prefix}"\n')
-    kafka = ["--kafka", settings.shown, "--kafka-config", str(config)]
-    return [sys.executable, "-m", "offramp", *arguments, *kafka]
-
-
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("OFFRAMP_")}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
 
 
 def test_a_killed_agent_is_started_over_and_nothing_changes(topics: KafkaSettings, tmp_path: Path) -> None:
@@ -58,13 +44,6 @@ def test_a_killed_agent_is_started_over_and_nothing_changes(topics: KafkaSetting
         told = running[0].stop()
     decisions.close()
     assert "refused                      0" in told
-
-
-def messages_of(account: str) -> int:
-    """How many messages an agent says that it published."""
-    found = re.search(r"rows published .* in ([\d,]+) messages", account)
-    assert found, account
-    return int(found[1].replace(",", ""))
 
 
 def test_publish_and_follow_tell_what_there_is(topics: KafkaSettings, tmp_path: Path) -> None:

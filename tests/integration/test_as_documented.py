@@ -14,9 +14,10 @@ from kafka import KafkaProducer
 
 from bench.service import site_file
 from offramp.kafka import KafkaSettings
-from tests.commands import as_bytes, moved
-from tests.integration.test_agent import command_of, run
-from tests.integration.workers import DEMO, ROOT, WAIT_S, Decisions, WorkerProcess, expected, workers
+from tests.integration.agents import command_of, run
+from tests.support.commands import as_bytes, moved
+from tests.support.places import ROOT
+from tests.support.workers import DEMO, WAIT_S, Decisions, WorkerProcess, expected, workers
 
 
 def snippet() -> str:

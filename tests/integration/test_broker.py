@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
@@ -13,8 +12,7 @@ from deploy.kafka import artifacts
 from deploy.kafka.artifacts import BrokerError, fetch_jars
 from deploy.kafka.broker import Broker
 from offramp.kafka import KafkaSettings, kafka_errors, kafka_settings
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 
 def roundtrip(settings: KafkaSettings, topic: str) -> bytes:

@@ -16,11 +16,12 @@ import zstandard
 from bench.service import site_file
 from deploy.kafka.broker import Broker
 from offramp.kafka import KafkaSettings
-from tests.integration.test_agent import command_of
+from tests.integration.agents import command_of
 from tests.integration.until import until
-from tests.integration.workers import (
+from tests.support.places import ROOT
+from tests.support.scrape import scrape_until, url_in
+from tests.support.workers import (
     DEMO,
-    ROOT,
     Decisions,
     WorkerProcess,
     demo_batches,
@@ -28,7 +29,6 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
-from tests.scrape import scrape_until, url_in
 
 END_S = 10.0
 """What Docker gives a container that is told to end."""

@@ -18,8 +18,9 @@ from offramp.decision.acceptance import time_ns
 from offramp.decision.client import DecisionClient
 from offramp.errors import ContractError
 from offramp.kafka import KafkaAccessError, KafkaSettings
-from tests.commands import as_bytes, changed, moved
-from tests.integration.workers import ROOT, Decisions, expected
+from tests.support.commands import as_bytes, changed, moved
+from tests.support.places import ROOT
+from tests.support.workers import Decisions, expected
 
 PARTITIONS = 3
 OTHER_LOOP = "0000000f-0000-4000-8000-000000000000"
@@ -50,7 +51,7 @@ def client(settings: KafkaSettings, **more: object) -> DecisionClient:
     return DecisionClient(settings, **options)  # type: ignore[arg-type]
 
 
-def test_each_command_comes_once_and_is_acknowledged(topics, commands, send) -> None:  # type: ignore[no-untyped-def]
+def test_each_command_comes_once_and_is_acknowledged(topics, commands, send) -> None:
     broken = json.dumps({**json.loads(commands[0]), "phase": "never"}).encode()
     send(b"no json", b"[]", broken, *commands[:5], *commands[:3], *commands[3:], *commands)
     with client(topics) as own:
@@ -68,7 +69,7 @@ def test_each_command_comes_once_and_is_acknowledged(topics, commands, send) -> 
     assert {(each["status"], each["controller"], each["reason"]) for each in told} == {("applied", "test", "done")}
 
 
-def test_what_was_in_hand_comes_again_and_what_was_done_does_not(topics, commands, send) -> None:  # type: ignore[no-untyped-def]
+def test_what_was_in_hand_comes_again_and_what_was_done_does_not(topics, commands, send) -> None:
     send(*commands)
     with client(topics) as first:
         for number, _ in enumerate(first):
@@ -79,7 +80,7 @@ def test_what_was_in_hand_comes_again_and_what_was_done_does_not(topics, command
     assert again == [json.loads(body)["decision_id"] for body in commands[3:]]
 
 
-def test_expired_and_superseded_commands_are_left_out(topics, commands, send) -> None:  # type: ignore[no-untyped-def]
+def test_expired_and_superseded_commands_are_left_out(topics, commands, send) -> None:
     last = time_ns(json.loads(commands[-1])["expires_at"])
     send(*commands)
     with client(topics, clock=lambda: last) as own:
@@ -93,7 +94,7 @@ def test_expired_and_superseded_commands_are_left_out(topics, commands, send) ->
         assert late.counts["superseded"] == 1
 
 
-def test_wrong_use_is_one_line(topics, kafka) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_use_is_one_line(topics, kafka) -> None:
     with client(topics) as own, pytest.raises(ContractError, match="expected one of"):
         own.ack({}, "whatever")
     elsewhere = KafkaSettings(kafka.servers, prefix="nothing")
@@ -101,7 +102,7 @@ def test_wrong_use_is_one_line(topics, kafka) -> None:  # type: ignore[no-untype
         client(elsewhere).open()
 
 
-def test_by_default_nothing_is_given_that_expired_before_it_came(topics, commands, send) -> None:  # type: ignore[no-untyped-def]
+def test_by_default_nothing_is_given_that_expired_before_it_came(topics, commands, send) -> None:
     """What a controller finds that was away for days: old commands, what is none, and one that lives now."""
     living = as_bytes(moved(json.loads(commands[0]), time.time_ns() + 5_000_000_000, loop_id=OTHER_LOOP))
     huge = json.dumps({**json.loads(commands[0]), "scope": "link:" + "x" * 900_000}).encode()
@@ -125,7 +126,7 @@ print(given, client.counts["invalid"], sorted(heavy))
 """
 
 
-def test_it_says_no_with_kafka_python_alone(topics, commands, send, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_it_says_no_with_kafka_python_alone(topics, commands, send, tmp_path: Path) -> None:
     """In an interpreter that sees nothing of what is installed but kafka-python and its checksum."""
     for name in ("kafka", "crc32c"):
         (tmp_path / name).symlink_to(Path(importlib.import_module(name).__file__ or "").parent)

@@ -20,10 +20,11 @@ from offramp.inference.refinement.challenger import refined_artifact
 from offramp.inference.refinement.federated import federate
 from offramp.kafka import KafkaSettings
 from offramp.stream.topics.model_topic import model_publisher, newest_models
-from tests.inference.test_federated import series
-from tests.integration.test_agent import command_of, run
-from tests.integration.test_late_checkpoint import until
-from tests.integration.workers import DEMO, ROOT, SITE
+from tests.integration.agents import command_of, run
+from tests.integration.until import until
+from tests.support.places import ROOT, SITE
+from tests.support.training_sequences import series
+from tests.support.workers import DEMO
 
 PARTITIONS = 2
 CALM_NS = 4_000_000_000

@@ -20,7 +20,7 @@ from offramp.inference.serving.predictor import open_predictor
 from offramp.kafka import BODY_LIMIT, KafkaSettings
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline
-from tests.integration.workers import Decisions, WorkerProcess, demo_batches, workers
+from tests.support.workers import Decisions, WorkerProcess, demo_batches, workers
 
 PARTITIONS = 1
 LOST = 2

@@ -14,7 +14,8 @@ from offramp.capture.message.decode import MAX_UNPACKED
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.kafka import KafkaSettings
 from tests.integration.throttle import memory_of
-from tests.integration.workers import (
+from tests.support.random_batches import bomb, random_batch
+from tests.support.workers import (
     SOAK,
     Decisions,
     WorkerProcess,
@@ -23,7 +24,6 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
-from tests.stream.test_wire import bomb, random_batch
 
 ROUNDS = 40 if SOAK else 4
 

@@ -26,11 +26,11 @@ from offramp.capture.dissect.dissector import MAX_FLOWS
 from offramp.capture.publish.publisher import Publisher
 from offramp.kafka import KafkaSettings
 from offramp.stream.worker.checkpoint_reader import load_states
-from tests.capture.conversations import write_capture
-from tests.capture.random_traffic import random_conversation
 from tests.integration.throttle import Watch
-from tests.integration.workers import (
-    ROOT,
+from tests.support.conversations import write_capture
+from tests.support.places import ROOT
+from tests.support.random_traffic import random_conversation
+from tests.support.workers import (
     SOAK,
     WAIT_S,
     WorkerProcess,

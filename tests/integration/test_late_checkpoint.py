@@ -17,7 +17,7 @@ from offramp.kafka import KafkaSettings
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.checkpoint_reader import load_states
 from tests.integration.until import until
-from tests.integration.workers import (
+from tests.support.workers import (
     SOAK,
     Decisions,
     WorkerProcess,

@@ -23,11 +23,11 @@ from offramp.kafka import KafkaSettings, kafka_settings
 from offramp.stream.topics.acl import ROLES
 from offramp.stream.topics.model_topic import model_publisher, newest_models
 from offramp.stream.topics.table import TOPICS, run_topics_create
+from tests.integration.agents import SECRET, config_of, messages_of
 from tests.integration.brokers import running
-from tests.integration.test_agent import messages_of
-from tests.integration.test_security import SECRET, config_of
 from tests.integration.until import until
-from tests.integration.workers import DEMO, ROOT, expected
+from tests.support.places import ROOT
+from tests.support.workers import DEMO, expected
 
 NAMES = [role.name for role in ROLES]
 ENVIRONMENT = {

@@ -30,7 +30,9 @@ from offramp.inference.serving.predictor import open_predictor
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaAccessError, KafkaSettings
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint_reader import load_states
-from tests.integration.workers import (
+from tests.support.places import ROOT
+from tests.support.random_batches import random_batch
+from tests.support.workers import (
     DEMO,
     WAIT_S,
     Decisions,
@@ -40,9 +42,8 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
-from tests.stream.test_wire import random_batch
 
-PUBLIC = Path(__file__).resolve().parents[2].parent / "shared/pcaps/MQTTset-reduced/benign.pcap"
+PUBLIC = ROOT.parent / "shared/pcaps/MQTTset-reduced/benign.pcap"
 SPARSE, EVERY_NS = 1_200, 400_000_000
 """Packets before the demo, and the time from one to the next: less than a window, so that no bin between is skipped."""
 

@@ -10,11 +10,11 @@ from kafka import KafkaProducer
 
 from bench.service import site_file
 from offramp.kafka import KafkaSettings
-from tests.integration.test_agent import command_of
-from tests.integration.workers import (
+from tests.integration.agents import command_of
+from tests.support.places import ROOT, SITE
+from tests.support.scrape import Scraped, scrape_until, total, url_in
+from tests.support.workers import (
     DEMO,
-    ROOT,
-    SITE,
     Decisions,
     WorkerProcess,
     demo_batches,
@@ -22,7 +22,6 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
-from tests.scrape import Scraped, scrape_until, total, url_in
 
 PARTITIONS = 2
 

@@ -18,7 +18,7 @@ from offramp.kafka import KafkaSettings
 from offramp.stream.worker.checkpoint_reader import load_states
 from offramp.stream.worker.load_shedding import MAX_AGE_S, PATIENCE_S
 from tests.integration.throttle import Watch, memory_of, throttled
-from tests.integration.workers import SOAK, WAIT_S, Decisions, WorkerProcess, demo_batches, workers
+from tests.support.workers import SOAK, WAIT_S, Decisions, WorkerProcess, demo_batches, workers
 
 SHARE = 0.15
 """Of the machine, for the worker: what feeds it, and the broker, run beside it."""
@@ -99,7 +99,7 @@ def sustainable(feeder: Feeder, forecasts: Forecasts, done: Callable[[], int]) -
     return rate
 
 
-def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None:
     """The rate it can take is measured here, as it is another on every machine."""
     site, path = site_file(1, tmp_path)
     forecasts = Forecasts(topics)

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 
 from deploy.kafka.broker import Broker
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.message.decode import FeatureMessage, decode_message
+from offramp.capture.message.decode import FeatureMessage
 from offramp.capture.publish.publisher import Publisher
 from offramp.capture.publish.spool import Spool
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaAccessError, KafkaSettings
 from offramp.stream.topics.table import TOPICS, run_topics_create
-from tests.integration.workers import SOAK
-from tests.stream.test_wire import random_batch
+from tests.integration.topic_messages import messages
+from tests.support.random_batches import random_batch
+from tests.support.workers import SOAK
 
 PARTITIONS = 2
 
@@ -30,21 +30,6 @@ def restartable(broker: Broker) -> Broker:
     if os.environ.get("OFFRAMP_KAFKA"):
         pytest.skip("OFFRAMP_KAFKA names a cluster that tests may not restart")
     return broker
-
-
-def messages(settings: KafkaSettings, topic: str = "features") -> list[FeatureMessage]:
-    """Everything that the topic holds now, checked, by partition and offset."""
-    consumer = KafkaConsumer(**settings.client_arguments())
-    name = settings.topic(topic)
-    places = [TopicPartition(name, number) for number in sorted(consumer.partitions_for_topic(name))]
-    consumer.assign(places)
-    consumer.seek_to_beginning(*places)
-    ends, found = consumer.end_offsets(places), []
-    while any(consumer.position(place) < ends[place] for place in places):
-        for records in consumer.poll(1_000).values():
-            found += [decode_message(each.key, each.headers, each.value) for each in records]
-    consumer.close()
-    return [message for message in found if message is not None]
 
 
 def publisher(settings: KafkaSettings, **more: object) -> Publisher:

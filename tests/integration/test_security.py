@@ -13,10 +13,9 @@ import pytest
 from bench.service import site_file
 from deploy.kafka.broker import Broker
 from deploy.kafka.tls import make_certificates
-from tests.integration.test_agent import messages_of
-from tests.integration.workers import DEMO, ROOT, SITE
-
-SECRET = "a test's secret"
+from tests.integration.agents import SECRET, config_of, messages_of
+from tests.support.places import ROOT, SITE
+from tests.support.workers import DEMO
 
 
 def offramp(address: str, config: Path, *arguments: str, password: str | None = SECRET) -> tuple[int, str]:
@@ -26,12 +25,6 @@ def offramp(address: str, config: Path, *arguments: str, password: str | None = 
     command = [sys.executable, "-m", "offramp", *arguments, "--kafka", address, "--kafka-config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=120)
     return done.returncode, done.stdout + done.stderr
-
-
-def config_of(path: Path, **values: object) -> Path:
-    lines = [f"{key} = {'true' if value is True else chr(34) + str(value) + chr(34)}" for key, value in values.items()]
-    path.write_text("\n".join(lines))
-    return path
 
 
 @pytest.fixture
@@ -46,7 +39,7 @@ def settings(broker: Broker, tmp_path: Path) -> dict[str, dict[str, object]]:
     }
 
 
-def test_agent_and_reader_work_over_tls_with_a_certificate(broker, settings, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_agent_and_reader_work_over_tls_with_a_certificate(broker, settings, tmp_path) -> None:
     address, config = broker.ssl_address, config_of(tmp_path / "kafka.toml", **settings["ssl"])
     for arguments in (
         ["topics", "create", "--partitions", "1"],
@@ -61,9 +54,9 @@ def test_agent_and_reader_work_over_tls_with_a_certificate(broker, settings, tmp
     assert told.count("rows=") == sent > 6
 
 
-def test_a_worker_decides_over_scram(broker, settings, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_worker_decides_over_scram(broker, settings, tmp_path) -> None:
     from offramp.kafka import kafka_settings
-    from tests.integration.workers import Decisions, expected
+    from tests.support.workers import Decisions, expected
 
     config = config_of(tmp_path / "kafka.toml", **settings["sasl"])
     site, path = site_file(1, tmp_path)
@@ -95,7 +88,7 @@ def answered(address: str, config: Path, password: str | None) -> tuple[int, str
     return code, told
 
 
-def test_what_is_wrong_is_one_line(broker, settings, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_wrong_is_one_line(broker, settings, tmp_path) -> None:
     other = make_certificates(tmp_path / "other")
     sasl, ssl = settings["sasl"], settings["ssl"]
     wrong = {

@@ -24,8 +24,9 @@ from offramp.stream.topics.table import run_topics_create
 from offramp.stream.worker.checkpoint import encode_checkpoint
 from offramp.stream.worker.checkpoint_reader import load_states
 from tests.integration.until import until
-from tests.integration.workers import (
-    ROOT,
+from tests.support.places import ROOT
+from tests.support.scrape import scrape_until, url_in
+from tests.support.workers import (
     Decisions,
     WorkerProcess,
     demo_batches,
@@ -34,7 +35,6 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
-from tests.scrape import scrape_until, url_in
 
 
 @contextmanager

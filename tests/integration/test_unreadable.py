@@ -15,7 +15,8 @@ from bench.service import site_file
 from offramp.decision.client import DecisionClient
 from offramp.kafka import KafkaSettings
 from offramp.stream.worker.checkpoint_reader import load_states
-from tests.integration.workers import ROOT, Decisions, WorkerProcess, demo_batches, expected, publisher_of, workers
+from tests.support.places import ROOT
+from tests.support.workers import Decisions, WorkerProcess, demo_batches, expected, publisher_of, workers
 
 TOPICS = ("features", "decisions", "acks", "state", "models", "dead-letters", "forecasts")
 

@@ -16,8 +16,8 @@ from bench.service import site_file
 from offramp.kafka import KafkaSettings
 from offramp.stream.topics.table import run_topics_create
 from offramp.stream.worker.watchdog import Place, Wait, Waits
-from tests.integration.workers import (
-    ROOT,
+from tests.support.places import ROOT
+from tests.support.workers import (
     Decisions,
     WorkerProcess,
     demo_batches,

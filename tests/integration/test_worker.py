@@ -15,7 +15,8 @@ from bench.service import site_file
 from deploy.kafka.broker import Broker
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.kafka import KafkaSettings
-from tests.integration.workers import (
+from tests.support.random_batches import bomb, random_batch
+from tests.support.workers import (
     SOAK,
     Decisions,
     WorkerProcess,
@@ -24,7 +25,6 @@ from tests.integration.workers import (
     publisher_of,
     workers,
 )
-from tests.stream.test_wire import bomb, random_batch
 
 LINKS = 8 if SOAK else 4
 
@@ -40,12 +40,12 @@ def decisions(topics: KafkaSettings) -> Iterator[Decisions]:
 
 
 @pytest.fixture(scope="module")
-def traffic():  # type: ignore[no-untyped-def]
+def traffic():
     """The demo in messages of 300 rows."""
     return [batch.slice(at, 300) for batch in demo_batches(300) for at in range(0, batch.num_rows, 300)]
 
 
-def publish_all(settings, site, batches, pause_s=0.0, done=None):  # type: ignore[no-untyped-def]
+def publish_all(settings, site, batches, pause_s=0.0, done=None):
     """All links' messages, in turn, then their ends."""
     out = publisher_of(settings)
     for batch in batches:
@@ -60,7 +60,7 @@ def publish_all(settings, site, batches, pause_s=0.0, done=None):  # type: ignor
 
 
 @pytest.mark.parametrize("count", [1, 2, 4] if SOAK else [2])
-def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp_path) -> None:
     site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
     assert all(wanted.values())
@@ -76,7 +76,7 @@ def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp
     assert dict(keys[b"link:uplink0"])["ce_specversion"] == b"1.0"
 
 
-def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_path) -> None:
     kills = 20 if SOAK else 2
     site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
@@ -96,7 +96,7 @@ def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_
     assert done.is_set()
 
 
-def test_workers_that_join_and_leave_hand_over(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_workers_that_join_and_leave_hand_over(topics, decisions, traffic, tmp_path) -> None:
     site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
     feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 16.0 / len(traffic)))
@@ -110,7 +110,7 @@ def test_workers_that_join_and_leave_hand_over(topics, decisions, traffic, tmp_p
         feeder.join()
 
 
-def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisions, traffic, tmp_path) -> None:
     if os.environ.get("OFFRAMP_KAFKA"):
         pytest.skip("OFFRAMP_KAFKA names a cluster that tests may not restart")
     site, path = site_file(LINKS, tmp_path)
@@ -126,7 +126,7 @@ def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisio
         assert "none came" not in running[0].stop()  # its watchdog takes no broker that is away for a stall
 
 
-def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(topics, decisions, traffic, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(topics, decisions, traffic, tmp_path) -> None:
     site, path = site_file(1, tmp_path)
     wanted = expected(site)
     batch = random_batch(50)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.integration.workers import WAIT_S
+from tests.support.workers import WAIT_S
 
 
 def until(condition: Callable[[], object], wait_s: float = WAIT_S) -> None:

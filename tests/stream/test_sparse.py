@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,10 +22,11 @@ from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.windows.windows import PORTION_ROWS, Windows
 from offramp.stream.worker.message_batch import OPEN_ROWS, Portion
 from offramp.stream.worker.micro_batch import MicroBatches
-from tests.stream.conftest import BASE, FakePredictor, ip, make_batch
-from tests.stream.test_pipeline import SITE
+from tests.support.fake_predictor import FakePredictor
+from tests.support.feature_batches import BASE, ip, make_batch
+from tests.support.pipelines import SITE
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 APART_NS = 630_000_000
 """Just within a window: no packet lets a series end."""
 
@@ -97,7 +97,7 @@ def _scale(normaliser_state) -> None:
     pipeline.scale = normaliser_state  # type: ignore[attr-defined]
 
 
-def pipeline(name: str, sink=None) -> Pipeline:  # type: ignore[no-untyped-def]
+def pipeline(name: str, sink=None) -> Pipeline:
     return Pipeline(SITE, name, FakePredictor(), pipeline.scale, Policy(SITE, name), sink=sink)  # type: ignore[attr-defined]
 
 
@@ -108,14 +108,14 @@ def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
         headers, value = message(part, offset)
         records.append(SimpleNamespace(partition=0, offset=offset, key=b"uplink", value=value, headers=headers))
 
-    def make_run(link, sink):  # type: ignore[no-untyped-def]
+    def make_run(link, sink):
         return LinkRun(link, lambda name: pipeline(name, sink))
 
     portion = Portion(records, LinkRuns(frozenset(["uplink"]), make_run), "lab", horizon_ms=500)
     held: list[int] = []
     opens = portion.open
 
-    def watched():  # type: ignore[no-untyped-def]
+    def watched():
         steps = opens()
         held.append(sum(step.rows for step in steps))
         return steps

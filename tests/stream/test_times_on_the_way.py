@@ -12,7 +12,7 @@ from offramp.stream.local import pace
 from offramp.stream.local.bin_edges import until_bins_close
 from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.worker.load_shedding import Backlog
-from tests.stream.test_event_time import BASE, SECOND, Times, steady
+from tests.support.times import BASE, SECOND, Times, steady
 
 
 def block_of(time_ns: Times, **told) -> PacketBlock:

@@ -1,0 +1,109 @@
+"""A link in a worker: repeats, gaps, checkpoints and recordings, without a broker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from offramp.decision.policy import Policy
+from offramp.errors import ContractError
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
+from tests.support.link_messages import cut, fed
+from tests.support.pipelines import SITE, build, commands_of
+
+
+def test_messages_give_what_the_pipeline_gives(busy_batch, make, predictor, normaliser_state):
+    whole = commands_of(build(predictor, normaliser_state), busy_batch, [])
+    assert whole
+    assert fed(LinkRun("uplink", make), cut(busy_batch)) == whole
+
+
+def test_repeats_change_nothing_and_gaps_are_counted(busy_batch, make):
+    messages = cut(busy_batch)
+    whole = fed(LinkRun("uplink", make), messages)
+    run = LinkRun("uplink", make)
+    assert fed(run, [*messages[:5], *messages[2:5], *messages, *messages]) == whole
+    assert run.ledger.duplicates == 3 + 5 + 13
+    assert run.ledger.gaps == 0
+    assert run.ledger.rows == busy_batch.num_rows
+    lossy = LinkRun("uplink", make)
+    fed(lossy, messages[:3] + messages[6:])
+    assert lossy.ledger.gaps == 3
+
+
+@pytest.mark.parametrize("after", [1, 6, 12, 13])
+def test_a_checkpoint_carries_a_link_to_another_worker(busy_batch, make, after):
+    messages = cut(busy_batch)
+    whole = fed(LinkRun("uplink", make), messages)
+    first, second = LinkRun("uplink", make), LinkRun("uplink", make)
+    before = fed(first, messages[:after])
+    value = encode_checkpoint(first.state())
+    assert len(value) < 500_000
+    assert second.restore(decode_checkpoint(value))
+    replayed = fed(second, messages[max(0, after - 4) :], max(0, after - 4))
+    assert before + replayed == whole
+    assert second.ledger == LinkRun("uplink", make).ledger or second.ledger.rows == busy_batch.num_rows
+
+
+def test_another_models_checkpoint_keeps_the_place_only(busy_batch, make, predictor):
+    run = LinkRun("uplink", make)
+    fed(run, cut(busy_batch)[:4])
+    state = decode_checkpoint(encode_checkpoint(run.state()))
+    other = LinkRun("uplink", make)
+    assert not other.restore({**state, "model": "another"})
+    assert other.next_offset == 4
+    assert other.pipeline.ledger.rows == 0
+
+
+def test_another_recording_begins_the_link_anew(busy_batch, make):
+    first = cut(busy_batch)[:-1]
+    again = cut(busy_batch, epoch=2)
+    once = fed(LinkRun("uplink", make), cut(busy_batch))
+    run = LinkRun("uplink", make)
+    assert fed(run, first + again) == once + once
+    later = [replace(message, headers=replace(message.headers, agent_epoch=3)) for message in cut(busy_batch)[6:]]
+    live = LinkRun("uplink", make)
+    fed(live, cut(busy_batch)[:6] + later)
+    assert live.ledger.restarts == 1  # by its end only
+
+
+@pytest.mark.parametrize(("lateness_ms", "back_ms", "anew"), [(1, 15, 0), (1, 25, 1), (100, 95, 0), (100, 105, 1)])
+def test_an_agent_that_takes_over_may_begin_a_little_in_the_past(
+    busy_batch, predictor, normaliser_state, lateness_ms, back_ms, anew
+):
+    """Within 20 ms, or what the site waits for packets out of order: no other recording, so windows are kept."""
+    link = SITE.links[0].model_copy(update={"lateness_ms": lateness_ms})
+    site = SITE.model_copy(update={"links": (link,)})
+    run = LinkRun("uplink", lambda name: Pipeline(site, name, predictor, normaliser_state, Policy(site, name)))
+    first = cut(busy_batch)[:6]
+    fed(run, first)
+    newest_ns = first[-1].headers.last_time_ns
+    taken = cut(busy_batch, epoch=2)[5]
+    begins_ns = newest_ns - back_ms * 1_000_000
+    assert taken.headers.rows
+    headers = replace(taken.headers, sequence=0, first_time_ns=begins_ns)
+    fed(run, [replace(taken, headers=headers)], 6)
+    assert run.ledger.restarts == anew
+
+
+@pytest.mark.parametrize("value", [b"", b"nonsense", encode_checkpoint({"a": 1})[:-3]])
+def test_a_damaged_checkpoint_is_refused(value):
+    with pytest.raises(ContractError, match="checkpoint"):
+        decode_checkpoint(value)
+
+
+def test_a_checkpoint_keeps_types_and_bits():
+    state = {
+        "a": np.array([1.5, np.nan, np.inf]),
+        "b": {"c": [1, "x", None, {"d": np.zeros((2, 0), np.int8)}]},
+        "e": 2**62,
+    }
+    back = decode_checkpoint(encode_checkpoint(state))
+    assert back["a"].tobytes() == state["a"].tobytes()
+    assert back["b"]["c"][3]["d"].shape == (2, 0)
+    assert back["b"]["c"][3]["d"].dtype == np.int8
+    assert back["e"] == 2**62

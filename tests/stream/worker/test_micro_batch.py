@@ -1,0 +1,242 @@
+"""Micro-batches: rows of many links in one call of the model, and not a bit of what comes out is another."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bench.service import site_file
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
+from offramp.decision.policy import Policy
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serving.predictor import open_predictor
+from offramp.stream.bins.state import SERIES
+from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.pipeline import carried_state
+from offramp.stream.pipeline.carried_state import CALL_ROWS, Ask, CarriedState, StatePool, predict_together
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.worker.message_batch import Portion
+from offramp.stream.worker.micro_batch import BYTES, MicroBatches
+from tests.support.workers import demo_batches, expected
+
+LINKS = 6
+PARTITIONS = 3
+
+
+class Watched:
+    """The shipped model, and how many rows each call of it held."""
+
+    def __init__(self) -> None:
+        self.inner = open_predictor(DEFAULT_ARTIFACT)
+        self.calls: list[int] = []
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def predict(self, x, spectrum, series, state):
+        self.calls.append(len(x))
+        return self.inner.predict(x, spectrum, series, state)
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """The demo in messages of 600 rows: headers and bytes, and an end."""
+    whole = demo_batches(600)
+    out = [
+        (FeatureHeaders("lab", "tap", 1, at, batch.num_rows, *times_of(batch)).pairs(), encode_batch(batch))
+        for at, batch in enumerate(whole)
+    ]
+    return [*out, (FeatureHeaders("lab", "tap", 1, len(whole), 0, end=True).pairs(), b"")]
+
+
+def runs_of(site, predictor, pool) -> LinkRuns:
+    scale = load_artifact(DEFAULT_ARTIFACT).normaliser
+
+    def make_run(link, sink):
+        carried = pool.take()
+        return LinkRun(
+            link,
+            lambda name: Pipeline(site, name, predictor, scale, Policy(site, name), sink=sink, carried=carried),
+        )
+
+    return LinkRuns(frozenset(link.name for link in site.links), make_run)
+
+
+def portions(parts, runs, links) -> Iterator[Portion]:
+    """Portions of one partition: a message of each of its links, in turn."""
+    offset = 0
+    for headers, value in parts:
+        records = []
+        for link in links:
+            records.append(SimpleNamespace(partition=0, offset=offset, key=link.encode(), value=value, headers=headers))
+            offset += 1
+        yield Portion(records, runs, "lab", horizon_ms=500)
+
+
+def sent(portion: Portion) -> list[tuple[str, bytes, bytes]]:
+    return [tuple(each[:3]) for outcome in portion.outcomes for each in outcome.outgoing]
+
+
+async def worked(lanes, threads) -> tuple[list[tuple[str, bytes, bytes]], MicroBatches]:
+    """Work on the portions of some lanes side by side; a first portion keeps all threads until the lanes wait."""
+    gate = threading.Event()
+
+    class Held:
+        size, done = BYTES, True
+        open = staticmethod(lambda: gate.wait(60) and [])
+        conclude = staticmethod(lambda found: None)
+
+    with ThreadPoolExecutor(threads) as executor:
+        batches, out = MicroBatches(executor, threads), []
+
+        async def lane(waiting) -> None:
+            for portion in waiting:
+                await batches.work(portion)
+                out.extend(sent(portion))
+
+        first = [asyncio.create_task(batches.work(Held())) for _ in range(threads)]
+        tasks = [asyncio.create_task(lane(each)) for each in lanes]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*first, *tasks)
+    return out, batches
+
+
+@pytest.fixture
+def links_of_calls(monkeypatch) -> list[set[int]]:
+    """The links, as places in the pool, of which each call of the model had rows."""
+    found: list[set[int]] = []
+    real = carried_state._call
+
+    def watch(predictor, asks):
+        found.append({ask.carried.first for ask in asks})
+        return real(predictor, asks)
+
+    monkeypatch.setattr(carried_state, "_call", watch)
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_calls_hold_rows_of_several_links_and_partitions_and_change_no_byte(
+    threads, watched, links_of_calls, parts, tmp_path
+) -> None:
+    site, _ = site_file(LINKS, tmp_path)
+    names = [link.name for link in site.links]
+    pool = StatePool(LINKS, SERIES, watched.state_size)
+    lanes = [portions(parts, runs_of(site, watched, pool), names[at::PARTITIONS]) for at in range(PARTITIONS)]
+    out, batches = asyncio.run(worked(lanes, threads))
+    assert max(map(len, links_of_calls)) > LINKS // PARTITIONS  # more links than one partition has
+    assert batches.ledger.batches < batches.ledger.portions
+    assert sum(watched.calls) == batches.ledger.rows > 0
+    commands = {name: [v for t, k, v in out if t == "decisions" and of(k) == name] for name in names}
+    assert commands == expected(site)
+    forecasts = [value for topic, key, value in out if topic == "forecasts" and key == names[0].encode()]
+    assert forecasts == alone_forecasts(site, parts, names[0], watched.inner)
+
+
+def of(scope: bytes) -> str:
+    return scope.decode().split(":")[1].split("/")[0]
+
+
+def alone_forecasts(site, parts, link, predictor) -> list[bytes]:
+    """The forecast messages of a link that a worker has for itself, one message at a time."""
+    runs = runs_of(site, predictor, StatePool(1, SERIES, predictor.state_size))
+    out = []
+    for portion in portions(parts, runs, [link]):
+        portion.conclude([pipeline_predictions(step) for step in portion.open()])
+        out += [value for topic, _, value in sent(portion) if topic == "forecasts"]
+    return out
+
+
+def pipeline_predictions(step):
+    asks = [
+        Ask(step.pipeline.carried, rows.x, rows.spectrum, rows.closed.series, rows.closed.fresh)
+        for rows in step.windowed.rows
+    ]
+    return [predict_together(step.pipeline.predictor, [ask])[0] for ask in asks]
+
+
+def test_a_portion_that_is_alone_waits_for_nobody(parts, watched, tmp_path) -> None:
+    site, _ = site_file(1, tmp_path)
+    runs = runs_of(site, watched, StatePool(1, SERIES, watched.state_size))
+
+    async def run() -> MicroBatches:
+        with ThreadPoolExecutor(1) as executor:
+            batches = MicroBatches(executor, 1)
+            for portion in portions(parts[:5], runs, ["uplink0"]):
+                await batches.work(portion)
+        return batches
+
+    assert asyncio.run(run()).ledger.batches == 5
+
+
+def test_what_the_model_raises_buries_the_messages_and_the_next_are_taken(parts, watched, tmp_path) -> None:
+    site, _ = site_file(2, tmp_path)
+    runs = runs_of(site, watched, StatePool(2, SERIES, watched.state_size))
+    first, second = list(portions(parts[:2], runs, ["uplink0", "uplink1"]))
+    first.open()
+    first.conclude(RuntimeError("no model"))
+    assert [outcome.refused for outcome in first.outcomes] == ["failed", "failed"]
+    assert [each.topic for outcome in first.outcomes for each in outcome.outgoing] == ["dead-letters"] * 2
+    second.conclude([pipeline_predictions(step) for step in second.open()])
+    assert [outcome.link for outcome in second.outcomes] == ["uplink0", "uplink1"]
+
+
+def test_series_that_begin_anew_within_a_call_begin_at_zero_and_the_newest_stays(watched) -> None:
+    rng = np.random.default_rng(3)
+    n, pool = 60, StatePool(2, 5, watched.state_size)
+    together, alone = [pool.take(), pool.take()], [CarriedState(5, watched.state_size) for _ in range(2)]
+    asks = [
+        (
+            rng.random((n, len(watched.channels)), np.float32),
+            rng.random((n, watched.spectrum_size), np.float32),
+            rng.integers(0, 5, n).astype(np.int32),
+            (rng.random(n) < 0.2).astype(np.uint8),
+        )
+        for _ in range(2)
+    ]
+    found = predict_together(watched, [Ask(carried, *cells) for carried, cells in zip(together, asks, strict=True)])
+    assert len(watched.calls) == 1
+    for carried, cells, prediction in zip(alone, asks, found, strict=True):
+        for row in range(n):  # row by row, in place, as the words of Predictor.predict say
+            x, spectrum, series, fresh = (array[row : row + 1] for array in cells)
+            if fresh[0]:
+                carried.state[series[0]] = 0
+            one = watched.inner.predict(x, spectrum, series, carried.state)
+            np.testing.assert_array_equal(one.probabilities[0], prediction.probabilities[row])
+            np.testing.assert_array_equal(one.delay_ms[0], prediction.delay_ms[row])
+    for mine, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(mine.state, other.state)
+
+
+def test_calls_are_bounded_and_states_of_several_pools_are_told_apart(watched) -> None:
+    size = CALL_ROWS // 2 + 1
+
+    def ask(carried):
+        return Ask(
+            carried,
+            np.zeros((size, len(watched.channels)), np.float32),
+            np.zeros((size, watched.spectrum_size), np.float32),
+            np.zeros(size, np.int32),
+            np.zeros(size, np.uint8),
+        )
+
+    pool = StatePool(1, 1, watched.state_size)
+    held = pool.take()
+    predict_together(watched, [ask(held), ask(held), ask(pool.take())])
+    assert watched.calls == [size] * 3
+    assert pool.take().pool is not pool.pool
+    del held
+    assert pool.take().pool is pool.pool
