@@ -24,7 +24,6 @@ class FederateOptions:
     out: Path
     sites: tuple[str, ...] = ()
     clip_share: float = 0.1
-    noise: float = 0.0
     publish: bool = False
 
 
@@ -42,10 +41,7 @@ def run_federate_topic(options: FederateOptions) -> None:
             f"the topic {options.settings.topic('models')} holds no model refined from {base.sha[:16]}; name the model "
             "that the sites began with, and let `offramp refine` run there"
         )
-    artifact = federate(
-        base, [model.artifact for model in taking_part], options.out,
-        clip_share=options.clip_share, noise=options.noise,
-    )  # fmt: skip
+    artifact = federate(base, [model.artifact for model in taking_part], options.out, clip_share=options.clip_share)
     for model in taking_part:
         print(f"  {model.site}/{model.link}: {model.rows:,} rows, model {model.artifact.sha[:16]}")
     tell(artifact, options.out)

@@ -194,10 +194,6 @@ def federate(
         float,
         typer.Option("--clip", help="the longest an update may be, of the weights' length", min=0.0001, max=1_000),
     ] = 0.1,
-    noise: Annotated[
-        float,
-        typer.Option("--noise", help="differential privacy: deviation over what one site can change", min=0, max=1_000),
-    ] = 0,
     names: Annotated[
         list[str] | None, typer.Option("--site", metavar="NAME", help="of the topic only this site, again for more")
     ] = None,
@@ -211,10 +207,10 @@ def federate(
     if sites:
         from offramp.inference.refinement.federated import run_federate
 
-        run_federate(base, tuple(sites), out, clip, noise)
+        run_federate(base, tuple(sites), out, clip)
         return
     from offramp.cli.federate import FederateOptions, run_federate_topic
     from offramp.kafka import kafka_settings
 
     settings = kafka_settings(kafka, kafka_config)
-    run_federate_topic(FederateOptions(settings, base, out, tuple(names or ()), clip, noise, publish))
+    run_federate_topic(FederateOptions(settings, base, out, tuple(names or ()), clip, publish))
