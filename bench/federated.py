@@ -26,7 +26,7 @@ from offramp.inference.refinement.challenger import Job, refine_weights, refined
 from offramp.inference.refinement.federated import federate
 from offramp.inference.refinement.paired_test import row_losses
 from offramp.inference.scores import score
-from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.stream.refine.reference_set import reference_set
 
 Data = list[list[TrainingSequence]]

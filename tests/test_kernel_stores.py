@@ -90,7 +90,8 @@ def forbidden(found: list[Store]) -> list[Store]:
     return [
         store
         for store in found
-        if (store.array.rpartition(".")[2] in GROWING and store.module != "capture.emit") or reason(store) < 0
+        if (store.array.rpartition(".")[2] in GROWING and store.module != "capture.dissect.packet.table")
+        or reason(store) < 0
     ]
 
 

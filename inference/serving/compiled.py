@@ -1,37 +1,58 @@
-"""The compiled kernel as a backend: any batch, no padding, the same bits always."""
+"""The network as a compiled kernel: any batch, no padding, the same bits always."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from offramp.errors import ArtifactError
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import Prediction
-from offramp.inference.serving.fixed_shapes import SHAPES, Floats
+from offramp.inference.network.preset import WEIGHT_NAMES
+from offramp.inference.network.queue_history import HIGHEST
 from offramp.inference.serving.kernel.step import predict_rows
-from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.inference.serving.predictor import Floats, Served
 
 
-class CompiledBackend(CompiledPredictor):
-    """Serves by `inference.serving.kernel.step`; a whole window is its steps."""
+class CompiledPredictor(Served):
+    """Serves by `inference.serving.kernel.step`; a whole window is its steps. Any batch will do, so `shapes` is unused."""
 
     device = "CPU"
 
-    def __init__(self, artifact: Artifact, shapes: Sequence[int] = SHAPES) -> None:
+    def __init__(self, artifact: Artifact, shapes: Sequence[int] = ()) -> None:
         super().__init__(artifact)
-        one = np.zeros((1, self.state_size), np.float32)
-        self.predict(
-            np.zeros((1, len(self.channels)), np.float32), np.zeros((1, self.spectrum_size), np.float32),
-            np.zeros(1, np.int32), one,
-        )  # fmt: skip
+        self._weights = tuple(np.ascontiguousarray(artifact.weights[name], np.float32) for name in WEIGHT_NAMES)
 
     @property
     def traces(self) -> int:
         """How many signatures the kernel is compiled for."""
         signatures: Any = getattr(predict_rows, "signatures", ())  # none where kernels run interpreted
         return len(signatures)
+
+    def check(self) -> None:
+        """Forecast some bins of a silent, a middling and a full series.
+
+        Raises ArtifactError where that gives a probability that is no number, or a delay of minutes. For a model that
+        somebody names; one that refinement makes has a judge.
+        """
+        series = np.tile(np.arange(3, dtype=np.int32), 4)
+        x = np.repeat(series[:, None], len(self.channels), 1).astype(np.float32) / np.float32(2)
+        spectrum = np.repeat(x[:, :1], self.spectrum_size, 1)
+        found = self.predict(x, spectrum, series, np.zeros((3, self.state_size), np.float32))
+        delay_ms = float(found.delay_ms.max())
+        if not (np.isfinite(found.probabilities).all() and delay_ms < math.expm1(HIGHEST) / 2):
+            raise ArtifactError(f"model {self.name}: forecasts {delay_ms:g} ms for plain rows; train it again")
+
+    def predict(self, x: Floats, spectrum: Floats, series: NDArray[np.int32], state: Floats) -> Prediction:
+        """Predict rows; see Predictor.predict."""
+        out = Prediction(np.empty((len(x), 3), np.float32), np.empty((len(x), 3), np.float32))
+        wide = self.rows(x, series, state)
+        predict_rows(self._weights, wide, spectrum, series, state, out.probabilities, out.delay_ms)
+        return out
 
     def predict_windows(self, x: Floats, spectrum: Floats) -> Prediction:
         """See Backend.predict_windows; bin by bin over all windows, so that two series share a reading of weights."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from offramp.errors import ArtifactError
-from offramp.inference.artifact import Artifact
-from offramp.inference.serving.fixed_shapes import SHAPES, Backend
+from offramp.inference.artifact import Artifact, load_artifact
+from offramp.inference.serving.compiled import CompiledPredictor
+from offramp.inference.serving.fixed_shapes import SHAPES
+from offramp.inference.serving.predictor import Backend
 
 TABLE: dict[str, tuple[str, str, str]] = {
-    "compiled": ("compiled", "CompiledBackend", "numba"),
+    "compiled": ("compiled", "CompiledPredictor", "numba"),
     "onnx": ("onnx_runtime", "OnnxBackend", "onnx and onnxruntime"),
     "tensorflow": ("tensorflow", "TensorFlowBackend", "tensorflow"),
 }
@@ -29,6 +32,17 @@ def open_backend(name: str, artifact: Artifact, shapes: Sequence[int] = SHAPES) 
         make: Callable[[Artifact, Sequence[int]], Backend] = getattr(
             import_module(f"offramp.inference.serving.{module}"), kind
         )
-        return make(artifact, shapes)
+        served = make(artifact, shapes)
     except ImportError as error:
         raise ArtifactError(f"serving backend {name}: needs {needs} ({error})") from error
+    if isinstance(served, CompiledPredictor):
+        served.check()
+    return served
+
+
+def open_predictor(folder: Path, backend: str = "compiled") -> Backend:
+    """Load the artifact in `folder` and return what serves it, by a backend of the table.
+
+    Raise ArtifactError as load_artifact and open_backend do.
+    """
+    return open_backend(backend, load_artifact(folder))

@@ -15,7 +15,7 @@ from offramp.capture.sources.live.interface import filters, usable
 from offramp.capture.sources.live.privileges import MEND
 from offramp.errors import OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.kernel_places import MEND as MEND_PLACES
 from offramp.kernel_places import places
 

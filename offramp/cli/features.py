@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from offramp.capture.block import PacketBlock, PacketSource
+from offramp.capture.block import PacketBlock
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.dissectors import PacketDissector, open_dissector
 from offramp.capture.edge_iiotset.layout import NORMAL, label_cells
 from offramp.capture.edge_iiotset.writer import write_edge_csv
 from offramp.capture.features.files import write_csv, write_parquet
 from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.source import PacketSource
 from offramp.cli.progress import Bar, console_bar
 from offramp.errors import ConfigError, InputError, OfframpError
 from offramp.kernels import announce_compiling

@@ -17,7 +17,7 @@ from offramp.errors import ConfigError
 from offramp.kernel_places import places
 
 if TYPE_CHECKING:
-    from offramp.capture.block import PacketSource
+    from offramp.capture.sources.source import PacketSource
 
 RING_FILES = 10
 

@@ -19,7 +19,8 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site, default_site, load_site
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.serving.predictor import Predictor, open_predictor
+from offramp.inference.serving.predictor import Predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.kafka import BODY_LIMIT, KafkaAccessError, KafkaSettings, require_name, topic_states
 from offramp.kernels import announce_compiling
 from offramp.stream.bins.state import SERIES

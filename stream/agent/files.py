@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from offramp.capture.block import PacketSource
 from offramp.capture.publish.publisher import MESSAGE_LIMIT, Publisher
 from offramp.capture.publish.spool import Spool
 from offramp.capture.schema import SCHEMA_VERSION
 from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.source import PacketSource
 from offramp.cli.progress import console_bar
 from offramp.cli.publish import PublishOptions
 from offramp.decision.site import default_site, load_site

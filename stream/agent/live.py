@@ -12,9 +12,9 @@ from functools import partial
 
 import pyarrow as pa
 
-from offramp.capture.block import PacketSource
 from offramp.capture.message.encode import times_of
 from offramp.capture.publish.publisher import Publisher
+from offramp.capture.sources.source import PacketSource
 from offramp.cli.listen import ListenOptions, settle
 from offramp.cli.publish import PublishOptions
 from offramp.errors import OfframpError

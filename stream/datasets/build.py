@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from offramp.capture.block import Progress
+from offramp.capture.sources.source import Progress
 from offramp.cli.progress import console_bar
 from offramp.errors import ConfigError, InputError
 from offramp.inference.dataset.dataset import LabelledSeries, save_dataset

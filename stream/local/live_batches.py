@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from offramp.capture.block import Interface, PacketBlock, PacketSource
+from offramp.capture.block import Interface, PacketBlock
 from offramp.capture.intake.intake import Intake, Until
 from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
 from offramp.capture.intake.recorder import FileRecorder
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE
+from offramp.capture.sources.source import PacketSource
 from offramp.cli.listen import ListenOptions
 from offramp.decision.site import Site, default_site, load_site
 from offramp.errors import ConfigError

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from offramp.capture.block import PacketSource
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.source import PacketSource
 from offramp.cli.output import open_out
 from offramp.cli.progress import console_bar
 from offramp.cli.table import Table
@@ -23,7 +23,8 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site, default_site, load_site
 from offramp.errors import ConfigError, OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.serving.predictor import Predictor, open_predictor
+from offramp.inference.serving.predictor import Predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.kernels import announce_compiling
 from offramp.stream.channels import BIN_NS
 from offramp.stream.local.link_batches import LinkBatches

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from offramp.capture.block import PacketSource
 from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.sources.source import PacketSource
 from offramp.cli.listen import settle
 from offramp.cli.table import Table
 from offramp.cli.tap import TapOptions
@@ -21,7 +21,8 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.errors import OfframpError, OutputError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
-from offramp.inference.serving.predictor import Predictor, open_predictor
+from offramp.inference.serving.predictor import Predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.kernels import announce_compiling
 from offramp.stream.channels import BIN_NS
 from offramp.stream.local.live_batches import LiveBatches, accounts, ended_by_signals, listening, one_packet, site_of

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from offramp.capture.block import ListSource
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.source import ListSource
 from offramp.stream.local.dissecting import dissected
 
 DEMO = Path(__file__).resolve().parents[2] / "samples/demo.pcap.zst"

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 
 from bench.blast import frames
-from offramp.capture.block import Interface, ListSource, PacketBlock, tick
+from offramp.capture.block import Interface, PacketBlock, tick
 from offramp.capture.intake.intake import Intake
 from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.ledger import CaptureLedger
+from offramp.capture.sources.source import ListSource
 from offramp.cli.table import Table
 from offramp.decision.policy import Policy
 from offramp.decision.site import Link, Site, default_site

@@ -11,7 +11,7 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.errors import ArtifactError, ContractError
 from offramp.inference.artifact import load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.pipeline.pipeline import Pipeline
 
 SITE = Site.model_validate(
