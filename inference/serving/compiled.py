@@ -19,7 +19,7 @@ from offramp.inference.serving.predictor import Floats, Served
 
 
 class CompiledPredictor(Served):
-    """Serves by `inference.serving.kernel.step`; a whole window is its steps. Any batch will do, so `shapes` is unused."""
+    """Serves by `inference.serving.kernel.step`, in any batch (`shapes` is unused); a whole window is its steps."""
 
     device = "CPU"
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from offramp.errors import ConfigError, ContractError, writing
 from offramp.inference.baselines.forecaster import Budget, Series
@@ -25,8 +24,8 @@ from offramp.kernels import announce_compiling
 from offramp.stream.channels import CHANNELS
 from offramp.stream.datasets.edge_traffic import edge_traffic
 from offramp.stream.learning.training import parse_thresholds
-from offramp.stream.windows.normaliser import Normaliser, scaled
-from offramp.stream.windows.stft import Spectra
+from offramp.stream.windows.model_input import model_input
+from offramp.stream.windows.normaliser import Normaliser
 
 QUICK = 0.01
 """Share of the budget that `--quick` leaves."""
@@ -98,13 +97,8 @@ def scale_of(dataset: Dataset) -> Normaliser:
 
 def transform_of(normaliser: Normaliser) -> Transform:
     """Return what makes the model's input of one raw series [T, F]: normalised [T, F] and its spectra [T, K]."""
-    mean, low, high = normaliser.limits()
-
-    def transform(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        x = scaled(np.ascontiguousarray(raw), mean, low, high)
-        return x, Spectra(1).update(x, np.zeros(len(x), np.int32), np.zeros(len(x), np.uint8))
-
-    return transform
+    limits = normaliser.limits()
+    return lambda raw: model_input(raw, limits)
 
 
 def prepared(dataset: Dataset, transform: Transform) -> dict[str, list[Series]]:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from offramp.capture.message.decode import RefusedError, decode_message
+from offramp.decision.command import Headers
 from offramp.hops import NONE, Hops
 from offramp.kafka import BODY_LIMIT
 from offramp.stream.links.link_consumer import conclude
 from offramp.stream.links.link_consumers import LinkRuns
 from offramp.stream.pipeline.pipeline import Step
-from offramp.stream.topics.cloud_events import Headers, command_message, forecast_messages
+from offramp.stream.topics.cloud_events import command_message, forecast_messages
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
