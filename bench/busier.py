@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from offramp.capture.block import PacketBlock, PacketSource
+from offramp.capture.block import PacketBlock
+from offramp.capture.sources.source import PacketSource
 
 
 class Busier:

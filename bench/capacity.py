@@ -30,7 +30,7 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.errors import OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.state import SERIES
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.links.link_consumers import LinkRuns

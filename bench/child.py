@@ -28,7 +28,7 @@ def replay(capture: Path, factor: int) -> tuple[int, str]:
     from offramp.capture.sources.file.files import open_captures
     from offramp.decision.site import default_site
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-    from offramp.inference.serving.predictor import open_predictor
+    from offramp.inference.serving.table import open_predictor
     from offramp.stream.local.replay import Replay
 
     source = Busier(open_captures([str(capture)]), factor)

@@ -26,11 +26,10 @@ from offramp.inference.refinement.challenger import Job, refine_weights, refined
 from offramp.inference.refinement.federated import federate
 from offramp.inference.refinement.paired_test import row_losses
 from offramp.inference.scores import score
-from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.stream.refine.reference_set import reference_set
 
 Data = list[list[TrainingSequence]]
-NOISES = (0.001, 0.01, 1.0)
 HEAD = f"{'':<28}" + "".join(f"{name:>21}" for name in ("own site, later", "other sites", "sites held out")) + "\n" + (
     f"{'model':<28}" + 3 * f"{'loss':>7}{'F1':>7}{'MAE':>7}"
 )  # fmt: skip
@@ -59,12 +58,12 @@ class Federation:
             artifact = self.refined(artifact, site, number + 1)
         return artifact
 
-    def federated(self, noise: float = 0.0) -> Artifact:
+    def federated(self) -> Artifact:
         """Return what the sites make of the base together."""
         artifact = self.base
         for number in range(self.rounds):
             sites = [self.refined(artifact, site, number + 1) for site in range(len(self.learn))]
-            artifact = federate(artifact, sites, self.folder / f"round{number}-{noise}", noise=noise, seed=number)
+            artifact = federate(artifact, sites, self.folder / f"round{number}")
         return artifact
 
     def scores(self, models: Sequence[Artifact]) -> dict[str, dict[str, float]]:
@@ -130,7 +129,6 @@ def compared(sites: Federation) -> dict[str, Any]:
         ("isolated (edge)", lambda: [sites.isolated(site) for site in range(count)]),
         ("federated", lambda: [together] * count),
         ("federated, then edge", lambda: [sites.refined(together, site, 9) for site in range(count)]),
-        *((f"federated, noise {noise:g}", lambda noise=noise: [sites.federated(noise)] * count) for noise in NOISES),
     ]
     print(HEAD)
     for name, models in ways:

@@ -24,7 +24,7 @@ from offramp.capture.sources.file.files import open_captures
 from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.metrics.registry import Metrics
 from offramp.stream.metrics.server import serving

@@ -15,7 +15,7 @@ from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.sources.file.files import open_captures
 from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import packets_from_batch
 from offramp.stream.bins.state import SERIES, LinkShape

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from offramp.counts import Counts
 from offramp.errors import ContractError
 
 MOST = 1 << 53
@@ -13,7 +14,7 @@ MOST = 1 << 53
 
 
 @dataclass(slots=True)
-class CaptureLedger:
+class CaptureLedger(Counts):
     """captured = decoded + undecodable + shed; kernel drops never reached us and are counted beside.
 
     Reasons are short snake_case words, the same in metrics, headers and print.
@@ -33,46 +34,17 @@ class CaptureLedger:
         """Tell whether the account adds up."""
         return self.captured == self.decoded + self.undecodable.total() + self.shed.total()
 
-    def add(self, other: CaptureLedger) -> None:
-        """Add another ledger's counts to this one."""
-        self.captured += other.captured
-        self.decoded += other.decoded
-        self.kernel_drops += other.kernel_drops
-        self.undecodable.update(other.undecodable)
-        self.shed.update(other.shed)
-        self.notes.update(other.notes)
-        self.unfollowed.update(other.unfollowed)
-
     def all_shed(self, reason: str) -> CaptureLedger:
         """Return the account of the same packets when none of them goes further."""
         shed = self.shed + Counter({reason: self.captured - self.shed.total()})
-        return CaptureLedger(
-            self.captured, 0, Counter(), shed, self.kernel_drops, Counter(self.notes), Counter(self.unfollowed)
+        return replace(
+            self,
+            decoded=0,
+            undecodable=Counter(),
+            shed=shed,
+            notes=Counter(self.notes),
+            unfollowed=Counter(self.unfollowed),
         )
-
-    def since(self, before: CaptureLedger) -> CaptureLedger:
-        """Return what was counted after `before`, an earlier reading of this ledger."""
-        return CaptureLedger(
-            self.captured - before.captured,
-            self.decoded - before.decoded,
-            self.undecodable - before.undecodable,
-            self.shed - before.shed,
-            self.kernel_drops - before.kernel_drops,
-            self.notes - before.notes,
-            self.unfollowed - before.unfollowed,
-        )
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the ledger as plain values, for JSON."""
-        return {
-            "captured": self.captured,
-            "decoded": self.decoded,
-            "undecodable": dict(sorted(self.undecodable.items())),
-            "shed": dict(sorted(self.shed.items())),
-            "kernel_drops": self.kernel_drops,
-            "notes": dict(sorted(self.notes.items())),
-            "unfollowed": dict(sorted(self.unfollowed.items())),
-        }
 
     @classmethod
     def from_dict(cls, told: object) -> CaptureLedger:

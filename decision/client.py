@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from offramp.decision.acceptance import Acceptance, Clock
-from offramp.decision.command import rfc3339
+from offramp.decision.command import event_headers, rfc3339
 from offramp.errors import ConfigError, ContractError
 from offramp.hops import NONE, Hops, hops_of
 from offramp.kafka import (
@@ -157,18 +157,14 @@ class DecisionClient:
         name = command["decision_id"]
         body = {"decision_id": name, "loop_id": command["loop_id"], "scope": command["scope"], "time": now,
                 "controller": self.controller, "status": status, "reason": reason[:MAX_REASON]}  # fmt: skip
-        told = {"specversion": "1.0", "id": f"{name}/{self.controller}/{status}", "type": "offramp.ack.v1",
+        told = {"id": f"{name}/{self.controller}/{status}", "type": "offramp.ack.v1",
                 "source": f"/controller/{self.controller}", "subject": command["scope"], "time": now}  # fmt: skip
-        headers = [(f"ce_{key}", str(value).encode()) for key, value in told.items()]
         value = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
         producer = self._producer
         if producer is None:
             raise KafkaAccessError("acknowledgement: the client is not open")
         with kafka_errors(self.settings, "acknowledgement"):
-            producer.send(
-                self.settings.topic("acks"), value, command["scope"].encode(),
-                [*headers, ("content-type", b"application/json")],
-            ).get(ACK_S)  # fmt: skip
+            producer.send(self.settings.topic("acks"), value, command["scope"].encode(), event_headers(told)).get(ACK_S)
 
     def _keep_up(self, consumer: Any) -> None:
         """Read from its beginning a topic that was made again: a place in the former says nothing of it."""

@@ -14,6 +14,8 @@ from uuid import UUID, uuid5
 from offramp.decision.schema_check import Check, compiled
 from offramp.errors import ContractError
 
+Headers = list[tuple[str, bytes]]
+
 SCHEMA_FILE = Path(__file__).with_name("command.schema.json")
 NAMESPACE = UUID("6f9619ff-8b86-5d01-b42d-00cf4fc964ff")
 """The namespace of decision ids (RFC 9562, UUID version 5)."""
@@ -57,6 +59,12 @@ def decision_id(policy_version: str, model_sha: str, scope: str, window_end_ns: 
     """Return the UUIDv5 of what was decided: the same packets give the same id, so a consumer can drop repeats."""
     shape = json.dumps(action, sort_keys=True, separators=(",", ":"))
     return str(uuid5(NAMESPACE, "|".join((policy_version, model_sha, scope, str(window_end_ns), shape))))
+
+
+def event_headers(attributes: Mapping[str, str], content_type: str = "application/json") -> Headers:
+    """Return the headers of an event (CloudEvents 1.0, Kafka protocol binding, binary content mode): `ce_...`."""
+    told = {"specversion": "1.0", **attributes}
+    return [*((f"ce_{name}", value.encode()) for name, value in told.items()), ("content-type", content_type.encode())]
 
 
 def rfc3339(time_ns: int) -> str:

@@ -1,9 +1,9 @@
-"""What a path or a node costs: delay and energy of moving a rate of traffic there; the cheapest wins."""
+"""What a path or a node costs: delay and energy of moving a rate of traffic there; what moves goes to the cheapest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 ENERGY_WEIGHT = 0.1
@@ -32,7 +32,16 @@ class Place(Protocol):
         """Energy per bit in nanojoules."""
 
 
+class Rated(Protocol):
+    """What can be moved: a flow or a device."""
+
+    @property
+    def rate_bps(self) -> float:
+        """Bits per second."""
+
+
 P = TypeVar("P", bound=Place)
+R = TypeVar("R", bound=Rated)
 
 
 def cost(place: Place, rate_bps: float) -> float:
@@ -55,3 +64,24 @@ def cheapest(places: Sequence[P], rate_bps: float, used_bps: Mapping[str, float]
     costs = [cost(place, rate_bps + used_bps.get(place.name, 0.0)) for place in places]
     least = min(costs, default=math.inf)
     return places[costs.index(least)] if least < math.inf else None
+
+
+def spread(
+    wanted: Iterable[R], places: Sequence[P], used_bps: Mapping[str, float], capacity_bps: float, most: int,
+    excess_bps: float,
+) -> Iterator[tuple[R, P, float]]:  # fmt: skip
+    """Yield what goes, the cheapest place with room for it, and its rate there: at most the capacity of its link.
+
+    It ends with `most`, or when what went makes up `excess_bps`; what no place has room for stays. used_bps: what
+    earlier moves put on each place, by name.
+    """
+    used = dict(used_bps)
+    for each in wanted:
+        if most <= 0 or excess_bps <= 0:
+            return
+        rate_bps = min(each.rate_bps, capacity_bps)
+        place = cheapest(places, rate_bps, used)
+        if place is not None:
+            yield each, place, rate_bps
+            used[place.name] = used.get(place.name, 0.0) + rate_bps
+            most, excess_bps = most - 1, excess_bps - each.rate_bps

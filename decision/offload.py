@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from offramp.decision.costs import cheapest
+from offramp.decision.costs import spread
 from offramp.decision.known import known_of
 from offramp.decision.moves import Move, Taken
 from offramp.decision.reroute import allowed, worth
@@ -22,19 +22,11 @@ def offload(
 
     p_high: P(High) of the devices that have a fresh forecast, by address.
     """
-    room, used = limits.moves - taken.moves, dict(taken.used_bps)
+    wanted, room = ranked(link, limits, traffic, taken, p_high), limits.moves - taken.moves
     moves: list[Move] = []
-    for device in ranked(link, limits, traffic, taken, p_high):
-        if room <= 0 or excess_bps <= 0:
-            break
-        rate_bps = min(device.rate_bps, link.capacity_bps)
-        node = cheapest(link.nodes, rate_bps, used)
-        if node is None:
-            continue
+    for device, node, rate_bps in spread(wanted, link.nodes, taken.used_bps, link.capacity_bps, room, excess_bps):
         action = {"type": "offload", "device": device.address, "from": link.name, "to": node.name}
         moves.append(Move(f"device:{link.name}/{device.address}", action, rate_bps))
-        used[node.name] = used.get(node.name, 0.0) + rate_bps
-        room, excess_bps = room - 1, excess_bps - device.rate_bps
     return moves
 
 

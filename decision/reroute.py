@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from offramp.decision.address import address_of
-from offramp.decision.costs import cheapest
+from offramp.decision.costs import spread
 from offramp.decision.known import known_of
 from offramp.decision.moves import Move, Taken
 from offramp.decision.site import Limits, Link
@@ -41,18 +41,10 @@ def allowed(limits: Limits, *addresses: str) -> bool:
 
 def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: Taken) -> list[Move]:
     """Return one move per path: the heaviest flows, each to the cheapest path, until they make up `excess_bps`."""
-    room, used = limits.moves - taken.moves, dict(taken.used_bps)
+    wanted, room = movable(link, limits, traffic, taken), limits.moves - taken.moves
     by_path: dict[str, list[FlowRate]] = {}
-    for flow in movable(link, limits, traffic, taken):
-        if room <= 0 or excess_bps <= 0:
-            break
-        rate_bps = min(flow.rate_bps, link.capacity_bps)
-        path = cheapest(link.paths, rate_bps, used)
-        if path is None:
-            continue
+    for flow, path, _ in spread(wanted, link.paths, taken.used_bps, link.capacity_bps, room, excess_bps):
         by_path.setdefault(path.name, []).append(flow)
-        used[path.name] = used.get(path.name, 0.0) + rate_bps
-        room, excess_bps = room - 1, excess_bps - flow.rate_bps
     return [_move(link, {"type": "reroute", "path": path}, flows) for path, flows in sorted(by_path.items())]
 
 

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from offramp.decision.hysteresis import QUANTILE
 from offramp.decision.moves import Move, Taken
 from offramp.decision.offload import offload
-from offramp.decision.reroute import LEAST_SHARE, mark, reroute
+from offramp.decision.reroute import mark, reroute
 from offramp.decision.site import Link, Policy, Site
 from offramp.decision.traffic import Traffic
 from offramp.inference.forecast import Forecast
-
-__all__ = ["LEAST_SHARE", "choose", "excess_bps"]
 
 
 def choose(

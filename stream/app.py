@@ -30,6 +30,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 from faust.types.auth import CredentialsT
 
+from offramp.decision.command import Headers
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.hops import HEADER, encode_hops
@@ -43,7 +44,6 @@ from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.carried_state import StatePool
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
-from offramp.stream.topics.cloud_events import Headers
 from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker.checkpoint_reader import Loaded, load_states, naming
 from offramp.stream.worker.ending import LANES_AWAY_S, LANES_S

@@ -9,55 +9,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from offramp.capture.dissect.content_coding import NOTE_BODY_CUT, decode_bodies
+from offramp.capture.dissect.content_coding import decode_bodies
+from offramp.capture.dissect.packet.notes import NOTE_BODY_CUT
 from offramp.capture.dissect.packet.table import ABSENT, Table, copy_bytes
+from offramp.capture.features.arrow_schema import OCCURRENCE_TYPE, OCCURRENCES, wire_type
 from offramp.capture.features.rendering import render_column
-from offramp.capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
+from offramp.capture.schema import COLUMNS, Column, Kind
 from offramp.kernels import kernel_entry, kernel_lean
 
-OCCURRENCES = "occurrences"
-OCCURRENCE_TYPE = pa.list_(pa.struct([("column", pa.uint8()), ("value", pa.string())]))
 _SPANS = (Kind.TEXT, Kind.BYTES, Kind.IPV6)
-_SIGNED = (Kind.TIME, Kind.SECONDS, Kind.NANOSECONDS)
 _MASK = (1 << 24) - 1
 _MOST = (1 << 31) - 1  # bytes that the offsets of an Arrow column can tell
-
-
-@cache
-def wire_type(column: Column) -> pa.DataType:
-    """Return the Arrow type of a column in a feature batch."""
-    if column.kind is Kind.IPV6:
-        return pa.binary(16)
-    if column.kind in (Kind.TEXT, Kind.BYTES):
-        return pa.binary()
-    if column.kind in _SIGNED:
-        return pa.int64()
-    return {8: pa.uint8(), 16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[column.bits]
 
 
 @cache
 def _cell_type(column: Column) -> Any:
     """Return the NumPy type of a number's cells (Arrow's own way loads pandas, a third of a second)."""
     return np.dtype(str(wire_type(column)))
-
-
-def batch_schema(profile: str) -> pa.Schema:
-    """Return the Arrow schema of a profile, `full` or `stream`."""
-    fields = [pa.field(column.name, wire_type(column)) for column in COLUMNS if profile == "full" or column.stream]
-    if profile == "full":
-        fields.append(pa.field(OCCURRENCES, OCCURRENCE_TYPE))
-    return pa.schema(fields)
-
-
-def told_schema(profile: str, *, site: str, link: str, agent: str) -> pa.Schema:
-    """Return the schema of a dissector's batches: a profile's, with what its messages tell of where they come from.
-
-    Raises ValueError for another profile than `full` and `stream`.
-    """
-    if profile not in ("full", "stream"):
-        raise ValueError(f"profile must be full or stream, not {profile!r}")
-    metadata = {"site": site, "link": link, "agent": agent, "schema_version": SCHEMA_VERSION, "profile": profile}
-    return batch_schema(profile).with_metadata(metadata)
 
 
 def table_to_batch(out: Table, rows: int, data: NDArray[np.uint8], schema: pa.Schema) -> pa.RecordBatch:

@@ -15,11 +15,9 @@ from offramp.capture.dissect.packet.table import ABSENT, Table
 MAX_BODY = (1 << 24) - 1
 """Bytes kept of one decoded body: what a cell can hold; longer ones are cut."""
 
-NOTE_BODY_CUT = 34
-
 _CODING_MASK = 3 << CODING_SHIFT
 _SIZE_MASK = (1 << 24) - 1
-_IN_TEXT = 1 << 62  # as emit.put_text marks a cell; kernels have no way in from here
+_IN_TEXT = 1 << 62  # as table.put_text marks a cell; kernels have no way in from here
 _SMALLEST_STEP, _LARGEST_STEP = 32_768, 10 << 20
 _NEEDS_DICTIONARY = "Error 2 "
 _GZIP = b"\x1f\x8b"

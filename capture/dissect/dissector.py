@@ -12,9 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from offramp.capture.block import NO_TIME, Interface, PacketBlock
-from offramp.capture.dissect.application.payloads import NOTES, grow_applications, new_applications
-from offramp.capture.dissect.batches import table_to_batch, told_schema
-from offramp.capture.dissect.content_coding import NOTE_BODY_CUT
+from offramp.capture.dissect.batches import table_to_batch
 from offramp.capture.dissect.conversation.flow_table import (
     CROWDED,
     EVICTED,
@@ -28,12 +26,20 @@ from offramp.capture.dissect.conversation.flow_table import (
     new_secret,
     rekey,
 )
-from offramp.capture.dissect.conversation.reassembly import NOTE_GIVEN_UP
-from offramp.capture.dissect.conversation.state import GIVEN_UP, STEPS
+from offramp.capture.dissect.conversation.state import GIVEN_UP, STEPS, grow_applications, new_applications
 from offramp.capture.dissect.link.link_types import LINK_TYPE_NAMES, LINK_TYPES
 from offramp.capture.dissect.network.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
-from offramp.capture.dissect.packet.cursor import CURSOR_SIZE, NOTE_EVICTED, NOTE_IDLE, NOTE_NAMES, NOTE_STEPS
-from offramp.capture.dissect.packet.table import ABSENT, NOTE_COUNT, TABLE_NOTES, Table, new_table
+from offramp.capture.dissect.packet.cursor import CURSOR_SIZE
+from offramp.capture.dissect.packet.notes import (
+    NOTE_BODY_CUT,
+    NOTE_COUNT,
+    NOTE_EVICTED,
+    NOTE_GIVEN_UP,
+    NOTE_IDLE,
+    NOTE_NAMES,
+    NOTE_STEPS,
+)
+from offramp.capture.dissect.packet.table import ABSENT, Table, new_table
 from offramp.capture.dissect.packet.unfollowed import new_kinds, taken
 from offramp.capture.dissect.row_loop import (
     FRAME_EPOCH,
@@ -43,10 +49,10 @@ from offramp.capture.dissect.row_loop import (
     UNDECODABLE_NAMES,
     dissect_rows,
 )
+from offramp.capture.features.arrow_schema import told_schema
 from offramp.capture.ledger import CaptureLedger
 from offramp.errors import InputError
 
-REASONS = NOTE_NAMES | NOTES | TABLE_NOTES
 UNTIMED = "no_time"
 """The note of packets whose capture gives them no time, or none that a number of ours can hold."""
 MAX_FLOWS = 1 << 18
@@ -165,7 +171,7 @@ class Dissector:
         batch = table_to_batch(table, filled.rows, filled.data, self.schema)
         if table.notes[NOTE_BODY_CUT]:
             for ledger in (self.ledger, account):
-                ledger.notes[REASONS[NOTE_BODY_CUT]] += int(table.notes[NOTE_BODY_CUT])
+                ledger.notes[NOTE_NAMES[NOTE_BODY_CUT]] += int(table.notes[NOTE_BODY_CUT])
             table.notes[:] = 0
         table.values[:, : filled.rows] = ABSENT
         table.cursor[:] = 0
@@ -235,7 +241,7 @@ class Dissector:
         self._flows.counters[EVICTED] = 0
         notes[NOTE_GIVEN_UP] += self._applications.counters[GIVEN_UP]
         self._applications.counters[GIVEN_UP] = 0
-        part.notes.update({REASONS[reason]: int(notes[reason]) for reason in np.flatnonzero(notes).tolist()})
+        part.notes.update({NOTE_NAMES[reason]: int(notes[reason]) for reason in np.flatnonzero(notes).tolist()})
         notes[:] = 0
         if self._untimed:
             part.notes[UNTIMED], self._untimed = self._untimed, 0

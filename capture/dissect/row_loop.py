@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from offramp.capture.dissect.application.payloads import (
-    Applications,
-    application_reset,
     application_tcp,
     application_udp,
 )
 from offramp.capture.dissect.conversation.flow_table import FlowTable, flows_room
 from offramp.capture.dissect.conversation.reassembly import UNTIL_FIN
-from offramp.capture.dissect.conversation.state import MODE
+from offramp.capture.dissect.conversation.state import MODE, Applications, application_reset
 from offramp.capture.dissect.link.labels import mpls, nsh
 from offramp.capture.dissect.link.link_types import ether_type, ethernet, ip_any, llc, start_link
 from offramp.capture.dissect.link.serial import ppp
 from offramp.capture.dissect.link.wireless import next_subframe, wireless
+from offramp.capture.dissect.network.arp import arp
 from offramp.capture.dissect.network.fragments import Fragments, scratch_room
-from offramp.capture.dissect.network.ipv4 import arp, icmp, ipv4
+from offramp.capture.dissect.network.icmp import icmp
+from offramp.capture.dissect.network.ipv4 import ipv4
 from offramp.capture.dissect.network.ipv6 import icmpv6, ipv6
 from offramp.capture.dissect.packet.cursor import (
     AMSDU,
@@ -37,10 +37,6 @@ from offramp.capture.dissect.packet.cursor import (
     MAX_DEPTH,
     MPLS,
     NEXT,
-    NOTE_CUT,
-    NOTE_DEPTH,
-    NOTE_PROTOCOL,
-    NOTE_STEPS,
     NOW_NS,
     NSH,
     POSITION,
@@ -55,9 +51,11 @@ from offramp.capture.dissect.packet.cursor import (
     go,
     stop,
 )
+from offramp.capture.dissect.packet.notes import NOTE_CUT, NOTE_DEPTH, NOTE_PROTOCOL, NOTE_STEPS
 from offramp.capture.dissect.packet.table import Table, begin_row, put, put_span, row_full
 from offramp.capture.dissect.packet.unfollowed import IP_PROTOCOL_KIND, UDP_PORT_KIND, count_kind, unfollowed
-from offramp.capture.dissect.transport.tcp import FIN, TCP_PAYLOAD, UDP_LITE, tcp, udp
+from offramp.capture.dissect.transport.tcp import FIN, TCP_PAYLOAD, tcp
+from offramp.capture.dissect.transport.udp import UDP_LITE, udp
 from offramp.capture.dissect.tunnel.sflow import next_sample
 from offramp.capture.dissect.tunnel.tunnels import gre, udp_tunnel
 from offramp.capture.schema import INDEX

@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from offramp.capture.dissect.batches import OCCURRENCES, batch_schema, wire_type
 from offramp.capture.edge_iiotset.cells import is_missing, parse_cell, time_of_day
 from offramp.capture.edge_iiotset.layout import EDGE_HEADER, EDGE_TABLE, LABEL_COLUMNS
 from offramp.capture.edge_iiotset.report import EdgeReport
 from offramp.capture.edge_iiotset.rows import EdgeRows
 from offramp.capture.edge_iiotset.zeros import with_zeros
+from offramp.capture.features.arrow_schema import OCCURRENCES, batch_schema, wire_type
 from offramp.capture.features.files import parquet_array, parquet_schema
 from offramp.capture.features.rendering import render_text
 from offramp.capture.features.row_batches import Row, rows_to_batches

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from offramp.capture.dissect.batches import OCCURRENCE_TYPE, OCCURRENCES
+from offramp.capture.features.arrow_schema import OCCURRENCE_TYPE, OCCURRENCES
 from offramp.capture.features.rendering import join_occurrences, render_column
 from offramp.capture.schema import COLUMNS, SCHEMA_VERSION, Column, Kind
 from offramp.errors import writing

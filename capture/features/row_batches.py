@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from offramp.capture.dissect.batches import OCCURRENCE_TYPE, OCCURRENCES, wire_type
+from offramp.capture.features.arrow_schema import OCCURRENCE_TYPE, OCCURRENCES, wire_type
 from offramp.capture.features.rendering import render_column
 from offramp.capture.schema import COLUMNS, INDEX
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from offramp.capture.block import Damage, PacketBlock, PacketSource, Progress, some_rows
+from offramp.capture.block import PacketBlock, some_rows
 from offramp.capture.intake.block_queue import BlockQueue
 from offramp.capture.intake.shedding import Shedding
 from offramp.capture.ledger import CaptureLedger
+from offramp.capture.sources.source import Damage, PacketSource, Progress
 
 BLOCK_ROWS = 8192
 
@@ -34,7 +35,7 @@ class Until:
 
 
 class Intake:
-    """A live source read by a thread of its own; see capture.block.PacketSource.
+    """A live source read by a thread of its own; see capture.sources.source.PacketSource.
 
     `read` yields blocks joined to about 8,192 packets where the reader is behind. `account` is what was shed on the
     way: add it to the reader's ledger. Called from the thread: `begun` when the source listens, `told` when the level

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from offramp.capture.dissect.batches import batch_schema
+from offramp.capture.features.arrow_schema import batch_schema
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.arrow_frame import frame_of
 from offramp.capture.message.encode import (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from offramp.counts import Counts
 
 
 @dataclass(slots=True)
-class PublishLedger:
+class PublishLedger(Counts):
     """rows + earlier_rows = rows acknowledged + rows shed + what is still queued or under way.
 
     What is still in the spool is of the rows; earlier_rows: found in the spool, of an earlier life of the agent.
@@ -23,10 +25,6 @@ class PublishLedger:
     spooled: int = 0
     earlier_rows: int = 0
     links_ended: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the counts as plain values."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 class Backlog(NamedTuple):

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 import pyarrow as pa
 
 from offramp.capture.block import PacketBlock
-from offramp.capture.dissect.batches import told_schema
 from offramp.capture.dissect.link.link_types import LINK_TYPE_NAMES, PPP_HDLC, PPP_SERIAL
+from offramp.capture.features.arrow_schema import told_schema
 from offramp.capture.features.row_batches import Row, rows_to_batches
 from offramp.capture.ledger import CaptureLedger
 from offramp.errors import InputError

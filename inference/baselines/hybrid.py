@@ -13,7 +13,7 @@ import numpy as np
 from offramp.inference.baselines.forecaster import HISTORY_BINS, Series, Task, portion
 from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.forecast import Prediction
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.inference.training.train import train as train_hybrid
 
 CHUNK = 1_024

@@ -1,9 +1,7 @@
 """Federated averaging: sites send refined artifacts, never rows; their updates are clipped, weighted, summed.
 
-Source: FedAvg (McMahan et al. 2017). Privacy: each update's length is clipped, and Gaussian noise of `noise` times what
-one site can change is added to the sum (McMahan et al. 2018). That is rho = rounds / (2 noise^2) of zero-concentrated
-differential privacy, whose epsilon is rho + 2 sqrt(rho ln(1 / delta)) (Bun and Steinke 2016, propositions 1.3, 1.6),
-with every site taking part in every round. Hidden is whether a site's update was there; not how many rows it weighs.
+Source: FedAvg (McMahan et al. 2017). Clipping bounds what one site can do to the model; it hides nothing of a site's
+update from who averages. Noise that would (differential privacy) drowns the model at fewer than hundreds of sites.
 """
 
 from __future__ import annotations
@@ -23,9 +21,6 @@ from offramp.inference.refinement.challenger import Weights, norm
 
 MOST_SHARE = 4
 """Times the middle site's rows (of two the lesser's) that one site weighs at most: who says more is not the average."""
-
-DELTA = 1e-5
-"""Chance with which the privacy's bound may not hold."""
 
 
 def updates_of(base: Artifact, sites: Sequence[Artifact]) -> tuple[list[Weights], list[int]]:
@@ -51,14 +46,10 @@ def updates_of(base: Artifact, sites: Sequence[Artifact]) -> tuple[list[Weights]
     return updates, rows
 
 
-def average(
-    updates: Sequence[Mapping[str, NDArray[np.float32]]], rows: Sequence[int], *, clip: float, noise: float = 0.0,
-    rng: np.random.Generator | None = None,
-) -> Weights:  # fmt: skip
-    """Return the weighted mean of updates, each clipped to the length `clip`, with noise where asked for.
+def average(updates: Sequence[Mapping[str, NDArray[np.float32]]], rows: Sequence[int], *, clip: float) -> Weights:
+    """Return the weighted mean of updates, each clipped to the length `clip`.
 
     rows: what each weighs, as it says itself; more than MOST_SHARE times the middle one is not believed.
-    noise: deviation of the Gaussian as a multiple of the most that one site can change, `clip` times its weight.
     """
     most = MOST_SHARE * sorted(rows)[(len(rows) - 1) // 2]
     believed = [min(each, most) for each in rows]
@@ -69,41 +60,24 @@ def average(
         factor = share * (min(1.0, clip / length) if length > 0 else 1.0)
         for name, array in update.items():
             out[name] += factor * array
-    if noise:
-        rng = rng or np.random.default_rng()
-        deviation = noise * clip * max(shares)
-        for total_update in out.values():
-            total_update += rng.normal(0.0, deviation, total_update.shape)
     return {name: total_update.astype(np.float32) for name, total_update in out.items()}
 
 
-def epsilon(noise: float, rounds: int, delta: float = DELTA) -> float:
-    """Return the epsilon of `rounds` rounds at a noise multiplier, infinite without noise; the module says why."""
-    if noise <= 0:
-        return float("inf")
-    rho = rounds / (2 * noise * noise)
-    return float(rho + 2 * np.sqrt(rho * np.log(1 / delta)))
-
-
-def federate(
-    base: Artifact, sites: Sequence[Artifact], out: Path, *, clip_share: float = 0.1, noise: float = 0.0,
-    seed: int | None = None,
-) -> Artifact:  # fmt: skip
+def federate(base: Artifact, sites: Sequence[Artifact], out: Path, *, clip_share: float = 0.1) -> Artifact:
     """Average the sites' refined artifacts to a new one at `out`, and return it.
 
-    clip_share: the longest an update may be, as a share of the base's weights' length; noise: see `average`; seed: of
-    the noise, for tests: who knows it can take the noise off again. Raises ArtifactError as `updates_of` does.
+    clip_share: the longest an update may be, as a share of the base's weights' length.
+    Raises ArtifactError as `updates_of` does.
     """
     if not sites:
         raise ConfigError("nothing to average: name the artifacts of the sites")
     updates, rows = updates_of(base, sites)
     clip = clip_share * norm(base.weights)
-    mean = average(updates, rows, clip=clip, noise=noise, rng=np.random.default_rng(seed))
+    mean = average(updates, rows, clip=clip)
     weights = {**base.weights, **{name: base.weights[name] + mean[name] for name in mean}}
     rounds = int(base.manifest.get("federated", {}).get("round", 0)) + 1
     told: dict[str, Any] = {
-        "base": base.sha, "sites": len(sites), "rows": sum(rows), "clip_share": clip_share, "noise": noise,
-        "round": rounds, "epsilon": epsilon(noise, rounds) if noise else None, "delta": DELTA if noise else None,
+        "base": base.sha, "sites": len(sites), "rows": sum(rows), "clip_share": clip_share, "round": rounds,
     }  # fmt: skip
     meta = {
         key: value for key, value in base.manifest.items() if key not in ("format", "sha256", "refined", "federated")

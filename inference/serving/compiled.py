@@ -1,4 +1,4 @@
-"""The compiled kernel as a backend: any batch, no padding, the same bits always."""
+"""The network as a compiled kernel: any batch, no padding, the same bits always."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import Prediction
-from offramp.inference.serving.fixed_shapes import SHAPES, Floats
+from offramp.inference.network.preset import WEIGHT_NAMES
 from offramp.inference.serving.kernel.step import predict_rows
-from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.inference.serving.predictor import Floats, Served
 
 
-class CompiledBackend(CompiledPredictor):
-    """Serves by `inference.serving.kernel.step`; a whole window is its steps."""
+class CompiledPredictor(Served):
+    """Serves by `inference.serving.kernel.step`, in any batch (`shapes` is unused); a whole window is its steps."""
 
     device = "CPU"
 
-    def __init__(self, artifact: Artifact, shapes: Sequence[int] = SHAPES) -> None:
+    def __init__(self, artifact: Artifact, shapes: Sequence[int] = ()) -> None:
         super().__init__(artifact)
-        one = np.zeros((1, self.state_size), np.float32)
-        self.predict(
-            np.zeros((1, len(self.channels)), np.float32), np.zeros((1, self.spectrum_size), np.float32),
-            np.zeros(1, np.int32), one,
-        )  # fmt: skip
+        self._weights = tuple(np.ascontiguousarray(artifact.weights[name], np.float32) for name in WEIGHT_NAMES)
 
     @property
     def traces(self) -> int:
         """How many signatures the kernel is compiled for."""
         signatures: Any = getattr(predict_rows, "signatures", ())  # none where kernels run interpreted
         return len(signatures)
+
+    def predict(self, x: Floats, spectrum: Floats, series: NDArray[np.int32], state: Floats) -> Prediction:
+        """Predict rows; see Predictor.predict."""
+        out = Prediction(np.empty((len(x), 3), np.float32), np.empty((len(x), 3), np.float32))
+        wide = self.rows(x, series, state)
+        predict_rows(self._weights, wide, spectrum, series, state, out.probabilities, out.delay_ms)
+        return out
 
     def predict_windows(self, x: Floats, spectrum: Floats) -> Prediction:
         """See Backend.predict_windows; bin by bin over all windows, so that two series share a reading of weights."""

@@ -8,39 +8,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import Prediction
-from offramp.inference.serving.predictor import Predictor, Served
+from offramp.inference.serving.predictor import Backend, Floats, Served
 
-Floats = NDArray[np.float32]
 Outputs = tuple[Floats, Floats, Floats]
 """probabilities [n, 3], log1p of the delay in ms [n, 3], state [n, state_size]."""
 
 SHAPES = (1, 8, 64, 512, 4096)
 WINDOW = 64
 """Bins of a whole window."""
-
-
-class Backend(Predictor, Protocol):
-    """A predictor that can also do whole windows at once."""
-
-    traces: int
-    """How often the network was traced, planned or compiled so far."""
-    device: str
-    """What it computes on: CPU or GPU."""
-
-    def rows(self, x: Floats, series: NDArray[np.int32], state: Floats) -> Floats:
-        """See Served.rows."""
-        ...
-
-    def predict_windows(self, x: Floats, spectrum: Floats) -> Prediction:
-        """Return the forecasts at the end of whole windows: x float32 [n, 64, F], spectrum [n, 64, K], fresh state."""
-        ...
 
 
 class FixedShapes(Served, ABC):

@@ -46,6 +46,13 @@ class Graph:
         summed = self.add("Add", [self.add("MatMul", [given, w], [f"{name}_product"]), b], [f"{name}_sum"])
         return self.add("Relu", [summed], [f"{name}_out"]) if relu else summed
 
+    def features(self) -> str:
+        """Add the dense layers of the channels `x`, beside that of the spectra `frames`."""
+        channels = "x"
+        for name in ("dense1", "dense2", "dense3"):
+            channels = self.dense(name, channels)
+        return self.add("Concat", [channels, self.dense("spectrum", "frames")], ["both"], axis=-1)
+
     def lstm(self, name: str, given: str, h: str = "", c: str = "") -> tuple[str, str, str]:
         """Add an LSTM layer over [T, n, inputs]; h, c: [1, n, units]; return all h [T, 1, n, units], last h, last c."""
         units = self.weights[f"{name}_r"].shape[0]
@@ -110,10 +117,7 @@ def onnx_gates(array: NDArray[np.float32], units: int) -> NDArray[np.float32]:
 def step_model(artifact: Artifact) -> Any:
     """Return the graph of one step: x [n, F], frames [n, K], state [n, 4 * units] -> probabilities, rising, after."""
     graph = Graph(artifact)
-    features = "x"
-    for name in ("dense1", "dense2", "dense3"):
-        features = graph.dense(name, features)
-    both = graph.add("Concat", [features, graph.dense("spectrum", "frames")], ["both"], axis=-1)
+    both = graph.features()
     first = graph.constant("first_axis", np.array([0], np.int64))
     parts = ["h1", "c1", "h2", "c2"]
     graph.add("Split", ["state"], parts, axis=-1)
@@ -131,10 +135,7 @@ def step_model(artifact: Artifact) -> Any:
 def window_model(artifact: Artifact) -> Any:
     """Return the graph of whole windows from fresh state: x [T, n, F], frames [T, n, K] -> the last bin's outputs."""
     graph = Graph(artifact)
-    features = "x"
-    for name in ("dense1", "dense2", "dense3"):
-        features = graph.dense(name, features)
-    both = graph.add("Concat", [features, graph.dense("spectrum", "frames")], ["both"], axis=-1)
+    both = graph.features()
     second = graph.constant("second_axis", np.array([1], np.int64))
     whole, _, _ = graph.lstm("lstm1", both)
     _, h2, _ = graph.lstm("lstm2", graph.add("Squeeze", [whole, second], ["lstm1_rows"]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from offramp.inference.artifact import Artifact
-from offramp.inference.serving.fixed_shapes import FixedShapes, Floats, Outputs
+from offramp.inference.serving.fixed_shapes import FixedShapes, Outputs
+from offramp.inference.serving.predictor import Floats
 
 CPU = "CPUExecutionProvider"
 GPU = "CUDAExecutionProvider"

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offramp.errors import ArtifactError
 
 if TYPE_CHECKING:
     from offramp.inference.artifact import Artifact
-    from offramp.inference.serving.fixed_shapes import Backend
+    from offramp.inference.serving.predictor import Backend
 
 TABLE: dict[str, tuple[str, str, str]] = {
-    "compiled": ("compiled", "CompiledBackend", "numba"),
+    "compiled": ("compiled", "CompiledPredictor", "numba"),
     "onnx": ("onnx_runtime", "OnnxBackend", "onnx and onnxruntime"),
     "tensorflow": ("tensorflow", "TensorFlowBackend", "tensorflow"),
 }
@@ -26,14 +27,28 @@ TABLE: dict[str, tuple[str, str, str]] = {
 def open_backend(name: str, artifact: Artifact, shapes: Sequence[int] | None = None) -> Backend:
     """Return a backend for an artifact, warmed so that it compiles nothing afterwards.
 
-    shapes: what batches are padded to, its own where None. Raise ArtifactError for an unknown name, or saying what must
-    be installed.
+    shapes: what batches are padded to, its own where None. Raise ArtifactError for an unknown name, for a model that
+    forecasts nonsense, or saying what must be installed.
     """
     if name not in TABLE:
         raise ArtifactError(f"serving backend {name!r}: there is none of that name; there are {', '.join(TABLE)}")
     module, kind, needs = TABLE[name]
     try:
         make: Callable[..., Backend] = getattr(import_module(f"offramp.inference.serving.{module}"), kind)
-        return make(artifact) if shapes is None else make(artifact, shapes)
+        served = make(artifact) if shapes is None else make(artifact, shapes)
     except ImportError as error:
         raise ArtifactError(f"serving backend {name}: needs {needs} ({error})") from error
+    from offramp.inference.serving.predictor import require_forecasts
+
+    require_forecasts(served)
+    return served
+
+
+def open_predictor(folder: Path, backend: str = "compiled") -> Backend:
+    """Load the artifact in `folder` and return what serves it, by a backend of the table.
+
+    Raise ArtifactError as load_artifact and open_backend do.
+    """
+    from offramp.inference.artifact import load_artifact
+
+    return open_backend(backend, load_artifact(folder))

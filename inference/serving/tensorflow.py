@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from offramp.inference.artifact import Artifact
-from offramp.inference.serving.fixed_shapes import FixedShapes, Floats, Outputs
+from offramp.inference.serving.fixed_shapes import FixedShapes, Outputs
+from offramp.inference.serving.predictor import Floats
 
 
 class TensorFlowBackend(FixedShapes):

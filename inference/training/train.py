@@ -17,7 +17,7 @@ from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.network.preset import SCALE_NAMES, Preset, load_preset
 from offramp.inference.network.queue_history import Memory
 from offramp.inference.scores import classify, expected_calibration_error, score, terciles
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.inference.training.calibration import best_temperature, conformal_shifts, folded
 from offramp.inference.training.fit import fit
 

@@ -93,7 +93,7 @@ def _kernels() -> Iterator[Finding]:
 
 def _model() -> Iterator[Finding]:
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-    from offramp.inference.serving.predictor import open_predictor
+    from offramp.inference.serving.table import open_predictor
 
     begin = time.perf_counter()
     artifact = load_artifact(DEFAULT_ARTIFACT)

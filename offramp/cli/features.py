@@ -20,8 +20,9 @@ from offramp.errors import ConfigError, InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from offramp.capture.block import PacketBlock, PacketSource
+    from offramp.capture.block import PacketBlock
     from offramp.capture.dissectors import PacketDissector
+    from offramp.capture.sources.source import PacketSource
     from offramp.cli.show.progress import Bar
 
     Writer = Callable[[Iterable[pa.RecordBatch], Path], int]

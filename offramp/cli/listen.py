@@ -17,7 +17,7 @@ from offramp.errors import ConfigError
 from offramp.kernel_places import places
 
 if TYPE_CHECKING:
-    from offramp.capture.block import PacketSource
+    from offramp.capture.sources.source import PacketSource
 
 
 def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, programs: bool = False) -> list[PacketSource]:

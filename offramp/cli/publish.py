@@ -23,8 +23,8 @@ from offramp.errors import ConfigError, OfframpError
 from offramp.inference.bin_length import BIN_MS
 
 if TYPE_CHECKING:
-    from offramp.capture.block import PacketSource
     from offramp.capture.publish.publisher import Publisher
+    from offramp.capture.sources.source import PacketSource
     from offramp.kafka import KafkaSettings
     from offramp.stream.metrics.registry import Metrics as Registry
     from offramp.stream.metrics.table import Observe

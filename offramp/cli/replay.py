@@ -67,7 +67,7 @@ def replay(options: ReplayOptions) -> None:
     from offramp.cli.show.output import open_out
     from offramp.decision.site import load_or_default
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-    from offramp.inference.serving.predictor import open_predictor
+    from offramp.inference.serving.table import open_predictor
     from offramp.kernels import announce_compiling
     from offramp.stream.local.link_choice import LinkChoice
     from offramp.stream.local.pace import parse_pace

@@ -33,7 +33,7 @@ from offramp.cli.show.output import open_out
 from offramp.errors import OfframpError, OutputError
 
 if TYPE_CHECKING:
-    from offramp.capture.block import PacketSource
+    from offramp.capture.sources.source import PacketSource
     from offramp.cli.show.table import Table
     from offramp.stream.local.tap import Tap
     from offramp.stream.metrics.registry import Metrics as Registry

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from offramp.capture.block import PacketSource
 from offramp.capture.intake.intake import Intake, Until
 from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
 from offramp.capture.intake.recorder import FileRecorder
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE
+from offramp.capture.sources.source import PacketSource
 from offramp.cli.options import ListenOptions
 from offramp.cli.show.ledger_text import capture_lines, warn
 from offramp.decision.site import Site, load_or_default

@@ -64,7 +64,7 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
     """Set a worker up, and run it beside its watchdog. Raises KafkaAccessError where broker or topics are missing."""
     from offramp.decision.site import load_or_default
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-    from offramp.inference.serving.predictor import open_predictor
+    from offramp.inference.serving.table import open_predictor
     from offramp.kafka import KafkaAccessError, require_name, topic_states
     from offramp.kernels import announce_compiling
     from offramp.stream.metrics.readings import info, worker_readings

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +49,6 @@ from offramp.stream.bins.state import (
     AHEAD,
     BACK_ROWS,
     BEGUN,
-    DEVICE_SLOTS,
     DOWN,
     HITS,
     LATE,
@@ -71,6 +69,7 @@ from offramp.stream.bins.state import (
     WAITS_SAMPLING,
     BinOut,
     BinState,
+    ClosedBins,
     LinkShape,
     forget_bins,
     new_bin_out,
@@ -295,27 +294,6 @@ def tell(
     return reach(state, hitters, lateness_ns, now, out), False
 
 
-class ClosedBins(NamedTuple):
-    """Closed bins of link and devices, ordered by bin, the link first in each.
-
-    bin_number: int64 [n] (start ns over BIN_NS); series: int32 [n], 0 the link; fresh: uint8 [n], 1 where it begins;
-    key: int64 [n, 2] the device's address; x: float32 [n, F] raw channels; rate_bps: float64 [n] decayed;
-    load: float32 [n, 2] up, down; delay_ms: float32 [n, 2] (virtual delay at the bin's end, largest of the bin);
-    flow_key: int64 [n, TOP, KEY], flow_rate_bps: float64 [n, TOP], of link rows only.
-    """
-
-    bin_number: NDArray[np.int64]
-    series: NDArray[np.int32]
-    fresh: NDArray[np.uint8]
-    key: NDArray[np.int64]
-    x: NDArray[np.float32]
-    rate_bps: NDArray[np.float64]
-    load: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
-    flow_key: NDArray[np.int64]
-    flow_rate_bps: NDArray[np.float64]
-
-
 class Bins:
     """The open bins of one link and its devices."""
 
@@ -413,7 +391,7 @@ def _drain(out: BinOut) -> Iterator[ClosedBins]:
     used = int(out.used[0])
     out.used[0] = 0
     if used:
-        yield ClosedBins(**{name: getattr(out, name)[:used] for name in ClosedBins._fields})
+        yield ClosedBins._make(array[:used] for array in out.bins)
 
 
 def network_table(networks: tuple[str, ...]) -> NDArray[np.int64]:
@@ -430,6 +408,3 @@ def network_table(networks: tuple[str, ...]) -> NDArray[np.int64]:
 def _without_mapped(net: IPv4Network | IPv6Network) -> Iterable[IPv4Network | IPv6Network]:
     """Return an IPv6 network without the addresses that stand for IPv4, such as ::/0: those are none of its."""
     return net.address_exclude(MAPPED) if net.version == 6 and net.supernet_of(MAPPED) and net != MAPPED else (net,)
-
-
-__all__ = ["DEVICE_SLOTS", "Bins", "ClosedBins", "LinkShape"]

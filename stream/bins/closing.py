@@ -100,7 +100,7 @@ def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], del
 @kernel_lean
 def bin_room(out: BinOut) -> bool:
     """Tell whether a whole bin still fits, the link's row and each device's: all that is written is asked for here."""
-    return bool(out.used[0] + SERIES <= out.bin_number.shape[0])
+    return bool(out.used[0] + SERIES <= out.bins.bin_number.shape[0])
 
 
 @kernel_lean
@@ -109,20 +109,20 @@ def close_series(state: BinState, bin_number: int, series: int, link_row: int, o
     row = out.used[0]
     out.used[0] = row + 1
     counters = state.counters[bin_number % OPEN, series]
-    out.bin_number[row] = bin_number
-    out.series[row] = series
-    out.fresh[row] = 1 if state.alive[series] == 2 else 0
+    out.bins.bin_number[row] = bin_number
+    out.bins.series[row] = series
+    out.bins.fresh[row] = 1 if state.alive[series] == 2 else 0
     state.alive[series] = 1
-    out.key[row, 0], out.key[row, 1] = state.key[series, 0], state.key[series, 1]
-    own_channels(state, series, counters, out.x[row])
-    out.rate_bps[row] = state.rate[series] * RATE_FACTOR
-    out.load[row, UP] = offered(state, counters, UP)
-    out.load[row, DOWN] = offered(state, counters, DOWN)
+    out.bins.key[row, 0], out.bins.key[row, 1] = state.key[series, 0], state.key[series, 1]
+    own_channels(state, series, counters, out.bins.x[row])
+    out.bins.rate_bps[row] = state.rate[series] * RATE_FACTOR
+    out.bins.load[row, UP] = offered(state, counters, UP)
+    out.bins.load[row, DOWN] = offered(state, counters, DOWN)
     if series > 0:
-        for i in range(FIRST_SHARED, out.x.shape[1]):
-            out.x[row, i] = out.x[link_row, i]
+        for i in range(FIRST_SHARED, out.bins.x.shape[1]):
+            out.bins.x[row, i] = out.bins.x[link_row, i]
         for i in range(SIDES):
-            out.delay_ms[row, i] = out.delay_ms[link_row, i]
+            out.bins.delay_ms[row, i] = out.bins.delay_ms[link_row, i]
     for i in range(len(counters)):
         counters[i] = 0.0
 
@@ -149,12 +149,12 @@ def worth_a_forecast(state: BinState, series: int) -> bool:
 def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinOut) -> None:
     """Write the rows of one bin: the link, then its devices."""
     link_row = out.used[0]
-    queue_channels(state, bin_number, out.x[link_row], out.delay_ms[link_row])
+    queue_channels(state, bin_number, out.bins.x[link_row], out.bins.delay_ms[link_row])
     remember(state, bin_number, 0)
     close_series(state, bin_number, 0, link_row, out)
-    top(hitters, scale_at(hitters, bin_number), out.flow_key[link_row], out.flow_rate_bps[link_row])
+    top(hitters, scale_at(hitters, bin_number), out.bins.flow_key[link_row], out.bins.flow_rate_bps[link_row])
     for place in range(TOP):
-        out.flow_rate_bps[link_row, place] *= RATE_FACTOR
+        out.bins.flow_rate_bps[link_row, place] *= RATE_FACTOR
     for series in range(1, SERIES):
         if state.alive[series] == 0 or bin_number < state.first[series]:
             continue

@@ -86,10 +86,15 @@ class BinState(NamedTuple):
     closing_ns: NDArray[np.int64]
 
 
-class BinOut(NamedTuple):
-    """Where closed bins are written: used: int64 [1] rows, then the arrays of `stream.bins.bins.ClosedBins`."""
+class ClosedBins(NamedTuple):
+    """Closed bins of link and devices, ordered by bin, the link first in each.
 
-    used: NDArray[np.int64]
+    bin_number: int64 [n] (start ns over BIN_NS); series: int32 [n], 0 the link; fresh: uint8 [n], 1 where it begins;
+    key: int64 [n, 2] the device's address; x: float32 [n, F] raw channels; rate_bps: float64 [n] decayed;
+    load: float32 [n, 2] up, down; delay_ms: float32 [n, 2] (virtual delay at the bin's end, largest of the bin);
+    flow_key: int64 [n, TOP, KEY], flow_rate_bps: float64 [n, TOP], of link rows only.
+    """
+
     bin_number: NDArray[np.int64]
     series: NDArray[np.int32]
     fresh: NDArray[np.uint8]
@@ -100,6 +105,13 @@ class BinOut(NamedTuple):
     delay_ms: NDArray[np.float32]
     flow_key: NDArray[np.int64]
     flow_rate_bps: NDArray[np.float64]
+
+
+class BinOut(NamedTuple):
+    """Where closed bins are written: used: int64 [1] rows; bins: room for OUT_ROWS."""
+
+    used: NDArray[np.int64]
+    bins: ClosedBins
 
 
 def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
@@ -149,8 +161,7 @@ def forget_bins(state: BinState, *, goes_on: bool) -> None:
 
 def new_bin_out() -> BinOut:
     """Return room for OUT_ROWS closed bins."""
-    return BinOut(
-        used=np.zeros(1, np.int64),
+    bins = ClosedBins(
         bin_number=np.zeros(OUT_ROWS, np.int64),
         series=np.zeros(OUT_ROWS, np.int32),
         fresh=np.zeros(OUT_ROWS, np.uint8),
@@ -162,3 +173,4 @@ def new_bin_out() -> BinOut:
         flow_key=np.zeros((OUT_ROWS, TOP, KEY), np.int64),
         flow_rate_bps=np.zeros((OUT_ROWS, TOP)),
     )
+    return BinOut(np.zeros(1, np.int64), bins)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from offramp.stream.bins.bins import LinkShape
 from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.state import LinkShape
 from offramp.stream.bins.virtual_queue import read_trace
 from offramp.stream.datasets.arrivals import Arrivals, one_file
 from offramp.stream.datasets.labelling import Passage

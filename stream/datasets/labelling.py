@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.stream.bins.bins import Bins, LinkShape
+from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import Packets, part_of
+from offramp.stream.bins.state import LinkShape
 from offramp.stream.bins.virtual_queue import largest_ahead
 from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
 from offramp.stream.datasets.trace_queue import Service, goes_down, queue_bins

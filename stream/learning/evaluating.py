@@ -7,15 +7,14 @@ training part alone.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from offramp.errors import ContractError
 from offramp.inference.baselines.forecaster import Series
 from offramp.inference.dataset.dataset import Dataset
 from offramp.inference.evaluation.world import Transform, World
 from offramp.stream.channels import CHANNELS
-from offramp.stream.windows.normaliser import Normaliser, scaled
-from offramp.stream.windows.stft import Spectra
+from offramp.stream.windows.model_input import model_input
+from offramp.stream.windows.normaliser import Normaliser
 
 
 def world_of(dataset: Dataset, limits: tuple[float, float] | None, seed: int, command: str) -> World:
@@ -46,13 +45,8 @@ def scale_of(dataset: Dataset) -> Normaliser:
 
 def transform_of(normaliser: Normaliser) -> Transform:
     """Return what makes the model's input of one raw series [T, F]: normalised [T, F] and its spectra [T, K]."""
-    mean, low, high = normaliser.limits()
-
-    def transform(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        x = scaled(np.ascontiguousarray(raw), mean, low, high)
-        return x, Spectra(1).update(x, np.zeros(len(x), np.int32), np.zeros(len(x), np.uint8))
-
-    return transform
+    limits = normaliser.limits()
+    return lambda raw: model_input(raw, limits)
 
 
 def prepared(dataset: Dataset, transform: Transform) -> dict[str, list[Series]]:

@@ -23,8 +23,8 @@ from offramp.stream.datasets.build import build_series
 from offramp.stream.datasets.spec import PAGE, Capacity, DatasetSpec, Source, Split
 from offramp.stream.learning.preprocessing import fit_scale
 from offramp.stream.learning.preprocessing_options import Preprocessing
-from offramp.stream.windows.normaliser import Limits, scaled
-from offramp.stream.windows.stft import Spectra
+from offramp.stream.windows.model_input import model_input
+from offramp.stream.windows.normaliser import Limits
 from offramp.streams import tell
 
 TRACE_ENDINGS = {".txt", ".trace"}
@@ -161,8 +161,7 @@ def sequence_of(
     series: LabelledSeries, at: int, limits: Limits, kept: NDArray[np.bool_] | None = None
 ) -> TrainingSequence:
     """Return a series as the model takes it; the targets of rows that are not kept are unknown, so weigh nothing."""
-    x = scaled(np.ascontiguousarray(series.x), *limits)
-    spectrum = Spectra(1).update(x, np.zeros(len(x), np.int32), np.zeros(len(x), np.uint8))
+    x, spectrum = model_input(series.x, limits)
     delay = np.array(series.delay_ms[:, at], np.float32)
     if kept is not None:
         delay[~kept] = np.nan

@@ -8,13 +8,14 @@ missing, or an agent was away, bins and windows begin anew behind the hole: sile
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import SCHEMA, FeatureMessage
+from offramp.counts import Counts
 from offramp.decision.command import Command
 from offramp.errors import ContractError
 from offramp.stream.pipeline.ledger import StreamLedger
@@ -37,7 +38,7 @@ MAX_EPOCHS = 64
 
 
 @dataclass(slots=True)
-class IntakeLedger:
+class IntakeLedger(Counts):
     """rows published = rows consumed + rows shed + rows of duplicates + what the gaps (in messages) held."""
 
     messages: int = 0
@@ -49,14 +50,6 @@ class IntakeLedger:
     shed: int = 0
     shed_rows: int = 0
     ends: int = 0
-
-    def since(self, before: IntakeLedger) -> IntakeLedger:
-        """Return what was counted after `before`, an earlier reading of this ledger."""
-        return IntakeLedger(**{name: count - getattr(before, name) for name, count in self.as_dict().items()})
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the counts as plain values."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 class LinkRun:

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from offramp.capture.block import Interface, PacketBlock, PacketSource
+from offramp.capture.block import Interface, PacketBlock
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.ledger import CaptureLedger
+from offramp.capture.sources.source import PacketSource
 from offramp.decision.site import Site
 from offramp.stream.local.dissecting import dissected
 from offramp.stream.local.link_choice import LinkChoice, listed, visible

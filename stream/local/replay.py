@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from offramp.capture.block import PacketSource
 from offramp.capture.ledger import CaptureLedger
+from offramp.capture.sources.source import PacketSource
 from offramp.decision.command import Command
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site

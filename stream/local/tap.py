@@ -13,7 +13,8 @@ from offramp.decision.command import Command
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.inference.artifact import Artifact, load_artifact
-from offramp.inference.serving.predictor import Predictor, open_predictor
+from offramp.inference.serving.predictor import Predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.local.live_batches import LiveBatches, one_packet
 from offramp.stream.local.prefetch import merged, prefetch
 from offramp.stream.metrics.readings import pipeline_readings

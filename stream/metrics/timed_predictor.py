@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.inference.forecast import Prediction
-from offramp.inference.serving.predictor import Predictor
+from offramp.inference.serving.predictor import Floats, Predictor
 from offramp.stream.metrics.table import Observe
 
 
@@ -24,13 +24,7 @@ class TimedPredictor:
         self.bin_ms, self.horizon_ms = predictor.bin_ms, predictor.horizon_ms
         self.thresholds_ms = predictor.thresholds_ms
 
-    def predict(
-        self,
-        x: NDArray[np.float32],
-        spectrum: NDArray[np.float32],
-        series: NDArray[np.int32],
-        state: NDArray[np.float32],
-    ) -> Prediction:
+    def predict(self, x: Floats, spectrum: Floats, series: NDArray[np.int32], state: Floats) -> Prediction:
         """Predict rows; see Predictor.predict."""
         begun_s = time.perf_counter()
         prediction = self._predictor.predict(x, spectrum, series, state)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from offramp.counts import Counts
 from offramp.errors import ContractError
 
 
 @dataclass(slots=True)
-class StreamLedger:
+class StreamLedger(Counts):
     """rows = binned + late + ahead + untimed. A row of a device for which there was no place still counts for its link.
 
     late: came when its bin was closed; ahead: so far ahead of all others that a second was to bear it out, and none did
@@ -47,25 +48,11 @@ class StreamLedger:
         """Tell whether the account adds up."""
         return self.binned >= 0 and self.windows == self.forecasts and self.bins <= self.windows
 
-    def add(self, other: StreamLedger) -> None:
-        """Add another ledger's counts to this one."""
-        for name in COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.commands.update(other.commands)
-
-    def since(self, before: StreamLedger) -> StreamLedger:
-        """Return what was counted after `before`, an earlier reading of this ledger."""
-        counts = {name: getattr(self, name) - getattr(before, name) for name in COUNTS}
-        return StreamLedger(**counts, commands=self.commands - before.commands)
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the ledger as plain values, for JSON."""
-        return {name: getattr(self, name) for name in COUNTS} | {"commands": dict(sorted(self.commands.items()))}
-
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> StreamLedger:
         """Restore from `as_dict()`. Raises ContractError where it holds what are no counts."""
-        counts, commands = {name: state[name] for name in COUNTS}, dict(state["commands"])
+        counts, commands = {each.name: state[each.name] for each in fields(cls)}, dict(state["commands"])
+        del counts["commands"]
         if not all(type(each) is int and each >= 0 for each in (*counts.values(), *commands.values())):
             raise ContractError("ledger: has what are no counts")
         return cls(**counts, commands=Counter(commands))
@@ -92,9 +79,3 @@ class StreamLedger:
             (self.time_steps, "time went back", "the link began anew each time; is the clock set, are files in order?"),
         )
         return [f"    {what:<22}{count:>8,}   {why}" for count, what, why in told if count]
-
-
-COUNTS = (
-    "rows", "late", "ahead", "untimed", "time_steps", "untracked", "devices_evicted", "bins", "windows", "forecasts",
-    "series_begun", "holes", "decided",
-)  # fmt: skip

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from offramp.decision.command import Command
 from offramp.decision.policy import Policy
-from offramp.decision.selection import LEAST_SHARE
+from offramp.decision.reroute import LEAST_SHARE
 from offramp.decision.site import Site
 from offramp.decision.traffic import Quality
 from offramp.errors import ArtifactError
 from offramp.inference.forecast import BINS_PER_S, Forecast
-from offramp.stream.bins.bins import ClosedBins
-from offramp.stream.bins.state import AHEAD, HITS, LATE, ROWS, SERIES, STEPS, UNTIMED, UNTRACKED, LinkShape
+from offramp.stream.bins.state import AHEAD, HITS, LATE, ROWS, SERIES, STEPS, UNTIMED, UNTRACKED, ClosedBins, LinkShape
 from offramp.stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
 from offramp.stream.pipeline.carried_state import Ask, CarriedState, predict_together
 from offramp.stream.pipeline.data_quality import DataQuality

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from offramp.decision.site import Link
 from offramp.decision.traffic import DeviceRate, FlowRate, Traffic
-from offramp.stream.bins.bins import ClosedBins
 from offramp.stream.bins.heavy_hitters import PORTS, PROTOCOL, SOURCE, TARGET
 from offramp.stream.bins.packets import IPV4_MAPPED, TCP, UDP
+from offramp.stream.bins.state import ClosedBins
 
 
 @lru_cache(maxsize=4096)

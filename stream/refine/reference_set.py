@@ -14,8 +14,8 @@ from offramp.stream.bins.packets import Packets
 from offramp.stream.bins.state import LinkShape
 from offramp.stream.datasets.labelling import Passage, labelled_rows
 from offramp.stream.datasets.synthetic import synthetic_packets
-from offramp.stream.windows.normaliser import Normaliser, scaled
-from offramp.stream.windows.stft import Spectra
+from offramp.stream.windows.model_input import model_input
+from offramp.stream.windows.normaliser import Normaliser
 
 SEED, LINKS, SECONDS = 20_011, 20, 12.0
 
@@ -41,8 +41,7 @@ def sequences_of(
     out = []
     horizon_ms = int(artifact.manifest["horizon_ms"])
     for rows in labelled_rows(packets, Passage(name, shape), (horizon_ms,), devices=devices):
-        x = scaled(np.ascontiguousarray(rows.x), *limits)
-        spectrum = Spectra(1).update(x, np.zeros(len(x), np.int32), np.zeros(len(x), np.uint8))
+        x, spectrum = model_input(rows.x, limits)
         source = f"{name}#device{rows.series}" if rows.series else name
         out.append(TrainingSequence(x, spectrum, np.ascontiguousarray(rows.delay_ms[:, 0]), source))
     return out

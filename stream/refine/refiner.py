@@ -24,9 +24,8 @@ from offramp.inference.forecast import BINS_PER_S, Prediction
 from offramp.inference.refinement.challenger import Job, Weights, blended, refined_artifact
 from offramp.inference.refinement.drift import DriftWatch
 from offramp.inference.refinement.paired_test import FEWEST, Scored, Verdict, block_losses, compare, row_losses
-from offramp.inference.serving.predictor import CompiledPredictor
-from offramp.stream.bins.bins import ClosedBins
-from offramp.stream.bins.state import SERIES
+from offramp.inference.serving.compiled import CompiledPredictor
+from offramp.stream.bins.state import SERIES, ClosedBins
 from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
 from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.reference_set import reference_set

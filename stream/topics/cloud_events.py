@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from offramp.decision.command import Command, rfc3339
+from offramp.decision.command import Command, Headers, event_headers, rfc3339
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME
 from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.topics.forecast_json import MOST, bins_text
 
-Headers = list[tuple[str, bytes]]
 FORECAST_BINS = (BODY_LIMIT - 6 * 2 * LONGEST_NAME - 100) // MOST
 """Bins of a forecast message: it is at most BODY_LIMIT bytes whatever they say, with names that JSON must escape."""
 
 
-def _headers(attributes: dict[str, str]) -> Headers:
-    """Return the headers of an event (CloudEvents 1.0, Kafka protocol binding, binary content mode)."""
-    told = {"specversion": "1.0", **attributes}
-    pairs = [(f"ce_{name}", value.encode()) for name, value in told.items()]
-    return [*pairs, ("content-type", b"application/json")]
-
-
 def command_message(command: Command, site: str) -> tuple[bytes, bytes, Headers]:
     """Return key, value and headers of a command; the same command gives the same bytes."""
-    headers = _headers(
+    headers = event_headers(
         {
             "id": command.decision_id,
             "type": "offramp.decision.v1",
@@ -74,7 +66,7 @@ def _forecast_message(told: list[LinkTimeline], site: str, horizon_ms: int) -> t
     ).encode()
     head = b'{"bins":'
     body = head + bins_text(told) + frame[len(head) + 2 :]
-    headers = _headers(
+    headers = event_headers(
         {
             "id": f"{site}/{link}/{first}-{last}",
             "type": "offramp.forecast.v1",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from offramp.decision.command import rfc3339
+from offramp.decision.command import Headers, event_headers, rfc3339
 from offramp.errors import ArtifactError, ContractError
 from offramp.inference.artifact import FILES, Artifact, parse_artifact
 from offramp.kafka import LARGEST_MESSAGE, LONGEST_NAME
@@ -25,8 +25,6 @@ REASONS = ("swapped", "rolled_back", "federated")
 LARGEST = LARGEST_MESSAGE - 20_000
 NAMESPACE = uuid.UUID("3f0c9f0e-7a53-5d1c-8a2e-5f6f0c1d7b11")
 _SHA, _NUMBER = re.compile(r"[0-9a-f]{64}"), re.compile(r"\d{1,18}")
-
-Headers = list[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +76,11 @@ def encode_model(
     """Return key, value and headers (CloudEvents, binary mode) of a model's message."""
     told = f"{site} {link} {sha} {reason} {serves_from}"
     attributes = {
-        "specversion": "1.0", "id": str(uuid.uuid5(NAMESPACE, told)), "type": "offramp.model.v1",
+        "id": str(uuid.uuid5(NAMESPACE, told)), "type": "offramp.model.v1",
         "source": f"/offramp/{site}", "subject": f"link:{link}", "time": rfc3339(serves_from * BIN_NS),
         "model": sha, "base": base, "reason": reason, "servesfrom": str(serves_from),
     }  # fmt: skip
-    headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
-    return f"{site}/{link}".encode(), pack(folder), [*headers, ("content-type", b"application/zip")]
+    return f"{site}/{link}".encode(), pack(folder), event_headers(attributes, "application/zip")
 
 
 def decode_model(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> ModelMessage:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from offramp.decision.command import Headers
 from offramp.hops import NONE, Hops
-from offramp.stream.topics.cloud_events import Headers
 
 
 class Record(Protocol):

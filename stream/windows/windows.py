@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from offramp.capture.block import END_OF_TIME_NS
 from offramp.capture.message.encode import sampling_of
-from offramp.stream.bins.bins import Bins, ClosedBins
+from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import Packets, packets_from_batch
-from offramp.stream.bins.state import SERIES, LinkShape
+from offramp.stream.bins.state import SERIES, ClosedBins, LinkShape
 from offramp.stream.windows.loss import Loss, Scale, loss_of
 from offramp.stream.windows.normaliser import Normaliser, scaled
 from offramp.stream.windows.stft import Spectra

@@ -9,8 +9,8 @@ import pytest
 
 from bench.queue_statistics import asked, correlations, run, switch_queues
 from offramp.errors import InputError
-from offramp.stream.bins.bins import LinkShape
 from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.state import LinkShape
 from offramp.stream.datasets.arrivals import Arrivals
 from offramp.stream.datasets.labelling import Passage
 

@@ -10,10 +10,11 @@ import pytest
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.network.preset import PRESETS, SCALE_NAMES
-from offramp.inference.serving.fixed_shapes import Backend, batches, rounds, wide_windows
+from offramp.inference.serving.compiled import CompiledPredictor
+from offramp.inference.serving.fixed_shapes import batches, rounds, wide_windows
 from offramp.inference.serving.numpy_reference import reference_forecasts
-from offramp.inference.serving.predictor import CompiledPredictor, open_predictor
-from offramp.inference.serving.table import TABLE, open_backend
+from offramp.inference.serving.predictor import Backend
+from offramp.inference.serving.table import TABLE, open_backend, open_predictor
 
 SHAPES = (1, 8)
 N, T = 11, 64

@@ -20,8 +20,8 @@ from scapy.layers.l2 import ARP, GRE, CookedLinux, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from offramp.capture.block import Interface, PacketBlock
-from offramp.capture.dissect.batches import batch_schema
 from offramp.capture.dissectors import PacketDissector, open_dissector
+from offramp.capture.features.arrow_schema import batch_schema
 from offramp.capture.features.files import render_batch
 from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError

@@ -31,7 +31,7 @@ from offramp.cli.follow import NAMES, FollowOptions, _show
 from offramp.decision.client import DecisionClient
 from offramp.decision.policy import Policy
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.kafka import BODY_LIMIT, LARGEST_MESSAGE, KafkaSettings
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline

@@ -18,7 +18,7 @@ import pytest
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, FILES, MAX_UNPACKED, Artifact, load_artifact, parse_artifact
 from offramp.inference.network.preset import PRESETS, weight_shapes
-from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
 from offramp.stream.windows.normaliser import Normaliser
 
@@ -56,7 +56,7 @@ def served(artifact: Artifact) -> None:
     """Serve a model as the stream does; what it says must be numbers."""
     Normaliser.from_state(artifact.normaliser).limits()
     predictor = CompiledPredictor(artifact)
-    predictor.check()
+    require_forecasts(predictor)
     rng = np.random.default_rng(1)
     x, spectrum = rng.random((8, len(CHANNELS)), np.float32), rng.random((8, SPECTRUM_SIZE), np.float32)
     state = np.zeros((2, predictor.state_size), np.float32)

@@ -16,7 +16,7 @@ from offramp.decision.command import rfc3339
 from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.kafka import BODY_LIMIT, KafkaSettings
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline

@@ -26,7 +26,7 @@ from offramp.decision.client import DecisionClient
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaAccessError, KafkaSettings
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint_reader import load_states

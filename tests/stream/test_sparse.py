@@ -138,10 +138,11 @@ def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
 SPARSE = r"""
 import re, sys
 import numpy as np
-from offramp.capture.block import Interface, ListSource, PacketBlock
+from offramp.capture.block import Interface, PacketBlock
+from offramp.capture.sources.source import ListSource
 from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.local.replay import Replay
 
 

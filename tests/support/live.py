@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from bench.namespace import Namespace, NotAllowedError
-from offramp.capture.block import PacketBlock, PacketSource
+from offramp.capture.block import PacketBlock
 from offramp.capture.sources.live.interface import LiveOptions, open_interface
+from offramp.capture.sources.source import PacketSource
 
 BACKENDS = ("ring", "pcapy", "scapy")
 

@@ -9,7 +9,7 @@ import numpy as np
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import Prediction
 from offramp.inference.refinement.paired_test import Scored, block_losses
-from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.stream.bins.packets import Packets, part_of
 from offramp.stream.bins.state import SERIES, LinkShape
 from offramp.stream.datasets.synthetic import (

@@ -11,11 +11,11 @@ from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_o
 from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline
-from offramp.stream.worker.checkpoint_reader import Loaded
 from offramp.stream.topics.records import Outgoing
+from offramp.stream.worker.checkpoint_reader import Loaded
 from offramp.stream.worker.micro_batch import MicroBatches
 from offramp.stream.worker.partition import Lane, WorkerLedger
 from tests.support.places import SITE

@@ -11,7 +11,8 @@ from offramp.capture.dissect.conversation import state as application_state
 from offramp.capture.dissect.conversation.flow_table import KEY_WORDS, SECRET
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.dissect.packet import table as emit
-from offramp.capture.dissect.packet.table import EXTRAS, NOTE_OCCURRENCES_CUT, NOTE_TEXT_CUT, SHOWN, TEXT
+from offramp.capture.dissect.packet.notes import NOTE_OCCURRENCES_CUT, NOTE_TEXT_CUT
+from offramp.capture.dissect.packet.table import EXTRAS, SHOWN, TEXT
 from offramp.capture.schema import INDEX
 from tests.fuzz.growth import (
     Grown,

@@ -15,7 +15,7 @@ from offramp.capture.sources.file.record_scan import (
 )
 from offramp.stream.bins import bins
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets
-from offramp.stream.bins.state import SERIES, BinOut, LinkShape, new_bin_out
+from offramp.stream.bins.state import SERIES, BinOut, ClosedBins, LinkShape, new_bin_out
 from offramp.stream.channels import Counter
 from offramp.stream.windows.normaliser import BUCKETS, Normaliser
 from tests.support.room_shares import check
@@ -36,7 +36,7 @@ def link_packets(times_ns: list[int], sources: list[int], marks: int = 0) -> Pac
 def small_out(rows: int) -> BinOut:
     """Return room for so many closed bins."""
     out = new_bin_out()
-    return BinOut(out.used, *(array[:rows] for array in out[1:]))
+    return BinOut(out.used, ClosedBins(*(array[:rows] for array in out.bins)))
 
 
 def closed_in(room: int, packets: Packets, last_ns: int) -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ from offramp.capture.sources.file.files import open_captures
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.kafka import BODY_LIMIT, KafkaSettings
 from offramp.stream.pipeline.pipeline import Pipeline
 from tests.support.places import DEMO as SAMPLE

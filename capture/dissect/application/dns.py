@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from offramp.capture.dissect.conversation.state import Applications
-from offramp.capture.dissect.packet.cursor import NOTE_STEPS, u16
+from offramp.capture.dissect.packet.cursor import u16
+from offramp.capture.dissect.packet.notes import NOTE_NAMES_CUT, NOTE_STEPS
 from offramp.capture.dissect.packet.table import TEXT, Table, copy_text, put, put_text, row_full, set_text
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
@@ -34,7 +35,6 @@ NAME_STEPS, NAME_STEPS_A_BYTE = 1024, 32
 """Steps spent on the names of one message: ordinary ones take one or two a byte, of pointers to long names seven."""
 RETRANSMISSION_NS = 5_000_000_000  # a later query of the same number is a new one (tshark's default)
 WAYS = 4
-NOTE_NAMES_CUT = 35
 
 
 @kernel_lean

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from offramp.capture.dissect.conversation.state import MQTT_VERSION, Applications
-from offramp.capture.dissect.packet.cursor import NOTE_STEPS, u16
+from offramp.capture.dissect.packet.cursor import u16
+from offramp.capture.dissect.packet.notes import NOTE_STEPS
 from offramp.capture.dissect.packet.table import TEXT, Table, copy_text, put, put_bytes, put_text, row_full
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.dissect.application.dns import NOTE_NAMES_CUT, dns_message, looks_like_dns
+from offramp.capture.dissect.application.dns import dns_message, looks_like_dns
 from offramp.capture.dissect.application.http.completeness import READY, TOO_LONG, WAITS, chunks_wait, head_waits
 from offramp.capture.dissect.application.http.message import http_message
 from offramp.capture.dissect.application.modbus import is_modbus, modbus_message
 from offramp.capture.dissect.application.tcp_stream import stream
-from offramp.capture.dissect.content_coding import NOTE_BODY_CUT
 from offramp.capture.dissect.conversation.ports import DNS, MDNS, MODBUS, NONE, SSDP
 from offramp.capture.dissect.conversation.reassembly import (
     ABORT,
@@ -21,8 +20,6 @@ from offramp.capture.dissect.conversation.reassembly import (
     CHUNK_LINES,
     COMPLETE,
     HEAD_LINES,
-    NOTE_GAP,
-    NOTE_GIVEN_UP,
     SWALLOW,
     UNTIL_FIN,
     assemble,
@@ -48,32 +45,10 @@ from offramp.capture.dissect.conversation.state import (
     START,
     WANT,
     Applications,
-    application_reset,
-    application_room,
-    grow_applications,
-    new_applications,
 )
+from offramp.capture.dissect.packet.notes import NOTE_GAP, NOTE_GIVEN_UP
 from offramp.capture.dissect.packet.table import TEXT, Table, drop_text
 from offramp.kernels import kernel_lean
-
-__all__ = [
-    "NOTES",
-    "Applications",
-    "application_reset",
-    "application_room",
-    "application_tcp",
-    "application_udp",
-    "grow_applications",
-    "new_applications",
-]
-
-NOTES = {
-    NOTE_GIVEN_UP: "message_given_up",
-    NOTE_GAP: "message_with_gap",
-    NOTE_BODY_CUT: "decoded_body_cut",
-    NOTE_NAMES_CUT: "dns_names_cut",
-}
-"""Reasons in Table.notes, beside the header layers' own."""
 
 
 @kernel_lean

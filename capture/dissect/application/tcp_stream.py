@@ -28,7 +28,8 @@ from offramp.capture.dissect.conversation.state import (
     SOCKS_PORT,
     Applications,
 )
-from offramp.capture.dissect.packet.cursor import NOTE_STEPS, u16
+from offramp.capture.dissect.packet.cursor import u16
+from offramp.capture.dissect.packet.notes import NOTE_STEPS
 from offramp.capture.dissect.packet.table import Table, row_full
 from offramp.kernels import kernel_lean
 

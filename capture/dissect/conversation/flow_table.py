@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.capture.dissect.packet.cursor import STEPS
+from offramp.capture.dissect.packet.cursor import SOURCE_HIGH, SOURCE_LOW, STEPS, TARGET_HIGH, TARGET_LOW, VERSION
 from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
 
 # fields of `counters`
@@ -234,3 +234,26 @@ def start_flow(flows: FlowTable, slot: int, counter: int, time_ns: int) -> None:
     for direction in range(2):
         flows.base[slot, direction] = 0
         flows.state[slot, direction] = 0
+
+
+@kernel_lean
+def from_higher(cur: Any, source_port: int, target_port: int) -> Any:
+    """Tell whether the packet comes from the conversation's higher address (or port, where they are equal)."""
+    if cur[SOURCE_HIGH] != cur[TARGET_HIGH]:
+        return cur[SOURCE_HIGH] > cur[TARGET_HIGH]
+    if cur[SOURCE_LOW] != cur[TARGET_LOW]:
+        return cur[SOURCE_LOW] > cur[TARGET_LOW]
+    return source_port > target_port
+
+
+@kernel_inline
+def conversation(flows: FlowTable, cur: Any, source_port: int, target_port: int, protocol: int) -> Any:
+    """Return the slot of the packet's conversation, whether it is new, and the packet's direction (0 or 1)."""
+    kind = (cur[VERSION] << 40) | (protocol << 32)
+    near_high, near_low, far_high, far_low = cur[SOURCE_HIGH], cur[SOURCE_LOW], cur[TARGET_HIGH], cur[TARGET_LOW]
+    ports, direction = kind | (source_port << 16) | target_port, 0
+    if not from_higher(cur, source_port, target_port):
+        near_high, near_low, far_high, far_low = far_high, far_low, near_high, near_low
+        ports, direction = kind | (target_port << 16) | source_port, 1
+    slot, new = find_flow(flows, cur, near_high, near_low, far_high, far_low, ports)
+    return slot, new, direction

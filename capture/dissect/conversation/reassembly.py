@@ -32,6 +32,7 @@ from offramp.capture.dissect.conversation.state import (
     Applications,
     free_chunks,
 )
+from offramp.capture.dissect.packet.notes import NOTE_GAP, NOTE_GIVEN_UP
 from offramp.capture.dissect.packet.table import TEXT, Table, copy_bytes, copy_text, drop_text, take_text
 from offramp.kernels import kernel_lean
 
@@ -49,9 +50,6 @@ WORD = 0xFFFFFFFF
 MAX_MESSAGE = (16 << 20) - 1  # bytes kept of one message; what is longer is given up
 LAST_BYTE = 1 << 30  # of a message until FIN: beyond any stream
 FARTHEST = 1 << 20  # bytes that a segment may be early: more than the 8 largest early segments of a message are
-
-NOTE_GIVEN_UP = 32
-NOTE_GAP = 33
 
 
 @kernel_lean

@@ -158,9 +158,3 @@ def application_reset(apps: Applications, slot: int) -> None:
         free_chunks(apps, which)
         for field in range(SIDE_FIELDS):
             apps.side[which, field] = 0
-
-
-@kernel_lean
-def application_room(apps: Applications, slots: int) -> bool:
-    """Tell whether the state covers the flow table's slots; grow_applications makes it so."""
-    return bool(apps.generation.shape[0] >= slots)

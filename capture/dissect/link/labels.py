@@ -11,7 +11,6 @@ from offramp.capture.dissect.packet.cursor import (
     IPV6,
     MPLS,
     NEXT,
-    NOTE_ETHER_TYPE,
     NSH,
     POSITION,
     WIRE_END,
@@ -21,6 +20,7 @@ from offramp.capture.dissect.packet.cursor import (
     u16,
     u32,
 )
+from offramp.capture.dissect.packet.notes import NOTE_ETHER_TYPE
 from offramp.capture.dissect.packet.table import Table
 from offramp.kernels import kernel_lean
 

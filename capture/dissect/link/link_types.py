@@ -18,8 +18,6 @@ from offramp.capture.dissect.packet.cursor import (
     LLC,
     MPLS,
     NEXT,
-    NOTE_ETHER_TYPE,
-    NOTE_LLC,
     NSH,
     POSITION,
     PPP,
@@ -33,6 +31,7 @@ from offramp.capture.dissect.packet.cursor import (
     u16,
     u32,
 )
+from offramp.capture.dissect.packet.notes import NOTE_ETHER_TYPE, NOTE_LLC
 from offramp.capture.dissect.packet.table import Table
 from offramp.capture.dissect.packet.unfollowed import ETHER_TYPE_KIND, unfollowed
 from offramp.kernels import kernel_lean

@@ -14,7 +14,6 @@ from offramp.capture.dissect.packet.cursor import (
     LLC,
     MPLS,
     NEXT,
-    NOTE_PPP,
     POSITION,
     STEPS,
     clip,
@@ -22,6 +21,7 @@ from offramp.capture.dissect.packet.cursor import (
     go,
     u16,
 )
+from offramp.capture.dissect.packet.notes import NOTE_PPP
 from offramp.capture.dissect.packet.table import Table
 from offramp.capture.dissect.packet.unfollowed import PPP_KIND, unfollowed
 from offramp.kernels import kernel_lean

@@ -10,7 +10,6 @@ from offramp.capture.dissect.packet.cursor import (
     END,
     LLC,
     NEXT,
-    NOTE_WIRELESS,
     PADDED,
     POSITION,
     RESUME,
@@ -24,6 +23,7 @@ from offramp.capture.dissect.packet.cursor import (
     stop,
     u16,
 )
+from offramp.capture.dissect.packet.notes import NOTE_WIRELESS
 from offramp.capture.dissect.packet.table import Table
 from offramp.kernels import kernel_lean
 

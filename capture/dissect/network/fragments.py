@@ -18,9 +18,6 @@ from offramp.capture.dissect.packet.cursor import (
     IN_ERROR,
     IP_PROTOCOL,
     NEXT,
-    NOTE_FRAGMENT,
-    NOTE_FRAGMENT_LOST,
-    NOTE_REASSEMBLED,
     NOW_NS,
     POSITION,
     SOURCE_HIGH,
@@ -32,6 +29,7 @@ from offramp.capture.dissect.packet.cursor import (
     WIRE_END,
     stop,
 )
+from offramp.capture.dissect.packet.notes import NOTE_FRAGMENT, NOTE_FRAGMENT_LOST, NOTE_REASSEMBLED
 from offramp.capture.dissect.packet.table import Table, copy_bytes
 from offramp.kernels import kernel_lean
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.capture.dissect.packet.cursor import END, NOTE_BAD_IP, POSITION, STEPS, TARGET_LOW, fits, stop, u32
+from offramp.capture.dissect.packet.cursor import END, POSITION, STEPS, TARGET_LOW, fits, stop, u32
+from offramp.capture.dissect.packet.notes import NOTE_BAD_IP
 from offramp.capture.dissect.packet.table import Table, put
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean

@@ -15,8 +15,6 @@ from offramp.capture.dissect.packet.cursor import (
     IP_PROTOCOL,
     IPV6,
     NEXT,
-    NOTE_BAD_IP,
-    NOTE_FRAGMENT_LOST,
     POSITION,
     SOURCE_HIGH,
     SOURCE_LOW,
@@ -32,6 +30,7 @@ from offramp.capture.dissect.packet.cursor import (
     u32,
     u64,
 )
+from offramp.capture.dissect.packet.notes import NOTE_BAD_IP, NOTE_FRAGMENT_LOST
 from offramp.capture.dissect.packet.table import Table, put, span
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean

@@ -59,41 +59,6 @@ UNFOLLOWED = 24  # what was not followed, see capture.dissect.packet.unfollowed,
 CURSOR_SIZE = 25
 MAX_DEPTH = 128
 
-# reasons in Table.notes; the application layers use the numbers from 32
-NOTE_CUT = 0
-NOTE_ETHER_TYPE = 1
-NOTE_PROTOCOL = 2
-NOTE_LLC = 3
-NOTE_BAD_IP = 4
-NOTE_BAD_TCP = 5
-NOTE_BAD_UDP = 6
-NOTE_FRAGMENT = 7
-NOTE_DEPTH = 8
-NOTE_PPP = 9
-NOTE_EVICTED = 10
-NOTE_REASSEMBLED = 11
-NOTE_FRAGMENT_LOST = 12
-NOTE_WIRELESS = 13
-NOTE_IDLE = 14
-NOTE_STEPS = 61  # no reason: the steps of work that the packets took, see STEPS
-NOTE_NAMES = {
-    NOTE_CUT: "header_cut",
-    NOTE_ETHER_TYPE: "ether_type_not_dissected",
-    NOTE_PROTOCOL: "ip_protocol_not_dissected",
-    NOTE_LLC: "llc_not_dissected",
-    NOTE_BAD_IP: "ip_header_malformed",
-    NOTE_BAD_TCP: "tcp_header_malformed",
-    NOTE_BAD_UDP: "udp_header_malformed",
-    NOTE_FRAGMENT: "ip_fragment",
-    NOTE_DEPTH: "nested_too_deep",
-    NOTE_PPP: "ppp_protocol_not_dissected",
-    NOTE_EVICTED: "flow_evicted",
-    NOTE_REASSEMBLED: "ip_reassembled",
-    NOTE_FRAGMENT_LOST: "ip_fragment_lost",
-    NOTE_IDLE: "flow_idle_forgotten",
-    NOTE_WIRELESS: "wireless_frame_encrypted_or_fragment",
-}
-
 
 @kernel_lean
 def u16(data: Any, at: int) -> Any:

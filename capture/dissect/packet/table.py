@@ -15,17 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.capture.dissect.packet.notes import NOTE_COUNT, NOTE_OCCURRENCES_CUT, NOTE_TEXT_CUT
 from offramp.capture.schema import COLUMNS
 from offramp.kernels import kernel_lean
 
 ABSENT = np.int64(-(2**63))
 """The value of a cell whose field is not in the packet."""
-
-NOTE_COUNT = 64
-NOTE_OCCURRENCES_CUT = 62
-NOTE_TEXT_CUT = 63
-TABLE_NOTES = {NOTE_OCCURRENCES_CUT: "occurrences_cut", NOTE_TEXT_CUT: "text_cut"}
-"""Reasons in Table.notes that the table itself counts; those of the layers and of the applications stand with them."""
 
 MOST_OCCURRENCES = 1 << 17
 """Further occurrences of one row. A packet of 64 kB, the most on any link, has 98,304: 2-byte messages of 3 fields."""

@@ -1,4 +1,4 @@
-"""Transport layers: TCP (RFC 9293) with relative numbers and passive round-trip times, UDP (RFC 768, RFC 3828)."""
+"""TCP (RFC 9293) with relative numbers and passive round-trip times."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import Any
 from offramp.capture.dissect.conversation.flow_table import (
     BASE_SET,
     PENDING,
-    RENEW,
-    RENEWED,
     SENT,
     TCP_STREAMS,
-    UDP_STREAMS,
     FlowTable,
-    find_flow,
+    conversation,
     start_flow,
 )
 from offramp.capture.dissect.packet.cursor import (
@@ -22,24 +19,17 @@ from offramp.capture.dissect.packet.cursor import (
     ERROR,
     IN_ERROR,
     NEXT,
-    NOTE_BAD_TCP,
-    NOTE_BAD_UDP,
     POSITION,
-    SOURCE_HIGH,
-    SOURCE_LOW,
-    TARGET_HIGH,
-    TARGET_LOW,
-    TYPE,
-    VERSION,
     WIRE_END,
     fits,
     stop,
     u16,
     u32,
 )
+from offramp.capture.dissect.packet.notes import NOTE_BAD_TCP
 from offramp.capture.dissect.packet.table import ABSENT, Table, put, span
 from offramp.capture.schema import INDEX
-from offramp.kernels import kernel_inline, kernel_lean
+from offramp.kernels import kernel_lean
 
 TCP_SOURCE, TCP_TARGET, TCP_STREAM = INDEX["tcp.srcport"], INDEX["tcp.dstport"], INDEX["tcp.stream"]
 TCP_SEQUENCE, TCP_ACK, TCP_ACK_RAW = INDEX["tcp.seq"], INDEX["tcp.ack"], INDEX["tcp.ack_raw"]
@@ -47,97 +37,9 @@ TCP_LENGTH, TCP_FLAGS, TCP_FLAGS_ACK = INDEX["tcp.len"], INDEX["tcp.flags"], IND
 TCP_CHECKSUM, TCP_OPTIONS, TCP_PAYLOAD = INDEX["tcp.checksum"], INDEX["tcp.options"], INDEX["tcp.payload"]
 TCP_FIN, TCP_RST = INDEX["tcp.connection.fin"], INDEX["tcp.connection.rst"]
 TCP_SYN, TCP_SYNACK = INDEX["tcp.connection.syn"], INDEX["tcp.connection.synack"]
-UDP_PORT, UDP_STREAM, UDP_DELTA = INDEX["udp.port"], INDEX["udp.stream"], INDEX["udp.time_delta"]
-UDP_SOURCE, UDP_TARGET, RTT = INDEX["udp.srcport"], INDEX["udp.dstport"], INDEX["offramp.rtt"]
+RTT = INDEX["offramp.rtt"]
 FIN, SYN, RST, ACK = 1, 2, 4, 16
-SNMP_PORT, SNMP_TRAP_PORT = 161, 162
-SEQUENCE, INTEGER = 0x30, 2  # BER tags
-UDP_LITE = 136  # IP protocol; its header has a coverage where UDP's has a length (RFC 3828)
 WORD = 0xFFFFFFFF
-
-
-@kernel_lean
-def from_higher(cur: Any, source_port: int, target_port: int) -> Any:
-    """Tell whether the packet comes from the conversation's higher address (or port, where they are equal)."""
-    if cur[SOURCE_HIGH] != cur[TARGET_HIGH]:
-        return cur[SOURCE_HIGH] > cur[TARGET_HIGH]
-    if cur[SOURCE_LOW] != cur[TARGET_LOW]:
-        return cur[SOURCE_LOW] > cur[TARGET_LOW]
-    return source_port > target_port
-
-
-@kernel_inline
-def conversation(flows: FlowTable, cur: Any, source_port: int, target_port: int, protocol: int) -> Any:
-    """Return the slot of the packet's conversation, whether it is new, and the packet's direction (0 or 1)."""
-    kind = (cur[VERSION] << 40) | (protocol << 32)
-    near_high, near_low, far_high, far_low = cur[SOURCE_HIGH], cur[SOURCE_LOW], cur[TARGET_HIGH], cur[TARGET_LOW]
-    ports, direction = kind | (source_port << 16) | target_port, 0
-    if not from_higher(cur, source_port, target_port):
-        near_high, near_low, far_high, far_low = far_high, far_low, near_high, near_low
-        ports, direction = kind | (target_port << 16) | source_port, 1
-    slot, new = find_flow(flows, cur, near_high, near_low, far_high, far_low, ports)
-    return slot, new, direction
-
-
-@kernel_lean
-def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: int, found: Any) -> bool:
-    """UDP: ports, conversation, time delta. True where a payload may stand at the cursor.
-
-    As in tshark, whose SNMP opens a conversation of its own at the first datagram to its port, what follows that
-    datagram is another conversation.
-
-    found: int64 [10], set to slot, direction, new, source port, target port.
-    """
-    at = cur[POSITION]
-    cur[NEXT] = DONE
-    if cur[END] - at >= 4:
-        put(out, row, UDP_SOURCE, u16(data, at))
-        put(out, row, UDP_TARGET, u16(data, at + 2))
-        put(out, row, UDP_PORT, u32(data, at))
-    if not fits(cur, 8):
-        return False
-    source_port, target_port = u16(data, at), u16(data, at + 2)
-    size = u16(data, at + 4) if cur[TYPE] != UDP_LITE else cur[WIRE_END] - at
-    if size < 8 and not (size == 0 and cur[VERSION] == 6):
-        out.notes[NOTE_BAD_UDP] += 1
-        return False
-    slot, new, direction = conversation(flows, cur, source_port, target_port, 17)
-    if new or flows.state[slot, 0] & RENEW:
-        start_flow(flows, slot, UDP_STREAMS, time_ns)
-        if not new:
-            flows.state[slot, 0] = RENEWED
-            new = True
-    low = min(source_port, target_port)
-    if (low == SNMP_PORT or low == SNMP_TRAP_PORT) and looks_like_snmp(data, at + 8, cur[END]):  # noqa: SIM109
-        flows.state[slot, 0] |= 0 if flows.state[slot, 0] & RENEWED else RENEW
-    put(out, row, UDP_STREAM, flows.stream[slot])
-    found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
-    if size == 8:
-        return False
-    if not cur[IN_ERROR] & ERROR:
-        put(out, row, UDP_DELTA, time_ns - flows.last_ns[slot])
-        flows.last_ns[slot] = time_ns
-    if size != 0 and at + size < cur[WIRE_END]:
-        cur[WIRE_END] = at + size
-        cur[END] = min(cur[END], at + size)
-    cur[POSITION] = at + 8
-    return True
-
-
-@kernel_lean
-def looks_like_snmp(data: Any, pos: int, end: int) -> bool:
-    """Tell whether a payload begins as SNMP's messages do: a sequence of no more than there is, an integer in it."""
-    if end - pos < 4 or data[pos] != SEQUENCE:
-        return False
-    size, pos = int(data[pos + 1]), pos + 2
-    if size > 0x80:
-        count = size - 0x80
-        if count > 3 or pos + count >= end:
-            return False
-        size = 0
-        for _ in range(count):
-            size, pos = size << 8 | int(data[pos]), pos + 1
-    return bool(pos < end and size <= end - pos and data[pos] == INTEGER)
 
 
 @kernel_lean

@@ -17,7 +17,6 @@ from offramp.capture.dissect.packet.cursor import (
     IPV6,
     MPLS,
     NEXT,
-    NOTE_PROTOCOL,
     POSITION,
     PPP,
     STEPS,
@@ -26,6 +25,7 @@ from offramp.capture.dissect.packet.cursor import (
     go,
     u16,
 )
+from offramp.capture.dissect.packet.notes import NOTE_PROTOCOL
 from offramp.capture.dissect.packet.table import Table
 from offramp.capture.dissect.packet.unfollowed import GRE_KIND, unfollowed
 from offramp.capture.dissect.tunnel.sflow import SFLOW_PORT, sflow

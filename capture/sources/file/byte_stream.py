@@ -14,8 +14,8 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from offramp.capture.block import Progress
 from offramp.capture.sources.file.zstd_frames import FrameWatch, begins_zstd
+from offramp.capture.sources.source import Progress
 from offramp.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"

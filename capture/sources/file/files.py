@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.capture.block import Damage, Interface, PacketBlock, PacketSource, Progress
+from offramp.capture.block import Interface, PacketBlock
 from offramp.capture.sources.file.byte_stream import CHUNK, ByteStream, open_file
 from offramp.capture.sources.file.formats import HEADER_BYTES, Format, Reading, recognise
+from offramp.capture.sources.source import Damage, PacketSource, Progress
 from offramp.errors import InputError
 
 BLOCK_PACKETS = 8192

@@ -19,8 +19,8 @@ from offramp.capture.sources.live.privileges import MEND, Confinement, confine
 from offramp.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from offramp.capture.block import PacketSource
     from offramp.capture.sources.live.polled import Listener
+    from offramp.capture.sources.source import PacketSource
 
 BACKENDS = ("ring", "pcapy", "scapy")
 """In the order of preference."""

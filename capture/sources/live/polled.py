@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from offramp.capture.block import Damage, Interface, PacketBlock, Progress, tick
+from offramp.capture.block import Interface, PacketBlock, tick
+from offramp.capture.sources.source import Damage, Progress
 
 WAIT_S = 0.05
 LAG_NS = 50_000_000

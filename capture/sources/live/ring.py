@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from offramp.capture.block import Damage, Interface, PacketBlock, Progress, tick
+from offramp.capture.block import Interface, PacketBlock, tick
 from offramp.capture.sources.live.cooked import InterfacesOfAny
 from offramp.capture.sources.live.packet_filter import SLL2
 from offramp.capture.sources.live.packet_socket import BLOCK_BYTES, ETHERNET, EVERY_INTERFACE, PacketSocket
+from offramp.capture.sources.source import Damage, Progress
 from offramp.kernels import kernel_entry, kernel_lean
 
 TICK_MS = 50
@@ -32,7 +33,7 @@ MOST_ADDED = 24  # bytes that a packet may grow by: the cooked header, a VLAN ta
 
 
 class RingSource:
-    """Packets of one interface, or of each (`any`), from a packet socket; see capture.block.PacketSource.
+    """Packets of one interface, or of each (`any`), from a packet socket; see capture.sources.source.PacketSource.
 
     `read` starts to listen when its first block is asked for. An interface that vanishes ends it with a damage; after
     `close` it yields what the ring still holds, so that packets and drops account for all that came in.

@@ -29,7 +29,7 @@ def build(options: BuildOptions) -> None:
 
     Example: offramp dataset build samples/evaluation.toml -o data --root DIR
     """
-    from offramp.capture.block import Progress
+    from offramp.capture.sources.source import Progress
     from offramp.cli.show.progress import console_bar
     from offramp.inference.dataset.dataset import save_dataset
     from offramp.kernels import announce_compiling

@@ -33,10 +33,6 @@ class FederateOptions(KafkaOptions):
         float,
         typer.Option("--clip", help="the longest an update may be, of the weights' length", min=0.0001, max=1_000),
     ] = 0.1
-    noise: Annotated[
-        float,
-        typer.Option("--noise", help="differential privacy: deviation over what one site can change", min=0, max=1_000),
-    ] = 0
     names: Annotated[
         tuple[str, ...], typer.Option("--site", metavar="NAME", help="of the topic only this site, again for more")
     ] = ()
@@ -84,14 +80,12 @@ def federate_topic(options: FederateOptions, settings: KafkaSettings, base: Arti
 
 
 def average(options: FederateOptions, base: Artifact, sites: Sequence[Artifact]) -> Artifact:
-    """Average artifacts; say what was averaged, and what the noise is worth."""
+    """Average artifacts; say what was averaged."""
     from offramp.inference.refinement.federated import federate as averaged
 
-    made = averaged(base, sites, options.out, clip_share=options.clip, noise=options.noise)
+    made = averaged(base, sites, options.out, clip_share=options.clip)
     told = made.manifest["federated"]
     print(f"{told['sites']} sites, {told['rows']:,} rows, round {told['round']}: model {made.sha[:16]}")
-    if told["noise"]:
-        print(f"epsilon {told['epsilon']:.3g} at delta {told['delta']:g}, over {told['round']} round(s)")
     print(f"written to {options.out}; judge it on held-out traffic before it serves", file=sys.stderr)
     return made
 

@@ -61,7 +61,7 @@ def train(options: TrainOptions) -> None:
 
     Example: offramp train samples/train.pcap.zst --site samples/site.toml -o mymodel
     """
-    from offramp.capture.block import Progress
+    from offramp.capture.sources.source import Progress
     from offramp.cli.show.progress import console_bar
     from offramp.inference.dataset.dataset import open_dataset
     from offramp.inference.training.train import train as trained

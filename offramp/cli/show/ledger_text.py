@@ -10,8 +10,8 @@ from offramp.errors import OfframpError
 from offramp.stream.local.link_choice import unlinked_lines
 
 if TYPE_CHECKING:
-    from offramp.capture.block import PacketSource
     from offramp.capture.ledger import CaptureLedger
+    from offramp.capture.sources.source import PacketSource
 
 
 def capture_lines(ledger: CaptureLedger, unlinked: Counter[str] | None = None) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from offramp.capture.block import Progress
+from offramp.capture.sources.source import Progress
 
 REFRESH_S = 0.1
 

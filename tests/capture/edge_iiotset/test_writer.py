@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from offramp.capture.dissect.batches import batch_schema
 from offramp.capture.edge_iiotset.layout import EDGE_HEADER, EDGE_TABLE, Form, label_cells
 from offramp.capture.edge_iiotset.writer import write_edge_csv
+from offramp.capture.features.arrow_schema import batch_schema
 from offramp.capture.schema import EDGE_COLUMNS, INDEX
 from offramp.errors import ConfigError
 from tests.support.places import ROOT

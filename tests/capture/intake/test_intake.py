@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offramp.capture.block import Interface, ListSource, PacketBlock, joined, tick
+from offramp.capture.block import Interface, PacketBlock, joined, tick
 from offramp.capture.intake.block_queue import ROW_BYTES, BlockQueue
 from offramp.capture.intake.intake import Intake, Until
 from offramp.capture.intake.shedding import Shedding, SheddingRule
+from offramp.capture.sources.source import ListSource
 
 INTERFACE = Interface("t", 1)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from offramp.capture.dissect.batches import batch_schema
+from offramp.capture.features.arrow_schema import batch_schema
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message import decode as wire
 from offramp.capture.message.decode import MAX_SAMPLING, RefusedError, decode_batch, decode_headers, decode_message

@@ -18,7 +18,8 @@ from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.network.preset import PRESETS, SCALE_NAMES
 from offramp.inference.network.queue_history import FEATURES, Memory
 from offramp.inference.scores import classify, macro_f1, score
-from offramp.inference.serving.predictor import CompiledPredictor, open_predictor
+from offramp.inference.serving.compiled import CompiledPredictor
+from offramp.inference.serving.table import open_predictor
 from offramp.inference.training.fit import pieces
 from offramp.inference.training.train import scale_of, train
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
@@ -185,7 +186,7 @@ def test_a_missing_file_and_no_json_are_refused(artifact: tuple[Path, Artifact])
 
 
 def test_serving_loads_no_tensorflow() -> None:
-    code = "import sys; from offramp.inference.serving.predictor import open_predictor; "
+    code = "import sys; from offramp.inference.serving.table import open_predictor; "
     code += "from offramp.inference.artifact import DEFAULT_ARTIFACT; open_predictor(DEFAULT_ARTIFACT)"
     done = subprocess.run(
         [sys.executable, "-c", code + "; print('tensorflow' in sys.modules)"],

@@ -1,4 +1,4 @@
-"""Only weights travel: updates are averaged by rows, clipped, noised; strangers are refused."""
+"""Only weights travel: updates are averaged by rows and clipped; strangers are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from offramp.errors import ArtifactError, ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.network.preset import WEIGHT_NAMES
 from offramp.inference.refinement.challenger import blended, norm, refined_artifact
-from offramp.inference.refinement.federated import average, epsilon, federate, updates_of
+from offramp.inference.refinement.federated import average, federate, updates_of
 from tests.support.places import ROOT
 from tests.support.training_sequences import series
 
@@ -79,24 +79,13 @@ def test_no_site_moves_the_model_further_than_its_share_of_the_clip(base: Artifa
 
 
 def test_a_second_round_goes_on_from_the_first(base: Artifact, tmp_path: Path) -> None:
-    first = federate(base, [site(base, tmp_path, 1, 100)[0]], tmp_path / "first", noise=0.1, seed=1)
+    first = federate(base, [site(base, tmp_path, 1, 100)[0]], tmp_path / "first")
     again = site(first, tmp_path, 2, 100)[0]
-    second = federate(first, [again], tmp_path / "second", noise=0.1, seed=2)
+    second = federate(first, [again], tmp_path / "second")
     assert second.manifest["federated"]["round"] == 2
-    assert second.manifest["federated"]["epsilon"] > first.manifest["federated"]["epsilon"]
     nearer = blended(again.weights, base.weights, 0.1)
     refined_twice = refined_artifact(again, nearer, tmp_path, series(9), 3, {})[0]
     federate(first, [refined_twice], tmp_path / "third")  # its base is the first round's model still
-
-
-def test_the_noise_is_as_large_as_told_and_worth_what_is_told() -> None:
-    updates = [{"w": np.zeros((200, 200), np.float32)} for _ in range(4)]
-    out = average(updates, [1, 1, 1, 1], clip=2.0, noise=3.0, rng=np.random.default_rng(1))
-    assert float(out["w"].std()) == pytest.approx(3.0 * 2.0 / 4, rel=0.02)
-    # rho = 1/8; 1/8 + 2 sqrt(ln(1e5) / 8)
-    assert epsilon(2.0, 1, 1e-5) == pytest.approx(0.125 + 2 * np.sqrt(np.log(1e5) / 8))
-    assert epsilon(0.0, 1) == float("inf")
-    assert epsilon(1.0, 4) > epsilon(1.0, 1) > epsilon(4.0, 1)
 
 
 def test_strangers_are_refused(base: Artifact, tmp_path: Path) -> None:
@@ -111,13 +100,12 @@ def test_strangers_are_refused(base: Artifact, tmp_path: Path) -> None:
         federate(base, [], tmp_path / "x")
 
 
-def test_the_command_averages_and_says_what_the_noise_is_worth(base: Artifact, tmp_path: Path) -> None:
+def test_the_command_averages_and_says_what(base: Artifact, tmp_path: Path) -> None:
     folders = [str(site(base, tmp_path / name, seed, 50)[1]) for seed, name in ((1, "a"), (2, "b"))]
     code = "from offramp.cli.commands import main; main()"
     command = [sys.executable, "-c", code, "federate", str(DEFAULT_ARTIFACT), *folders, "-o", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--noise", "2"], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "2 sites, 100 rows, round 1" in done.stdout
-    assert "epsilon" in done.stdout
     load_artifact(tmp_path / "out")
     bad = subprocess.run([*command, "--clip", "7"], capture_output=True, text=True, check=False, cwd=ROOT)
     assert bad.returncode == 2

@@ -14,13 +14,14 @@ import pytest
 
 from bench.namespace import Namespace
 from deploy.kafka.broker import Broker
-from offramp.capture.block import ListSource, PacketSource, tick
+from offramp.capture.block import tick
 from offramp.capture.intake.intake import Intake
 from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.message.decode import FeatureMessage
 from offramp.capture.publish.publisher import Publisher
 from offramp.capture.publish.spool import Spool
 from offramp.capture.sources.live.interface import LiveOptions, open_interface
+from offramp.capture.sources.source import ListSource, PacketSource
 from offramp.cli.listen import ListenOptions
 from offramp.cli.publish import PublishOptions, check_publish
 from offramp.decision.policy import Policy

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.capture.block import END_OF_TIME_NS, NO_TIME, ListSource
+from offramp.capture.block import END_OF_TIME_NS, NO_TIME
 from offramp.capture.message.decode import FeatureMessage
 from offramp.capture.message.encode import FeatureHeaders
 from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.source import ListSource
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS, lives
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets, part_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offramp.stream.bins.bins import LinkShape
 from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.state import LinkShape
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 from offramp.stream.channels import BIN_MS, BIN_NS, CHANNELS, WINDOW_BINS
 from offramp.stream.datasets.labelling import Passage, labelled_rows, timeline

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from offramp.capture.block import ListSource
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.source import ListSource
 from offramp.stream.local.dissecting import dissected
 from tests.support.places import DEMO
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offramp.capture.block import Interface, ListSource, some_rows
+from offramp.capture.block import Interface, some_rows
 from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.source import ListSource
 from offramp.decision.site import Link, Site, load_site
 from offramp.errors import ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact

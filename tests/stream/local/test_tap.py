@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from offramp.capture.block import ListSource, PacketBlock, tick
+from offramp.capture.block import PacketBlock, tick
 from offramp.capture.intake.intake import Intake
 from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.ledger import CaptureLedger
+from offramp.capture.sources.source import ListSource
 from offramp.cli.table import Table
 from offramp.decision.policy import Policy
 from offramp.decision.site import Link, Site, default_site

@@ -22,7 +22,8 @@ from offramp.decision.site import load_site
 from offramp.errors import ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
 from offramp.inference.refinement.challenger import InProcess
-from offramp.inference.serving.predictor import CompiledPredictor, open_predictor
+from offramp.inference.serving.compiled import CompiledPredictor
+from offramp.inference.serving.table import open_predictor
 from offramp.kafka import KafkaSettings
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.local.link_batches import LinkBatches

@@ -8,7 +8,7 @@ from offramp.decision.command import validate
 from offramp.decision.policy import Policy
 from offramp.errors import ArtifactError, ContractError
 from offramp.inference.artifact import load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.pipeline.pipeline import Pipeline
 from tests.support.pipelines import SITE, build, commands_of
 from tests.support.places import ROOT

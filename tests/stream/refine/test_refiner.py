@@ -15,7 +15,7 @@ import pytest
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.refinement.challenger import InProcess, clipped, norm
 from offramp.inference.refinement.paired_test import Scored, block_losses, compare
-from offramp.inference.serving.predictor import CompiledPredictor
+from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.stream.channels import BIN_NS
 from offramp.stream.datasets.synthetic import START_NS, UDP, Counter, Flow, mark, merged, paced, packets_in
 from offramp.stream.refine.events import RefineEvents

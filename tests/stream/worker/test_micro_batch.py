@@ -15,7 +15,7 @@ from bench.service import site_file
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.decision.policy import Policy
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.serving.predictor import open_predictor
+from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.state import SERIES
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.links.link_consumers import LinkRuns

@@ -6,7 +6,7 @@ from typing import Any
 
 from offramp.capture.dissect.application.http.completeness import hexadecimal
 from offramp.capture.dissect.application.http.head import find_line, line_steps
-from offramp.capture.dissect.packet.cursor import NOTE_STEPS
+from offramp.capture.dissect.packet.notes import NOTE_STEPS
 from offramp.capture.dissect.packet.table import TEXT, Table, copy_text, put_span, put_text
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean

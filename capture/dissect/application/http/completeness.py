@@ -18,7 +18,7 @@ from offramp.capture.dissect.conversation.reassembly import (
     peek,
 )
 from offramp.capture.dissect.conversation.state import HAVE, LINE, RESUME, SCANNED, SHORT_LINE, Applications
-from offramp.capture.dissect.packet.cursor import NOTE_STEPS
+from offramp.capture.dissect.packet.notes import NOTE_STEPS
 from offramp.kernels import kernel_lean
 
 W_LENGTH = b"content-length:"

@@ -44,7 +44,7 @@ from offramp.capture.dissect.conversation.state import (
     HTTP_STATUS,
     Applications,
 )
-from offramp.capture.dissect.packet.cursor import NOTE_STEPS
+from offramp.capture.dissect.packet.notes import NOTE_STEPS
 from offramp.capture.dissect.packet.table import TEXT, Table, copy_text, put, put_bytes, put_text, set_text
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from offramp.capture.block import NO_TIME, PacketSource
+from offramp.capture.block import NO_TIME
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.sources.file.byte_stream import ByteStream
 from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.file.record_scan import LARGEST_PACKET, moved, ticks_to_ns
+from offramp.capture.sources.source import PacketSource
 from offramp.errors import InputError
 from tests.support.capture_forms import FORMS, PACKETS, ng_block, pcapng
 from tests.support.places import ROOT
