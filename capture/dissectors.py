@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from offramp.capture.block import PacketBlock
 from offramp.capture.ledger import CaptureLedger
+from offramp.extras import require
 
 
 class PacketDissector(Protocol):
@@ -27,13 +28,14 @@ class PacketDissector(Protocol):
 def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int = 8192) -> Iterator[PacketDissector]:
     """Give the dissector `fast`, `reference` or `scapy` for a profile, and close it at the end.
 
-    Raises ConfigError where what it needs (tshark) is not installed.
+    Raises ConfigError where what it needs (tshark, an extra) is not installed.
     """
     if name == "fast":
         from offramp.capture.dissect.dissector import Dissector
 
         yield Dissector(profile, agent=agent, batch_rows=batch_rows)
     elif name == "reference":
+        require("--dissector reference", "pyshark")
         from offramp.capture.reference.tshark import ReferenceDissector
 
         reference = ReferenceDissector(profile, agent=agent, batch_rows=batch_rows)
@@ -42,6 +44,7 @@ def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int 
         finally:
             reference.close()
     elif name == "scapy":
+        require("--dissector scapy", "scapy")
         from offramp.capture.reference.scapy import ScapyDissector
 
         yield ScapyDissector(profile, agent=agent, batch_rows=batch_rows)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import ConfigError
+from offramp.extras import require
 from offramp.inference.forecast import BINS_PER_S
 
 EVERY = BINS_PER_S
@@ -42,14 +43,13 @@ class Detector(NamedTuple):
 
 
 def detectors() -> dict[str, Detector]:
-    """Return the detectors of river by name. Raises ConfigError where river is not installed.
+    """Return the detectors of river by name. Raises MissingExtraError where river is not installed.
 
     Sources: ADWIN (Bifet and Gavalda 2007), KSWIN (Raab et al. 2020), the Page-Hinkley test (Page 1954).
     """
-    try:
-        from river import drift
-    except ImportError as error:
-        raise ConfigError(f"drift detection needs river ({error}); install the extra: offramp[learn]") from error
+    require("drift detection", "river")
+    from river import drift
+
     return {
         "adwin": Detector(lambda: drift.ADWIN(delta=0.05, clock=1, grace_period=5, min_window_length=5), 2.0),
         "kswin": Detector(lambda: drift.KSWIN(alpha=1e-4, window_size=60, stat_size=20, seed=1), 5.0),

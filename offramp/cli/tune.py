@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from offramp.errors import writing
+from offramp.extras import require
 from offramp.inference.network.preset import load_preset, preset_toml
 from offramp.inference.scores import terciles
 from offramp.inference.training.tune import Bounds, Method, Task, tune
@@ -29,6 +30,7 @@ class TuneOptions:
 
 def run_tune(options: TuneOptions) -> None:
     """Run `offramp tune`: a line a trial on standard error; the best preset as a file for `offramp train --preset`."""
+    require("offramp tune", "keras", "tensorflow", "sklearn", "optuna")
     what = options.training
     series, at = labelled(what)
     fit, held, normaliser = prepared(series, at, what.preprocessing, seed=what.seed)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import ConfigError, ContractError, writing
+from offramp.extras import require
 from offramp.inference.baselines.forecaster import Budget, Series
 from offramp.inference.baselines.models import chosen
 from offramp.inference.dataset.dataset import Dataset, open_dataset
@@ -54,6 +55,7 @@ def run_evaluate(options: EvaluateOptions) -> None:
     """Run `offramp evaluate`: progress on standard error, the main table on standard output."""
     if options.scale <= 0:
         raise ConfigError(f"--scale {options.scale:g}: expected a share of the budget above 0, such as 0.3")
+    require("offramp evaluate", "keras", "tensorflow", "sklearn", "matplotlib")
     announce_compiling()
     limits = parse_thresholds(options.thresholds)
     edge = edge_traffic(options.edge) if options.edge else None

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from offramp.decision.site import Site, default_site, load_site
 from offramp.decision.tables import first_complaint
 from offramp.errors import ConfigError, InputError
+from offramp.extras import require
 from offramp.inference.dataset.dataset import Dataset, LabelledSeries, open_dataset
 from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.training.train import train
@@ -80,6 +81,7 @@ def parse_thresholds(text: str) -> tuple[float, float] | None:
 
 def run_training(options: TrainOptions) -> None:
     """Run `offramp train`: print what it learns from, each epoch, and the scores beside persistence."""
+    require("offramp train", "keras", "tensorflow", "sklearn")
     limits = parse_thresholds(options.thresholds)
     series, at = labelled(options)
     fit, held, normaliser = prepared(series, at, options.preprocessing, seed=options.seed)

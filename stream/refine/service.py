@@ -22,6 +22,7 @@ from offramp.cli.follow import parse_start, seek
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site, load_site
 from offramp.errors import ArtifactError, ConfigError
+from offramp.extras import require
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like
 from offramp.kafka import (
     KafkaAccessError,
@@ -37,7 +38,7 @@ from offramp.stream.channels import BIN_MS
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline, Step
 from offramp.stream.refine.refiner import Refiner, RefineSettings
-from offramp.stream.refine.refiners import Refining
+from offramp.stream.refine.refiners import NEEDS, Refining
 from offramp.stream.topics.followed import READING, Followed
 from offramp.stream.topics.model_message import ModelMessage
 from offramp.stream.topics.model_topic import ModelPublisher, model_publisher, newest_models, readable
@@ -181,6 +182,7 @@ class RefineService:
 
 def run_refine(options: RefineOptions) -> None:
     """Run `offramp refine` until SIGTERM or Ctrl-C, or to the topic's end where no more is waited for."""
+    require("offramp refine", *NEEDS)
     start = parse_start(options.start)
     site, settings, folder = load_site(options.site), options.settings, options.model or DEFAULT_ARTIFACT
     artifact = load_artifact(folder)
