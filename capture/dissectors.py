@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from offramp.extras import require
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -30,13 +32,14 @@ class PacketDissector(Protocol):
 def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int = 8192) -> Iterator[PacketDissector]:
     """Give the dissector `fast`, `reference` or `scapy` for a profile, and close it at the end.
 
-    Raises ConfigError where what it needs (tshark) is not installed.
+    Raises ConfigError where what it needs (tshark, an extra) is not installed.
     """
     if name == "fast":
         from offramp.capture.dissect.dissector import Dissector
 
         yield Dissector(profile, agent=agent, batch_rows=batch_rows)
     elif name == "reference":
+        require("--dissector reference", "pyshark")
         from offramp.capture.reference.tshark import ReferenceDissector
 
         reference = ReferenceDissector(profile, agent=agent, batch_rows=batch_rows)
@@ -45,6 +48,7 @@ def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int 
         finally:
             reference.close()
     elif name == "scapy":
+        require("--dissector scapy", "scapy")
         from offramp.capture.reference.scapy import ScapyDissector
 
         yield ScapyDissector(profile, agent=agent, batch_rows=batch_rows)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     run(("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out, sdist), out)
     (wheel,) = out.glob("*.whl")
     return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client's wheel."""
+    out = tmp_path_factory.mktemp("client")
+    run(("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out, ROOT / "deploy/client"), out)
+    (wheel,) = out.glob("*.whl")
+    return wheel
 
 
 def tracked(*folders: str) -> set[str]:
@@ -80,3 +90,50 @@ def test_beside_a_package_that_owns_inference_it_replays_the_sample_to_the_same_
         MYPYPATH=str(site),
     )
     assert b"Any" not in told.stdout.splitlines()[0]
+
+
+BOTH = """
+import sys
+import offramp_client
+heavy = ("numpy", "numba", "llvmlite", "pyarrow", "keras", "pydantic", "offramp")
+print([name for name in heavy if name in sys.modules])
+import offramp.decision.client as whole
+from offramp_client import DecisionClient, KafkaAccessError, validate
+print(offramp_client.__file__, whole.__file__, DecisionClient is whole.DecisionClient)
+try:
+    validate({"decision_id": "one"})
+except offramp_client.ContractError as error:
+    print(error)
+try:
+    DecisionClient("127.0.0.1:1", controller="mine").open()
+except KafkaAccessError as error:
+    print(error)
+"""
+
+
+def test_the_client_and_the_whole_live_in_one_environment(
+    built: tuple[Path, Path], client: Path, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    run(("-m", "pip", "install", "-q", "--no-deps", "--target", site, built[1], client), tmp_path)
+    contents = [set(zipfile.ZipFile(each).namelist()) for each in (built[1], client)]
+    assert {name.split("/")[0] for name in contents[1] if ".dist-info/" not in name} == {"offramp_client"}
+    assert not contents[0] & contents[1]
+    told = run(("-c", BOTH), tmp_path, PYTHONPATH=str(site)).stdout.decode().splitlines()
+    assert told[:2] == ["[]", f"{site}/offramp_client/__init__.py {site}/offramp/decision/client.py False"]
+    assert "one: decision_id: " in told[2] or "one: (body): " in told[2]
+    assert "127.0.0.1:1" in told[3]
+    typed = "from offramp_client import DecisionClient\n\n"
+    typed += "def told(client: DecisionClient) -> None:\n    reveal_type(client.hops)\n"
+    (tmp_path / "user.py").write_text(typed)
+    words = ("-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", tmp_path / "mypy", "user.py")
+    assert b"Any" not in run(words, tmp_path, MYPYPATH=str(site)).stdout.splitlines()[0]
+
+
+def test_the_client_brings_one_library_and_its_version_is_ours(client: Path) -> None:
+    with zipfile.ZipFile(client) as archive:
+        (about,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA"))
+    needed = [line for line in about.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert [line.split()[1].split("<")[0].split(">")[0] for line in needed] == ["crc32c", "kafka-python"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"Version: {version}\n" in about

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from offramp.errors import ConfigError, InputError
+from offramp.errors import ConfigError
 from offramp.inference.baselines.models import model_of
 from offramp.inference.evaluation.edge import EdgeTraffic
 from offramp.inference.evaluation.jobs import Exams, Outcome, Plan, run_jobs
@@ -30,10 +30,8 @@ def evaluate(world: World, plan: Plan, folder: Path, edge: EdgeTraffic | None, w
     """
     if plan.horizon_ms not in world.horizons_ms:
         raise ConfigError(f"--horizon {plan.horizon_ms}: the data set has {', '.join(map(str, world.horizons_ms))} ms")
-    try:
-        import matplotlib
-    except ImportError:
-        raise InputError("offramp evaluate draws with matplotlib; install offramp[learn]") from None
+    import matplotlib
+
     from offramp.inference.evaluation.palette import RC
 
     folder.mkdir(parents=True, exist_ok=True)

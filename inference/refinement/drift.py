@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.errors import ConfigError
+from offramp.extras import require
 from offramp.inference.forecast import BINS_PER_S
 
 EVERY = BINS_PER_S
@@ -38,11 +38,10 @@ class Drift(NamedTuple):
 
 
 def page_hinkley() -> Any:
-    """Return the Page-Hinkley test (Page 1954) for averages in [0, 1]. Raises ConfigError without river."""
-    try:
-        from river.drift import PageHinkley
-    except ImportError as error:
-        raise ConfigError(f"drift detection needs river ({error}); install the extra: offramp[learn]") from error
+    """Return the Page-Hinkley test (Page 1954) for averages in [0, 1]. Raises MissingExtraError without river."""
+    require("drift detection", "river")
+    from river.drift import PageHinkley
+
     return PageHinkley(min_instances=SCALE_FROM, delta=0.05, threshold=1.5)
 
 

@@ -11,33 +11,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offramp.errors import ArtifactError
+from offramp.extras import require
 
 if TYPE_CHECKING:
     from offramp.inference.artifact import Artifact
     from offramp.inference.serving.predictor import Backend
 
-TABLE: dict[str, tuple[str, str, str]] = {
-    "compiled": ("compiled", "CompiledPredictor", "numba"),
-    "onnx": ("onnx_runtime", "OnnxBackend", "onnx and onnxruntime"),
-    "tensorflow": ("tensorflow", "TensorFlowBackend", "tensorflow"),
+TABLE: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "compiled": ("compiled", "CompiledPredictor", ()),
+    "onnx": ("onnx_runtime", "OnnxBackend", ("onnx", "onnxruntime")),
+    "tensorflow": ("tensorflow", "TensorFlowBackend", ("tensorflow", "keras")),
 }
-"""By name: module, class, and what must be installed."""
+"""By name: module, class, and what must be installed beside the base."""
 
 
 def open_backend(name: str, artifact: Artifact, shapes: Sequence[int] | None = None) -> Backend:
     """Return a backend for an artifact, warmed so that it compiles nothing afterwards.
 
     shapes: what batches are padded to, its own where None. Raise ArtifactError for an unknown name, for a model that
-    forecasts nonsense, or saying what must be installed.
+    forecasts nonsense, MissingExtraError saying what must be installed.
     """
     if name not in TABLE:
         raise ArtifactError(f"serving backend {name!r}: there is none of that name; there are {', '.join(TABLE)}")
     module, kind, needs = TABLE[name]
-    try:
-        make: Callable[..., Backend] = getattr(import_module(f"offramp.inference.serving.{module}"), kind)
-        served = make(artifact) if shapes is None else make(artifact, shapes)
-    except ImportError as error:
-        raise ArtifactError(f"serving backend {name}: needs {needs} ({error})") from error
+    require(f"serving by {name}", *needs)
+    make: Callable[..., Backend] = getattr(import_module(f"offramp.inference.serving.{module}"), kind)
+    served = make(artifact) if shapes is None else make(artifact, shapes)
     from offramp.inference.serving.predictor import require_forecasts
 
     require_forecasts(served)

@@ -29,6 +29,7 @@ from offramp.cli.replay import replay
 from offramp.cli.tap import tap
 from offramp.cli.worker import worker
 from offramp.errors import OfframpError, ReaderGoneError
+from offramp.extras import missing_extra
 from offramp.streams import forget_output, standard_streams
 
 app = typer.Typer(
@@ -95,6 +96,11 @@ def main() -> None:
         sys.exit(0)
     except OfframpError as error:
         _end(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        told = missing_extra(error, f"offramp {sys.argv[1]}")
+        if told is None:
+            raise
+        _end(str(told), told.exit_code)
     except (SystemExit, KeyboardInterrupt) as ended:
         if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
             raise

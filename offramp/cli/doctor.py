@@ -16,17 +16,15 @@ import typer
 from offramp.capture.sources.live.interface import filters, usable
 from offramp.capture.sources.live.privileges import MEND
 from offramp.errors import OfframpError
+from offramp.extras import EXTRAS, installed
 from offramp.kernel_places import MEND as MEND_PLACES
 from offramp.kernel_places import places
 
-PACKAGES = (
-    "numpy", "scipy", "pandas", "numba", "pyarrow", "tensorflow-cpu", "keras",
-    "scapy", "pyshark", "kafka-python", "faust-streaming",
-)  # fmt: skip
+PACKAGES = ("numpy", "numba", "pyarrow", "pydantic", "kafka-python", "faust-streaming")
 BACKEND_WORDS = (
     ("ring", "the kernel's packet ring", "Linux has it"),
     ("pcapy", "libpcap through pcapy-ng", "pip install 'offramp[live]'"),
-    ("scapy", "the portable one, for hundreds of packets a second", "make setup"),
+    ("scapy", "the portable one, for hundreds of packets a second", "pip install 'offramp[scapy]'"),
 )
 """What the backends of offramp tap are, and how to get one."""
 
@@ -79,8 +77,14 @@ def _packages() -> Iterator[Finding]:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("bad", f"package {name} is missing", "make setup")
+            yield Finding("bad", f"package {name} is missing", "pip install --force-reinstall offramp")
     yield Finding("ok", "packages: " + ", ".join(found))
+    for extra in sorted(set(EXTRAS.values())):
+        absent = [module for module, of in EXTRAS.items() if of == extra and not installed(module)]
+        if absent:
+            yield Finding("note", f"extra {extra}: no {', '.join(absent)}", f"pip install 'offramp[{extra}]'")
+        else:
+            yield Finding("ok", f"extra {extra} is installed")
 
 
 def _kernels() -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from offramp.cli.options import DAY_S, KafkaOptions, Start, Wait
+from offramp.extras import require
 
 if TYPE_CHECKING:
     from offramp.kafka import KafkaSettings
@@ -46,12 +47,13 @@ def refine(options: RefineOptions) -> None:
     from offramp.kafka import kafka_errors, topic_states
     from offramp.reach import reach_watched
     from offramp.stream.refine.refiner import RefineSettings
-    from offramp.stream.refine.refiners import Refining
+    from offramp.stream.refine.refiners import NEEDS, Refining
     from offramp.stream.refine.service import RefineService
     from offramp.stream.topics.consume import parse_start
     from offramp.stream.topics.followed import Followed
     from offramp.stream.topics.model_topic import model_publisher, newest_models
 
+    require("offramp refine", *NEEDS)
     settings, start = options.kafka_settings(), parse_start(options.start)
     site, folder = load_site(options.site), options.model or DEFAULT_ARTIFACT
     artifact = load_artifact(folder)

@@ -8,10 +8,14 @@ from typing import Any
 from urllib.parse import quote
 
 from offramp.errors import ConfigError
+from offramp.extras import require
 from offramp.inference.artifact import Artifact
 from offramp.inference.refinement.challenger import TrainerProcess
 from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.refiner import Refiner, RefineSettings
+
+NEEDS = ("keras", "tensorflow", "river", "scipy")
+"""What makes and judges challengers, of the extra `learn`."""
 
 
 class Refining:
@@ -22,6 +26,7 @@ class Refining:
         trainer: Any = None,
     ) -> None:  # fmt: skip
         """Begin nothing yet; the trainer's process starts with the first challenger. See Refiner for `wait`."""
+        require("refinement", *NEEDS)
         self._artifact, self._folder, self._site, self._wait = artifact, folder, site, wait
         self._settings, self._trainer = settings, trainer or TrainerProcess()
         self._refiners: list[tuple[Refiner, Path]] = []

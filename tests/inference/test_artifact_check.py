@@ -19,6 +19,7 @@ from offramp.errors import ArtifactError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, FILES, MAX_UNPACKED, Artifact, load_artifact, parse_artifact
 from offramp.inference.network.preset import PRESETS, weight_shapes
 from offramp.inference.serving.compiled import CompiledPredictor
+from offramp.inference.serving.predictor import require_forecasts
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
 from offramp.stream.windows.normaliser import Normaliser
 

@@ -6,7 +6,6 @@ numerical libraries start threads when they are imported.
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from offramp.capture.sources.live.packet_filter import library_name
 from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE, PacketSocket, open_packet_socket
 from offramp.capture.sources.live.privileges import MEND, Confinement, confine
 from offramp.errors import ConfigError, InputError
+from offramp.extras import installed
 
 if TYPE_CHECKING:
     from offramp.capture.sources.live.polled import Listener
@@ -83,7 +83,7 @@ def open_interfaces(names: Sequence[str], options: LiveOptions | None = None) ->
 def usable() -> list[str]:
     """Return the backends that this machine has, the best first."""
     found = ["ring"] if sys.platform.startswith("linux") and hasattr(socket, "AF_PACKET") else []
-    return found + [name for name in ("pcapy", "scapy") if importlib.util.find_spec(name) is not None]
+    return found + [name for name in ("pcapy", "scapy") if installed(name)]
 
 
 def filters() -> str | None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from offramp.errors import ConfigError, InputError
+from offramp.extras import require
 
 MOST = 8192
 HAND_OVER_MS = 10
@@ -18,10 +19,9 @@ def open_pcapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: 
 
     Raises PermissionError without the right to capture, ConfigError for a wrong filter or where pcapy-ng is missing.
     """
-    try:
-        import pcapy
-    except ImportError as error:
-        raise ConfigError("--backend pcapy: pcapy-ng is not installed; pip install 'offramp[live]'") from error
+    require("--backend pcapy", "pcapy")
+    import pcapy
+
     reader = pcapy.create(name)
     reader.set_snaplen(snaplen)
     reader.set_promisc(promiscuous and name != "any")

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from offramp.errors import ConfigError, InputError
+from offramp.extras import require
 
 MOST = 1024
 SOL_PACKET, STATISTICS, IGNORE_OUTGOING = 263, 6, 23  # linux/if_packet.h
@@ -18,9 +19,10 @@ LONGEST = 262_144
 def open_scapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: int) -> ScapyListener:
     """Return a listener on interface `name`.
 
-    Raises PermissionError without the right to capture, ConfigError for a wrong filter, InputError for an interface
-    whose link type scapy does not tell.
+    Raises PermissionError without the right to capture, ConfigError for a wrong filter or where scapy is missing,
+    InputError for an interface whose link type scapy does not tell.
     """
+    require("--backend scapy", "scapy")
     import scapy.arch  # these three fill conf with sockets, interfaces and link types
     import scapy.interfaces
     import scapy.layers.l2  # noqa: F401

@@ -11,6 +11,7 @@ import typer
 
 from offramp.cli.options import Thresholds
 from offramp.errors import ConfigError, writing
+from offramp.extras import require
 
 QUICK = 0.01
 """Share of the budget that `--quick` leaves."""
@@ -65,6 +66,7 @@ def evaluate(options: EvaluateOptions) -> None:
     """
     if options.scale <= 0:
         raise ConfigError(f"--scale {options.scale:g}: expected a share of the budget above 0, such as 0.3")
+    require("offramp evaluate", "keras", "tensorflow", "sklearn", "matplotlib")
     from offramp.inference.baselines.forecaster import Budget
     from offramp.inference.baselines.models import chosen
     from offramp.inference.dataset.dataset import open_dataset

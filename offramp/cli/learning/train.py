@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from offramp.cli.options import Horizon, Thresholds
+from offramp.extras import require
 from offramp.stream.learning.preprocessing_options import Imputation, Outliers, Preprocessing, Treatment
 
 
@@ -64,9 +65,11 @@ def train(options: TrainOptions) -> None:
     from offramp.capture.sources.source import Progress
     from offramp.cli.show.progress import console_bar
     from offramp.inference.dataset.dataset import open_dataset
-    from offramp.inference.training.train import train as trained
     from offramp.stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE
     from offramp.stream.learning.training import Material, balanced, kinds_of, labelled, parse_thresholds, prepared
+
+    require("offramp train", "keras", "tensorflow", "sklearn")
+    from offramp.inference.training.train import train as trained
 
     limits = parse_thresholds(options.thresholds)
     material = Material(

@@ -12,6 +12,7 @@ import typer
 from offramp.cli.door import OneOf
 from offramp.cli.options import Horizon, Thresholds
 from offramp.errors import writing
+from offramp.extras import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ def tune(options: TuneOptions) -> None:
 
     Example: offramp tune data -o best.toml --minutes 30
     """
+    require("offramp tune", "keras", "tensorflow", "sklearn", "optuna")
     import numpy as np
 
     from offramp.inference.network.preset import load_preset, preset_toml
