@@ -20,15 +20,61 @@ MAY_KNOW: dict[str, set[str]] = {
     "stream": {"offramp.capture", "offramp.inference", "offramp.decision"},
 }
 
+ORDER = """
+    .__main__ .cli.commands .cli.learning .cli .cli.show
+    .stream.app .stream.agent .stream.local .stream.worker .stream.refine .stream.links .stream.metrics .stream.topics
+    .stream.learning .stream.datasets .stream.pipeline .stream.windows .stream.bins .stream
+    .decision
+    .inference.refinement .inference.evaluation .inference.baselines .inference.training .inference.serving
+    .inference.serving.kernel .inference.dataset .inference.artifact .inference.artifact_check .inference.network
+    .inference
+    .capture.dissectors .capture.reference .capture.publish .capture.intake .capture.sources.live .capture.sources.file
+    .capture.sources .capture.edge_iiotset .capture.message .capture.dissect .capture.dissect.application
+    .capture.dissect.application.http .capture.dissect.network .capture.dissect.tunnel .capture.dissect.link
+    .capture.dissect.transport .capture.dissect.conversation .capture.dissect.packet .capture.features .capture
+"""
+ROOMS = (*(f"offramp{name}" for name in ORDER.split()), "offramp")
+"""All rooms, from the doors down to the ground: a module is of the longest name that begins its own, and imports, while
+it is loaded or runs, only from its own room and those behind it."""
 
-def imported(path: Path) -> set[str]:
+MOST_MODULES = 18
+"""Of a folder: more cannot be taken in at a glance."""
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the package by its name."""
+    found = {}
+    for top in (*STAGES, "offramp"):
+        for path in (ROOT / top).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts if top == "offramp" else ("offramp", *parts)).removesuffix(".__init__")
+            if path.resolve() == path:
+                found[name] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(path: Path, *, annotations: bool = True) -> set[str]:
+    """Return what a file imports; annotations: also what only type checkers do."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            names.update(below & MODULES.keys() or {node.module})
+        if annotations or not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            waiting += ast.iter_child_nodes(node)
     return names
+
+
+def room_of(module: str) -> int:
+    """Return the place of a module's room in ROOMS."""
+    return max((len(room), at) for at, room in enumerate(ROOMS) if module == room or module.startswith(f"{room}."))[1]
 
 
 @pytest.mark.parametrize("stage", sorted(MAY_KNOW))
@@ -45,6 +91,45 @@ def test_arrows_go_one_way(stage: str) -> None:
             assert any(name == known or name.startswith(known + ".") for known in MAY_KNOW[stage]), (
                 f"{source.relative_to(ROOT)} imports {name}"
             )
+
+
+def test_an_import_goes_down() -> None:
+    assert len(MODULES) > 250
+    climbing = [
+        f"{module} imports {name}, which stands above it"
+        for module, path in MODULES.items()
+        for name in imported(path, annotations=False) & MODULES.keys()
+        if room_of(name) < room_of(module)
+    ]
+    assert not climbing
+    assert {room_of(module) for module in MODULES} == set(range(len(ROOMS))), "a room that is named is there"
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    below = {
+        module: imported(path, annotations=False) & MODULES.keys() - {module}
+        for module, path in MODULES.items()
+        if path.name != "__init__.py"
+    }
+    while leaves := {module for module, names in below.items() if not names & below.keys()}:
+        below = {module: names for module, names in below.items() if module not in leaves}
+    assert not below
+
+
+def test_a_folder_can_be_taken_in_at_a_glance() -> None:
+    folders = {path.parent for path in MODULES.values()}
+    for folder in folders:
+        found = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(found) <= MOST_MODULES, folder.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_commands_speak_and_stages_do_not(stage: str) -> None:
+    """What a stage has to tell while it works goes by `offramp.streams.tell`, or is handed to who asked."""
+    for path in sorted((ROOT / stage).rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        speaks = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"]
+        assert not speaks or path == ROOT / "stream/metrics/table.py", path.relative_to(ROOT)
 
 
 def test_a_stage_has_one_name() -> None:

@@ -7,7 +7,6 @@ spool both go on to disk. While the disk takes nothing the queue stands behind t
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
@@ -35,6 +34,7 @@ from offramp.kafka import (
     require_name,
     require_topics,
 )
+from offramp.streams import tell
 
 MESSAGE_LIMIT = BODY_LIMIT
 FOREVER_MS = 2**31 - 1
@@ -393,7 +393,7 @@ class Publisher:
             elif isinstance(failure, KafkaRefusedError) and (self.live or message.segment is not None):
                 if self._spent is None:
                     told = f"{message.size:,} bytes of link {message.link}, others are only counted"
-                    print(f"given up: {told}: {failure}", file=sys.stderr, flush=True)
+                    tell(f"given up: {told}: {failure}")
                 self._spent = producer
                 self._under_way -= message.size
                 del self._unacknowledged[id(message)]

@@ -29,6 +29,7 @@ from offramp.inference.evaluation.importance import importance_of
 from offramp.inference.evaluation.world import Exam, World, exam_of
 from offramp.inference.forecast import Prediction
 from offramp.sources import digest_of, sources_of
+from offramp.streams import tell
 
 HERE = Path(__file__).resolve().parent
 BY_HORIZON = ("hybrid", "boosting", "ewma", "persistence")
@@ -120,13 +121,13 @@ def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path, workers: int 
     missing = [number for number, one in enumerate(outcomes) if one is None]
     total = len(work.jobs)
     if len(missing) < total:
-        print(f"{total - len(missing)} of {total} models kept from before", file=sys.stderr)
+        tell(f"{total - len(missing)} of {total} models kept from before")
     if workers > 1 and len(missing) > 1 and "tensorflow" not in sys.modules:  # its threads do not survive a fork
         _shared[:] = [work]
         share = max(1, len(os.sched_getaffinity(0)) // workers)
         with get_context("fork").Pool(workers, _few_threads, (share,), maxtasksperchild=1) as pool:
             for place, _ in enumerate(pool.imap_unordered(_shared_job, missing, chunksize=1), 1):
-                print(f"{place} of {len(missing)} done", file=sys.stderr, flush=True)
+                tell(f"{place} of {len(missing)} done")
         _shared.clear()
     else:
         for number in missing:
@@ -154,9 +155,9 @@ def _one_job(work: Work, number: int) -> None:
     """Do a job, and say so."""
     job, begin = work.jobs[number], time.monotonic()
     place = f"[{number + 1}/{len(work.jobs)}] {job.key}"
-    print(f"{place} ...", file=sys.stderr, flush=True)
+    tell(f"{place} ...")
     done(job, work.world, work.plan, work.exams, work.folder)
-    print(f"{place} {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+    tell(f"{place} {time.monotonic() - begin:.0f} s")
 
 
 def stamp_of(job: Job, world: World, task: Task) -> str:

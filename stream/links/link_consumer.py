@@ -18,18 +18,20 @@ from offramp.capture.message.decode import SCHEMA, FeatureMessage
 from offramp.counts import Counts
 from offramp.decision.command import Command
 from offramp.errors import ContractError
+from offramp.stream.links.state_check import require_bins, require_like
 from offramp.stream.pipeline.ledger import StreamLedger
 from offramp.stream.pipeline.pipeline import Pipeline, Step, predictions_of
 from offramp.stream.windows.loss import loss_in
 from offramp.stream.windows.windows import Windowed
-from offramp.stream.worker.load_shedding import REASON
-from offramp.stream.worker.state_check import require_bins, require_like
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
 
 OVERLAP_NS = 20_000_000
 """An agent that takes over from another may begin so far before what that one sent last; see `_is_other_recording`."""
+BACKLOG = "worker_backlog"
+"""Why packets of a message that was too old are counted as shed."""
+
 MOST_MISSING = 1 << 40
 """Packets that a gap is taken for at most, whatever an agent's sequence says: all traffic of a link in any window."""
 
@@ -122,7 +124,7 @@ class LinkRun:
         self.ledger.shed += 1
         self.ledger.shed_rows += told.rows
         self._newest_ns = max(self._newest_ns, told.last_time_ns, told.clock_ns)
-        return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(told.ledger).all_shed(REASON))))
+        return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(told.ledger).all_shed(BACKLOG))))
 
     def _place(self, message: FeatureMessage) -> tuple[bool, int]:
         """Tell whether an epoch begins, and how many messages are missing before this one: -1 where it is a repeat."""

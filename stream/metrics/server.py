@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from offramp.errors import ConfigError
 from offramp.stream.metrics.registry import Metrics
+from offramp.streams import tell
 
 LOOPBACK = "127.0.0.1"
 
@@ -42,7 +42,7 @@ def serving(address: str, command: str) -> Iterator[Metrics | None]:
             f"--metrics {address}: cannot listen there: {error.strerror or error}; name another HOST:PORT"
         ) from error
     metrics.url = f"http://{_shown(host)}:{server.server_port}/metrics"
-    print(f"metrics on {metrics.url}", file=sys.stderr, flush=True)
+    tell(f"metrics on {metrics.url}")
     try:
         yield metrics
     finally:

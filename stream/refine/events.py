@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from offramp.decision.command import rfc3339
 from offramp.stream.channels import BIN_NS
+from offramp.streams import tell
 
 NAMESPACE = uuid.UUID("6d1b0f5e-93f0-5d0c-9a3f-7f0b6a1f4c2e")
 Sink = Callable[[str], None]
@@ -42,7 +42,7 @@ class RefineEvents:
         }  # fmt: skip
         self._write(json.dumps(event, sort_keys=True).encode() + b"\n")
         if kind in ("swapped", "rolled_back") and not self._quiet:
-            print(f"{self._subject}: model {kind.replace('_', ' ')}: {body}", file=sys.stderr, flush=True)
+            tell(f"{self._subject}: model {kind.replace('_', ' ')}: {body}")
         if self.listen is not None:
             self.listen(kind, bin_number)
 
@@ -61,7 +61,7 @@ class RefineEvents:
         except OSError as error:
             self.unwritten += 1
             if self.unwritten == 1:
-                print(f"{self._file}: {error.strerror}; events are counted, not written", file=sys.stderr, flush=True)
+                tell(f"{self._file}: {error.strerror}; events are counted, not written")
 
     def lines(self) -> list[str]:
         """Return the account as lines of text."""

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from offramp.stream.worker.checkpoint_reader import place_of
 from offramp.stream.worker.ending import LANES_S
 from offramp.stream.worker.other_sites import OtherSites
 from offramp.stream.worker.topic_watch import TopicWatch, unowned
+from offramp.streams import tell
 
 if TYPE_CHECKING:
     from offramp.stream.app import Worker
@@ -265,7 +265,7 @@ class Watchdog:
         """Ask the worker to end; end it at once where it cannot."""
         self._end()
         if not self._over.wait(self._end_s):
-            print(f"offramp: {stalled(self)}; and it did not end in order", file=sys.stderr, flush=True)
+            tell(f"offramp: {stalled(self)}; and it did not end in order")
             os._exit(StallError.exit_code)
 
 

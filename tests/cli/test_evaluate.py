@@ -13,7 +13,7 @@ import pytest
 from offramp.inference.baselines.forecaster import Budget
 from offramp.inference.dataset.dataset import PARTS, open_dataset
 from offramp.inference.evaluation.jobs import Job, stamp_of
-from offramp.stream.learning.evaluating import EvaluateOptions, world_of
+from offramp.stream.learning.evaluating import world_of
 from tests.support.made_datasets import made_dataset
 from tests.support.places import ROOT
 
@@ -68,8 +68,7 @@ def test_a_report_and_what_it_is_made_of(data):
 
 def test_a_kept_model_is_of_the_input_that_it_was_made_of(data):
     """Another normaliser or other spectra give other inputs of the same data."""
-    options = EvaluateOptions(data / "data", data / "out", (), 500, False, "terciles", 1.0, True, 7, 10.0, ())
-    world = world_of(open_dataset(data / "data"), None, options)
+    world = world_of(open_dataset(data / "data"), None, 7, "offramp evaluate")
 
     def louder(raw):
         x, spectrum = world.transform(raw)

@@ -11,8 +11,8 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
-from offramp.cli.edge_iiotset import run_edge
-from offramp.cli.features import FeatureOptions, run_features
+from offramp.cli.edge_iiotset import EdgeOptions, edge
+from offramp.cli.features import FeatureOptions, features
 from offramp.errors import ConfigError, InputError
 
 
@@ -20,14 +20,14 @@ from offramp.errors import ConfigError, InputError
 def options(tmp_path: Path) -> FeatureOptions:
     packets = [Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=5000, dport=6000) / b"x" for _ in range(3)]
     wrpcap(str(tmp_path / "a.pcap"), packets)
-    return FeatureOptions((str(tmp_path / "a.pcap"),), tmp_path / "a.csv")
+    return FeatureOptions(files=(str(tmp_path / "a.pcap"),), out=tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize("dissector", ["fast", "scapy"])
 def test_the_layout_of_edge_iiotset(
     options: FeatureOptions, dissector: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_features(replace(options, layout="edge-iiotset", label="DDoS_UDP", dissector=dissector))
+    features(replace(options, layout="edge-iiotset", label="DDoS_UDP", dissector=dissector))
     table = pd.read_csv(options.out)
     assert table.shape == (3, 63)
     assert table["udp.port"].tolist() == ["5000,6000"] * 3
@@ -48,16 +48,16 @@ def test_the_layout_of_edge_iiotset(
 )
 def test_what_does_not_go_together_is_said(options: FeatureOptions, changed: dict[str, object], said: str) -> None:
     with pytest.raises((ConfigError, InputError), match=said):
-        run_features(replace(options, **changed))
+        features(replace(options, **changed))
 
 
 def test_the_reader_takes_what_the_layout_writes(options: FeatureOptions, capsys: pytest.CaptureFixture[str]) -> None:
-    run_features(replace(options, layout="edge-iiotset", label="DDoS_UDP"))
+    features(replace(options, layout="edge-iiotset", label="DDoS_UDP"))
     out = options.out.with_suffix(".parquet")
-    run_edge((str(options.out),), out)
+    edge(EdgeOptions(files=(str(options.out),), out=out))
     table = pd.read_parquet(out)
     assert table["udp.port"].tolist() == [5000 << 16 | 6000] * 3
     assert table["Attack_label"].tolist() == [1] * 3
     assert "rows read" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"must end in \.parquet"):
-        run_edge((str(options.out),), options.out)
+        edge(EdgeOptions(files=(str(options.out),), out=options.out))

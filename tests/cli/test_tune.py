@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from offramp.cli.tune import TuneOptions, run_tune
+from offramp.cli.learning.train import TrainOptions, train
+from offramp.cli.learning.tune import TuneOptions, tune
 from offramp.errors import ConfigError
 from offramp.inference.artifact import load_artifact
 from offramp.inference.dataset.dataset import LabelledSeries, save_dataset
 from offramp.inference.network import preset as shape
 from offramp.inference.network.preset import Preset, load_preset, preset_of
 from offramp.stream.channels import CHANNELS
-from offramp.stream.learning.preprocessing_options import Imputation, Outliers, Preprocessing, Treatment
-from offramp.stream.learning.training import TrainOptions, run_training
+from offramp.stream.learning.preprocessing_options import Imputation, Treatment
 from offramp.stream.windows.normaliser import Normaliser
 
 SMALL = Preset(8, 4, 8, 8, 0.0, 1e-6, 2e-3, 4, 2, memory=True, length=64, annealed=True)
@@ -40,14 +41,12 @@ def test_the_best_preset_of_a_search_trains(
 ) -> None:
     monkeypatch.setitem(shape.PRESETS, "default", SMALL)
     best, study = tmp_path / "best.toml", tmp_path / "study.sqlite"
-    what = TrainOptions((), dataset, best, None, 0, "default", 1, 1, "5,25")
-    run_tune(TuneOptions(what, study, "bayes", 1, 5.0))
+    tune(TuneOptions(dataset=dataset, out=best, study=study, trials=1, minutes=5.0, epochs=1))
     assert "trial 1 of 1" in capsys.readouterr().err
     found = load_preset(str(best))
     assert found.memory
-    choice = Preprocessing(Outliers("z-score"), Treatment("trim"), Imputation("median"))
-    trained = TrainOptions((), dataset, tmp_path / "m", None, 0, str(best), 1, 1, "5,25", preprocessing=choice)
-    run_training(trained)
+    asked = TrainOptions(dataset=dataset, out=tmp_path / "m", preset=str(best), epochs=1)
+    train(replace(asked, treatment=Treatment.TRIM, imputation=Imputation.MEDIAN))
     manifest = load_artifact(tmp_path / "m", CHANNELS).manifest
     assert preset_of(manifest) == found
     assert manifest["name"] == "hybrid-best"
@@ -58,4 +57,12 @@ def test_the_best_preset_of_a_search_trains(
 
 def test_a_preset_that_is_none_is_refused_before_anything_is_learned(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--preset nowhere"):
-        run_training(TrainOptions((), dataset, tmp_path / "m", None, 0, "nowhere", 1, 1, "5,25"))
+        train(TrainOptions(dataset=dataset, out=tmp_path / "m", preset="nowhere", epochs=1))
+
+
+def test_the_command_tells_how_to_do_it_again() -> None:
+    asked = TrainOptions(files=("a.pcap",), synthetic=3, horizon_ms=100, epochs=1, thresholds="terciles")
+    assert asked.command == (
+        "offramp train a.pcap --synthetic 3 --horizon 100 --preset default --seed 1 --epochs 1 --thresholds terciles"
+    )
+    assert TrainOptions(dataset=Path("data")).command.startswith("offramp train --dataset data --preset")

@@ -27,7 +27,7 @@ import numpy as np
 
 from bench.service import site_file
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
-from offramp.cli.follow import NAMES, FollowOptions, _show
+from offramp.cli.follow import FollowOptions, _show
 from offramp.decision.client import DecisionClient
 from offramp.decision.policy import Policy
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
@@ -37,6 +37,7 @@ from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.refiners import Refining
 from offramp.stream.refine.service import RefineService
+from offramp.stream.topics.acl import READABLE
 from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker.checkpoint_reader import Loaded
 from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
@@ -288,9 +289,9 @@ def through_readers(
         if mutator.rng.random() < 0.7:
             body = mutator.json(json.loads(mutator.one(commands)))
             record = replace(record, value=json.dumps(body).encode(errors="surrogatepass"))
-        for topic in NAMES:
+        for topic in READABLE:
             for form in ("jsonl", "pretty"):
-                _show(replace(record, topic=topic), FollowOptions(client.settings, topic=topic, form=form))
+                _show(replace(record, topic=topic), FollowOptions(topic=topic, form=form))
         client._accepted(record)
         count += 1
     assert client.counts["given"] < count

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.kafka.broker import Broker
 from offramp.kafka import KafkaSettings
-from offramp.stream.topics.table import run_topics_create
+from offramp.stream.topics.table import create_topics
 from tests.integration.brokers import running
 
 
@@ -31,7 +31,7 @@ def kafka(request: pytest.FixtureRequest) -> KafkaSettings:
 @pytest.fixture
 def topics(request: pytest.FixtureRequest, kafka: KafkaSettings) -> KafkaSettings:
     """Those settings with all topics made, of as many partitions as the module's PARTITIONS says; one otherwise."""
-    run_topics_create(kafka, getattr(request.module, "PARTITIONS", 1), 1)
+    create_topics(kafka, getattr(request.module, "PARTITIONS", 1), 1)
     return kafka
 
 

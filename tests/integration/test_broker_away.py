@@ -147,16 +147,16 @@ GONE = """
 import aiokafka.client
 from aiokafka.errors import KafkaConnectionError
 from offramp.cli.commands import main
-from offramp.cli import worker
+from offramp.stream.worker import service
 
 async def fails(self):
     raise KafkaConnectionError("Unable to bootstrap")
 
-def run(*arguments, real=worker._run):
+def run(*arguments, real=service.run):
     aiokafka.client.AIOKafkaClient.bootstrap = fails
     real(*arguments)
 
-worker._run = run
+service.run = run
 main()
 """
 

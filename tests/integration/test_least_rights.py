@@ -22,7 +22,7 @@ from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.kafka import KafkaSettings, kafka_settings
 from offramp.stream.topics.acl import ROLES
 from offramp.stream.topics.model_topic import model_publisher, newest_models
-from offramp.stream.topics.table import TOPICS, run_topics_create
+from offramp.stream.topics.table import TOPICS, create_topics
 from tests.integration.agents import SECRET, config_of, messages_of
 from tests.integration.brokers import running
 from tests.integration.until import until
@@ -151,7 +151,7 @@ def operations(role: str, name: str) -> tuple[bool, bool]:
 @pytest.mark.parametrize("role", NAMES)
 def test_no_role_goes_beyond_its_rights(guarded: Broker, tmp_path: Path, role: str) -> None:
     """Every topic read and written by everybody: what the table has is allowed, all else is refused."""
-    run_topics_create(KafkaSettings((guarded.address,)), 1, 1)
+    create_topics(KafkaSettings((guarded.address,)), 1, 1)
     arguments: dict[str, Any] = settings(guarded, role, tmp_path).client_arguments()
     producer = KafkaProducer(**arguments, acks="all", enable_idempotence=False, max_block_ms=20_000)
     for topic in TOPICS:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,9 +17,10 @@ from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import FeatureMessage
 from offramp.capture.publish.publisher import Publisher
 from offramp.capture.publish.spool import Spool
+from offramp.cli.topics import CreateOptions, create
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaAccessError, KafkaSettings
-from offramp.stream.topics.table import TOPICS, run_topics_create
+from offramp.stream.topics.table import TOPICS
 from tests.integration.topic_messages import messages
 from tests.support.random_batches import random_batch
 from tests.support.workers import SOAK
@@ -50,9 +52,10 @@ def sequences(found: list[FeatureMessage], link: str) -> list[int]:
 
 
 def test_topics_are_made_once(kafka: KafkaSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    run_topics_create(kafka, 2, 1)
+    asked = CreateOptions(kafka=kafka.shown, partitions=2)
+    create(asked)
     assert capsys.readouterr().err.count("created, 2 partitions") == len(TOPICS)
-    run_topics_create(kafka, 3, 1)
+    create(replace(asked, partitions=3))
     assert capsys.readouterr().err.count("is there, 2 partitions") == len(TOPICS)
     from kafka import KafkaAdminClient
     from kafka.admin import ConfigResource, ConfigResourceType

@@ -20,7 +20,7 @@ from bench.service import site_file
 from offramp.capture.publish.publisher import Publisher
 from offramp.decision.client import DecisionClient
 from offramp.kafka import KafkaSettings, topic_states
-from offramp.stream.topics.table import run_topics_create
+from offramp.stream.topics.table import create_topics
 from offramp.stream.worker.checkpoint import encode_checkpoint
 from offramp.stream.worker.checkpoint_reader import load_states
 from tests.integration.until import until
@@ -87,7 +87,7 @@ def test_what_a_topic_holds_that_was_made_again_is_taken_whole(topics: KafkaSett
         until(lambda: committed(topics, site.name) == 4 * messages)
         delete(topics, "features")
         until(lambda: "deleted; run `offramp topics create`" in worker.log.read_text())
-        run_topics_create(topics, 1, 1)
+        create_topics(topics, 1, 1)
         publish(topics, dict(zip(names, (1, 1, 2, 2, 1), strict=True)))
         decisions.wait_until(9 * each)
         until(lambda: committed(topics, site.name) == 5 * messages)
@@ -112,7 +112,7 @@ def test_a_new_worker_believes_no_place_of_another_life(topics: KafkaSettings, t
         until(lambda: committed(topics, site.name) == 2 * messages)
         running[0].stop()
         delete(topics, "features")
-        run_topics_create(topics, 1, 1)
+        create_topics(topics, 1, 1)
         consumer = KafkaConsumer(**topics.client_arguments(), group_id=f"{topics.prefix}-{site.name}")
         place = TopicPartition(topics.topic("features"), 0)
         consumer.commit({place: OffsetAndMetadata(2 * messages, f"{before}/1", -1)})
@@ -132,7 +132,7 @@ def test_topics_made_anew_with_another_number_of_partitions_are_worked_on(kafka:
     site, path = site_file(4, tmp_path)
     wanted, names = expected(site), [link.name for link in site.links]
     each = len(wanted[names[0]])
-    run_topics_create(kafka, 1, 1)
+    create_topics(kafka, 1, 1)
     decisions = Decisions(kafka)
     worker = WorkerProcess(kafka, path, tmp_path / "w.log", "--metrics", "0")
     with workers(worker):
@@ -140,7 +140,7 @@ def test_topics_made_anew_with_another_number_of_partitions_are_worked_on(kafka:
         for life, partitions in enumerate((1, 3, 2), start=1):
             if life > 1:
                 delete(kafka, "features", "state")
-                run_topics_create(kafka, partitions, 1)
+                create_topics(kafka, partitions, 1)
             publish(kafka, dict.fromkeys(names, life))
             decisions.wait_until(4 * each * life)
             scrape_until(
@@ -170,7 +170,7 @@ def test_an_agent_that_goes_on_over_the_lives_of_a_topic_goes_on_with_its_link(
         until(lambda: committed(topics, site.name) == 6)
         delete(topics, "features")
         until(lambda: "deleted; run" in worker.log.read_text())
-        run_topics_create(topics, 1, 1)
+        create_topics(topics, 1, 1)
         until(lambda: "was made again" in worker.log.read_text())
         for batch in batches[6:]:
             out.publish("uplink0", batch)
@@ -221,7 +221,7 @@ def test_an_offset_of_another_life_of_the_topic_says_nothing(topics: KafkaSettin
 
 
 def test_partitions_that_are_added_are_told_and_the_others_go_on(kafka: KafkaSettings, tmp_path: Path) -> None:
-    run_topics_create(kafka, 2, 1)
+    create_topics(kafka, 2, 1)
     site, path = site_file(1, tmp_path)
     decisions = Decisions(kafka)
     command = [sys.executable, "-m", "offramp", "worker", "--site", str(path), "--kafka", kafka.shown]
@@ -276,7 +276,7 @@ def test_a_topic_that_is_deleted_is_told_and_used_again_when_it_is_back(
         out.end("uplink0")
         assert out.close()
         until(lambda: f"{topics.topic(lost)}: deleted; run" in worker.log.read_text())
-        run_topics_create(topics, 1, 1)
+        create_topics(topics, 1, 1)
         until(lambda: committed(topics, site.name) == len(batches) + 1)
         told = worker.stop()
         assert worker.process.returncode == 0
@@ -311,7 +311,7 @@ def test_a_controller_and_a_follower_pass_nothing_over_of_a_topic_that_was_made_
                 found += [next(commands)["decision_id"] for _ in first[:4]]
                 until(lambda: out.read_text().count(" (") == 4)
                 delete(topics, "decisions")
-                run_topics_create(topics, 1, 1)
+                create_topics(topics, 1, 1)
                 name, now = topics.topic("decisions"), id_of(topics, "decisions")
                 until(lambda: client._watch is not None and (seen := client._watch.topics.get(name)) and seen.id == now)
                 send(second)

@@ -14,7 +14,7 @@ import pytest
 
 from bench.service import site_file
 from offramp.kafka import KafkaSettings
-from offramp.stream.topics.table import run_topics_create
+from offramp.stream.topics.table import create_topics
 from offramp.stream.worker.watchdog import Place, Wait, Waits
 from tests.support.places import ROOT
 from tests.support.workers import (
@@ -30,7 +30,7 @@ SABOTAGE = """
 import sys, threading, time
 from functools import partial
 from offramp.cli.commands import main
-from offramp.cli import worker
+from offramp.stream.worker import watchdog
 from offramp.stream import app
 
 class Sabotaged(app.Worker):
@@ -49,7 +49,7 @@ class Sabotaged(app.Worker):
         print("sabotaged", file=sys.stderr, flush=True)
 
 app.Worker = Sabotaged
-worker.Watchdog = partial(worker.Watchdog, end_s=3.0)
+watchdog.Watchdog = partial(watchdog.Watchdog, end_s=3.0)
 main()
 """
 
@@ -80,7 +80,7 @@ def test_a_worker_whose_messages_do_not_come_is_ended(kafka: KafkaSettings, tmp_
     wanted = expected(site)
     both = [("paused", replace(kafka, prefix=f"t{uuid.uuid4().hex[:12]}")), ("hung", kafka)]
     for _, settings in both:
-        run_topics_create(settings, 2, 1)
+        create_topics(settings, 2, 1)
     running = [Sabotaged(how, settings, path, tmp_path / f"{how}.log") for how, settings in both]
     with workers(*running) as all_of_them:
         for (_, settings), worker in zip(both, running, strict=True):

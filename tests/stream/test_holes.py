@@ -16,7 +16,7 @@ from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import FeatureMessage
 from offramp.capture.message.encode import FeatureHeaders, times_of
 from offramp.capture.publish.publisher import Publisher
-from offramp.cli.table import Table
+from offramp.cli.show.table import Table
 from offramp.cli.worker import account
 from offramp.decision.command import Command, validate
 from offramp.decision.policy import Policy

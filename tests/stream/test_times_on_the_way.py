@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offramp.capture.block import NO_TIME, Interface, PacketBlock
-from offramp.cli.table import Table
+from offramp.cli.show.table import Table
 from offramp.stream.channels import BIN_NS
 from offramp.stream.local import pace
 from offramp.stream.local.bin_edges import until_bins_close

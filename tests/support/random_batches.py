@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from offramp.capture.dissect.batches import batch_schema
+from offramp.capture.features.arrow_schema import batch_schema
 from offramp.capture.schema import COLUMNS, Kind
 from tests.support.feature_batches import BASE
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from offramp.capture.sources.live.landlock import allow_writing
 from offramp.errors import ConfigError
+from offramp.streams import tell
 
 NO_NEW_PRIVILEGES, AMBIENT, AMBIENT_CLEAR_ALL = 38, 47, 4  # linux/prctl.h
 VERSION_3 = 0x20080522  # linux/capability.h
@@ -92,7 +93,7 @@ def confine(left: Confinement) -> None:
         for folder in left.folders:
             _hand_over(folder, left.user)
     elif os.geteuid() == 0 and not _may_become():
-        print("root without CAP_SETUID and CAP_SETGID stays root, without any capability", file=sys.stderr)
+        tell("root without CAP_SETUID and CAP_SETGID stays root, without any capability")
     _checked(_libc().prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
     _checked(_libc().prctl(AMBIENT, AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl")
     os.umask(OWN_FILES)

@@ -203,8 +203,8 @@ def test_what_json_cannot_say():
 
 def test_every_model_names_its_sources():
     for model in MODELS:
-        place = jobs.HERE.parent / f"rivals/{model.place.split(':')[0]}.py"
+        place = jobs.HERE.parent / f"baselines/{model.place.split(':')[0]}.py"
         names = {path.name for path in jobs.sources_of(place)}
         assert {place.name, "forecaster.py", "metrics.py"} <= names
-    hybrid = {path.name for path in jobs.sources_of(jobs.HERE.parent / "rivals/hybrid.py")}
+    hybrid = {path.name for path in jobs.sources_of(jobs.HERE.parent / "baselines/hybrid.py")}
     assert {"train.py", "model.py", "compiled.py"} <= hybrid

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.namespace import Namespace
 from deploy.kafka.broker import Broker
 from offramp.kafka import KafkaSettings
-from offramp.stream.topics.table import run_topics_create
+from offramp.stream.topics.table import create_topics
 from tests.integration.brokers import running
 from tests.support.live import new_namespace
 from tests.support.pipelines import learned
@@ -35,7 +35,7 @@ def broker(namespace: Namespace) -> Iterator[Broker]:
 @pytest.fixture
 def topics(namespace: Namespace, broker: Broker) -> KafkaSettings:
     settings = KafkaSettings((broker.address,), prefix=f"t{uuid.uuid4().hex[:12]}")
-    namespace.call(run_topics_create, settings, 1, 1)
+    namespace.call(create_topics, settings, 1, 1)
     return settings
 
 

@@ -22,8 +22,7 @@ from offramp.capture.publish.publisher import Publisher
 from offramp.capture.publish.spool import Spool
 from offramp.capture.sources.live.interface import LiveOptions, open_interface
 from offramp.capture.sources.source import ListSource, PacketSource
-from offramp.cli.listen import ListenOptions
-from offramp.cli.publish import PublishOptions, check_publish
+from offramp.cli.publish import PublishOptions, require_fitting
 from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.errors import ConfigError
@@ -265,12 +264,12 @@ def test_an_agent_that_ends_while_the_broker_is_away_ends_in_time(
 
 WRONG = [
     ({}, "--interface IFACE"),
-    ({"files": ("a.pcap",), "listen": ListenOptions(("v1",))}, "not both"),
-    ({"files": ("a.pcap",), "listen": ListenOptions((), count=5)}, "go with --interface"),
-    ({"listen": ListenOptions(("v1",)), "pace": "2x"}, "--pace"),
-    ({"listen": ListenOptions(("v1",)), "strict": True}, "--strict"),
-    ({"listen": ListenOptions(("v1",)), "epoch": "7"}, "--epoch 7"),
-    ({"listen": ListenOptions(("v1",)), "message_ms": 15}, "multiple of a bin"),
+    ({"files": ("a.pcap",), "interfaces": ("v1",)}, "not both"),
+    ({"files": ("a.pcap",), "count": 5}, "go with --interface"),
+    ({"interfaces": ("v1",), "pace": "2x"}, "--pace"),
+    ({"interfaces": ("v1",), "strict": True}, "--strict"),
+    ({"interfaces": ("v1",), "epoch": "7"}, "--epoch 7"),
+    ({"interfaces": ("v1",), "message_ms": 15}, "multiple of a bin"),
     ({"files": ("a.pcap",), "message_ms": 100}, "--message-every goes with --interface"),
 ]
 
@@ -278,7 +277,7 @@ WRONG = [
 @pytest.mark.parametrize(("options", "word"), WRONG)
 def test_options_that_do_not_go_together_are_refused(options: dict[str, object], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
-        check_publish(PublishOptions(**{"files": (), "settings": KafkaSettings(("a:1",)), **options}))  # type: ignore[arg-type]
+        require_fitting(PublishOptions(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("more", [("--interface", "nosuch0"), ("-i", "lo", "--ring-size", "5"), ("-i", "lo")])

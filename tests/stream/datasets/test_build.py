@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offramp.cli.learning.dataset import BuildOptions, build
 from offramp.errors import ConfigError, InputError
 from offramp.inference.dataset.dataset import Dataset, open_dataset
 from offramp.stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
 from offramp.stream.datasets.arrivals import source_files
-from offramp.stream.datasets.build import build_series, run_build
+from offramp.stream.datasets.build import build_series
 from offramp.stream.datasets.spec import DatasetSpec, load_spec
 from tests.support.captures import ETHERNET, RAW, SLL, conversation, random_times, write
 
@@ -73,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(folder: Path) -> Dataset:
-    run_build(folder / "spec.toml", folder / "built", folder)
+    build(BuildOptions(spec=folder / "spec.toml", out=folder / "built", root=folder))
     return open_dataset(folder / "built")
 
 
@@ -82,14 +83,14 @@ def test_the_same_specification_gives_the_same_bytes_anywhere(
 ) -> None:
     for name in ("spec.toml", "long.pcap", "xr.txt", "cell.up"):
         shutil.copy(folder / name, tmp_path / name)
-    run_build(tmp_path / "spec.toml", tmp_path / "again", tmp_path)
+    build(BuildOptions(spec=tmp_path / "spec.toml", out=tmp_path / "again", root=tmp_path))
     again = open_dataset(tmp_path / "again")
     assert again.fingerprint == built.fingerprint
     assert again.manifest == built.manifest
     assert again.fingerprint[:16] in capsys.readouterr().err
     spec = tmp_path / "spec.toml"
     spec.write_text("seed = 2\n" + spec.read_text())
-    run_build(spec, tmp_path / "other", tmp_path)
+    build(BuildOptions(spec=spec, out=tmp_path / "other", root=tmp_path))
     assert open_dataset(tmp_path / "other").fingerprint != built.fingerprint
 
 

@@ -13,10 +13,10 @@ from offramp.inference.dataset.dataset import save_dataset
 from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.stream.channels import CHANNELS, SPECTRUM_SIZE
 from offramp.stream.datasets.build import build_series
-from offramp.stream.learning.training import TrainOptions, balanced, labelled, prepared, spec_of
+from offramp.stream.learning.training import Material, balanced, labelled, prepared, spec_of
 from tests.support.captures import conversation, random_times, write
 
-OPTIONS = TrainOptions((), None, Path("out"), None, 0, "default", 1, 1, "terciles")
+NOTHING = Material()
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_one_capture_trains_and_validates(capture: str) -> None:
-    series, at = labelled(replace(OPTIONS, files=(capture,)))
+    series, at = labelled(replace(NOTHING, files=(capture,)))
     fit, held, normaliser = prepared(series, at)
     assert {s.source.split("@")[0] for s in fit} == {"capture/one.pcap:train"}
     assert {s.source.split("@")[0] for s in held} == {"capture/one.pcap:validation"}
@@ -41,45 +41,38 @@ def test_one_capture_trains_and_validates(capture: str) -> None:
 
 
 def test_many_files_and_synthetic_links_are_held_out_whole() -> None:
-    spec = spec_of(replace(OPTIONS, files=("a.pcap", "b.pcap", "c.pcap", "d.pcap", "e.pcap", "t.txt"), synthetic=10))
+    spec = spec_of(replace(NOTHING, files=("a.pcap", "b.pcap", "c.pcap", "d.pcap", "e.pcap", "t.txt"), synthetic=10))
     assert [(source.name, source.split and source.split.by) for source in spec.sources] == [
         ("synthetic", "origin"), ("capture", "origin"), ("trace", "time"),
     ]  # fmt: skip
-    found = build_series(spec_of(replace(OPTIONS, synthetic=5)), Path())
+    found = build_series(spec_of(replace(NOTHING, synthetic=5)), Path())
     assert {series.part for series in found.series} == {"train", "validation"}
 
 
 def test_a_data_set_is_taken_as_it_is_at_the_horizon_asked_for(tmp_path: Path) -> None:
-    options = replace(OPTIONS, synthetic=5)
+    options = replace(NOTHING, synthetic=5)
     built = build_series(spec_of(options).model_copy(update={"horizons_ms": (100, 500)}), Path()).series
     save_dataset(tmp_path, built, channels=CHANNELS, horizons_ms=(100, 500), bin_ms=10)
-    series, at = labelled(replace(OPTIONS, dataset=tmp_path, horizon_ms=100))
+    series, at = labelled(replace(NOTHING, dataset=tmp_path, horizon_ms=100))
     assert at == 0
     fit, _, _ = prepared(series, at)
     np.testing.assert_array_equal(fit[0].delay_ms, next(s for s in built if s.part == "train").delay_ms[:, 0])
     with pytest.raises(ConfigError, match=r"--horizon 200: the data set has \[100, 500\]"):
-        labelled(replace(OPTIONS, dataset=tmp_path, horizon_ms=200))
+        labelled(replace(NOTHING, dataset=tmp_path, horizon_ms=200))
     with pytest.raises(ConfigError, match="--dataset: holds what there is"):
         labelled(replace(options, dataset=tmp_path))
     save_dataset(tmp_path, built, channels=("x",) * len(CHANNELS), horizons_ms=(100, 500), bin_ms=10)
     with pytest.raises(ConfigError, match="other channels"):
-        labelled(replace(OPTIONS, dataset=tmp_path))
+        labelled(replace(NOTHING, dataset=tmp_path))
 
 
 def test_nothing_to_learn_from_is_said(capture: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to train on"):
-        spec_of(OPTIONS)
+        spec_of(NOTHING)
     with pytest.raises(InputError, match=r"no series of 64 bins .* give longer captures"):
         prepared([], 0)
     with pytest.raises(InputError, match=r"gone\.pcap: no such file"):
-        labelled(replace(OPTIONS, files=(str(tmp_path / "gone.pcap"),)))
-
-
-def test_the_command_tells_how_to_do_it_again() -> None:
-    assert replace(OPTIONS, files=("a.pcap",), synthetic=3, horizon_ms=100).command == (
-        "offramp train a.pcap --synthetic 3 --horizon 100 --preset default --seed 1 --epochs 1 --thresholds terciles"
-    )
-    assert replace(OPTIONS, dataset=Path("data")).command.startswith("offramp train --dataset data --preset")
+        labelled(replace(NOTHING, files=(str(tmp_path / "gone.pcap"),)))
 
 
 def test_a_rare_kind_of_source_weighs_more_and_the_mean_weight_is_one() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from offramp.capture.block import Interface, PacketBlock
-from offramp.cli.table import HEADER, Table, bar
+from offramp.cli.show.table import HEADER, Table, bar
 from offramp.errors import ConfigError, InputError
 from offramp.stream.local.pace import paced, parse_pace
 from offramp.stream.local.prefetch import prefetch

@@ -16,7 +16,7 @@ from offramp.capture.intake.intake import Intake
 from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.sources.source import ListSource
-from offramp.cli.table import Table
+from offramp.cli.show.table import Table
 from offramp.decision.policy import Policy
 from offramp.decision.site import Link, Site, default_site
 from offramp.stream.agent.live import LiveAgent

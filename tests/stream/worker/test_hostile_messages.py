@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
-from offramp.cli.follow import FollowOptions, _show, parse_start
+from offramp.cli.follow import FollowOptions, _show
 from offramp.errors import ConfigError
-from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaSettings
+from offramp.kafka import BODY_LIMIT, LONGEST_NAME
+from offramp.stream.topics.consume import parse_start
 from offramp.stream.topics.records import Outgoing
 from offramp.stream.worker.checkpoint import decode_checkpoint
 from offramp.stream.worker.partition import Lane
@@ -156,7 +157,7 @@ HOSTILE = [
 def test_the_follower_shows_it_or_tells_it_in_a_line(
     topic: str, headers: Any, value: Any, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = FollowOptions(KafkaSettings(("127.0.0.1:9",)), topic=topic, form=form)
+    options = FollowOptions(topic=topic, form=form)
     for timestamp in (0, 1 << 62):
         _show(Shown(topic, b"\xff", value, headers, timestamp=timestamp), options)
     told = capsys.readouterr()
