@@ -29,20 +29,24 @@ class PacketDissector(Protocol):
 
 
 @contextmanager
-def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int = 8192) -> Iterator[PacketDissector]:
+def open_dissector(
+    name: str, profile: str, *, site: str = "", link: str = "", agent: str = "", batch_rows: int = 8192
+) -> Iterator[PacketDissector]:
     """Give the dissector `fast`, `reference` or `scapy` for a profile, and close it at the end.
+
+    site, link, agent: what the metadata of its batches say.
 
     Raises ConfigError where what it needs (tshark, an extra) is not installed.
     """
     if name == "fast":
         from offramp.capture.dissect.dissector import Dissector
 
-        yield Dissector(profile, agent=agent, batch_rows=batch_rows)
+        yield Dissector(profile, site=site, link=link, agent=agent, batch_rows=batch_rows)
     elif name == "reference":
         require("--dissector reference", "pyshark")
         from offramp.capture.reference.tshark import ReferenceDissector
 
-        reference = ReferenceDissector(profile, agent=agent, batch_rows=batch_rows)
+        reference = ReferenceDissector(profile, site=site, link=link, agent=agent, batch_rows=batch_rows)
         try:
             yield reference
         finally:
@@ -51,6 +55,6 @@ def open_dissector(name: str, profile: str, *, agent: str = "", batch_rows: int 
         require("--dissector scapy", "scapy")
         from offramp.capture.reference.scapy import ScapyDissector
 
-        yield ScapyDissector(profile, agent=agent, batch_rows=batch_rows)
+        yield ScapyDissector(profile, site=site, link=link, agent=agent, batch_rows=batch_rows)
     else:
         raise ValueError(f"there is no dissector {name!r}; there are {', '.join(NAMES)}")

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from offramp.capture.dissectors import NAMES
 from offramp.cli.door import OneOf
-from offramp.cli.options import Captures, Strict
+from offramp.cli.options import Captures, DissectorName, Strict
 from offramp.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -41,14 +40,7 @@ class FeatureOptions:
         OneOf(("full", "stream")),
         typer.Option("--profile", help="full: payload and text too; stream: none"),
     ] = "full"
-    dissector: Annotated[
-        str,
-        OneOf(NAMES),
-        typer.Option(
-            "--dissector",
-            help="fast; reference: tshark through pyshark; scapy: headers only",
-        ),
-    ] = "fast"
+    dissector: DissectorName = "fast"
     layout: Annotated[
         str,
         OneOf(("tshark", EDGE)),

@@ -54,11 +54,17 @@ def folder_of(write: Path | None) -> tuple[Path, ...]:
     return () if found is None or not found.is_dir() else (found,)
 
 
-def settle(user: str) -> None:
+def runs_programs(options: ListenOptions) -> bool:
+    """Tell whether a dissector is asked for that starts a program."""
+    return options.dissector == "reference"
+
+
+def settle(options: ListenOptions) -> None:
     """Load what reads packets, then be the user that this runs as; before files are opened and a packet is taken."""
     import encodings.idna  # noqa: F401 - looking a host's name up loads it, from a folder that may be root's alone
 
     from offramp.capture.dissect.dissector import Dissector
+    from offramp.capture.dissectors import open_dissector
     from offramp.capture.intake.pcapng_writer import load_kernel as load_writing
     from offramp.capture.intake.shedding import Shedding
     from offramp.capture.sources.live.ring import load_kernel as load_ring
@@ -68,4 +74,6 @@ def settle(user: str) -> None:
     Shedding().warm()
     load_ring()
     load_writing()
-    become(service_user(user))
+    with open_dissector(options.dissector, "stream"):
+        pass  # its libraries are loaded, from a folder that may be root's alone
+    become(service_user(options.user))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from offramp.capture.dissectors import NAMES
 from offramp.capture.sources.live.interface import BACKENDS
 from offramp.cli.door import OneOf
 from offramp.inference.serving.table import TABLE
@@ -39,6 +40,11 @@ DataFormat = Annotated[
     typer.Option("--format", help="a table to read, or commands as JSON lines"),
 ]
 DataOut = Annotated[Path | None, typer.Option("--out", help="write the data here instead of standard output")]
+DissectorName = Annotated[
+    str,
+    OneOf(NAMES),
+    typer.Option("--dissector", help="fast; reference: tshark through pyshark, slowly; scapy: headers only, slowly"),
+]
 RefineFolder = Annotated[
     Path | None, typer.Option("--refine", metavar="DIR", help="refine the model in service; events and models go here")
 ]
@@ -111,6 +117,7 @@ class ListenOptions:
         typer.Option("--backend", help="how to listen; auto takes the best"),
     ] = "auto"
     link: LinkName = ""
+    dissector: DissectorName = "fast"
     user: Annotated[
         str,
         typer.Option(

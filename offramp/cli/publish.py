@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from offramp.cli.listen import open_links, settle
+from offramp.cli.listen import open_links, runs_programs, settle
 from offramp.cli.options import KafkaOptions, ListenOptions, Metrics, Pace, SiteFile, Strict
 from offramp.errors import ConfigError, OfframpError
 from offramp.inference.bin_length import BIN_MS
@@ -68,7 +68,9 @@ def publish(options: PublishOptions) -> None:
     with ExitStack() as stack:
         sources: list[PacketSource] = []
         if options.interfaces:
-            sources = open_links(options, () if options.spool is None else (options.spool,))
+            sources = open_links(
+                options, () if options.spool is None else (options.spool,), programs=runs_programs(options)
+            )
             for source in sources:
                 stack.callback(source.close)
         from offramp.stream.metrics.server import serving
@@ -86,7 +88,7 @@ def require_fitting(options: PublishOptions) -> None:
         if any(
             getattr(options, each.name) != each.default
             for each in fields(ListenOptions)
-            if each.name not in ("interfaces", "link")
+            if each.name not in ("interfaces", "link", "dissector")
         ):
             raise ConfigError(
                 "--filter, --snaplen, --duration, --count, --write and --backend go with --interface IFACE"
@@ -125,7 +127,7 @@ def publish_files(options: PublishOptions, settings: KafkaSettings, metrics: Reg
     source = open_captures(options.files)
     observe = metrics.observe if metrics else unobserved
     publisher = open_publisher(options, settings, site.name, epoch_of(options), observe=observe)
-    batches = LinkBatches(source, site, publisher.agent, parse_pace(options.pace), choice)
+    batches = LinkBatches(source, site, publisher.agent, parse_pace(options.pace), choice, options.dissector)
     watch = ReachWatch(settings, "publish", "features")
     if metrics is not None:
         metrics.read_from(
@@ -170,7 +172,7 @@ def publish_links(
     announce_compiling()
     site = site_of(options.site, [source.name for source in sources])
     observe = metrics.observe if metrics else unobserved
-    settle(options.user)
+    settle(options)
     publisher = open_publisher(options, settings, site.name, time.time_ns(), live=True, observe=observe)
     with ExitStack() as stack:
         found = stack.enter_context(

@@ -19,6 +19,7 @@ from offramp.cli.options import (
     Captures,
     DataFormat,
     DataOut,
+    DissectorName,
     LinkName,
     ModelFolder,
     Pace,
@@ -52,6 +53,7 @@ class ReplayOptions:
         float, typer.Option("--every", help="seconds of capture time per line of the table", min=0.01, max=DAY_S)
     ] = 1
     serve_by: ServeBy = "compiled"
+    dissector: DissectorName = "fast"
     refine: RefineFolder = None
     refine_every_s: RefineEvery = 60
     link: LinkName = ""
@@ -91,7 +93,16 @@ def replay(options: ReplayOptions) -> None:
         out = stack.enter_context(open_out(options.out))
         predictor = open_predictor(folder, options.serve_by)
         refining = refinement(options, artifact, site)
-        running = Replay(source, site, artifact, predictor, factor=factor, refining=refining, choice=choice)
+        running = Replay(
+            source,
+            site,
+            artifact,
+            predictor,
+            factor=factor,
+            refining=refining,
+            choice=choice,
+            dissector=options.dissector,
+        )
         if refining:
             stack.callback(refining.close)
         try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from offramp.cli.listen import open_links, settle
+from offramp.cli.listen import open_links, runs_programs, settle
 from offramp.cli.options import (
     DAY_S,
     DataFormat,
@@ -66,7 +66,7 @@ def tap(options: TapOptions) -> None:
         out = open_out(options.out)
         stack.callback(_close, out)
         refined = () if options.refine is None else (options.refine, Path(gettempdir()))
-        sources = open_links(options, refined, programs=options.refine is not None)
+        sources = open_links(options, refined, programs=options.refine is not None or runs_programs(options))
         for source in sources:
             stack.callback(source.close)
         from offramp.stream.metrics.server import serving
@@ -105,7 +105,7 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
         table.note = f"  1/{factor} of flows" if factor > 1 else ""
 
     loaded.warm(site)
-    settle(options.user)
+    settle(options)
     with ExitStack() as stack:
         found = stack.enter_context(watching(sources, options, site, "tap", level))
         observe = metrics.observe if metrics else unobserved

@@ -57,7 +57,8 @@ def _batches(
     """Return the batches of one source."""
     every = source.name == EVERY_INTERFACE
     wanted = options.link or next((link.name for link in site.links if every and link.interface == EVERY_INTERFACE), "")
-    links = ByLink(LinkChoice(site, wanted, warn), site, agent, _doubles if every else None)
+    links = ByLink(LinkChoice(site, wanted, warn), site, agent, _doubles if every else None, options.dissector)
+    stack.callback(links.close)
     if not every:
         links.dissector(links.choice.required(source.name))
     recorder = None

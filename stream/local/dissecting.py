@@ -7,11 +7,13 @@ them are short: the batches are those of one thread, in their order, a few block
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pyarrow as pa
 
 from offramp.capture.block import PacketBlock
-from offramp.capture.dissect.dissector import Dissector, Filled
+from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.dissectors import PacketDissector
 from offramp.stream.local.prefetch import prefetch
 
 READ_AHEAD, FILL_AHEAD = 2, 1
@@ -19,20 +21,29 @@ READ_AHEAD, FILL_AHEAD = 2, 1
 
 
 def dissected(
-    blocks: Iterator[tuple[str, PacketBlock]], dissector_of: Callable[[str], Dissector]
+    blocks: Iterator[tuple[str, PacketBlock]], dissector_of: Callable[[str], PacketDissector]
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Yield the feature batches of named blocks in order, each with its name.
 
     Whoever iterates builds the batches; reading and filling run in threads of their own beside it.
     """
-    for name, dissector, part in prefetch(_filled(prefetch(blocks, READ_AHEAD), dissector_of), FILL_AHEAD):
-        yield name, dissector.build(part)
+    for name, build in prefetch(_filled(prefetch(blocks, READ_AHEAD), dissector_of), FILL_AHEAD):
+        yield name, build()
 
 
 def _filled(
-    blocks: Iterator[tuple[str, PacketBlock]], dissector_of: Callable[[str], Dissector]
-) -> Iterator[tuple[str, Dissector, Filled]]:
+    blocks: Iterator[tuple[str, PacketBlock]], dissector_of: Callable[[str], PacketDissector]
+) -> Iterator[tuple[str, Callable[[], pa.RecordBatch]]]:
+    """Yield for each batch its name and what builds it; other dissectors than the fast one have no two steps."""
     for name, block in blocks:
         dissector = dissector_of(name)
-        for part in dissector.fill(block):
-            yield name, dissector, part
+        if isinstance(dissector, Dissector):
+            for part in dissector.fill(block):
+                yield name, partial(dissector.build, part)
+        else:
+            for batch in dissector.dissect(block):
+                yield name, partial(_same, batch)
+
+
+def _same(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from offramp.capture.block import Interface, PacketBlock
-from offramp.capture.dissect.dissector import Dissector
+from offramp.capture.dissectors import PacketDissector, open_dissector
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.sources.source import PacketSource
 from offramp.decision.site import Site
@@ -26,11 +27,16 @@ class ByLink:
     """The blocks of one source cut by link, and a dissector for each; packets of no link are counted and left out."""
 
     def __init__(
-        self, choice: LinkChoice, site: Site, agent: str, shared: Callable[[str, Sequence[str]], None] | None = None
-    ) -> None:
-        """Build it; shared: told once of each link that turns out to have more than one interface, and which."""
-        self.choice, self.site, self.agent, self._shared = choice, site, agent, shared
-        self.dissectors: dict[str, Dissector] = {}
+        self, choice: LinkChoice, site: Site, agent: str, shared: Callable[[str, Sequence[str]], None] | None = None,
+        dissector: str = "fast",
+    ) -> None:  # fmt: skip
+        """Build it; shared: told once of each link that turns out to have more than one interface, and which.
+
+        dissector: one of capture.dissectors; `close` closes those that were opened.
+        """
+        self.choice, self.site, self.agent, self._shared, self._kind = choice, site, agent, shared, dissector
+        self.dissectors: dict[str, PacketDissector] = {}
+        self._opened = ExitStack()
         self.lost = CaptureLedger()
         """What the kernel dropped before it was known whose it was."""
         self.matches: dict[str, SiteMatch] = {}
@@ -40,11 +46,16 @@ class ByLink:
         self._known = 0
         """The link of each interface met so far, by its place in the site, or NO_LINK, and how many there are."""
 
-    def dissector(self, link: str) -> Dissector:
+    def dissector(self, link: str) -> PacketDissector:
         """Return the dissector of a link."""
         if link not in self.dissectors:
-            self.dissectors[link] = Dissector("stream", site=self.site.name, link=link, agent=self.agent)
+            opened = open_dissector(self._kind, "stream", site=self.site.name, link=link, agent=self.agent)
+            self.dissectors[link] = self._opened.enter_context(opened)
         return self.dissectors[link]
+
+    def close(self) -> None:
+        """Close the dissectors; their ledgers stay."""
+        self._opened.close()
 
     def split(self, block: PacketBlock) -> Iterator[tuple[str, PacketBlock]]:
         """Yield each link's packets of a block, in the links' order by name."""
@@ -124,13 +135,14 @@ class LinkBatches:
     """The batches of one source; `read` yields them with their link's name, `ledger` accounts for the packets."""
 
     def __init__(
-        self, source: PacketSource, site: Site, agent: str, factor: float = 0.0, choice: LinkChoice | None = None
-    ) -> None:
+        self, source: PacketSource, site: Site, agent: str, factor: float = 0.0, choice: LinkChoice | None = None,
+        dissector: str = "fast",
+    ) -> None:  # fmt: skip
         self.source, self.factor = source, factor
-        self.links = ByLink(choice or LinkChoice(site), site, agent)
+        self.links = ByLink(choice or LinkChoice(site), site, agent, dissector=dissector)
 
     @property
-    def dissectors(self) -> dict[str, Dissector]:
+    def dissectors(self) -> dict[str, PacketDissector]:
         """The dissectors of the links that have packets, by name."""
         return self.links.dissectors
 
@@ -141,9 +153,12 @@ class LinkBatches:
 
     def read(self) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield link and batch in the order of the packets; reading and dissecting run in threads of their own."""
-        for link, batch in dissected(self._blocks(), self.links.dissector):
-            self.links.noted(link, batch)
-            yield link, batch
+        try:
+            for link, batch in dissected(self._blocks(), self.links.dissector):
+                self.links.noted(link, batch)
+                yield link, batch
+        finally:
+            self.links.close()
 
     def ledger(self) -> CaptureLedger:
         """Return the account of the packets that belong to a link, over all links."""

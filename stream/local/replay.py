@@ -44,11 +44,12 @@ class Replay:
     factor: float = 0.0
     refining: Refining | None = None
     choice: LinkChoice | None = None
+    dissector: str = "fast"
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     batches: LinkBatches = field(init=False)
 
     def __post_init__(self) -> None:
-        self.batches = LinkBatches(self.source, self.site, "replay", self.factor, self.choice)
+        self.batches = LinkBatches(self.source, self.site, "replay", self.factor, self.choice, self.dissector)
 
     def run(self) -> Iterator[Command]:
         """Yield every command of the source's packets; the last ones come with its end."""
