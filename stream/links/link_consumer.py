@@ -104,7 +104,7 @@ class LinkRun:
         steps.append(Step(self.pipeline, self.pipeline.windows.update(batch)))
         if clock_ns:
             steps.append(Step(self.pipeline, self.pipeline.windows.advance(clock_ns)))
-        self._newest_ns = self.pipeline.windows.bins.reached_ns
+        self._newest_ns = self.pipeline.reached_ns
         if message.headers.end:
             steps.append(self._begin_anew())
         return steps
