@@ -18,16 +18,17 @@ from offramp.capture.message.decode import SCHEMA, FeatureMessage
 from offramp.counts import Counts
 from offramp.decision.command import Command
 from offramp.errors import ContractError
+from offramp.stream.links.state_check import require_bins, require_like
 from offramp.stream.pipeline.ledger import StreamLedger
 from offramp.stream.pipeline.pipeline import Pipeline, Step, predictions_of
 from offramp.stream.windows.loss import loss_in
 from offramp.stream.windows.windows import Windowed
-from offramp.stream.worker.load_shedding import REASON
-from offramp.stream.worker.state_check import require_bins, require_like
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
 
+REASON = "worker_backlog"
+"""Why the packets of a message that is shed go no further."""
 OVERLAP_NS = 20_000_000
 """An agent that takes over from another may begin so far before what that one sent last; see `_is_other_recording`."""
 MOST_MISSING = 1 << 40

@@ -9,9 +9,11 @@ from typing import Any
 from offramp.capture.message.decode import FeatureMessage, RefusedError
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.timeline import LinkTimeline
-from offramp.stream.worker.checkpoint_reader import ELSEWHERE
 
 log = logging.getLogger("offramp.worker")
+
+ELSEWHERE = "elsewhere"
+"""In a state that was loaded: its offset is of another life of the topic, and the state may hold what comes now."""
 
 MakeRun = Callable[[str, Callable[[LinkTimeline], None]], LinkRun]
 """Makes an empty run of a link, whose closed bins are told to the function."""

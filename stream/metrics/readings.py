@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from offramp.capture.ledger import CaptureLedger
-from offramp.capture.publish.outgoing import Outgoing
-from offramp.capture.publish.publisher import Publisher
-from offramp.reach import Reach
-from offramp.stream.local.link_batches import LinkBatches
-from offramp.stream.local.live_batches import LiveBatches
 from offramp.stream.metrics.registry import Reading
 from offramp.stream.metrics.table import Observe
-from offramp.stream.pipeline.ledger import StreamLedger
-from offramp.stream.pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from offramp.capture.ledger import CaptureLedger
+    from offramp.capture.publish.outgoing import Outgoing
+    from offramp.capture.publish.publisher import Publisher
+    from offramp.reach import Reach
     from offramp.stream.app import Worker
+    from offramp.stream.local.link_batches import LinkBatches
+    from offramp.stream.local.live_batches import LiveBatches
+    from offramp.stream.pipeline.ledger import StreamLedger
+    from offramp.stream.pipeline.pipeline import Pipeline
     from offramp.stream.worker.watchdog import Watchdog
 
 Readings = Iterator[Reading]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from offramp.kafka import KafkaAccessError, KafkaSettings, TopicState, kafka_errors
 from offramp.reach import patient_admin
 from offramp.records import open_consumer
+from offramp.stream.links.link_consumers import ELSEWHERE
 from offramp.stream.topics.table import WAY_BACK
 from offramp.stream.worker.checkpoint import decode_checkpoint
 
@@ -31,8 +32,6 @@ COORDINATOR_S = 20.0
 """How long a group's coordinator may take to be there: a cluster makes the topic of offsets for the first that asks."""
 TOPIC = "topic"
 """In a checkpoint: the id of the feature topic that its offset is of; older checkpoints have none."""
-ELSEWHERE = "elsewhere"
-"""In a state that was loaded: its offset is of another life of the topic, and the state may hold what comes now."""
 
 
 def load_states(

@@ -25,8 +25,6 @@ FRESH = 0.25
 IDLE_S = 0.5
 """Shedding ends too where nothing waited behind for so long: then the clocks differ, and there is no backlog."""
 
-REASON = "worker_backlog"
-
 
 class Backlog:
     """Judges the age of a live link's messages, in order.

@@ -12,9 +12,9 @@ import pytest
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import MAX_ROWS, FeatureMessage, RefusedError, decode_message
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import REASON, LinkRun
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
-from offramp.stream.worker.load_shedding import FRESH, PATIENCE_S, REASON, Backlog, Backlogs
+from offramp.stream.worker.load_shedding import FRESH, PATIENCE_S, Backlog, Backlogs
 from tests.stream.conftest import BASE
 from tests.stream.test_link_run import cut, fed, make  # noqa: F401 - a fixture
 from tests.stream.test_wire import random_batch
