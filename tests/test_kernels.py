@@ -188,7 +188,7 @@ def test_imports_are_found_as_the_parser_finds_them() -> None:
 def test_only_the_project_s_own_files_are_sources() -> None:
     """In a wheel's environment all packages lie beside ours."""
     assert not imports_of(Path(pytest.__file__))
-    for path in (ROOT / "stream").glob("*.py"):
+    for path in (ROOT / "stream").rglob("*.py"):
         assert all(source.is_relative_to(ROOT) and ".venv" not in source.parts for source in sources_of(path))
 
 

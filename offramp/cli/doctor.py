@@ -13,7 +13,8 @@ from pathlib import Path
 
 import typer
 
-from offramp.capture.sources.live.interface import filters, usable
+from offramp.capture.sources.live.interface import usable
+from offramp.capture.sources.live.packet_filter import library_name
 from offramp.capture.sources.live.privileges import MEND
 from offramp.errors import OfframpError
 from offramp.extras import EXTRAS, installed
@@ -132,7 +133,7 @@ def _backends() -> Iterator[Finding]:
             yield Finding("ok", f"live capture: {name}, {what}")
         else:
             yield Finding("note", f"live capture: no {name}, {what}", mend)
-    library = filters()
+    library = library_name()
     if library:
         yield Finding("ok", f"capture filters are compiled by {library}")
     else:

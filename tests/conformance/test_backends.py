@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from bench.numpy_reference import reference_forecasts
 from offramp.errors import ArtifactError
 from offramp.extras import EXTRAS, MissingExtraError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.network.preset import PRESETS, SCALE_NAMES
 from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.inference.serving.fixed_shapes import batches, rounds, wide_windows
-from offramp.inference.serving.numpy_reference import reference_forecasts
 from offramp.inference.serving.predictor import Backend
 from offramp.inference.serving.table import TABLE, open_backend, open_predictor
 

@@ -359,7 +359,7 @@ def test_a_link_in_a_worker_takes_wrong_times_as_they_come(busy_batch, make):
     fed(run, messages[:-1])
     assert run.pipeline.ledger.time_steps == 1
     assert run.pipeline.ledger.late < STAYS_ROWS
-    assert run._newest_ns == run.pipeline.windows.bins.reached_ns == messages[-2].headers.last_time_ns
+    assert run._newest_ns == run.pipeline.reached_ns == messages[-2].headers.last_time_ns
 
     run = LinkRun("uplink", make)
     messages = cut(busy_batch)

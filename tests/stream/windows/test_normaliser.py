@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from offramp.errors import ArtifactError
 from offramp.stream.windows.normaliser import RATIO, STATE_KEYS, Normaliser
@@ -16,20 +14,6 @@ def rows(seed, n):
     x[:, 3] = 2.0
     x[:, 4] = np.nan
     return x
-
-
-@given(st.integers(0, 10_000), st.integers(1, 200), st.integers(0, 200))
-@settings(max_examples=30, deadline=None)
-def test_two_halves_merged_are_one_pass(seed, n, cut):
-    x = rows(seed, n)
-    one, first, second = Normaliser(5), Normaliser(5), Normaliser(5)
-    one.update(x)
-    first.update(x[:cut])
-    second.update(x[cut:])
-    first.merge(second)
-    for key in STATE_KEYS:
-        np.testing.assert_allclose(first.state()[key], one.state()[key], rtol=1e-12)
-    np.testing.assert_allclose(first.transform(x), one.transform(x), atol=1e-6)
 
 
 def test_the_cut_into_calls_changes_no_bit():

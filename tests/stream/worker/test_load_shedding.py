@@ -12,7 +12,7 @@ import pytest
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import MAX_ROWS, FeatureMessage, RefusedError, decode_message
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
-from offramp.stream.links.link_consumer import BACKLOG, LinkRun
+from offramp.stream.links.link_consumer import REASON, LinkRun
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.load_shedding import FRESH, PATIENCE_S, Backlog, Backlogs
 from tests.support.feature_batches import BASE
@@ -148,6 +148,6 @@ def again(messages, make, gone):
 
 
 def test_the_reason_is_told_as_others_are() -> None:
-    ledger = CaptureLedger(10, 7, Counter(cut=1), Counter(x=2)).all_shed(BACKLOG)
+    ledger = CaptureLedger(10, 7, Counter(cut=1), Counter(x=2)).all_shed(REASON)
     assert ledger.closes()
-    assert dict(ledger.shed) == {"x": 2, BACKLOG: 8}
+    assert dict(ledger.shed) == {"x": 2, REASON: 8}
