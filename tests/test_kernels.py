@@ -74,7 +74,7 @@ def small_tree(folder: Path) -> Path:
     )
     (folder / "stream/bins/closing.py").write_text(
         "from offramp.kernels import kernel\n"
-        "from offramp.stream.bins.bins.state import (\n    BIN_NS,  # the bin's length\n    INDEX,\n)\n"
+        "from offramp.stream.bins.state import (\n    BIN_NS,  # the bin's length\n    INDEX,\n)\n"
         "PROTO = INDEX['ip.proto']\n\n"
         "@kernel\ndef closed(ns, row):\n    return ns // BIN_NS, row[PROTO]\n"
     )
@@ -84,7 +84,7 @@ def small_tree(folder: Path) -> Path:
 RUN = """
 import numpy as np
 from offramp.kernels import announce_compiling
-from offramp.stream.bins.bins.closing import closed
+from offramp.stream.bins.closing import closed
 announce_compiling()
 print(closed(200, np.array([6, 1400, 58])))
 """

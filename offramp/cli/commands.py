@@ -333,6 +333,20 @@ def follow(
     run_follow(FollowOptions(kafka_settings(kafka, kafka_config), topic, start, form.value, count, wait))
 
 
+@app.command(epilog="Example: offramp kernels")
+def kernels(
+    processor: Annotated[
+        str, typer.Option("--processor", help="native; x86-64-v3, what wheels bring; or another name of LLVM's")
+    ] = "native",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="a folder of their own, instead of the cache")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="processes; 0: one a core", min=0, max=1_024)] = 0,
+) -> None:
+    """Compile all kernels now, on all cores, so that no command has to: once a version and machine."""
+    from offramp.kernel_set import run_build
+
+    run_build(processor, out, jobs)
+
+
 @app.command()
 def doctor() -> None:
     """Check this machine: packages, compiled kernels, shipped model, tools and privileges; say how to mend."""
