@@ -15,7 +15,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +161,7 @@ class Progress:
         print(begin + text, end=end, file=sys.stderr, flush=True)
 
 
-def _start(context: Any, work: Callable[[Connection], None]) -> Connection:
+def _start(context: Any, work: Callable[[Any], None]) -> Any:
     """Begin work in another process; return the connection over which it is told and answers."""
     ours, its = context.Pipe()
     context.Process(target=work, args=(its,), daemon=True).start()
@@ -169,14 +169,14 @@ def _start(context: Any, work: Callable[[Connection], None]) -> Connection:
     return ours
 
 
-def _received(connection: Connection) -> Any:
+def _received(connection: Any) -> Any:
     try:
         return connection.recv()
     except EOFError:
         raise OfframpError("compiling kernels: a process ended before its time; is there memory enough?") from None
 
 
-def _plan(connection: Connection) -> None:
+def _plan(connection: Any) -> None:
     """Answer the tasks as they are found, and None at the end."""
     from offramp.kernel_plan import plan
     from offramp.stream.local.every_kernel import use_every_kernel
@@ -186,7 +186,7 @@ def _plan(connection: Connection) -> None:
     connection.send(None)
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Any) -> None:
     """Do the tasks that come, until None; answer the number of each."""
     from offramp.kernels import KERNELS
 

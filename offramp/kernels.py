@@ -146,9 +146,9 @@ def _take_literals_as_numbers(compiled: Any) -> None:
     Numba takes the 3 of `put(out, row, 3, value)` for a type of its own. LLVM, which sees the whole program, makes a
     part of its caller of what is small, constants and all.
     """
-    chosen = compiled.get_call_template
+    chosen, plain = compiled.get_call_template, types.unliteral  # type: ignore[attr-defined]
 
     def get_call_template(args: Any, kws: Any) -> Any:
-        return chosen(tuple(map(types.unliteral, args)), {name: types.unliteral(each) for name, each in kws.items()})
+        return chosen(tuple(map(plain, args)), {name: plain(each) for name, each in kws.items()})
 
     compiled.get_call_template = get_call_template
