@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -156,6 +157,19 @@ def test_use_is_noted_at_most_daily(place: Path) -> None:
     assert time.time() - old.stat().st_mtime < 60
     assert recent.stat().st_mtime == before
     assert found.tidy() == 0
+
+
+def test_the_doctor_tells_how_much_is_kept_and_how_to_remove_it(tmp_path: Path) -> None:
+    cache = tmp_path / "a cache" / "offramp"
+    cache.mkdir(parents=True)
+    for name in ("one", "other"):
+        kept(cache, name, 0)
+    code = "from offramp.cli.doctor import run_doctor; run_doctor()"
+    told = start(tmp_path / "a cache", code).stdout
+    assert f"2 sets of compiled kernels, 0.0 MB, in {cache}; unused ones go after 30 days" in told
+    (line,) = (line for line in told.splitlines() if "rm -r" in line)
+    subprocess.run(["sh", "-c", line.partition("all by: ")[2]], check=True)
+    assert list(cache.iterdir()) == []
 
 
 def test_a_start_keeps_what_it_uses(tmp_path: Path) -> None:
