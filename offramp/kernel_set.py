@@ -9,11 +9,13 @@ from __future__ import annotations
 import heapq
 import json
 import os
+import signal
 import sys
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from offramp.errors import ConfigError, OfframpError
 from offramp.kernel_places import MANIFEST
+from offramp.kernel_places import MEND as FIX
 
 if TYPE_CHECKING:
     from offramp.kernel_plan import Task
@@ -51,8 +54,8 @@ def run_build(processor: str, out: Path | None, jobs: int) -> None:
     from offramp.kernel_places import places
 
     found = places()
-    if out is not None and found.writable != out.absolute():
-        raise OfframpError(f"{out}: {found.where()}")
+    if found.writable is None or (out is not None and found.writable != out.absolute()):
+        raise OfframpError(f"{found.where()}; {FIX}")
     count = compile_all(jobs or len(os.sched_getaffinity(0)))
     found.tidy()
     if out is not None:
@@ -83,8 +86,10 @@ def compile_all(jobs: int) -> int:
     import offramp.stream.local.every_kernel  # noqa: F401 - so that each process has it loaded
 
     context = get_context("fork")
-    planner = _start(context, _plan)
-    workers = [_start(context, _work) for _ in range(jobs)]
+    ours: list[Any] = []
+    for work in (_plan, *[_work] * jobs):
+        ours.append(_start(context, work, ours))
+    planner, *workers = ours
     order, progress = Order(), Progress()
     idle, planning = list(workers), True
     while planning or order.left:
@@ -100,8 +105,8 @@ def compile_all(jobs: int) -> int:
             else:
                 order.add(got)
         progress.tell(order.found - order.left, order.found, planning)
-    for worker in workers:
-        worker.send(None)
+    for connection in ours:
+        connection.close()
     return order.found
 
 
@@ -161,10 +166,21 @@ class Progress:
         print(begin + text, end=end, file=sys.stderr, flush=True)
 
 
-def _start(context: Any, work: Callable[[Any], None]) -> Any:
-    """Begin work in another process; return the connection over which it is told and answers."""
+def _start(context: Any, work: Callable[[Any], None], others: Sequence[Any]) -> Any:
+    """Begin work in another process; return the connection over which it is told and answers.
+
+    Of our ends, `others` among them, it keeps none open: so it sees when this process is gone, and ends.
+    """
     ours, its = context.Pipe()
-    context.Process(target=work, args=(its,), daemon=True).start()
+
+    def child() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is told of once, by this process
+        for each in (ours, *others):
+            each.close()
+        with suppress(EOFError, BrokenPipeError):
+            work(its)
+
+    context.Process(target=child, daemon=True).start()
     its.close()
     return ours
 
@@ -187,9 +203,10 @@ def _plan(connection: Any) -> None:
 
 
 def _work(connection: Any) -> None:
-    """Do the tasks that come, until None; answer the number of each."""
+    """Do the tasks that come, until no more can; answer the number of each."""
     from offramp.kernels import KERNELS
 
-    while (task := connection.recv()) is not None:
+    while True:
+        task = connection.recv()
         KERNELS[task.kernel].compile(task.types)
         connection.send(task.number)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,63 @@ def test_kernels_that_came_with_the_package_are_used_and_others_compiled_with_a_
     assert "those that came with offramp (x86-64-v3, cpython-3xx) do not fit here; compiling" in own.stderr
     chosen = start(tmp_path / "other", MANY, tree=tree, NUMBA_CPU_NAME="x86-64-v2", NUMBA_CPU_FEATURES="")
     assert "do not fit here" in chosen.stderr
+
+
+# compiling all at once
+
+
+def build(cache: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)} | environment
+    env.pop("CACHE_DIRECTORY", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "offramp", "kernels", *words], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 300
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "killed"])
+def test_nothing_goes_on_behind_one_that_is_ended(tmp_path: Path, how: str) -> None:
+    running = build(tmp_path, "--jobs", "2")
+    wait_until(lambda: next((tmp_path / "offramp").rglob("*.kernel"), None) is not None)
+    those = children(running.pid)
+    assert len(those) == 3
+    if how == "Ctrl-C":
+        os.killpg(running.pid, signal.SIGINT)
+    else:
+        running.kill()
+    assert running.wait() == (130 if how == "Ctrl-C" else -signal.SIGKILL)
+    wait_until(lambda: not any(map(alive, those)))
+    assert running.stderr is not None
+    with running.stderr as told:
+        assert "Traceback" not in told.read()
+
+
+def test_where_nothing_can_be_kept_nothing_is_compiled(tmp_path: Path) -> None:
+    ended = build(tmp_path, "--out", "/proc/kernels")
+    assert ended.stderr is not None
+    with ended.stderr as stream:
+        told = stream.read()
+    assert ended.wait() == 1
+    assert told.startswith("offramp: /proc/kernels: ")
+    assert len(told.splitlines()) == 1
 
 
 # those that nobody uses

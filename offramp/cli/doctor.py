@@ -90,7 +90,7 @@ def _kernels() -> Iterator[Finding]:
         size = sum(file.stat().st_size for folder in folders for file in folder.rglob("*"))
         held = f"{len(folders)} sets of compiled kernels, {size / 1e6:.1f} MB, in {root}"
         if root == SHIPPED_SET:
-            yield Finding("ok", f"{held}: they came with offramp")
+            yield Finding("ok", f"{held}: they came with offramp; `offramp kernels` compiles for this very processor")
         else:
             days = UNUSED_S // 86_400
             yield Finding("ok", f"{held}; unused ones go after {days} days, all by: rm -r {quote(str(root))}/kernels-*")
