@@ -206,16 +206,6 @@ def test_a_torn_file_is_compiled_anew(tmp_path: Path) -> None:
 # where they are kept
 
 
-def stranger() -> tuple[str, ...]:
-    """What runs a command as a user that no list knows, who owns the files that we own and no others."""
-    prefix = ("unshare", "--user", "--map-user=4711", "--map-group=4711")
-    try:
-        subprocess.run([*prefix, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no user namespaces here")
-    return prefix
-
-
 @pytest.mark.parametrize("home", [{}, {"HOME": "/proc/nowhere"}, {"HOME": "relative"}, {"CACHE_DIRECTORY": "/proc/x"}])
 def test_a_user_without_a_home_keeps_kernels_in_a_temporary_folder(tmp_path: Path, home: dict[str, str]) -> None:
     """A service's user, or that of a container, told in one line at the first start."""
