@@ -15,6 +15,7 @@ import pytest
 
 from offramp.kernel_cache import CHECKSUM_BYTES
 from offramp.sources import OURS, ROOT, imports_of, sources_of
+from tests.support.strangers import stranger
 
 CODE = """
 import numpy as np
