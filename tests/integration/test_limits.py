@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -118,7 +119,7 @@ def test_a_recording_of_few_packets_goes_through(topics: KafkaSettings, tmp_path
     assert "trying again" not in told
 
 
-def _all(topic: Decisions) -> list:  # type: ignore[type-arg]
+def _all(topic: Decisions) -> list[Any]:
     """Read to the end of a topic."""
     places = topic.consumer.assignment()
     ends = topic.consumer.end_offsets(places)

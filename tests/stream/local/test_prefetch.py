@@ -45,7 +45,7 @@ def test_prefetch_ends_its_thread_when_the_reader_stops() -> None:
     before = threading.active_count()
     reader = prefetch(iter(range(10**9)))
     assert next(reader) == 0
-    reader.close()  # type: ignore[attr-defined]
+    reader.close()
     assert threading.active_count() == before
 
 
@@ -82,8 +82,8 @@ def timeline(n: int, start: int = 0) -> LinkTimeline:
         ones * 0.5,
         ones * 0.25,
         ones * 2,
-        np.tile(np.float32([0.1, 0.2, 0.7]), (n, 1)),
-        np.tile(np.float32([3, 9, 12]), (n, 1)),
+        np.tile(np.array([0.1, 0.2, 0.7], np.float32), (n, 1)),
+        np.tile(np.array([3, 9, 12], np.float32), (n, 1)),
     )
 
 
