@@ -19,6 +19,7 @@ from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_o
 from offramp.decision.site import Site
 from offramp.kafka import KafkaSettings
 from tests.support.random_batches import bomb, random_batch
+from tests.support.scrape import scrape_until, url_in
 from tests.support.workers import (
     SOAK,
     Decisions,
@@ -118,11 +119,13 @@ def test_workers_that_join_and_leave_hand_over(
     with workers(WorkerProcess(topics, path, tmp_path / "first.log")) as running:
         feeder.start()
         decisions.wait_until(1)
-        running.append(WorkerProcess(topics, path, tmp_path / "second.log"))
-        time.sleep(6)
+        second = WorkerProcess(topics, path, tmp_path / "second.log", "--metrics", "0")
+        running.append(second)
+        scrape_until(url_in(second.log), lambda found: 0 < found["offramp_worker_partitions",] < PARTITIONS)
         running[0].stop()
         decisions.wait_for(wanted)
         feeder.join()
+        assert "links taken over               0" not in second.stop()
 
 
 def test_a_restart_of_the_broker_changes_nothing(
