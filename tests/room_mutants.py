@@ -95,8 +95,8 @@ def changes(node: ast.AST, pattern: str | None) -> Iterator[tuple[str, ast.expr]
 def mutants() -> Iterator[Mutant]:
     """Yield all mutants."""
     for package in PACKAGES:
-        for path in sorted((ROOT / package).glob("*.py")):
-            module = f"offramp.{package}.{path.stem}"
+        for path in sorted((ROOT / package).rglob("*.py")):
+            module = ".".join(("offramp", *path.relative_to(ROOT).with_suffix("").parts))
             for kernel in kernels(ast.parse(path.read_text())):
                 pattern = ROOMS.get(module, {}).get(kernel.name)
                 for node in (each for each in ast.walk(kernel) if isinstance(each, ast.expr)):
