@@ -94,7 +94,7 @@ GENERAL = {"NUMBA_CPU_NAME": SHIPPED[0], "NUMBA_CPU_FEATURES": SHIPPED[1]}
 def test_kernels_that_came_with_the_package_are_used_and_others_compiled_with_a_word(tmp_path: Path) -> None:
     """In a small project: compiled once for processors in general, then read from within the package."""
     tree, made = small_tree(tmp_path / "tree"), tmp_path / "made"
-    start(None, MANY, tree=tree, CACHE_DIRECTORY=str(made), **GENERAL)
+    start(None, MANY, tree=tree, prefix=(), CACHE_DIRECTORY=str(made), **GENERAL)
     (made / "set.json").write_text(json.dumps({"processor": "x86-64-v3", "python": "cpython-3xx"}))
     made.rename(tree / "offramp/kernel_sets")
     used = start(tmp_path / "cache", MANY, tree=tree)

@@ -121,7 +121,8 @@ for stage in ("capture", "stream", "inference"):
 
 
 def names(tree: Path, **environment: str) -> dict[str, str]:
-    return dict(line.split() for line in start(None, NAMES, tree=tree, **environment).stdout.splitlines())
+    words = start(None, NAMES, tree=tree, prefix=(), **environment).stdout.split()
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def test_every_kernel_that_a_change_reaches_has_another_name(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def planted(cache: Path, mark: Path) -> None:
     """Put in place of each kernel what, once unpickled, leaves a mark."""
 
     class Mark:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[object, ...]:
             return Path.touch, (mark,)
 
     text = pickle.dumps(Mark())

@@ -27,7 +27,7 @@ def snippet() -> str:
     found = [each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "DecisionClient" in each]
     assert len(found) == 1
     assert found[0] in (ROOT / "README.md").read_text(encoding="utf-8")
-    return found[0]
+    return str(found[0])
 
 
 def test_the_controller_of_the_page_does_what_it_says(topics: KafkaSettings, tmp_path: Path) -> None:
