@@ -26,7 +26,6 @@ from offramp.stream.bins.state import (
     UP,
     ClosedBins,
     LinkShape,
-    network_table,
 )
 from offramp.stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
 from offramp.stream.refine.refiner import TICK
