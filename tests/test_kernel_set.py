@@ -17,7 +17,7 @@ from offramp.kernel_cache import SHIPPED, V3, processors
 from offramp.kernel_places import GONE, MOST_REMOVED, UNUSED_S, Places
 from offramp.kernel_plan import Task
 from offramp.kernel_set import Order
-from tests.test_kernels import small_tree, start
+from tests.support.kernel_trees import small_tree, start
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = """

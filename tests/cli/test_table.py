@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from offramp.cli.table import HEADER, Table, bar
+from offramp.cli.show.table import HEADER, Table, bar
 from offramp.stream.pipeline.timeline import LinkTimeline
 
 
