@@ -16,14 +16,19 @@ POLICY := /usr/sbin/policy-rc.d
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
-setup: .venv/.done ## make the virtual environment with the locked packages; afterwards .venv/bin/offramp works
+setup: .venv/.kernels ## make the virtual environment with the locked packages, compile the kernels; then .venv/bin/offramp works
+
+# Anew where a file of kernels has changed: on all cores, where the first command that needs them would use one.
+.venv/.kernels: .venv/.done $(shell grep -rl '^@kernel' --include=*.py capture stream inference)
+	@$(BIN)/offramp kernels || echo "the first commands will compile what they need" >&2
+	@touch $@
 
 .venv/.done: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "offramp needs Python 3.11 to 3.13; found $$($(PYTHON) --version). Name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
 	@echo "setting up .venv (once; a few minutes, about 2 GB)" >&2
 	@$(PYTHON) -m venv .venv || { echo "python venv is missing: install the package python3-venv, then run make again" >&2; exit 2; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -104,11 +109,19 @@ fuzz-messages: setup ## mutated Kafka messages and checkpoints for FUZZ_SECONDS,
 	@$(BIN)/python -m tests.fuzz.states --seconds 0.1 --keep .venv/fuzz.stock
 	@OFFRAMP_BOUNDSCHECK=1 $(BIN)/python -m tests.fuzz.states --stock .venv/fuzz.stock --seconds $$(( $(FUZZ_SECONDS) / 2 )); rm -f .venv/fuzz.stock
 
+# The one with kernels for x86-64-v3 and this Python, the one of Python alone for all others, and the controller's.
+wheels: setup ## build the wheels into dist/
+	@rm -rf build/kernels; mkdir -p dist
+	@$(BIN)/offramp kernels --processor x86-64-v3 --out build/kernels
+	@for each in build/kernels ""; do \
+	  OFFRAMP_KERNELS=$$each $(BIN)/pip wheel --quiet --no-deps --no-build-isolation -w dist .; done
+	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation -w dist deploy/client
+
 lock: ## resolve requirements.lock anew (needs uv)
 	@uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --quiet pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and caches of the checkout
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup system lint test test-all checked mutants soak demo kafka bench fuzz dear fuzz-messages lock clean
+.PHONY: help setup system lint test test-all checked mutants soak demo kafka bench fuzz dear fuzz-messages wheels lock clean

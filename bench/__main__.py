@@ -15,8 +15,7 @@ from bench.child import in_child
 from bench.first_output import first_output
 from bench.measure import Result
 from bench.nfstream_peer import nfstream
-from bench.report import HEAD, compare, line, save
-from offramp.errors import OfframpError
+from bench.report import HEAD, compare, exit_code_of, line, save
 
 LONGER = 4
 """The longer capture of the memory's measurement has this many times as many packets."""
@@ -90,13 +89,8 @@ def run(asked: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Run the bench; errors are one line."""
-    try:
-        run(arguments())
-    except OfframpError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    """Run the bench."""
+    return exit_code_of(lambda: run(arguments()))
 
 
 if __name__ == "__main__":

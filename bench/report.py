@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.measure import Result
-from offramp.errors import InputError
+from offramp.errors import InputError, OfframpError
 
 HEAD = f"{'stage':<32} {'packets':>9} {'seconds':>9} {'packets/s':>12} {'per CPU s':>12}  note"
 
@@ -47,3 +48,13 @@ def compare(before: Path, after: Path) -> str:
         else:
             lines.append(f"{name:<32} only in {before if name in old else after}")
     return "\n".join(lines)
+
+
+def exit_code_of(bench: Callable[[], None]) -> int:
+    """Run a bench and return its exit code; an error is one line."""
+    try:
+        bench()
+    except OfframpError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0

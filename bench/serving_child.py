@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.numpy_reference import reference_forecasts
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.fixed_shapes import SHAPES, WINDOW, wide_windows
-from offramp.inference.serving.numpy_reference import reference_forecasts
 from offramp.inference.serving.predictor import Backend, Floats
 from offramp.inference.serving.table import open_backend
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.capture_file import bench_capture
 from bench.measure import Result, cpu_seconds
-from bench.report import save
+from bench.report import exit_code_of, save
 from bench.service import (
     AGENT,
     peak_megabytes,
@@ -226,17 +226,12 @@ def _results(found: Sequence[Measured]) -> Iterator[Result]:
 
 
 def main() -> int:
-    """Run the bench; errors are one line."""
+    """Run the bench."""
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description="Packets per second on Kafka.")
     parser.add_argument("--packets", type=int, default=PACKETS, help="packets of a run (default %(default)s)")
     parser.add_argument("--only", default="", help="run only the cases whose name has this text")
     parser.add_argument("--json", type=Path, help="write the results to this file too")
-    try:
-        run(parser.parse_args())
-    except OfframpError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code_of(lambda: run(parser.parse_args()))
 
 
 if __name__ == "__main__":

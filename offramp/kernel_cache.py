@@ -2,7 +2,8 @@
 
 A kernel's folder is named after all that it was compiled from: the files that its own file imports, whose constants
 are frozen into it, the compiler, and the compiler's settings. A file in it holds one signature on one kind of
-processor; it is written whole or not at all, and read only if its checksum holds.
+processor; it is written whole or not at all, and read only if its checksum holds. What was compiled for this very
+processor is looked for first, then what was compiled for all that have at least its general features (SHIPPED).
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ SETTINGS = (
     "EXTEND_VARIABLE_LIFETIMES", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS",
 )  # fmt: skip
 """What of Numba's environment changes the code that it makes, besides the processor, which a file's key names."""
+SHIPPED = ("x86-64-v3", "")
+"""LLVM's processor and features beyond it of the kernels that a wheel holds: those of 2013 and since, with AVX2."""
+V3 = frozenset(
+    (
+        "avx", "avx2", "bmi", "bmi2", "cx16", "f16c", "fma", "lzcnt", "movbe", "popcnt", "sahf", "sse3", "sse4.1",
+        "sse4.2", "ssse3", "xsave",
+    )
+)  # fmt: skip
+"""The features that code for it takes for granted."""
 OWN = (Path(__file__).with_name("kernels.py"), Path(__file__))
 """How kernels are compiled and kept is part of what they are."""
 CHECKSUM_BYTES = hashlib.sha256().digest_size
@@ -42,7 +52,7 @@ class KernelCache:
     def __init__(self, function: Any, options: str) -> None:
         self._function, self._options = function, options
         self._folder = kernel_folder(Path(function.__code__.co_filename))
-        self._code = hashlib.sha256(function.__code__.co_code).hexdigest()
+        self._line = function.__code__.co_firstlineno  # in a file whose content the folder's name tells
 
     @property
     def cache_path(self) -> str | None:
@@ -55,11 +65,13 @@ class KernelCache:
         if not self._folder:
             return None
         target.refresh()
-        key = self._key(signature, target.codegen())
-        for root in places().readable:
-            kept = _read(root / self._folder / self._file(key), key)
-            if kept is not None:
-                return compiler.CompileResult._rebuild(target, *kept)
+        for processor in processors(target.codegen().magic_tuple()):
+            key = self._key(signature, processor)
+            for root in places().readable:
+                kept = _read(root / self._folder / self._file(key), key)
+                if kept is not None:
+                    places().used(root / self._folder)
+                    return compiler.CompileResult._rebuild(target, *kept)
         places().tell()
         return None
 
@@ -68,22 +80,34 @@ class KernelCache:
         root = places().writable
         if root is None or not self._folder or compiled.library.has_dynamic_globals:
             return
-        key = self._key(signature, compiled.codegen)
+        key = self._key(signature, compiled.codegen.magic_tuple())
         try:
             _write(root / self._folder / self._file(key), dumps((key, compiled._reduce())))
+            places().used(root / self._folder)
         except OSError as error:
             places().refused(root, error)
 
     def flush(self) -> None:
         """Forget nothing on disk: what lies there is right whenever its name is asked for."""
 
-    def _key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
-        return self._function.__qualname__, signature, codegen.magic_tuple(), self._options, self._code
+    def _key(self, signature: Any, processor: tuple[str, str, str]) -> tuple[Any, ...]:
+        return self._function.__qualname__, signature, processor, self._options, self._line
 
     def _file(self, key: tuple[Any, ...]) -> str:
         """Return a file's name; of two keys that are spelled alike the one compiled last has it."""
         name = self._function.__qualname__.replace("<", "").replace(">", "")
         return f"{name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.kernel"
+
+
+@cache
+def processors(own: tuple[str, str, str]) -> tuple[tuple[str, str, str], ...]:
+    """Return the processors for which code is compiled that this one runs: triple, name, features; its own first.
+
+    Where NUMBA_CPU_NAME or NUMBA_CPU_FEATURES choose one there is no other.
+    """
+    has = {feature[1:] for feature in own[2].split(",") if feature.startswith("+")}
+    chosen = config.CPU_NAME is not None or config.CPU_FEATURES is not None
+    return (own,) if chosen or not has >= V3 or not own[0].startswith("x86_64") else (own, (own[0], *SHIPPED))
 
 
 @cache
@@ -95,7 +119,8 @@ def kernel_folder(source: Path) -> str:
     if not source.is_file():
         return ""
     settings = [getattr(config, name, None) for name in SETTINGS]
-    used = (sys.version, numba.__version__, llvmlite.__version__, np.__version__, settings)
+    numpy = np.__version__.split(".")[:2]  # what Numba tells apart
+    used = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, numpy, settings)
     digest = hashlib.sha256(repr(used).encode() + digest_of((*sources_of(source), *OWN)).encode())
     real = Path(os.path.realpath(source))
     name = ".".join(real.relative_to(ROOT).with_suffix("").parts) if real.is_relative_to(ROOT) else real.stem

@@ -1,5 +1,7 @@
 """The folders in which compiled kernels are kept: of the service, of the user, else a temporary one, else none.
 
+A wheel may bring kernels of its own, which are read where the package lies and never written.
+
 What is kept is unpickled when it is loaded, and whoever can write to it can have this process do anything. So a
 folder serves only if it and all above it are of this user or of root, and nobody else may write to them; which is
 asked of an existing folder and made so for a new one.
@@ -8,18 +10,37 @@ asked of an existing folder and made so for a new one.
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import stat
 import sys
 import tempfile
+import time
+import uuid
+from contextlib import suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
+GONE = "removed-"
 MEND = "set XDG_CACHE_HOME to a folder of your own"
 STARTED_AS = os.geteuid()
 """Whose folders are trusted besides root's: a tap that root started may have become another user since."""
 OVERFLOW = 65534
 """Who seems to own, in a namespace of users, what is of a user that is not in it, such as the machine's root."""
+
+
+SHIPPED_SET = Path(__file__).with_name("kernel_sets")
+"""Where a wheel has its kernels: who can write there can change the package itself."""
+MANIFEST = "set.json"
+"""In a folder of kernels that were compiled to go elsewhere: what for; see offramp.kernel_set."""
+UNUSED_S = 30 * 86_400
+"""A set of kernels that nobody used for so long is removed: of a former version, or of a branch long merged."""
+TOUCHED_S = 86_400
+"""How old the note of a set's last use may be, so that a start writes to no disk as a rule."""
+MOST_REMOVED = 500
+"""Sets that one process removes at most: some ten versions' worth, in a fraction of a second."""
 
 
 class Places:
@@ -39,6 +60,49 @@ class Places:
         for root in temporary_roots():
             if self.writable is None:
                 self._try(root)
+        if SHIPPED_SET.is_dir():
+            self.readable.append(SHIPPED_SET)
+        self._used: set[Path] = set()
+        self._tidied = False
+
+    def unfit(self) -> str:
+        """Return what to say of the kernels that came with the package where others are compiled, "" where none did."""
+        if SHIPPED_SET not in self.readable:
+            return ""
+        try:
+            made_for = ", ".join(map(str, json.loads((SHIPPED_SET / MANIFEST).read_text(encoding="utf-8")).values()))
+        except (OSError, ValueError):
+            made_for = "damaged"
+        return f"those that came with offramp ({made_for}) do not fit here; "
+
+    def used(self, folder: Path) -> None:
+        """Take note on disk that a set is used; once a process, and at most daily. Shipped ones stay as they are."""
+        if folder in self._used or folder.parent == SHIPPED_SET:
+            return
+        self._used.add(folder)
+        with suppress(OSError):  # a place to read from alone
+            if abs(time.time() - folder.stat().st_mtime) > TOUCHED_S:
+                os.utime(folder)
+
+    def tidy(self) -> int:
+        """Remove sets that nobody used for UNUSED_S, from where this process writes, once; return how many.
+
+        One is renamed first: who reads it meanwhile has the whole of it or nothing, and compiles.
+        """
+        if self._tidied or self.writable is None:
+            return 0
+        self._tidied = True
+        removed = 0
+        for folder in list(islice(self.writable.glob("kernels-*"), 20 * MOST_REMOVED)):
+            with suppress(OSError):
+                if removed < MOST_REMOVED and time.time() - folder.stat().st_mtime > UNUSED_S:
+                    gone = folder.with_name(f"{GONE}{uuid.uuid4().hex[:8]}")
+                    folder.rename(gone)
+                    shutil.rmtree(gone, ignore_errors=True)
+                    removed += 1
+        for folder in self.writable.glob(f"{GONE}*"):  # of a process that ended in the middle
+            shutil.rmtree(folder, ignore_errors=True)
+        return removed
 
     def tell(self) -> None:
         """Say on standard error, once, that what is now compiled cannot be kept for long, and how to mend that."""

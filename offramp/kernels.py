@@ -16,7 +16,8 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import numba
-from numba.core import config, event
+from numba.core import config, event, types
+from numba.extending import intrinsic
 
 from offramp.kernel_cache import KernelCache
 from offramp.kernel_places import places
@@ -27,6 +28,9 @@ LEAN = {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 BOUNDSCHECK = os.environ.get("OFFRAMP_BOUNDSCHECK", "") == "1"
 """Set OFFRAMP_BOUNDSCHECK=1 to have every array access of every kernel checked (fuzzing, debugging)."""
+
+KERNELS: list[Any] = []
+"""The kernels of all modules that were loaded; see offramp.kernel_set."""
 
 
 def kernel(function: F) -> F:
@@ -60,6 +64,23 @@ def kernel_inline(function: F) -> F:
     return _compile(function, LEAN | {"inline": "always"})
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _read_only(_: Any, array: Any) -> Any:
+    """Type an array as one that is not written to; its bytes and its machine code are the same."""
+    return array.copy(readonly=True)(array), lambda context, builder, signature, args: args[0]
+
+
+def _as_it_is(array: Any) -> Any:
+    return array
+
+
+read_only: Callable[[Any], Any] = _as_it_is if config.DISABLE_JIT else _read_only
+"""Within kernels: hands an array of this process to what is compiled for a block's bytes, which nobody may write to.
+
+What is called with arrays of both kinds is compiled twice, with all that it calls.
+"""
+
+
 class CompilingNotice(event.Listener):  # type: ignore[misc]
     """Tells on standard error that kernels are compiled, once, and at the process's end how long that took.
 
@@ -77,7 +98,10 @@ class CompilingNotice(event.Listener):  # type: ignore[misc]
             self._begin = time.monotonic()
             if self.seconds == 0.0:
                 once = "once, " if places().lasting else ""
-                print(f"offramp: compiling kernels for this machine; {once}one to two minutes ...", file=sys.stderr)
+                why = places().unfit()
+                print(
+                    f"offramp: {why}compiling kernels for this machine; {once}one to two minutes ...", file=sys.stderr
+                )
         self._depth += 1
 
     def on_end(self, event: Any) -> None:
@@ -89,6 +113,7 @@ class CompilingNotice(event.Listener):  # type: ignore[misc]
     def tell(self) -> None:
         """Say how long it took, where anything was compiled."""
         if self.seconds:
+            places().tidy()
             kept = places().writable
             where = f"kept in {kept}" if kept is not None else "not kept"
             print(f"offramp: compiled in {self.seconds:.0f} s, {where}", file=sys.stderr)
@@ -110,4 +135,20 @@ def _compile(function: F, options: Mapping[str, bool | str]) -> F:
     whole = {"nogil": True, "boundscheck": BOUNDSCHECK, "error_model": "numpy", **options}
     compiled: F = numba.njit(**whole)(function)
     compiled._cache = KernelCache(function, repr(sorted(whole.items())))  # type: ignore[attr-defined]
+    _take_literals_as_numbers(compiled)
+    KERNELS.append(compiled)
     return compiled
+
+
+def _take_literals_as_numbers(compiled: Any) -> None:
+    """Have a kernel compiled once for all constants that kernels call it with, not once for each.
+
+    Numba takes the 3 of `put(out, row, 3, value)` for a type of its own. LLVM, which sees the whole program, makes a
+    part of its caller of what is small, constants and all.
+    """
+    chosen, plain = compiled.get_call_template, types.unliteral  # type: ignore[attr-defined]
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        return chosen(tuple(map(plain, args)), {name: plain(each) for name, each in kws.items()})
+
+    compiled.get_call_template = get_call_template

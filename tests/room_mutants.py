@@ -85,7 +85,7 @@ def changes(node: ast.AST, pattern: str | None) -> Iterator[tuple[str, ast.expr]
     if called in ASKED or (bounds and isinstance(node, ast.Compare)):
         for value in (True, False):
             yield f"`{text}` is {value}", ast.Constant(value)
-    elif bounds and called == "min":
+    elif bounds and isinstance(node, ast.Call) and called == "min":
         for out in node.args:
             rest = [each for each in node.args if each is not out]
             new = rest[0] if len(rest) == 1 else ast.Call(node.func, rest, [])
@@ -95,11 +95,11 @@ def changes(node: ast.AST, pattern: str | None) -> Iterator[tuple[str, ast.expr]
 def mutants() -> Iterator[Mutant]:
     """Yield all mutants."""
     for package in PACKAGES:
-        for path in sorted((ROOT / package).glob("*.py")):
-            module = f"offramp.{package}.{path.stem}"
+        for path in sorted((ROOT / package).rglob("*.py")):
+            module = ".".join(("offramp", *path.relative_to(ROOT).with_suffix("").parts))
             for kernel in kernels(ast.parse(path.read_text())):
                 pattern = ROOMS.get(module, {}).get(kernel.name)
-                for node in ast.walk(kernel):
+                for node in (each for each in ast.walk(kernel) if isinstance(each, ast.expr)):
                     for words, new in changes(node, pattern):
                         words = f"{module}.{kernel.name}, line {node.lineno}: {words}"
                         yield Mutant(module, kernel.name, words, replaced(kernel, node, new))

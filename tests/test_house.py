@@ -21,7 +21,7 @@ MAY_KNOW: dict[str, set[str]] = {
 }
 
 ORDER = """
-    .__main__ .cli.commands .cli.learning .cli .cli.show
+    .__main__ .cli.commands .cli.learning .cli .cli.show .kernel_set
     .stream.app .stream.agent .stream.local .stream.worker .stream.refine .stream.links .stream.metrics .stream.topics
     .stream.learning .stream.datasets .stream.pipeline .stream.windows .stream.bins .stream
     .decision
@@ -58,7 +58,7 @@ MODULES = modules()
 
 def imported(path: Path, *, annotations: bool = True) -> set[str]:
     """Return what a file imports; annotations: also what only type checkers do."""
-    names = set()
+    names: set[str] = set()
     waiting: list[ast.AST] = [ast.parse(path.read_text())]
     while waiting:
         node = waiting.pop()
@@ -153,6 +153,22 @@ def test_what_opens_an_interface_loads_no_library_that_starts_threads(module: st
     code = f"import sys, {module}; print([m for m in ('numpy', 'pyarrow', 'kafka', 'numba') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_test_imports_another() -> None:
+    """What several share lies in tests/support, or in a conftest.py."""
+    for source in sorted((ROOT / "tests").rglob("*.py")):
+        tree = ast.parse(source.read_text())
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        tests = [name for name in imported(source) | names if name.rpartition(".")[2].startswith("test_")]
+        assert not tests, f"{source.relative_to(ROOT)} imports {', '.join(sorted(tests))}"
+
+
+def test_tests_mirror_the_rooms() -> None:
+    for stage in STAGES:
+        for source in sorted((ROOT / "tests" / stage).rglob("test_*.py")):
+            room = source.parent.relative_to(ROOT / "tests")
+            assert (ROOT / room).is_dir(), f"{source.relative_to(ROOT)} is of no room"
 
 
 def test_lock_holds_versions_and_hashes_and_no_address() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,16 +107,16 @@ def test_the_longest_prefix_gives_topics_that_kafka_takes(tmp_path: Path) -> Non
 def test_a_name_that_no_reader_takes_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="give a name of 1 to 200"):
         require_name("agent", name)
-    for more in ({"site": name, "agent": "a"}, {"site": "s", "agent": name}):
+    for site, agent in ((name, "a"), ("s", name)):
         with pytest.raises(ConfigError):
-            Publisher(KafkaSettings(("a:1",)), epoch=1, **more)
+            Publisher(KafkaSettings(("a:1",)), site=site, agent=agent, epoch=1)
     with pytest.raises(ConfigError):
         DecisionClient("a:1", controller=name)
 
 
 def raised_in(module: str, error: Exception) -> None:
     """Raise an error in a function of a module of that name."""
-    exec("def work(error):\n    raise error", space := {"__name__": module})  # noqa: S102 - two lines of ours
+    exec("def work(error):\n    raise error", space := dict[str, Any](__name__=module))  # noqa: S102 - two lines of ours
     space["work"](error)
 
 

@@ -15,30 +15,11 @@ import pytest
 
 from offramp.kernel_cache import CHECKSUM_BYTES
 from offramp.sources import OURS, ROOT, imports_of, sources_of
+from tests.support.kernel_trees import CODE, small_tree, start
+from tests.support.strangers import stranger
 
-CODE = """
-import numpy as np
-from offramp.kernels import announce_compiling
-from offramp.stream.bins.virtual_queue import fixed_delays
-announce_compiling()
-announce_compiling()
-print(fixed_delays(np.arange(3), np.arange(3), 1.0, 10.0).sum())
-"""
 NOBODY = 65534
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a command as another user, or mount a disk")
-
-
-def start(
-    cache: Path | None, code: str = CODE, *, tree: Path = ROOT, prefix: tuple[str, ...] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run code in a tree of the project, with a folder for its caches, as the end of another command."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "CACHE_DIRECTORY")}
-    kept |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"} | environment
-    if cache is not None:
-        kept["XDG_CACHE_HOME"] = str(cache)
-    return subprocess.run(
-        [*prefix, sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tree, env=kept
-    )
 
 
 def folders(cache: Path) -> set[str]:
@@ -57,28 +38,6 @@ def test_only_a_cold_start_speaks_of_compiling(tmp_path: Path) -> None:
 
 
 # the right ones
-
-
-def small_tree(folder: Path) -> Path:
-    """A project of one kernel, whose constants come from a table over another module, in a package of its own."""
-    (folder / "offramp").mkdir(parents=True)
-    for module in (ROOT / "offramp").glob("*.py"):
-        shutil.copy(module, folder / "offramp")
-    for package in ("stream", "stream/bins"):
-        (folder / package).mkdir()
-        (folder / package / "__init__.py").touch()
-    (folder / "offramp/stream").symlink_to("../stream")
-    (folder / "stream/channels.py").write_text("BIN_NS = 10\nCOLUMNS = ('ip.proto', 'tcp.len')\n")
-    (folder / "stream/bins/state.py").write_text(
-        "from offramp.stream.channels import BIN_NS, COLUMNS\nINDEX = {name: n for n, name in enumerate(COLUMNS)}\n"
-    )
-    (folder / "stream/bins/closing.py").write_text(
-        "from offramp.kernels import kernel\n"
-        "from offramp.stream.bins.state import (\n    BIN_NS,  # the bin's length\n    INDEX,\n)\n"
-        "PROTO = INDEX['ip.proto']\n\n"
-        "@kernel\ndef closed(ns, row):\n    return ns // BIN_NS, row[PROTO]\n"
-    )
-    return folder
 
 
 RUN = """
@@ -120,7 +79,8 @@ for stage in ("capture", "stream", "inference"):
 
 
 def names(tree: Path, **environment: str) -> dict[str, str]:
-    return dict(line.split() for line in start(None, NAMES, tree=tree, **environment).stdout.splitlines())
+    words = start(None, NAMES, tree=tree, prefix=(), **environment).stdout.split()
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def test_every_kernel_that_a_change_reaches_has_another_name(tmp_path: Path) -> None:
@@ -188,7 +148,7 @@ def test_imports_are_found_as_the_parser_finds_them() -> None:
 def test_only_the_project_s_own_files_are_sources() -> None:
     """In a wheel's environment all packages lie beside ours."""
     assert not imports_of(Path(pytest.__file__))
-    for path in (ROOT / "stream").glob("*.py"):
+    for path in (ROOT / "stream").rglob("*.py"):
         assert all(source.is_relative_to(ROOT) and ".venv" not in source.parts for source in sources_of(path))
 
 
@@ -204,16 +164,6 @@ def test_a_torn_file_is_compiled_anew(tmp_path: Path) -> None:
 
 
 # where they are kept
-
-
-def stranger() -> tuple[str, ...]:
-    """What runs a command as a user that no list knows, who owns the files that we own and no others."""
-    prefix = ("unshare", "--user", "--map-user=4711", "--map-group=4711")
-    try:
-        subprocess.run([*prefix, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no user namespaces here")
-    return prefix
 
 
 @pytest.mark.parametrize("home", [{}, {"HOME": "/proc/nowhere"}, {"HOME": "relative"}, {"CACHE_DIRECTORY": "/proc/x"}])
@@ -255,7 +205,7 @@ def planted(cache: Path, mark: Path) -> None:
     """Put in place of each kernel what, once unpickled, leaves a mark."""
 
     class Mark:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[object, ...]:
             return Path.touch, (mark,)
 
     text = pickle.dumps(Mark())

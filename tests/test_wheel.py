@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.places import ROOT
+from tests.support.strangers import stranger
 
 REPLAY = ("replay", str(ROOT / "samples/demo.pcap.zst"), "--site", str(ROOT / "samples/site.toml"), "--format", "jsonl")
 
@@ -137,3 +139,62 @@ def test_the_client_brings_one_library_and_its_version_is_ours(client: Path) -> 
     assert [line.split()[1].split("<")[0].split(">")[0] for line in needed] == ["crc32c", "kafka-python"]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"Version: {version}\n" in about
+
+
+# with kernels
+
+
+def kernel_wheel(kernels: Path, out: Path) -> Path:
+    words = ("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out, ROOT)
+    run(words, out, OFFRAMP_KERNELS=str(kernels))
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+def test_a_wheel_takes_kernels_and_says_for_which_python_they_are(built: tuple[Path, Path], tmp_path: Path) -> None:
+    kernels, out = tmp_path / "kernels", tmp_path / "out"
+    (kernels / "kernels-one-0123").mkdir(parents=True)
+    out.mkdir()
+    (kernels / "kernels-one-0123/one.kernel").write_bytes(b"code")
+    (kernels / "set.json").write_text(json.dumps({"processor": "x86-64-v3", "python": "cpython-312"}))
+    wheel = kernel_wheel(kernels, out)
+    assert wheel.name.endswith("-cp312-cp312-manylinux_2_28_x86_64.whl")
+    with zipfile.ZipFile(wheel) as archive, zipfile.ZipFile(built[1]) as plain:
+        added = set(archive.namelist()) - set(plain.namelist())
+        assert b"Root-Is-Purelib: false" in archive.read(next(n for n in archive.namelist() if n.endswith("/WHEEL")))
+    assert added == {f"offramp/kernel_sets/{name}" for name in ("kernels-one-0123/one.kernel", "set.json")}
+    (kernels / "set.json").write_text(json.dumps({"processor": "native", "python": "cpython-312"}))
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        kernel_wheel(kernels, out)
+    assert b"kernels for native and cpython-312; expected x86-64-v3" in refused.value.stdout + refused.value.stderr
+
+
+@pytest.mark.long
+def test_with_the_wheel_s_kernels_a_stranger_with_nothing_compiles_nothing(tmp_path: Path) -> None:
+    """Another user, no home, a folder that may only be read: first use, the same bytes, and no compiler."""
+    kernels, out, site = tmp_path / "kernels", tmp_path / "out", tmp_path / "site"
+    run(("-m", "offramp", "kernels", "--processor", "x86-64-v3", "--out", kernels), ROOT, PYTHONPATH=str(ROOT))
+    out.mkdir()
+    wheel = kernel_wheel(kernels, out)
+    run(("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel), tmp_path)
+    for path in (site, *site.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o222)
+    nobody = {"PYTHONPATH": str(site), "HOME": "/proc/nowhere", "XDG_CACHE_HOME": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = os.environ | nobody | {"TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    words = [(*REPLAY, "--out", "commands"), ("features", REPLAY[1], "-o", "out.csv"), ("doctor",)]
+    (tmp_path / "work").mkdir()
+    told = [
+        subprocess.run(
+            [*stranger(), sys.executable, "-m", "offramp", *each], capture_output=True, text=True, check=True,
+            cwd=tmp_path / "work", env=env,
+        )
+        for each in words
+    ]  # fmt: skip
+    for each in told:
+        assert "compil" not in each.stderr
+    assert not list((tmp_path / "tmp").rglob("*.kernel"))
+    assert "they came with offramp" in told[2].stdout
+    here = run(("-m", "offramp", *REPLAY), ROOT, PYTHONPATH=str(ROOT)).stdout
+    assert (tmp_path / "work/commands").read_bytes() == here
+    assert here.count(b"\n") == 11

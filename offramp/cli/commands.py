@@ -18,6 +18,7 @@ from offramp.cli.door import add
 from offramp.cli.edge_iiotset import edge
 from offramp.cli.features import features
 from offramp.cli.follow import follow
+from offramp.cli.kernels import kernels
 from offramp.cli.learning import dataset
 from offramp.cli.learning.evaluate import evaluate
 from offramp.cli.learning.federate import federate
@@ -77,7 +78,7 @@ add(app, replay, tap, features, edge, train, tune)
 group("dataset", "Labelled data sets to train and evaluate on.", dataset.build, dataset.show)
 add(app, evaluate, federate)
 group("topics", "The topics on Kafka.", topics.create, topics.acl)
-add(app, publish, worker, refine, follow, doctor)
+add(app, publish, worker, refine, follow, kernels, doctor)
 
 
 INTERRUPTED = 130

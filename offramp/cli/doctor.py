@@ -10,15 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import typer
 
-from offramp.capture.sources.live.interface import filters, usable
+from offramp.capture.sources.live.interface import usable
+from offramp.capture.sources.live.packet_filter import library_name
 from offramp.capture.sources.live.privileges import MEND
 from offramp.errors import OfframpError
 from offramp.extras import EXTRAS, installed
 from offramp.kernel_places import MEND as MEND_PLACES
-from offramp.kernel_places import places
+from offramp.kernel_places import SHIPPED_SET, UNUSED_S, places
 
 PACKAGES = ("numpy", "numba", "pyarrow", "pydantic", "kafka-python", "faust-streaming")
 BACKEND_WORDS = (
@@ -89,10 +91,16 @@ def _packages() -> Iterator[Finding]:
 
 def _kernels() -> Iterator[Finding]:
     found = places()
-    folders = [folder for root in found.readable for folder in root.glob("kernels-*")]
-    size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
-    held = f"{found.where()} ({len(folders)} sets, {size / 1e6:.1f} MB)"
-    yield Finding("ok" if found.lasting else "note", held, "" if found.lasting else MEND_PLACES)
+    for root in found.readable:
+        folders = list(root.glob("kernels-*"))
+        size = sum(file.stat().st_size for folder in folders for file in folder.rglob("*"))
+        held = f"{len(folders)} sets of compiled kernels, {size / 1e6:.1f} MB, in {root}"
+        if root == SHIPPED_SET:
+            yield Finding("ok", f"{held}: they came with offramp; `offramp kernels` compiles for this very processor")
+        else:
+            days = UNUSED_S // 86_400
+            yield Finding("ok", f"{held}; unused ones go after {days} days, all by: rm -r {quote(str(root))}/kernels-*")
+    yield Finding("ok" if found.lasting else "note", found.where(), "" if found.lasting else MEND_PLACES)
 
 
 def _model() -> Iterator[Finding]:
@@ -132,7 +140,7 @@ def _backends() -> Iterator[Finding]:
             yield Finding("ok", f"live capture: {name}, {what}")
         else:
             yield Finding("note", f"live capture: no {name}, {what}", mend)
-    library = filters()
+    library = library_name()
     if library:
         yield Finding("ok", f"capture filters are compiled by {library}")
     else:

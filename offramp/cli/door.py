@@ -38,6 +38,8 @@ def called(run: Callable[[Any], None]) -> Callable[..., None]:
     def command(**given: Any) -> None:
         run(options(**{name: tuple(value or ()) if name in several else value for name, value in given.items()}))
 
+    command.__name__ = run.__name__
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
     command.__dict__["__signature__"] = inspect.Signature(parameters)
     return command
 

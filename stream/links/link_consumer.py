@@ -27,11 +27,10 @@ from offramp.stream.windows.windows import Windowed
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
 
+REASON = "worker_backlog"
+"""Why the packets of a message that is shed go no further."""
 OVERLAP_NS = 20_000_000
 """An agent that takes over from another may begin so far before what that one sent last; see `_is_other_recording`."""
-BACKLOG = "worker_backlog"
-"""Why packets of a message that was too old are counted as shed."""
-
 MOST_MISSING = 1 << 40
 """Packets that a gap is taken for at most, whatever an agent's sequence says: all traffic of a link in any window."""
 
@@ -106,7 +105,7 @@ class LinkRun:
         steps.append(Step(self.pipeline, self.pipeline.windows.update(batch)))
         if clock_ns:
             steps.append(Step(self.pipeline, self.pipeline.windows.advance(clock_ns)))
-        self._newest_ns = self.pipeline.windows.bins.reached_ns
+        self._newest_ns = self.pipeline.reached_ns
         if message.headers.end:
             steps.append(self._begin_anew())
         return steps
@@ -124,7 +123,7 @@ class LinkRun:
         self.ledger.shed += 1
         self.ledger.shed_rows += told.rows
         self._newest_ns = max(self._newest_ns, told.last_time_ns, told.clock_ns)
-        return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(told.ledger).all_shed(BACKLOG))))
+        return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(told.ledger).all_shed(REASON))))
 
     def _place(self, message: FeatureMessage) -> tuple[bool, int]:
         """Tell whether an epoch begins, and how many messages are missing before this one: -1 where it is a repeat."""

@@ -154,7 +154,7 @@ def pipeline_readings(pipeline: Pipeline) -> Readings:
     """Yield what a pipeline did, where it is the only one of its link."""
     link = pipeline.link.name
     yield from _streamed(pipeline.ledger, link)
-    yield from _newest(pipeline.windows.bins.newest_ns, link)
+    yield from _newest(pipeline.newest_ns, link)
 
 
 def worker_readings(worker: Worker, watchdog: Watchdog) -> Readings:

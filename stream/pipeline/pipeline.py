@@ -96,6 +96,16 @@ class Pipeline:
         self._ledger.untracked, self._ledger.devices_evicted = int(clock[UNTRACKED]), int(clock[HITS])
         return self._ledger
 
+    @property
+    def newest_ns(self) -> int:
+        """The newest packet's time, 0 before the first."""
+        return self.windows.bins.newest_ns
+
+    @property
+    def reached_ns(self) -> int:
+        """The newest time of packet or clock, 0 before the first packet."""
+        return self.windows.bins.reached_ns
+
     def update(self, batch: pa.RecordBatch) -> list[Command]:
         """Take one feature batch; return the commands that its closed bins cause."""
         return self.decide(self.windows.update(batch))

@@ -1,7 +1,7 @@
 """The online normaliser: mean imputation, outlier test, winsorising, min-max (the paper's equations 1 to 3).
 
-It learns from every row it is shown, in memory that does not grow, and two of them merge into what one pass over both
-would have learned. Quantiles come from a histogram of logarithmic buckets: exact to RATIO - 1 of the value.
+It learns from every row it is shown, in memory that does not grow. Quantiles come from a histogram of logarithmic
+buckets: exact to RATIO - 1 of the value.
 """
 
 from __future__ import annotations
@@ -81,17 +81,6 @@ class Normaliser:
         learn(
             x, self.count, self.missing, self.total, self.squares, self.least, self.greatest, self.histogram
         )  # fmt: skip
-
-    def merge(self, other: Normaliser) -> None:
-        """Add what another has learned. A chosen scale is given up."""
-        self.chosen = None
-        self.count += other.count
-        self.missing += other.missing
-        self.total += other.total
-        self.squares += other.squares
-        self.least = np.minimum(self.least, other.least)
-        self.greatest = np.maximum(self.greatest, other.greatest)
-        self.histogram += other.histogram
 
     def quantile(self, q: float) -> NDArray[np.float64]:
         """Return the running quantile of each channel: float64 [F], the upper edge of its bucket."""

@@ -8,9 +8,9 @@ from bench.namespace import NotAllowedError
 from bench.tap import Outcome, blast
 
 
-def blasted(*arguments: float, whole: bool) -> Outcome:
+def blasted(rate: float, seconds: float, size: int, buffer_mb: int, whole: bool) -> Outcome:
     try:
-        return blast("test", *arguments, whole=whole)  # type: ignore[arg-type]
+        return blast("test", rate, seconds, size, buffer_mb, whole)
     except NotAllowedError as error:
         pytest.skip(str(error))
 

@@ -7,8 +7,11 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from numpy.typing import NDArray
 
 from offramp.inference.baselines.forecaster import Budget
 from offramp.inference.dataset.dataset import PARTS, open_dataset
@@ -27,7 +30,7 @@ def offramp(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     dataset = made_dataset(folder / "data", links=10, seconds=14)
     assert all(dataset.part(name) for name in PARTS)
@@ -35,7 +38,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.long
-def test_a_report_and_what_it_is_made_of(data):
+def test_a_report_and_what_it_is_made_of(data: Path) -> None:
     words = ["evaluate", str(data / "data"), "-o", str(data / "out"), "--quick", "--no-curves",
              "--models", "boosting", "--models", "persistence", "--models", "ewma"]  # fmt: skip
     done = offramp(*words)
@@ -66,11 +69,11 @@ def test_a_report_and_what_it_is_made_of(data):
     assert at_once.stdout == done.stdout
 
 
-def test_a_kept_model_is_of_the_input_that_it_was_made_of(data):
+def test_a_kept_model_is_of_the_input_that_it_was_made_of(data: Path) -> None:
     """Another normaliser or other spectra give other inputs of the same data."""
     world = world_of(open_dataset(data / "data"), None, 7, "offramp evaluate")
 
-    def louder(raw):
+    def louder(raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         x, spectrum = world.transform(raw)
         return x, spectrum * 1.01
 
@@ -87,7 +90,7 @@ def test_a_kept_model_is_of_the_input_that_it_was_made_of(data):
         (["--scale", "0"], "--scale"),
     ],
 )
-def test_a_wrong_word_is_told_in_one_line(data, words, said):
+def test_a_wrong_word_is_told_in_one_line(data: Path, words: list[str], said: str) -> None:
     done = offramp("evaluate", str(data / "data"), "-o", str(data / "wrong"), *words)
     assert done.returncode == 2
     assert said in done.stderr

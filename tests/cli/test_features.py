@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -46,7 +47,7 @@ def test_the_layout_of_edge_iiotset(
         ({"out": Path("nowhere/a.csv")}, "no folder"),
     ],
 )
-def test_what_does_not_go_together_is_said(options: FeatureOptions, changed: dict[str, object], said: str) -> None:
+def test_what_does_not_go_together_is_said(options: FeatureOptions, changed: dict[str, Any], said: str) -> None:
     with pytest.raises((ConfigError, InputError), match=said):
         features(replace(options, **changed))
 

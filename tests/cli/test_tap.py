@@ -83,7 +83,7 @@ def test_what_is_written_replays_to_the_same_commands(namespace: Namespace, tmp_
     for line in live.splitlines():
         validate(json.loads(line))
     assert json.loads(live.splitlines()[0])["phase"] == "onset"
-    command = [sys.executable, "-m", "offramp", "replay", file, "--site", SITE, "--format", "jsonl"]
+    command: list[str | Path] = [sys.executable, "-m", "offramp", "replay", file, "--site", SITE, "--format", "jsonl"]
     replayed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert replayed.stdout == live
 

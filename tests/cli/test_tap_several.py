@@ -135,8 +135,9 @@ def test_what_both_wrote_replays_to_the_same_commands(
 
 
 def replayed(site: Path, *files: Path) -> str:
-    command = [sys.executable, "-m", "offramp", "replay", *files, "--site", site, "--format", "jsonl"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    command: list[str | Path] = [sys.executable, "-m", "offramp", "replay", *files, "--site", site, "--format", "jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout
 
 
 def by_scope(lines: str) -> dict[str, list[str]]:
@@ -163,7 +164,7 @@ def test_any_gives_each_interface_its_own_link(namespace: Namespace, site: Path,
     rest = ledgers["any, of which no link is known"]
     assert number_of(rest, "packets captured") == number_of(rest, "of no link") == 50
     assert "warning: 30 packets of v0 belong to no link: the links name v1 (uplink) and w1 (wireless)" in text
-    command = [sys.executable, "-m", "offramp", "replay", file, "--site", site]
+    command: list[str | Path] = [sys.executable, "-m", "offramp", "replay", file, "--site", site]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert number_of(done.stderr, "packets captured") == 100
     assert number_of(done.stderr, "of no link") == 50

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from bench.numpy_reference import reference_forecasts
 from offramp.errors import ArtifactError
 from offramp.extras import EXTRAS, MissingExtraError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.network.preset import PRESETS, SCALE_NAMES
 from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.inference.serving.fixed_shapes import batches, rounds, wide_windows
-from offramp.inference.serving.numpy_reference import reference_forecasts
 from offramp.inference.serving.predictor import Backend
 from offramp.inference.serving.table import TABLE, open_backend, open_predictor
 
@@ -71,19 +73,25 @@ def carried(backend: Backend, x: np.ndarray, frames: np.ndarray) -> tuple[np.nda
     )
 
 
-def test_carried_steps_agree_with_the_reference(backend: Backend, rows, expected) -> None:
+def test_carried_steps_agree_with_the_reference(
+    backend: Backend, rows: tuple[NDArray[Any], NDArray[Any]], expected: tuple[NDArray[Any], NDArray[Any]]
+) -> None:
     probabilities, rising, _ = carried(backend, *rows)
     np.testing.assert_allclose(probabilities, expected[0], atol=1e-4)
     np.testing.assert_allclose(rising, expected[1], atol=1e-4)
 
 
-def test_whole_windows_agree_with_the_reference(backend: Backend, rows, expected) -> None:
+def test_whole_windows_agree_with_the_reference(
+    backend: Backend, rows: tuple[NDArray[Any], NDArray[Any]], expected: tuple[NDArray[Any], NDArray[Any]]
+) -> None:
     found = backend.predict_windows(*rows)
     np.testing.assert_allclose(found.probabilities, expected[0][:, -1], atol=1e-4)
     np.testing.assert_allclose(np.log1p(found.delay_ms), expected[1][:, -1], atol=1e-4)
 
 
-def test_one_call_of_mixed_series_equals_calls_of_single_rows(backend: Backend, rows) -> None:
+def test_one_call_of_mixed_series_equals_calls_of_single_rows(
+    backend: Backend, rows: tuple[NDArray[Any], NDArray[Any]]
+) -> None:
     x, frames = (each[:, :6].reshape(N * 6, -1) for each in rows)
     series = np.random.default_rng(1).permutation(np.repeat(np.arange(N, dtype=np.int32), 6))
     together = np.zeros((N, backend.state_size), np.float32)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 from offramp.errors import ConfigError
-from offramp.inference.baselines.forecaster import Budget, Task, usable
+from offramp.inference.baselines.forecaster import Budget, Forecaster, Series, Task, usable
 from offramp.inference.baselines.models import MODELS, NAMES, chosen, make
 from offramp.stream.channels import BIN_MS, CHANNELS
 from offramp.stream.learning.evaluating import prepared, scale_of, transform_of
@@ -23,13 +25,16 @@ DERIVED = ("hybrid-paper", "linear-mlp", "mlp-svr", "svr-lstm")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     with threadpool_limits(1):  # threads of small tables wait more than they work
         yield
 
 
+World = tuple[dict[str, list[Series]], Task]
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     dataset = made_dataset(tmp_path_factory.mktemp("data"), links=10, seconds=7)
     scale = scale_of(dataset)
     parts = prepared(dataset, transform_of(scale))
@@ -40,14 +45,14 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def fitted(request, world, tmp_path_factory):
+def fitted(request: pytest.FixtureRequest, world: World, tmp_path_factory: pytest.TempPathFactory) -> Forecaster:
     parts, task = world
     forecaster = make(request.param, tmp_path_factory.mktemp(request.param))
     forecaster.fit(parts["train"], parts["validation"], task)
     return forecaster
 
 
-def test_a_forecast_of_every_bin(fitted, world):
+def test_a_forecast_of_every_bin(fitted: Forecaster, world: World) -> None:
     series = world[0]["test"][0].cut(0, BINS, BIN_MS)
     found = fitted.predict(series)
     assert found.probabilities.shape == (BINS, 3)
@@ -62,7 +67,7 @@ def test_a_forecast_of_every_bin(fitted, world):
     assert fitted.name in NAMES
 
 
-def test_the_future_does_not_change_the_past(fitted, world):
+def test_the_future_does_not_change_the_past(fitted: Forecaster, world: World) -> None:
     series = world[0]["test"][0].cut(0, BINS, BIN_MS)
     rng = np.random.default_rng(1)
     changed = replace(
@@ -80,7 +85,7 @@ def test_the_future_does_not_change_the_past(fitted, world):
 
 
 @pytest.mark.parametrize("fitted", [name for name in NAMES if name not in DERIVED], indirect=True)
-def test_same_seed_same_forecast(fitted, world, tmp_path):
+def test_same_seed_same_forecast(fitted: Forecaster, world: World, tmp_path: Path) -> None:
     parts, task = world
     series = parts["test"][0].cut(0, BINS, BIN_MS)
     again = make(fitted.name, tmp_path)
@@ -90,7 +95,7 @@ def test_same_seed_same_forecast(fitted, world, tmp_path):
     assert again.settings == fitted.settings
 
 
-def test_the_table_of_models():
+def test_the_table_of_models() -> None:
     assert len(set(NAMES)) == len(MODELS) == 13
     assert chosen(("persistence", "hybrid")) == ("hybrid", "persistence")
     assert chosen(()) == NAMES

@@ -1,7 +1,8 @@
-"""Packet sources against tshark: on real captures, the same packets with the same times and lengths."""
+"""Packet sources against tshark: the same packets with the same times and lengths, made captures and real ones."""
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 from decimal import Decimal
@@ -11,23 +12,16 @@ import pytest
 
 from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
-from tests.support.places import ROOT
+from tests.support.capture_forms import FORMS, PACKETS
+from tests.support.places import DEMO, ROOT, SHARED
 
-SHARED = ROOT.parent / "shared/pcaps"
+PCAPS = SHARED / "pcaps"
 SAMPLE = 60
 LARGEST = 2_000_000  # bytes; larger captures only make the test slow
 
-pytestmark = [
-    pytest.mark.skipif(not SHARED.is_dir(), reason="the real captures of ../shared/pcaps are not here"),
-    pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark, the reference, is not installed"),
-]
+pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark, the reference, is not installed")
 
 Row = tuple[int, int, int, int]
-
-
-def chosen() -> list[Path]:
-    paths = sorted(p for p in SHARED.rglob("*.pcap*") if p.is_file() and p.stat().st_size <= LARGEST)
-    return paths[:: max(1, len(paths) // SAMPLE)]
 
 
 def ours(path: Path) -> list[Row]:
@@ -54,8 +48,8 @@ def theirs(path: Path) -> list[Row]:
     return rows
 
 
-def test_packets_are_tsharks() -> None:
-    paths = chosen()
+def compared(paths: list[Path]) -> int:
+    """Hold that the packets of captures are tshark's; return how many there were."""
     packets = 0
     different = []
     for path in paths:
@@ -63,7 +57,24 @@ def test_packets_are_tsharks() -> None:
         packets += len(expected)
         if found != expected:
             at = next((i for i, pair in enumerate(zip(found, expected, strict=False)) if pair[0] != pair[1]), None)
-            different.append(f"{path.relative_to(SHARED)}: {len(found)} packets, tshark {len(expected)}; first at {at}")
+            different.append(f"{path}: {len(found)} packets, tshark {len(expected)}; first at {at}")
     print(f"{len(paths)} captures, {packets} packets compared")
     assert different == []
-    assert packets > 1000
+    return packets
+
+
+def test_packets_of_every_form_are_tsharks(tmp_path: Path) -> None:
+    """Of every form of a capture file, whole, packed, and cut in the middle of a packet; and of the repo's samples."""
+    paths = []
+    for name, data in FORMS.items():
+        for how, packed in (("whole", data), ("packed", gzip.compress(data)), ("cut", data[: len(data) // 2 - 3])):
+            paths.append(tmp_path / f"{name}-{how}")
+            paths[-1].write_bytes(packed)
+    assert compared(paths) > len(FORMS) * 2 * len(PACKETS)
+    assert compared([DEMO, ROOT / "samples/train.pcap.zst"]) > 20_000
+
+
+@pytest.mark.skipif(not PCAPS.is_dir(), reason="the real captures of ../shared/pcaps are not here")
+def test_packets_are_tsharks() -> None:
+    paths = sorted(p for p in PCAPS.rglob("*.pcap*") if p.is_file() and p.stat().st_size <= LARGEST)
+    assert compared(paths[:: max(1, len(paths) // SAMPLE)]) > 1000

@@ -46,7 +46,7 @@ def test_a_command_that_stood_in_the_topic_for_longer_than_it_lives_is_expired_t
 
 def test_a_command_from_the_far_future_is_not_given_and_does_no_harm_to_others() -> None:
     for clock in ("wall", "stream"):
-        acceptance = Acceptance(clock)  # type: ignore[arg-type]
+        acceptance = Acceptance(clock)
         far = moved(example(), now() + MAX_AHEAD_NS + HOUR)
         assert fate(acceptance, far, recorded_ns=now()) == "ahead"
         assert fate(acceptance, moved(example(), now()), recorded_ns=now()) == "given"

@@ -9,12 +9,13 @@ import tomllib
 import pytest
 
 from offramp.decision.command import SCHEMA_FILE, validate
-from offramp.decision.site import Device, Limits, Link, Node, Policy, Site, Strict
+from offramp.decision.site import Device, Limits, Link, Node, Policy, Site
 from offramp.decision.site import Path as Way
+from offramp.decision.tables import Strict
 from tests.support.places import ROOT
 
 DOCS = ROOT / "docs"
-TABLES = {
+TABLES: dict[str, type[Strict]] = {
     "top": Site,
     "[[links]]": Link,
     "[[links.paths]]": Way,

@@ -178,7 +178,7 @@ def test_a_folder_and_a_missing_file_are_one_line(tmp_path: Path) -> None:
             load_site(path)
 
 
-TABLES = {
+TABLES: dict[str, tuple[type[Strict], str]] = {
     "": (Site, ""),
     "[policy]": (Policy, ""),
     "[limits]": (Limits, ""),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import ICMP, TCP, UDP  # type: ignore[attr-defined]
+from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.l2 import ARP
 from scapy.utils import PcapReader
 

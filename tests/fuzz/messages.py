@@ -50,7 +50,7 @@ Pairs = list[tuple[Any, Any]]
 ATTACKED, CLEAN = "uplink0", "uplink1"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Message:
     """A record as consumers give it."""
 
@@ -103,7 +103,8 @@ class Mutator:
     def value(self, value: bytes | None) -> bytes | None:
         """Return another value: cut, flipped, none, of another kind."""
         if not value or self.rng.random() < 0.2:
-            return self.one([None, b"", b"{}", b"[]", b"null", b"\xff\xff\xff\xff" * 20, *JSONS])
+            other: bytes | None = self.one([None, b"", b"{}", b"[]", b"null", b"\xff\xff\xff\xff" * 20, *JSONS])
+            return other
         flipped = bytearray(value)
         for _ in range(int(self.rng.integers(1, 6))):
             flipped[int(self.rng.integers(len(flipped)))] = int(self.rng.integers(256))

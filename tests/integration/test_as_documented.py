@@ -13,6 +13,7 @@ from pathlib import Path
 from kafka import KafkaProducer
 
 from bench.service import site_file
+from deploy.client.build_hook import write_client
 from offramp.kafka import KafkaSettings
 from tests.integration.agents import command_of, run
 from tests.support.commands import as_bytes, moved
@@ -26,24 +27,28 @@ def snippet() -> str:
     found = [each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "DecisionClient" in each]
     assert len(found) == 1
     assert found[0] in (ROOT / "README.md").read_text(encoding="utf-8")
-    return found[0]
+    return str(found[0])
 
 
 def test_the_controller_of_the_page_does_what_it_says(topics: KafkaSettings, tmp_path: Path) -> None:
     """It begins at the end of the topic, so commands are sent, as repeats, until it has acknowledged them."""
     assert len(snippet().splitlines()) <= 10
     site, _ = site_file(1, tmp_path)
-    now_ns = time.time_ns() + 50_000_000_000  # the sample's, as if decided in most of a minute: they live 10 s
     sample = [json.loads(body) for body in expected(site)["uplink0"]]
+    now_ns = time.time_ns() + 50_000_000_000  # the sample's, as if decided in most of a minute: they live 10 s
     bodies = [as_bytes(moved(body, now_ns + number)) for number, body in enumerate(sample)]
     enforced = [as_bytes({**json.loads(body), "mode": "enforce"}) for body in bodies[:2]]
     config = tmp_path / "kafka.toml"
     config.write_text(f'prefix = "{topics.prefix}"\n')
+    client = tmp_path / "client/offramp_client"  # as its wheel has it
+    client.mkdir(parents=True)
+    write_client(client)
     environment = {**os.environ, "OFFRAMP_KAFKA": topics.shown, "OFFRAMP_KAFKA_CONFIG": str(config)}
+    environment["PYTHONPATH"] = str(client.parent)
     acks = Decisions(topics, "acks")
     producer = KafkaProducer(**topics.client_arguments())
     controller = subprocess.Popen(
-        [sys.executable, "-c", snippet()], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", snippet()], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     )
     try:
         until = time.monotonic() + WAIT_S

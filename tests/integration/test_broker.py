@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +9,6 @@ import sys
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
-from deploy.kafka import artifacts
 from deploy.kafka.artifacts import BrokerError, fetch_jars
 from deploy.kafka.broker import Broker
 from offramp.kafka import KafkaSettings, kafka_errors, kafka_settings
@@ -67,6 +67,6 @@ def test_make_kafka_prints_its_address_and_ends_on_sigterm() -> None:
 
 
 def test_a_missing_java_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts.shutil, "which", lambda program: None if program == "java" else program)
+    monkeypatch.setattr(shutil, "which", lambda program: None if program == "java" else program)
     with pytest.raises(BrokerError, match="java is missing"):
         fetch_jars()

@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaProducer
@@ -45,13 +46,15 @@ def send(topics: KafkaSettings) -> Iterator[object]:
     producer.close()
 
 
-def client(settings: KafkaSettings, **more: object) -> DecisionClient:
+def client(settings: KafkaSettings, **more: Any) -> DecisionClient:
     """A client that follows the sample's recording, unless told another clock."""
-    options = {"controller": "test", "start": "beginning", "idle_s": 2, "clock": "stream", **more}
-    return DecisionClient(settings, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"controller": "test", "start": "beginning", "idle_s": 2, "clock": "stream", **more}
+    return DecisionClient(settings, **options)
 
 
-def test_each_command_comes_once_and_is_acknowledged(topics, commands, send) -> None:
+def test_each_command_comes_once_and_is_acknowledged(
+    topics: KafkaSettings, commands: list[bytes], send: Callable[..., None]
+) -> None:
     broken = json.dumps({**json.loads(commands[0]), "phase": "never"}).encode()
     send(b"no json", b"[]", broken, *commands[:5], *commands[:3], *commands[3:], *commands)
     with client(topics) as own:
@@ -69,7 +72,9 @@ def test_each_command_comes_once_and_is_acknowledged(topics, commands, send) -> 
     assert {(each["status"], each["controller"], each["reason"]) for each in told} == {("applied", "test", "done")}
 
 
-def test_what_was_in_hand_comes_again_and_what_was_done_does_not(topics, commands, send) -> None:
+def test_what_was_in_hand_comes_again_and_what_was_done_does_not(
+    topics: KafkaSettings, commands: list[bytes], send: Callable[..., None]
+) -> None:
     send(*commands)
     with client(topics) as first:
         for number, _ in enumerate(first):
@@ -80,7 +85,9 @@ def test_what_was_in_hand_comes_again_and_what_was_done_does_not(topics, command
     assert again == [json.loads(body)["decision_id"] for body in commands[3:]]
 
 
-def test_expired_and_superseded_commands_are_left_out(topics, commands, send) -> None:
+def test_expired_and_superseded_commands_are_left_out(
+    topics: KafkaSettings, commands: list[bytes], send: Callable[..., None]
+) -> None:
     last = time_ns(json.loads(commands[-1])["expires_at"])
     send(*commands)
     with client(topics, clock=lambda: last) as own:
@@ -94,7 +101,7 @@ def test_expired_and_superseded_commands_are_left_out(topics, commands, send) ->
         assert late.counts["superseded"] == 1
 
 
-def test_wrong_use_is_one_line(topics, kafka) -> None:
+def test_wrong_use_is_one_line(topics: KafkaSettings, kafka: KafkaSettings) -> None:
     with client(topics) as own, pytest.raises(ContractError, match="expected one of"):
         own.ack({}, "whatever")
     elsewhere = KafkaSettings(kafka.servers, prefix="nothing")
@@ -102,7 +109,9 @@ def test_wrong_use_is_one_line(topics, kafka) -> None:
         client(elsewhere).open()
 
 
-def test_by_default_nothing_is_given_that_expired_before_it_came(topics, commands, send) -> None:
+def test_by_default_nothing_is_given_that_expired_before_it_came(
+    topics: KafkaSettings, commands: list[bytes], send: Callable[..., None]
+) -> None:
     """What a controller finds that was away for days: old commands, what is none, and one that lives now."""
     living = as_bytes(moved(json.loads(commands[0]), time.time_ns() + 5_000_000_000, loop_id=OTHER_LOOP))
     huge = json.dumps({**json.loads(commands[0]), "scope": "link:" + "x" * 900_000}).encode()
@@ -126,7 +135,9 @@ print(given, client.counts["invalid"], sorted(heavy))
 """
 
 
-def test_it_says_no_with_kafka_python_alone(topics, commands, send, tmp_path: Path) -> None:
+def test_it_says_no_with_kafka_python_alone(
+    topics: KafkaSettings, commands: list[bytes], send: Callable[..., None], tmp_path: Path
+) -> None:
     """In an interpreter that sees nothing of what is installed but kafka-python and its checksum."""
     for name in ("kafka", "crc32c"):
         (tmp_path / name).symlink_to(Path(importlib.import_module(name).__file__ or "").parent)

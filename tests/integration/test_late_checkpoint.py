@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from offramp.kafka import KafkaSettings
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.checkpoint_reader import load_states
 from tests.integration.until import until
+from tests.support.scrape import scrape, scrape_until, url_in
 from tests.support.workers import (
     SOAK,
     Decisions,
@@ -51,16 +51,19 @@ def test_a_worker_that_stood_still_writes_nothing_behind_its_successor(topics: K
     decisions, out = Decisions(topics), publisher_of(topics)
     group, features = f"{topics.prefix}-{site.name}", TopicPartition(topics.topic("features"), 0)
     consumer = KafkaConsumer(**topics.client_arguments(), group_id=group)
-    first = WorkerProcess(topics, path, tmp_path / "first.log", "--checkpoint", "3")
+    first = WorkerProcess(topics, path, tmp_path / "first.log", "--checkpoint", "3", "--metrics", "0")
     with workers(first) as running:
         for part in parts[:third]:
             out.publish("uplink0", part)
         until(lambda: consumer.committed(features))
         for part in parts[third : 2 * third]:
             out.publish("uplink0", part)
-        time.sleep(1)  # they are taken; the next checkpoint is two seconds off
+        rows = sum(part.num_rows for part in parts[: 2 * third])
+        first_url = url_in(first.log)  # once they are taken the next checkpoint is some two seconds off
+        scrape_until(first_url, lambda found: found.get(("offramp_stream_rows_total", "uplink0")) == rows)
         first.process.send_signal(signal.SIGSTOP)
-        running.append(WorkerProcess(topics, path, tmp_path / "second.log"))
+        second = WorkerProcess(topics, path, tmp_path / "second.log", "--metrics", "0")
+        running.append(second)
         for part in parts[2 * third :]:
             out.publish("uplink0", part)
         out.end("uplink0")
@@ -70,10 +73,11 @@ def test_a_worker_that_stood_still_writes_nothing_behind_its_successor(topics: K
         until(lambda: consumer.committed(features) == end)
         before = len(list(checkpoints(topics)))
         first.process.send_signal(signal.SIGCONT)
-        time.sleep(4)  # twice its session: what it would write it has written
-        running[1].stop()
-        found = list(checkpoints(topics))
+        urls = (first_url, url_in(second.log))
+        until(lambda: sum(scrape(url)["offramp_worker_partitions",] for url in urls) == 1)  # it has seen its loss
+        second.stop()
         first.stop()
+        found = list(checkpoints(topics))
     decisions.close()
     consumer.close()
     offsets = [state["next_offset"] for _, state in found]
@@ -121,7 +125,6 @@ def test_compaction_keeps_what_a_new_owner_needs(topics: KafkaSettings) -> None:
         producer.send(topics.topic("state"), value, f"lab/{offset % 2}".encode(), partition=0).get(30)
 
     def compacted() -> bool:
-        time.sleep(1)
         producer.send(topics.topic("state"), value, b"elsewhere/x", partition=0).get(30)  # rolls the segment
         return sum(key.startswith("lab/") for key, _ in checkpoints(topics)) == 2
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -30,11 +30,11 @@ from offramp.inference.serving.table import open_predictor
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaAccessError, KafkaSettings
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint_reader import load_states
+from tests.integration.until import until
 from tests.support.places import ROOT
 from tests.support.random_batches import random_batch
 from tests.support.workers import (
     DEMO,
-    WAIT_S,
     Decisions,
     WorkerProcess,
     demo_batches,
@@ -46,14 +46,6 @@ from tests.support.workers import (
 PUBLIC = ROOT.parent / "shared/pcaps/MQTTset-reduced/benign.pcap"
 SPARSE, EVERY_NS = 1_200, 400_000_000
 """Packets before the demo, and the time from one to the next: less than a window, so that no bin between is skipped."""
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.3)
 
 
 def pcap(path: Path, packets: Iterator[tuple[int, bytes, int]]) -> Path:
@@ -118,7 +110,7 @@ def test_a_recording_of_few_packets_goes_through(topics: KafkaSettings, tmp_path
     assert "trying again" not in told
 
 
-def _all(topic: Decisions) -> list:  # type: ignore[type-arg]
+def _all(topic: Decisions) -> list[Any]:
     """Read to the end of a topic."""
     places = topic.consumer.assignment()
     ends = topic.consumer.end_offsets(places)
@@ -267,7 +259,7 @@ def test_every_message_at_its_limit_is_taken_or_refused_and_nobody_ends(topics: 
         out.end("uplink0")
         assert out.close()
         state = (topics, 0, "lab", frozenset({"uplink0"}), f"{topics.prefix}-lab")
-        wait_for(lambda: load_states(*state).states.get("uplink0", {}).get("intake", {}).get("ends") == 1)
+        until(lambda: load_states(*state).states.get("uplink0", {}).get("intake", {}).get("ends") == 1)
         told = running[0].stop()
     for each in (dead, decisions):
         each.close()

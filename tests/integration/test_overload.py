@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -99,7 +100,7 @@ def sustainable(feeder: Feeder, forecasts: Forecasts, done: Callable[[], int]) -
     return rate
 
 
-def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path) -> None:
+def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path: Path) -> None:
     """The rate it can take is measured here, as it is another on every machine."""
     site, path = site_file(1, tmp_path)
     forecasts = Forecasts(topics)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -34,8 +35,8 @@ def restartable(broker: Broker) -> Broker:
     return broker
 
 
-def publisher(settings: KafkaSettings, **more: object) -> Publisher:
-    made = Publisher(settings, site="lab", agent="tap", epoch=5, **more)  # type: ignore[arg-type]
+def publisher(settings: KafkaSettings, **more: Any) -> Publisher:
+    made = Publisher(settings, site="lab", agent="tap", epoch=5, **more)
     made.start()
     return made
 
@@ -68,7 +69,7 @@ def test_topics_are_made_once(kafka: KafkaSettings, capsys: pytest.CaptureFixtur
 
 def test_rows_arrive_in_order_and_the_ledger_closes(topics: KafkaSettings) -> None:
     out = publisher(topics, message_limit=40_000)
-    sent = {"a": [], "b": []}
+    sent: dict[str, list[int]] = {"a": [], "b": []}
     for number, batch in enumerate(batches(20)):
         link = "ab"[number % 2]
         sent[link].append(batch.replace_schema_metadata(None))
@@ -90,7 +91,12 @@ def test_rows_arrive_in_order_and_the_ledger_closes(topics: KafkaSettings) -> No
 def test_a_restart_of_the_broker_loses_and_repeats_nothing(broker: Broker, topics: KafkaSettings) -> None:
     restartable(broker)
     out = publisher(topics, window_bytes=1 << 18, queue_bytes=1 << 19)
-    restarts = threading.Thread(target=lambda: [broker.restart(crash=bool(n % 2)) for n in range(1, 11 if SOAK else 2)])
+
+    def restart() -> None:
+        for number in range(1, 11 if SOAK else 2):
+            broker.restart(crash=bool(number % 2))
+
+    restarts = threading.Thread(target=restart)
     restarts.start()
     count = 0
     while restarts.is_alive() or count < 200:

@@ -39,7 +39,9 @@ def settings(broker: Broker, tmp_path: Path) -> dict[str, dict[str, object]]:
     }
 
 
-def test_agent_and_reader_work_over_tls_with_a_certificate(broker, settings, tmp_path) -> None:
+def test_agent_and_reader_work_over_tls_with_a_certificate(
+    broker: Broker, settings: dict[str, dict[str, object]], tmp_path: Path
+) -> None:
     address, config = broker.ssl_address, config_of(tmp_path / "kafka.toml", **settings["ssl"])
     for arguments in (
         ["topics", "create", "--partitions", "1"],
@@ -54,7 +56,7 @@ def test_agent_and_reader_work_over_tls_with_a_certificate(broker, settings, tmp
     assert told.count("rows=") == sent > 6
 
 
-def test_a_worker_decides_over_scram(broker, settings, tmp_path) -> None:
+def test_a_worker_decides_over_scram(broker: Broker, settings: dict[str, dict[str, object]], tmp_path: Path) -> None:
     from offramp.kafka import kafka_settings
     from tests.support.workers import Decisions, expected
 
@@ -88,7 +90,7 @@ def answered(address: str, config: Path, password: str | None) -> tuple[int, str
     return code, told
 
 
-def test_what_is_wrong_is_one_line(broker, settings, tmp_path) -> None:
+def test_what_is_wrong_is_one_line(broker: Broker, settings: dict[str, dict[str, object]], tmp_path: Path) -> None:
     other = make_certificates(tmp_path / "other")
     sasl, ssl = settings["sasl"], settings["ssl"]
     wrong = {

@@ -197,15 +197,15 @@ def test_an_offset_of_another_life_of_the_topic_says_nothing(topics: KafkaSettin
         value = encode_checkpoint({"next_offset": offset, **told})
         producer.send(topics.topic("state"), value, f"lab/{link}".encode(), partition=0).get(30)
 
-    written = {
+    written: dict[str, list[tuple[int, str | None]]] = {
         "old": [(60, None), (40, None)],
         "moved": [(90, before), (30, before)],
         "back": [(90, before), (30, now), (95, before)],
         "cut": [(101, now)],
         "ahead": [(101, None)],
     }
-    for link, told in written.items():
-        for offset, topic in told:
+    for link, checkpoints in written.items():
+        for offset, topic in checkpoints:
             write(link, offset, topic)
     producer.close()
     places = []
@@ -320,9 +320,9 @@ def test_a_controller_and_a_follower_pass_nothing_over_of_a_topic_that_was_made_
         finally:
             follower.kill()
     assert found == [json.loads(body)["decision_id"] for body in (*first[:4], *second)]
-    told = out.read_text()
-    assert told.count("was made again") == 1
-    assert {int(number) for number in re.findall(r" 0/(\d+) link ", told)} == set(range(len(second)))
+    text = out.read_text()
+    assert text.count("was made again") == 1
+    assert {int(number) for number in re.findall(r" 0/(\d+) link ", text)} == set(range(len(second)))
 
 
 def test_a_worker_that_sees_other_sites_only_says_so(topics: KafkaSettings, tmp_path: Path) -> None:

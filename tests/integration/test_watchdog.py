@@ -61,8 +61,8 @@ class Sabotaged(WorkerProcess):
         self.how = how
         super().__init__(settings, site, log, "--stall", "2", "--checkpoint", "60")
 
-    def start(self, command: list[str], **streams: IO[bytes]) -> subprocess.Popen[bytes]:
-        return super().start([sys.executable, "-c", f"HOW = {self.how!r}\n{SABOTAGE}", *command[3:]], **streams)
+    def start(self, command: list[str], stdout: IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        return super().start([sys.executable, "-c", f"HOW = {self.how!r}\n{SABOTAGE}", *command[3:]], stdout, stderr)
 
 
 def publish(settings: KafkaSettings, stop: int | None) -> None:

@@ -7,15 +7,19 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from kafka import KafkaProducer
 
 from bench.service import site_file
 from deploy.kafka.broker import Broker
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
+from offramp.decision.site import Site
 from offramp.kafka import KafkaSettings
 from tests.support.random_batches import bomb, random_batch
+from tests.support.scrape import scrape_until, url_in
 from tests.support.workers import (
     SOAK,
     Decisions,
@@ -40,12 +44,18 @@ def decisions(topics: KafkaSettings) -> Iterator[Decisions]:
 
 
 @pytest.fixture(scope="module")
-def traffic():
+def traffic() -> list[pa.RecordBatch]:
     """The demo in messages of 300 rows."""
     return [batch.slice(at, 300) for batch in demo_batches(300) for at in range(0, batch.num_rows, 300)]
 
 
-def publish_all(settings, site, batches, pause_s=0.0, done=None):
+def publish_all(
+    settings: KafkaSettings,
+    site: Site,
+    batches: list[pa.RecordBatch],
+    pause_s: float = 0.0,
+    done: threading.Event | None = None,
+) -> None:
     """All links' messages, in turn, then their ends."""
     out = publisher_of(settings)
     for batch in batches:
@@ -60,7 +70,9 @@ def publish_all(settings, site, batches, pause_s=0.0, done=None):
 
 
 @pytest.mark.parametrize("count", [1, 2, 4] if SOAK else [2])
-def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp_path) -> None:
+def test_the_commands_are_those_of_replay(
+    count: int, topics: KafkaSettings, decisions: Decisions, traffic: list[pa.RecordBatch], tmp_path: Path
+) -> None:
     site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
     assert all(wanted.values())
@@ -76,7 +88,9 @@ def test_the_commands_are_those_of_replay(count, topics, decisions, traffic, tmp
     assert dict(keys[b"link:uplink0"])["ce_specversion"] == b"1.0"
 
 
-def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_path) -> None:
+def test_killed_workers_lose_and_change_nothing(
+    topics: KafkaSettings, decisions: Decisions, traffic: list[pa.RecordBatch], tmp_path: Path
+) -> None:
     kills = 20 if SOAK else 2
     site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
@@ -96,21 +110,27 @@ def test_killed_workers_lose_and_change_nothing(topics, decisions, traffic, tmp_
     assert done.is_set()
 
 
-def test_workers_that_join_and_leave_hand_over(topics, decisions, traffic, tmp_path) -> None:
+def test_workers_that_join_and_leave_hand_over(
+    topics: KafkaSettings, decisions: Decisions, traffic: list[pa.RecordBatch], tmp_path: Path
+) -> None:
     site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
     feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 16.0 / len(traffic)))
     with workers(WorkerProcess(topics, path, tmp_path / "first.log")) as running:
         feeder.start()
         decisions.wait_until(1)
-        running.append(WorkerProcess(topics, path, tmp_path / "second.log"))
-        time.sleep(6)
+        second = WorkerProcess(topics, path, tmp_path / "second.log", "--metrics", "0")
+        running.append(second)
+        scrape_until(url_in(second.log), lambda found: 0 < found["offramp_worker_partitions",] < PARTITIONS)
         running[0].stop()
         decisions.wait_for(wanted)
         feeder.join()
+        assert "links taken over               0" not in second.stop()
 
 
-def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisions, traffic, tmp_path) -> None:
+def test_a_restart_of_the_broker_changes_nothing(
+    broker: Broker, topics: KafkaSettings, decisions: Decisions, traffic: list[pa.RecordBatch], tmp_path: Path
+) -> None:
     if os.environ.get("OFFRAMP_KAFKA"):
         pytest.skip("OFFRAMP_KAFKA names a cluster that tests may not restart")
     site, path = site_file(LINKS, tmp_path)
@@ -126,7 +146,9 @@ def test_a_restart_of_the_broker_changes_nothing(broker: Broker, topics, decisio
         assert "none came" not in running[0].stop()  # its watchdog takes no broker that is away for a stall
 
 
-def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(topics, decisions, traffic, tmp_path) -> None:
+def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(
+    topics: KafkaSettings, decisions: Decisions, traffic: list[pa.RecordBatch], tmp_path: Path
+) -> None:
     site, path = site_file(1, tmp_path)
     wanted = expected(site)
     batch = random_batch(50)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import FeatureMessage
@@ -22,6 +23,7 @@ from offramp.decision.command import Command, validate
 from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.errors import ContractError
+from offramp.inference.serving.predictor import Predictor
 from offramp.kafka import KafkaSettings
 from offramp.stream.channels import BIN_NS
 from offramp.stream.links.link_consumer import LinkRun
@@ -30,21 +32,28 @@ from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.partition import WorkerLedger
 from offramp.stream.worker.partition_meter import LaneMeter
+from tests.support.fake_predictor import FakePredictor
 from tests.support.pipelines import SITE
 
 ENFORCING = SITE.model_copy(update={"mode": "enforce"})
 
 
+class Maker:
+    """Makes pipelines of a site that enforces; `seen` gets what they tell of bins."""
+
+    def __init__(self, predictor: Predictor, normaliser_state: dict[str, NDArray[Any]]) -> None:
+        self.predictor, self.normaliser_state = predictor, normaliser_state
+        self.seen: list[LinkTimeline] = []
+
+    def __call__(self, _link: str, site: Site = ENFORCING) -> Pipeline:
+        return Pipeline(
+            site, "uplink", self.predictor, self.normaliser_state, Policy(site, "uplink"), sink=self.seen.append
+        )
+
+
 @pytest.fixture
-def make(predictor, normaliser_state):
-    """Make pipelines of a site that enforces; `seen` gets what they tell of bins."""
-    seen: list[LinkTimeline] = []
-
-    def make(_link: str, site: Site = ENFORCING) -> Pipeline:
-        return Pipeline(site, "uplink", predictor, normaliser_state, Policy(site, "uplink"), sink=seen.append)
-
-    make.seen = seen  # type: ignore[attr-defined]
-    return make
+def make(predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]) -> Maker:
+    return Maker(predictor, normaliser_state)
 
 
 def messages(batch: pa.RecordBatch, parts: int = 40, epoch: int = 1, agent: str = "a") -> list[FeatureMessage]:
@@ -75,7 +84,7 @@ def bins_of(seen: list[LinkTimeline]) -> list[int]:
     return [int(time_ns) // BIN_NS for each in seen for time_ns in each.time_ns]
 
 
-def test_a_gap_is_no_silence_and_lowers_the_quality(busy_batch, make):
+def test_a_gap_is_no_silence_and_lowers_the_quality(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)[:-1]
     run, lost = LinkRun("uplink", make), range(1, 7)
     commands = fed(run, [each for at, each in enumerate(whole) if at not in lost])
@@ -96,7 +105,9 @@ def test_a_gap_is_no_silence_and_lowers_the_quality(busy_batch, make):
 
 
 @pytest.mark.parametrize("how", ["gap", "shed"])
-def test_a_hole_longer_than_the_window_of_quality_is_not_forgotten_at_its_end(busy_batch, make, how):
+def test_a_hole_longer_than_the_window_of_quality_is_not_forgotten_at_its_end(
+    busy_batch: pa.RecordBatch, make: Maker, how: str
+) -> None:
     whole = messages(busy_batch)[:-1]
     hour_ns = 3_600_000_000_000
     late = [moved(each, hour_ns) for each in whole[20:]]
@@ -113,7 +124,9 @@ def test_a_hole_longer_than_the_window_of_quality_is_not_forgotten_at_its_end(bu
     assert run.pipeline.quality.share == 1.0
 
 
-def test_a_checkpoint_of_a_version_that_knew_no_holes_is_refused_in_words(busy_batch, make):
+def test_a_checkpoint_of_a_version_that_knew_no_holes_is_refused_in_words(
+    busy_batch: pa.RecordBatch, make: Maker
+) -> None:
     run = LinkRun("uplink", make)
     fed(run, messages(busy_batch)[:10])
     old = decode_checkpoint(encode_checkpoint(run.state()))
@@ -134,7 +147,7 @@ def moved(told: FeatureMessage, by_ns: int) -> FeatureMessage:
 
 
 @pytest.mark.parametrize("lost", [range(1), range(5), range(3, 4), range(35, 40), range(3, 38)])
-def test_wherever_a_gap_is_nothing_is_enforced_on_it(busy_batch, make, lost):
+def test_wherever_a_gap_is_nothing_is_enforced_on_it(busy_batch: pa.RecordBatch, make: Maker, lost: range) -> None:
     whole = messages(busy_batch)
     run = LinkRun("uplink", make)
     commands = fed(run, [each for at, each in enumerate(whole) if at not in lost])
@@ -143,14 +156,14 @@ def test_wherever_a_gap_is_nothing_is_enforced_on_it(busy_batch, make, lost):
     assert all(each.mode == "dry_run" for each in commands if each.not_before_ns > bad_ns + 2 * BIN_NS)
 
 
-def test_without_a_gap_all_is_enforced(busy_batch, make):
+def test_without_a_gap_all_is_enforced(busy_batch: pa.RecordBatch, make: Maker) -> None:
     run = LinkRun("uplink", make)
     commands = fed(run, messages(busy_batch))
     assert {(each.phase, each.mode) for each in commands} >= {("onset", "enforce"), ("abated", "enforce")}
     assert (run.ledger.gaps, sum(each.behind_hole for each in make.seen)) == (0, 0)
 
 
-def test_repeats_are_no_gaps(busy_batch, make):
+def test_repeats_are_no_gaps(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)
     expected = texts(fed(LinkRun("uplink", make), whole))
     run = LinkRun("uplink", make)
@@ -159,7 +172,7 @@ def test_repeats_are_no_gaps(busy_batch, make):
     assert run.ledger.gaps == 0
 
 
-def test_an_open_move_is_not_cleared_on_a_hole(busy_batch, make):
+def test_an_open_move_is_not_cleared_on_a_hole(busy_batch: pa.RecordBatch, make: Maker) -> None:
     """The agent's messages are lost from the onset on, to where the link is long calm again."""
     whole = messages(busy_batch, 400)[:-1]
     run = LinkRun("uplink", make)
@@ -174,7 +187,9 @@ def test_an_open_move_is_not_cleared_on_a_hole(busy_batch, make):
     assert [(each.phase, each.mode) for each in calm if each.phase == "abated" or each.mode == "enforce"] == []
 
 
-def test_another_recording_whose_first_messages_are_lost_is_another_recording(busy_batch, make):
+def test_another_recording_whose_first_messages_are_lost_is_another_recording(
+    busy_batch: pa.RecordBatch, make: Maker
+) -> None:
     run = LinkRun("uplink", make)
     fed(run, messages(busy_batch)[:-1])
     make.seen.clear()
@@ -184,7 +199,7 @@ def test_another_recording_whose_first_messages_are_lost_is_another_recording(bu
     assert run.pipeline.ledger.late == 0
 
 
-def test_an_agent_that_died_leaves_a_hole_not_silence(busy_batch, make):
+def test_an_agent_that_died_leaves_a_hole_not_silence(busy_batch: pa.RecordBatch, make: Maker) -> None:
     """No sequence says that anything is missing: the next life begins 2 s later. Nothing is known of these."""
     run = LinkRun("uplink", make)
     whole = messages(busy_batch)
@@ -201,7 +216,7 @@ def test_an_agent_that_died_leaves_a_hole_not_silence(busy_batch, make):
     assert [each.behind_hole for each in make.seen].count(True) == 1
 
 
-def test_a_gap_of_one_of_two_agents_is_a_hole_of_the_link(busy_batch, make):
+def test_a_gap_of_one_of_two_agents_is_a_hole_of_the_link(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)[:-1]
     both = [
         replace(each, headers=replace(each.headers, agent="ab"[at % 2], sequence=at // 2))
@@ -217,13 +232,16 @@ def test_a_gap_of_one_of_two_agents_is_a_hole_of_the_link(busy_batch, make):
 
 
 @pytest.mark.parametrize("after", [3, 9, 10, 11, 25, 30])
-def test_a_checkpoint_beside_a_hole_changes_no_byte(busy_batch, make, after):
+def test_a_checkpoint_beside_a_hole_changes_no_byte(busy_batch: pa.RecordBatch, make: Maker, after: int) -> None:
     """Gaps, drops, holes that a message tells of; cut anywhere."""
     told = [each for at, each in enumerate(messages(busy_batch)) if at not in (9, 10, 11, 30)]
-    for at, ledger in ((5, {"kernel_drops": 700}), (20, {"kernel_drops": 100_000}), (22, {"shed": {"queue_full": 50}})):
+    ledgers: dict[int, dict[str, Any]] = {
+        5: {"kernel_drops": 700}, 20: {"kernel_drops": 100_000}, 22: {"shed": {"queue_full": 50}},
+    }  # fmt: skip
+    for at, ledger in ledgers.items():
         headers = told[at].headers
         rows = headers.rows
-        account = {"captured": rows + sum(ledger.get("shed", {}).values()), "decoded": rows, **ledger}  # type: ignore[attr-defined]
+        account = {"captured": rows + sum(ledger.get("shed", {}).values()), "decoded": rows, **ledger}
         told[at] = message(replace(headers, ledger=account), told[at].batch)
     whole = fed(LinkRun("uplink", make), told)
     first, second = LinkRun("uplink", make), LinkRun("uplink", make)
@@ -241,7 +259,7 @@ def first_state(make: Any, told: Sequence[FeatureMessage]) -> dict[str, Any]:
     return state
 
 
-def test_a_sequence_that_leaps_to_the_end_of_numbers_is_a_gap_like_any(busy_batch, make):
+def test_a_sequence_that_leaps_to_the_end_of_numbers_is_a_gap_like_any(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)[:-1]
     leaps = [
         *whole[:20],
@@ -277,7 +295,7 @@ def load_of(seen: list[LinkTimeline]) -> float:
 
 
 @pytest.mark.parametrize("keep", [2, 3, 5, 15])
-def test_what_the_kernel_dropped_is_scaled_up(busy_batch, make, keep):
+def test_what_the_kernel_dropped_is_scaled_up(busy_batch: pa.RecordBatch, make: Maker, keep: int) -> None:
     make("uplink").update(busy_batch)
     whole = load_of(make.seen)
     make.seen.clear()
@@ -288,7 +306,7 @@ def test_what_the_kernel_dropped_is_scaled_up(busy_batch, make, keep):
     assert pipeline.quality.dropped == pytest.approx(1 - 1 / keep, abs=0.02)
 
 
-def test_a_large_block_in_several_batches_is_scaled_as_a_whole(busy_batch, make):
+def test_a_large_block_in_several_batches_is_scaled_as_a_whole(busy_batch: pa.RecordBatch, make: Maker) -> None:
     """Its account comes with the first; a checkpoint between them keeps that."""
     part = thinned(busy_batch, 4, 1)[0]
     one, other = make("uplink"), make("uplink")
@@ -307,7 +325,7 @@ def test_a_large_block_in_several_batches_is_scaled_as_a_whole(busy_batch, make)
     assert load_of(make.seen) == pytest.approx(expected)
 
 
-def test_drops_of_nearly_everything_are_a_hole(busy_batch, make):
+def test_drops_of_nearly_everything_are_a_hole(busy_batch: pa.RecordBatch, make: Maker) -> None:
     parts = [busy_batch.slice(at, 200) for at in range(0, 4_000, 200)]
     told = [{"captured": 200, "decoded": 200, "kernel_drops": 100_000 if at == 10 else 0} for at in range(len(parts))]
     pipeline = make("uplink")
@@ -320,7 +338,7 @@ def test_drops_of_nearly_everything_are_a_hole(busy_batch, make):
 # the table
 
 
-def test_the_table_tells_what_its_lines_do_not_have(busy_batch, make):
+def test_the_table_tells_what_its_lines_do_not_have(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)[:-1]
     run, lines = LinkRun("uplink", make), list[str]()
     table = Table(lines.append, 500_000_000, BIN_NS)
@@ -346,9 +364,11 @@ def test_the_table_tells_what_its_lines_do_not_have(busy_batch, make):
 # the agent, and what a worker prints
 
 
-def test_what_an_agent_shed_is_told_by_the_message_behind_it(busy_batch, make):
+def test_what_an_agent_shed_is_told_by_the_message_behind_it(busy_batch: pa.RecordBatch, make: Maker) -> None:
     """The broker is away, the oldest messages are shed: the queue's first, not its newest, stands behind the hole."""
-    publisher = Publisher(KafkaSettings("nowhere:9092"), site="lab", agent="a", epoch=1, live=True, queue_bytes=40_000)
+    publisher = Publisher(
+        KafkaSettings(("nowhere:9092",)), site="lab", agent="a", epoch=1, live=True, queue_bytes=40_000
+    )
     parts = [busy_batch.slice(at, 200) for at in range(0, busy_batch.num_rows, 200)]
     for part in parts:
         ledger = json.dumps(CaptureLedger(part.num_rows, part.num_rows).as_dict())
@@ -372,7 +392,9 @@ def test_what_an_agent_shed_is_told_by_the_message_behind_it(busy_batch, make):
     assert run.pipeline.quality.shed > 0.5
 
 
-def test_a_workers_ledger_has_a_line_for_gaps_and_one_for_each_link_that_has_any(busy_batch, make):
+def test_a_workers_ledger_has_a_line_for_gaps_and_one_for_each_link_that_has_any(
+    busy_batch: pa.RecordBatch, make: Maker
+) -> None:
     meter = LaneMeter()
     for link, lost in (("uplink", range(3, 8)), ("spare", range(0))):
         run = LinkRun(link, make)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from offramp.capture.message.decode import MAX_ROWS, SCHEMA, RefusedError, decode_message
 from offramp.capture.message.encode import LONGEST_NS, FeatureHeaders, covered_ns, encode_batch, encode_parts, times_of
@@ -18,13 +21,13 @@ from offramp.stream.bins.state import OUT_ROWS, LinkShape
 from offramp.stream.channels import BIN_NS, WINDOW_BINS
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.links.link_consumers import LinkRuns
-from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.pipeline.pipeline import Pipeline, Sink
 from offramp.stream.windows.windows import PORTION_ROWS, Windows
 from offramp.stream.worker.message_batch import OPEN_ROWS, Portion
 from offramp.stream.worker.micro_batch import MicroBatches
 from tests.support.fake_predictor import FakePredictor
 from tests.support.feature_batches import BASE, ip, make_batch
-from tests.support.pipelines import SITE
+from tests.support.pipelines import SITE, learned
 from tests.support.places import ROOT
 
 APART_NS = 630_000_000
@@ -46,7 +49,7 @@ def message(batch: pa.RecordBatch, sequence: int = 0) -> tuple[list[tuple[str, b
     return headers.pairs(), encode_batch(batch)
 
 
-def test_windows_of_a_batch_come_in_portions_that_say_the_same(normaliser_state) -> None:
+def test_windows_of_a_batch_come_in_portions_that_say_the_same(normaliser_state: dict[str, NDArray[Any]]) -> None:
     batch = sparse_batch(600)
     whole = Windows(LinkShape(1e7, 1e7), normaliser_state).update(batch)
     sizes, rows = [], []
@@ -60,7 +63,7 @@ def test_windows_of_a_batch_come_in_portions_that_say_the_same(normaliser_state)
         np.testing.assert_array_equal(np.concatenate(ours), np.concatenate(theirs))
 
 
-def test_a_message_covers_a_bounded_time(tmp_path) -> None:
+def test_a_message_covers_a_bounded_time(tmp_path: Path) -> None:
     """What an agent sends is cut, what is sent all the same is refused; a silence counts as a second."""
     batch = sparse_batch(1_000)
     parts = [part for part, _ in encode_parts(batch, 1 << 20)]
@@ -92,13 +95,8 @@ def test_rows_without_a_time_are_taken_as_such() -> None:
         assert run.pipeline.ledger.closes()
 
 
-@pytest.fixture(autouse=True)
-def _scale(normaliser_state) -> None:
-    pipeline.scale = normaliser_state  # type: ignore[attr-defined]
-
-
-def pipeline(name: str, sink=None) -> Pipeline:
-    return Pipeline(SITE, name, FakePredictor(), pipeline.scale, Policy(SITE, name), sink=sink)  # type: ignore[attr-defined]
+def pipeline(name: str, sink: Sink | None = None) -> Pipeline:
+    return Pipeline(SITE, name, FakePredictor(), learned(), Policy(SITE, name), sink=sink)
 
 
 def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
@@ -108,14 +106,14 @@ def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
         headers, value = message(part, offset)
         records.append(SimpleNamespace(partition=0, offset=offset, key=b"uplink", value=value, headers=headers))
 
-    def make_run(link, sink):
+    def make_run(link: str, sink: Sink | None) -> LinkRun:
         return LinkRun(link, lambda name: pipeline(name, sink))
 
     portion = Portion(records, LinkRuns(frozenset(["uplink"]), make_run), "lab", horizon_ms=500)
     held: list[int] = []
     opens = portion.open
 
-    def watched():
+    def watched() -> Any:
         steps = opens()
         held.append(sum(step.rows for step in steps))
         return steps

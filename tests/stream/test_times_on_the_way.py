@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +18,7 @@ from offramp.stream.worker.load_shedding import Backlog
 from tests.support.times import BASE, SECOND, Times, steady
 
 
-def block_of(time_ns: Times, **told) -> PacketBlock:
+def block_of(time_ns: Times, **told: Any) -> PacketBlock:
     size, none = np.full(len(time_ns), 60, np.int32), np.zeros(len(time_ns), np.int32)
     interfaces = (Interface("x", 1),)
     return PacketBlock(np.zeros(60, np.uint8), none.astype(np.int64), size, size, time_ns, none, interfaces, **told)
@@ -23,15 +26,15 @@ def block_of(time_ns: Times, **told) -> PacketBlock:
 
 @pytest.mark.parametrize("wrong", [60 * SECOND, 2**31 * SECOND, -60 * SECOND, -(2**62)])
 @pytest.mark.parametrize("at", [1, 500, 998, 999])
-def test_a_paced_replay_does_not_wait_for_a_wrong_time(wrong, at, monkeypatch):
+def test_a_paced_replay_does_not_wait_for_a_wrong_time(wrong: int, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, slept = [0.0], []
-    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr(pace.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     time_ns = steady(2_000)
     time_ns[at] = max(time_ns[at] + wrong, NO_TIME)
     blocks = [block_of(time_ns[:1_000], first_number=1), block_of(time_ns[1_000:], first_number=1_001)]
@@ -41,10 +44,10 @@ def test_a_paced_replay_does_not_wait_for_a_wrong_time(wrong, at, monkeypatch):
     np.testing.assert_array_equal(np.concatenate([part.time_ns for part in parts]), time_ns)
 
 
-def test_a_paced_replay_goes_on_at_its_pace_when_time_is_set_back(monkeypatch):
+def test_a_paced_replay_goes_on_at_its_pace_when_time_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(pace.time, "monotonic", lambda: sum(slept))
-    monkeypatch.setattr(pace.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(slept))
+    monkeypatch.setattr(time, "sleep", slept.append)
     time_ns = steady(2_000)
     time_ns[1_000:] -= 3_600 * SECOND
     list(pace.paced(iter([block_of(time_ns)]), 2.0))
@@ -52,7 +55,7 @@ def test_a_paced_replay_goes_on_at_its_pace_when_time_is_set_back(monkeypatch):
 
 
 @pytest.mark.parametrize("bins", [1, 50])
-def test_blocks_of_a_live_link_do_not_wait_for_a_time_that_is_over(bins):
+def test_blocks_of_a_live_link_do_not_wait_for_a_time_that_is_over(bins: int) -> None:
     time_ns = steady(2_000)
     time_ns[1_000:] -= 3_600 * SECOND
     time_ns[200] = 2**31 * SECOND
@@ -62,7 +65,7 @@ def test_blocks_of_a_live_link_do_not_wait_for_a_time_that_is_over(bins):
     assert max(sizes) <= 5 * bins + 2 * 10  # 5 packets a bin; until it closes
 
 
-def test_a_message_of_the_future_does_not_end_the_shedding():
+def test_a_message_of_the_future_does_not_end_the_shedding() -> None:
     backlog = Backlog(1.0)
     turns = [backlog.judge(5.0, now, waiting=True) for now in (0.0, 1.0, 4.0)]
     assert turns == [False, False, True]
@@ -71,7 +74,7 @@ def test_a_message_of_the_future_does_not_end_the_shedding():
     assert backlog.judge(0.1, 4.2, waiting=True)
 
 
-def test_the_table_prints_on_when_time_goes_back():
+def test_the_table_prints_on_when_time_goes_back() -> None:
     lines: list[str] = []
     table = Table(lines.append, SECOND, BIN_NS)
     one = np.zeros((1, 3), np.float32)

@@ -29,7 +29,7 @@ def pcapng(order: str = "<", sections: int = 1) -> bytes:
         out.append(ng_block(order, 1, struct.pack(f"{order}HHI", 1, 0, 65535)))
         options = struct.pack(f"{order}HH4s", 2, 4, b"eth7") + struct.pack(f"{order}HHB3xHH", 9, 1, 9, 0, 0)
         out.append(ng_block(order, 1, struct.pack(f"{order}HHI", 1, 0, 65535) + options))
-        out.append(ng_block(order, 0xBAD, b"unknown block"))
+        out.append(ng_block(order, 0xBADF, b"unknown block"))
         for i, (time_ns, data, length) in enumerate(PACKETS[section * share : (section + 1) * share]):
             ticks = time_ns if i % 2 else time_ns // 1000
             head = struct.pack(f"{order}IIIII", i % 2, ticks >> 32, ticks & 0xFFFFFFFF, len(data), length)

@@ -36,7 +36,8 @@ def conversation(rng: np.random.Generator, count: int, near: str = "10.0.0.5", f
 
 def random_times(rng: np.random.Generator, count: int, gap_s: float = 0.004) -> NDArray[np.float64]:
     """Return times in seconds with exponential gaps, from an ordinary day on."""
-    return 1_700_000_000 + np.round(np.cumsum(rng.exponential(gap_s, count)), 6)
+    gaps: NDArray[np.float64] = rng.exponential(gap_s, count)
+    return 1_700_000_000.0 + np.cumsum(gaps).round(6)
 
 
 def write(path: Path, packets: Sequence[bytes], times: NDArray[np.float64], linktype: int = ETHERNET) -> Path:

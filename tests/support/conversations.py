@@ -20,7 +20,9 @@ Said = list[tuple[int, bytes]]
 class Conversation:
     """A client and a server over TCP or UDP; times go on by `gap` seconds a packet, or by what a packet says."""
 
-    def __init__(self, client: int, server: int, *, start: float = 1.0, gap: float = 0.01, handshake: bool = True):
+    def __init__(
+        self, client: int, server: int, *, start: float = 1.0, gap: float = 0.01, handshake: bool = True
+    ) -> None:
         self.packets: list[tuple[float, Packet, int]] = []
         self.ports = (client, server)
         self.following = [1000, 5000]

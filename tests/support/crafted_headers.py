@@ -64,9 +64,13 @@ def tcp_raw(
     return struct.pack(">HHIIHHHH", sport, dport, seq, ack, offset << 12 | flags, 1000, 0x1234, urgent) + options
 
 
-def segment(*fields: int, payload: bytes = b"", source: str = A, target: str = B, **more: int) -> Packet:
+def segment(
+    sport: int, dport: int, seq: int, ack: int, flags: int, *, payload: bytes = b"", source: str = A, target: str = B,
+    offset: int = 5, options: bytes = b"", urgent: int = 0,
+) -> Packet:  # fmt: skip
     """Return a TCP segment of raw fields over IPv4."""
-    return ETHER / IP(src=source, dst=target, proto=6) / Raw(tcp_raw(*fields, **more) + payload)
+    head = tcp_raw(sport, dport, seq, ack, flags, offset, options, urgent)
+    return ETHER / IP(src=source, dst=target, proto=6) / Raw(head + payload)
 
 
 @capture("tcp-connections")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tests.support.places import ROOT
 
@@ -18,7 +18,8 @@ GROWING = ("extra_row", "extra_column", "extra_value", "text", "cursor")
 """The fields of capture.dissect.packet.table.Table that only its own functions may write."""
 
 
-class Store(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Store:
     """A store: the module, the kernel, the array, and the parts of its index that are not plain."""
 
     module: str
@@ -75,7 +76,8 @@ def aliases(kernel: ast.FunctionDef) -> dict[str, str]:
 
 def loops(kernel: ast.FunctionDef) -> set[str]:
     """Return the variables of loops over constants or over the length of an array, and of no other loop."""
-    plain, other = set(), set()
+    plain: set[str] = set()
+    other: set[str] = set()
     for node in ast.walk(kernel):
         if isinstance(node, ast.For) and isinstance(node.target, ast.Name):
             over = node.iter

@@ -6,8 +6,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -108,13 +109,13 @@ class Capture:
         return list(packets(self.blocks))
 
 
-def listen(namespace: Namespace, backend: str, interface: str = "v1", **options: object) -> Capture:
+def listen(namespace: Namespace, backend: str, interface: str = "v1", **options: Any) -> Capture:
     """Open an interface in the namespace and read it."""
-    asked = LiveOptions(backend=backend, left=None, **options)  # type: ignore[arg-type]
+    asked = LiveOptions(backend=backend, left=None, **options)
     return Capture(namespace.call(open_interface, interface, asked))
 
 
-def until(condition, seconds: float = 30.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for a condition."""
     end = time.monotonic() + seconds
     while not condition():

@@ -24,12 +24,14 @@ from tests.support.workers import demo_batches
 LINK = "uplink"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Message:
+    """A record as Faust hands it over."""
+
     offset: int
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
+    key: bytes | None
+    value: bytes | None
+    headers: Any
     partition: int = 0
 
 
@@ -69,7 +71,7 @@ class Outlet:
 
 def demo_messages() -> list[Message]:
     """The demo's messages of 300 rows, as an agent of a live link sends them."""
-    out = []
+    out: list[Message] = []
     for batch in (whole.slice(at, 300) for whole in demo_batches(300) for at in range(0, whole.num_rows, 300)):
         first, last = times_of(batch)
         hops = {"read": last + 1, "dissected": last + 2, "published": last + 3}

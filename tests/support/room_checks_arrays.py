@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from offramp.capture.sources.file.record_scan import (
@@ -36,7 +38,7 @@ def link_packets(times_ns: list[int], sources: list[int], marks: int = 0) -> Pac
 def small_out(rows: int) -> BinOut:
     """Return room for so many closed bins."""
     out = new_bin_out()
-    return BinOut(out.used, ClosedBins(*(array[:rows] for array in out.bins)))
+    return BinOut(out.used, ClosedBins._make(array[:rows] for array in out.bins))
 
 
 def closed_in(room: int, packets: Packets, last_ns: int) -> list[tuple[int, int]]:
@@ -44,7 +46,10 @@ def closed_in(room: int, packets: Packets, last_ns: int) -> list[tuple[int, int]
     bins._ROOM.out = small_out(room)
     link = bins.Bins(LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0))
     found: list[tuple[int, int]] = []
-    for step in (lambda: link.update(packets), lambda: link.advance(last_ns), link.close):
+    steps: tuple[Callable[[], Iterator[ClosedBins]], ...] = (
+        lambda: link.update(packets), lambda: link.advance(last_ns), link.close,
+    )  # fmt: skip
+    for step in steps:
         for parts, closed in enumerate(step()):
             assert parts < 1000
             assert len(closed.series) <= room

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
@@ -76,8 +76,8 @@ class WorkerProcess:
         with log.open("wb") as err, self.data.open("wb") as out:
             self.process = self.start(command, stdout=out, stderr=err)
 
-    def start(self, command: list[str], **streams: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, cwd=ROOT, env={**os.environ}, **streams)
+    def start(self, command: list[str], stdout: IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ}, stdout=stdout, stderr=stderr)
 
     def kill(self) -> None:
         self.process.kill()
@@ -119,7 +119,7 @@ class Decisions:
         self.consumer.seek_to_beginning(*places)
         self.bodies: dict[str, dict[str, bytes]] = {}
         self.repeats = 0
-        self.records = []
+        self.records: list[Any] = []
 
     def read(self) -> None:
         for records in self.consumer.poll(200).values():
@@ -128,7 +128,7 @@ class Decisions:
                 if record.topic.endswith("decisions.v1"):
                     self.note(record)
 
-    def note(self, record) -> None:
+    def note(self, record: Any) -> None:
         """Enter a command; the same id must have the same bytes."""
         body = json.loads(record.value)
         link = body["scope"].split(":")[1].split("/")[0]

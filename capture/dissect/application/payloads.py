@@ -48,7 +48,7 @@ from offramp.capture.dissect.conversation.state import (
 )
 from offramp.capture.dissect.packet.notes import NOTE_GAP, NOTE_GIVEN_UP
 from offramp.capture.dissect.packet.table import TEXT, Table, drop_text
-from offramp.kernels import kernel_lean
+from offramp.kernels import kernel_lean, read_only
 
 
 @kernel_lean
@@ -153,13 +153,14 @@ def go_on(
     side[which, WANT] = have
     if hidden or start < 0:
         return taken
+    text = read_only(out.text)
     kept, mode, need = stream(
-        out, apps, row, out.text, False, start, start + have, True, fin, source, target, slot, number, time_ns, False
+        out, apps, row, text, False, start, start + have, True, fin, source, target, slot, number, time_ns, False
     )
     if mode == ABORT:
         return end - pos
     if mode != COMPLETE:
-        begin(out, apps, which, out.text, kept, start + have, first + kept - start, mode, need)
+        begin(out, apps, which, text, kept, start + have, first + kept - start, mode, need)
         if kept == start:
             drop_text(out, row_text)
     return taken
@@ -184,6 +185,6 @@ def finish(
     side[which, MODE] = SWALLOW
     if not hidden and start >= 0:
         stream(
-            out, apps, row, out.text, False, start, start + have, False, True, source, target, slot, number, time_ns,
-            False,
+            out, apps, row, read_only(out.text), False, start, start + have, False, True, source, target, slot, number,
+            time_ns, False,
         )  # fmt: skip

@@ -38,7 +38,6 @@ class ByteStream:
         self._path = None if name == "-" else Path(name)
         self._progress = progress
         self._raw: BinaryIO | None = None
-        self._packed = False
         self._stream: Any = None
         self._frames: FrameWatch | None = None
         self._before = progress.done
@@ -57,10 +56,8 @@ class ByteStream:
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {error.strerror}") from error
         if magic.startswith(GZIP_MAGIC):
-            self._packed = True
             self._stream = gzip.GzipFile(fileobj=buffered)
         elif len(magic) == 4 and begins_zstd(magic):
-            self._packed = True
             self._frames = FrameWatch(buffered)
             self._stream = zstandard.ZstdDecompressor().stream_reader(cast(Any, self._frames), read_across_frames=True)
         else:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from offramp.capture.sources.live.packet_filter import library_name
 from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE, PacketSocket, open_packet_socket
 from offramp.capture.sources.live.privileges import MEND, Confinement, confine
 from offramp.errors import ConfigError, InputError
@@ -84,11 +83,6 @@ def usable() -> list[str]:
     """Return the backends that this machine has, the best first."""
     found = ["ring"] if sys.platform.startswith("linux") and hasattr(socket, "AF_PACKET") else []
     return found + [name for name in ("pcapy", "scapy") if installed(name)]
-
-
-def filters() -> str | None:
-    """Return the name of the library that compiles filters, or None."""
-    return library_name()
 
 
 class _Opened(NamedTuple):

@@ -6,6 +6,7 @@ import random
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,9 +31,11 @@ def over_tcp(parts: Iterable[bytes], port: int = 80) -> list[bytes]:
     return [ethernet(ipv4(each, 6)) for each in out]
 
 
-def dissected(packets: list[bytes], times: np.ndarray | None = None, **options: object) -> tuple[Dissector, list[dict]]:
+def dissected(
+    packets: list[bytes], times: np.ndarray | None = None, **options: Any
+) -> tuple[Dissector, list[dict[str, Any]]]:
     """Return the dissector that took the packets, and their rows."""
-    dissector = Dissector("full", **options)  # type: ignore[arg-type]
+    dissector = Dissector("full", **options)
     block = block_of(packets)
     block = block if times is None else replace(block, time_ns=times)
     return dissector, [row for batch in dissector.dissect(block) for row in batch.to_pylist()]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 
 import pytest
 
-from tests.support.places import ROOT
+from tests.differential import Report, compare, print_report, sample
+from tests.support.places import ROOT, SHARED
 
-PCAPS = ROOT.parent / "shared" / "pcaps"
-sys.path.insert(0, str(ROOT))
-
-from tests.differential import Report, compare, print_report, sample  # noqa: E402
+PCAPS = SHARED / "pcaps"
 
 pytestmark = pytest.mark.skipif(
     shutil.which("tshark") is None, reason="tshark is not installed: nothing to compare with"

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-from tests.support.places import ROOT
-
-sys.path.insert(0, str(ROOT))
 
 import tests.support.crafted_rare  # noqa: F401  (registers its captures)
 from tests.differential import compare, is_header

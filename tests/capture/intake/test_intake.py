@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from offramp.capture.block import Interface, PacketBlock, joined, tick
 from offramp.capture.intake.block_queue import ROW_BYTES, BlockQueue
 from offramp.capture.intake.intake import Intake, Until
 from offramp.capture.intake.shedding import Shedding, SheddingRule
-from offramp.capture.sources.source import ListSource
+from offramp.capture.sources.source import Damage, ListSource
 
 INTERFACE = Interface("t", 1)
 
@@ -74,7 +75,7 @@ def test_packets_of_flows_that_were_not_kept_are_told_with_the_block_they_were_i
     for number in range(5):
         queue.put(replace(block(1 + 10 * number, 10), sampled_away=1 << number))
     assert (queue.shed, queue.sampled_away) == (30, 0)
-    told = []
+    told: list[tuple[int, int, int]] = []
     while len(told) < 2 and (each := queue.get(10)) is not None:
         told.append((len(each), each.sampled_away, queue.sampled_away))
     assert told == [(10, 1 + 2 + 4 + 8, 15), (10, 16, 31)]
@@ -117,7 +118,8 @@ def test_a_count_ends_it_at_that_packet() -> None:
 class Endless:
     """A source that goes on until it is closed."""
 
-    name, damages = "endless", []
+    name = "endless"
+    damages: ClassVar[list[Damage]] = []
 
     def __init__(self) -> None:
         self.closed = threading.Event()
@@ -149,7 +151,7 @@ def test_the_sources_error_is_raised_where_it_is_read() -> None:
             yield block(1, 10)
             raise ValueError("broken")
 
-    got = []
+    got: list[PacketBlock] = []
     with pytest.raises(ValueError, match="broken"):
         got += Intake(Broken()).read()  # type: ignore[arg-type]
 

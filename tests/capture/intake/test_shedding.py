@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP  # type: ignore[attr-defined]
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import ARP, CookedLinux, Dot1Q, Ether
 from scapy.packet import Packet, Raw
@@ -37,7 +37,8 @@ def conversation(flow: int, reply: bool = False) -> Packet:
 
 def kept_numbers(level: int, frames: list[bytes], linktype: int = 1) -> list[int]:
     shedding = Shedding(level=level)
-    return (shedding.apply(block_of(frames, linktype)).time_ns - 1).tolist()
+    kept: list[int] = (shedding.apply(block_of(frames, linktype)).time_ns - 1).tolist()
+    return kept
 
 
 def test_nothing_is_touched_where_nothing_is_shed() -> None:

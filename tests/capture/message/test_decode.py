@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import tracemalloc
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from offramp.capture.features.arrow_schema import batch_schema
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message import decode as wire
-from offramp.capture.message.decode import MAX_SAMPLING, RefusedError, decode_batch, decode_headers, decode_message
+from offramp.capture.message.decode import RefusedError, decode_batch, decode_headers, decode_message
 from offramp.capture.message.encode import (
     HEADER_NAMES,
+    MAX_SAMPLING,
     OPTIONAL_HEADERS,
     FeatureHeaders,
     encode_batch,
@@ -29,9 +31,9 @@ from offramp.errors import ContractError
 from tests.support.random_batches import SCHEMA, bomb, random_batch
 
 
-def headers_of(batch: pa.RecordBatch, **more: object) -> FeatureHeaders:
+def headers_of(batch: pa.RecordBatch, **more: Any) -> FeatureHeaders:
     first, last = times_of(batch)
-    return FeatureHeaders("lab", "tap-1", 7, 0, batch.num_rows, first, last, CaptureLedger(3, 3).as_dict(), **more)  # type: ignore[arg-type]
+    return FeatureHeaders("lab", "tap-1", 7, 0, batch.num_rows, first, last, CaptureLedger(3, 3).as_dict(), **more)
 
 
 @given(st.integers(1, 300), st.integers(0, 2**32 - 1))
@@ -43,6 +45,7 @@ def test_what_goes_in_comes_out(rows: int, seed: int) -> None:
     assert message is not None
     assert message.headers == headers
     assert message.link == "uplink"
+    assert message.batch is not None
     assert message.batch.replace_schema_metadata(None).equals(batch)
     assert ledger_of(message.batch) == CaptureLedger(3, 3)
 

@@ -51,7 +51,10 @@ def test_tshark_ends_with_the_dissector() -> None:
 def test_a_block_left_half_read_does_not_hang_the_end() -> None:
     dissector = ReferenceDissector("stream")
     next(iter(dissector._tshark.read(block(3000))))
+    pid = dissector._tshark._process.pid
     dissector.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 @needs_tshark

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn import metrics
 
 from offramp.errors import InputError
@@ -27,12 +28,16 @@ from offramp.inference.evaluation.results import differences, winners
 from offramp.inference.evaluation.scores import roc, scores, sums_by_cell, weighted
 from offramp.inference.forecast import Prediction
 from offramp.inference.scores import calibration_error
+from offramp.sources import sources_of
 
 N = 4_000
 
 
+Answers = tuple[Prediction, NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
+
+
 @pytest.fixture
-def answers():
+def answers() -> Answers:
     """Forecasts that are right two times out of three, their truth, and cells."""
     rng = np.random.default_rng(2)
     classes = rng.integers(0, 3, N)
@@ -44,7 +49,7 @@ def answers():
     return Prediction(probabilities, quantiles), delay, classes, rng.integers(0, 40, N)
 
 
-def test_scores_are_sklearns(answers):
+def test_scores_are_sklearns(answers: Answers) -> None:
     found, delay, classes, cells = answers
     ours = scores(weighted(sums_by_cell(found, delay, classes, cells, 40), np.ones((1, 40))))
     said = found.probabilities.argmax(axis=1)
@@ -65,7 +70,7 @@ def test_scores_are_sklearns(answers):
         assert ours[f"auc_{name}"][0] == pytest.approx(exact, abs=2e-4)
 
 
-def test_ties_in_probabilities_count_half(answers):
+def test_ties_in_probabilities_count_half(answers: Answers) -> None:
     _, delay, classes, cells = answers
     same = Prediction(np.full((N, 3), 1 / 3, np.float32), delay[:, None])
     found = scores(weighted(sums_by_cell(same, delay, classes, cells, 40), np.ones((1, 40))))
@@ -74,7 +79,7 @@ def test_ties_in_probabilities_count_half(answers):
     assert math.isnan(found["coverage_q90"][0])  # a median alone has no 0.9 quantile
 
 
-def test_a_weighted_sum_is_the_score_of_repeated_forecasts(answers):
+def test_a_weighted_sum_is_the_score_of_repeated_forecasts(answers: Answers) -> None:
     found, delay, classes, cells = answers
     weights = np.random.default_rng(1).integers(0, 3, 40).astype(float)
     rows = np.repeat(np.arange(N), weights[cells].astype(int))
@@ -87,7 +92,7 @@ def test_a_weighted_sum_is_the_score_of_repeated_forecasts(answers):
         assert one[name][0] == pytest.approx(other[name][0]), name
 
 
-def test_calibration_and_roc_of_known_forecasts():
+def test_calibration_and_roc_of_known_forecasts() -> None:
     assert calibration_error(np.array([[10.0, 9.0, 9.0], [10.0, 6.0, 5.0]])) == pytest.approx(1 / 20)
     perfect = np.array([[3.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 2.0]])
     false, true = roc(perfect)
@@ -95,7 +100,7 @@ def test_calibration_and_roc_of_known_forecasts():
     assert true[2] == 1 and false[2] == 0  # noqa: PT018
 
 
-def test_cells_are_stretches_of_one_recording():
+def test_cells_are_stretches_of_one_recording() -> None:
     second = 1_000_000_000
     time = np.array([0, 1, 3, 9, 0, 100]) * second + np.array([0, 0, 0, 0, 7, 7]) * second
     cells = cells_of(["a", "a", "a", "a", "b", "b"], time, 500)
@@ -105,7 +110,7 @@ def test_cells_are_stretches_of_one_recording():
     assert block_seconds(5_000) == 20
 
 
-def test_draws_are_blocks_that_fill_the_ring():
+def test_draws_are_blocks_that_fill_the_ring() -> None:
     weights = block_weights(40, 500, 3)
     np.testing.assert_allclose(weights.sum(axis=1), 40)
     np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.2)
@@ -117,7 +122,7 @@ def test_draws_are_blocks_that_fill_the_ring():
     assert set(map(tuple, by_source)) == {(1, 1, 1, 1), (2, 2, 2, 0), (0, 0, 0, 2)}
 
 
-def test_the_interval_of_independent_blocks_is_the_normal_one():
+def test_the_interval_of_independent_blocks_is_the_normal_one() -> None:
     rng = np.random.default_rng(5)
     means = np.repeat(rng.normal(0, 1, 400), CELLS_PER_BLOCK)  # constant within a block
     low, high = interval(block_weights(len(means), 4_000, 1) @ means / len(means))
@@ -139,7 +144,7 @@ def some_series(bins: int = 400) -> Series:
 TASK = Task(0, 500, 10, (0.3, 0.6), ("a", "b", "c"))
 
 
-def test_the_past_of_a_bin():
+def test_the_past_of_a_bin() -> None:
     x = some_series().x
     for n in (1, 2, 3, 16, 64):
         for t in (0, 5, 399):
@@ -150,7 +155,7 @@ def test_the_past_of_a_bin():
     np.testing.assert_array_equal(lagged(x, 3)[1], x[0])
 
 
-def test_rows_have_a_window_and_a_target():
+def test_rows_have_a_window_and_a_target() -> None:
     series = some_series()
     assert usable(series, TASK).tolist() == list(range(63, 350))
     rows = table([series], TASK, 100)
@@ -161,7 +166,7 @@ def test_rows_have_a_window_and_a_target():
         table([series.cut(0, 60, 10)], TASK, 100)
 
 
-def test_a_portion_is_seeded_and_whole_from_one_on():
+def test_a_portion_is_seeded_and_whole_from_one_on() -> None:
     series = [some_series(5_000)]
     few = portion(series, 0.25, 1, 10)
     assert [len(s.x) for s in few] == [1_024] or sum(len(s.x) for s in few) <= 2_048
@@ -181,7 +186,7 @@ def jobs_scores() -> tuple[str, ...]:
     return SCORES
 
 
-def test_who_wins_is_said_even_if_it_is_a_rival():
+def test_who_wins_is_said_even_if_it_is_a_rival() -> None:
     models = {"hybrid": scored(0.8, 0.75, 0.85), "boosting": scored(0.9, 0.87, 0.93), "ewma": scored(0.89, 0.8, 0.92)}
     spread = np.linspace(-0.02, 0.02, 100)
     draws = {"hybrid": 0.8 + spread, "boosting": 0.9 + spread, "ewma": 0.89 - spread}
@@ -196,15 +201,15 @@ def test_who_wins_is_said_even_if_it_is_a_rival():
     assert differences(models, replicates)["ewma"]["f1"]["overlap"]
 
 
-def test_what_json_cannot_say():
+def test_what_json_cannot_say() -> None:
     said = finite({"a": [1.0, math.nan], "b": math.inf, "c": "x"})
     assert json.dumps(said, allow_nan=False) == '{"a": [1.0, null], "b": null, "c": "x"}'
 
 
-def test_every_model_names_its_sources():
+def test_every_model_names_its_sources() -> None:
     for model in MODELS:
         place = jobs.HERE.parent / f"baselines/{model.place.split(':')[0]}.py"
-        names = {path.name for path in jobs.sources_of(place)}
+        names = {path.name for path in sources_of(place)}
         assert {place.name, "forecaster.py", "metrics.py"} <= names
-    hybrid = {path.name for path in jobs.sources_of(jobs.HERE.parent / "baselines/hybrid.py")}
+    hybrid = {path.name for path in sources_of(jobs.HERE.parent / "baselines/hybrid.py")}
     assert {"train.py", "model.py", "compiled.py"} <= hybrid

@@ -37,7 +37,9 @@ def results(hybrid: float, *rivals: float, width: float = 0.01) -> dict[str, Any
         ((0.9, 0.95, 0.97, 0.6), (["svm"], [], [], ["boosting", "ewma"]), False),
     ],
 )
-def test_every_rival_has_its_place_and_the_goal_follows(scores, places, met):
+def test_every_rival_has_its_place_and_the_goal_follows(
+    scores: tuple[float, float, float, float], places: tuple[list[str], ...], met: bool
+) -> None:
     found = results(*scores)
     for score in ("f1", "mae_ms"):
         assert tuple(standing(found, score).values()) == places

@@ -132,7 +132,7 @@ def test_a_piece_carries_the_memory_of_what_was_before_it() -> None:
 
 
 def test_scores() -> None:
-    delay = np.float32([1, 10, 30, 30])
+    delay = np.array([1, 10, 30, 30], np.float32)
     sure = np.eye(3, dtype=np.float32)[classify(delay, (5, 25))]
     found = score(delay, sure, np.tile(delay[:, None], 3), delay[::-1].copy(), (5, 25))
     assert found["accuracy"] == found["macro_f1"] == found["coverage_q90"] == 1

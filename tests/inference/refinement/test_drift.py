@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from offramp.inference.refinement.drift import SCALE_FROM, DriftWatch
 from offramp.stream.bins.state import LinkShape
@@ -21,7 +22,8 @@ def link_rows(seed: int, seconds: float, busy: float) -> np.ndarray:
     flows = [flow for device in range(5) for flow in periodic_device(rng, seconds, device)]
     flows += [flow for device in range(5, 12) for flow in web_bursts(rng, seconds, device, CAPACITY * busy)]
     rows = closed_rows(merged(flows), LinkShape(CAPACITY, CAPACITY, 1e5, (NETWORK,)))
-    return rows["x"][rows["series"] == 0][:, [CHANNELS.index(name) for name in SIGNALS]].astype(np.float64)
+    own: NDArray[np.float64] = rows["x"][rows["series"] == 0].astype(np.float64)
+    return own[:, [CHANNELS.index(name) for name in SIGNALS]]
 
 
 @pytest.fixture(scope="module")

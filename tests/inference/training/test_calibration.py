@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from offramp.inference.forecast import QUANTILES
 from offramp.inference.network.queue_history import ANCHORS
@@ -65,8 +66,9 @@ def test_what_is_folded_into_the_heads_is_what_was_learned() -> None:
     x = rng.normal(size=(5, 8)).astype(np.float32)
 
     def softmax(w: dict[str, np.ndarray]) -> np.ndarray:
-        powers = np.exp(x @ w["classes_w"] + w["classes_b"])
-        return powers / powers.sum(axis=1, keepdims=True)
+        powers: NDArray[np.float64] = np.exp(x @ w["classes_w"] + w["classes_b"])
+        shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+        return shares
 
     np.testing.assert_allclose(softmax(out), tempered(softmax(weights), 2.0), atol=1e-6)
     np.testing.assert_allclose(out["delay_b"][-3:], [0.0, 0.1, 0.2])

@@ -23,7 +23,9 @@ def task() -> Task:
 
 
 @pytest.mark.long
-def test_a_study_is_bounded_and_resumed_and_gives_a_preset(task: Task, tmp_path: Path, monkeypatch) -> None:
+def test_a_study_is_bounded_and_resumed_and_gives_a_preset(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(GRID, "lstm", [8, 12])
     monkeypatch.setitem(GRID, "learning_rate", [1e-3])
     monkeypatch.setitem(GRID, "dropout", [0.0])

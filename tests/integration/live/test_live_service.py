@@ -41,12 +41,22 @@ def test_live_commands_are_those_of_the_recording_and_tell_their_way(
         assert sender.communicate(timeout=60)[1] == ""
         text = agent.end()
         assert number_of(text, "rows published") == number_of(text, "acknowledged") == 3750
-        command = [sys.executable, "-m", "offramp", "replay", file, "--site", SITE, "--format", "jsonl"]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "offramp",
+            "replay",
+            file,
+            "--site",
+            SITE,
+            "--format",
+            "jsonl",
+        ]
         replayed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
         found = namespace.call(taken, topics)
     assert [body for body, _ in found] == [json.loads(line) for line in replayed]
     assert found
     for body, hops in found:
-        own = [hops[name] for name in WAY if name in hops]
-        assert own == sorted(own), (body["phase"], hops)
+        times = [hops[name] for name in WAY if name in hops]
+        assert times == sorted(times), (body["phase"], hops)
     assert any(tuple(hops) == WAY for _, hops in found)

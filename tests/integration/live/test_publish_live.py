@@ -178,12 +178,17 @@ def test_a_worker_sees_what_the_tap_sees(
     assert total(found, "kernel_drops") == 70
     seen: list[LinkTimeline] = []
     pipelines: list[Pipeline] = []
-    run = LinkRun(LINK, lambda _: pipelines.append(pipeline(seen)) or pipelines[-1])
+
+    def made(_: str) -> Pipeline:
+        pipelines.append(pipeline(seen))
+        return pipelines[-1]
+
+    run = LinkRun(LINK, made)
     for offset, message in enumerate(found):
         assert run.feed(message, offset) == []
     for name in ("time_ns", "load_up", "load_down", "delay_now_ms", "probabilities"):
-        parts = [np.concatenate([getattr(each, name) for each in lines]) for lines in (expected, seen)]
-        np.testing.assert_array_equal(*parts)
+        wanted, got = (np.concatenate([getattr(each, name) for each in lines]) for lines in (expected, seen))
+        np.testing.assert_array_equal(got, wanted)
     assert pipelines[0].quality == tap.pipelines[LINK].quality
     assert pipelines[0].ledger == tap.pipelines[LINK].ledger
 
@@ -195,8 +200,10 @@ def test_a_broker_that_is_restarted_loses_nothing_with_a_spool(
     listens, finished = threading.Event(), []
     batches = LiveBatches(Intake(source, begun=listens.set), by_link())
     spool = Spool(tmp_path, 64 << 20, segment_bytes=1 << 16)
-    bounds = {"queue_bytes": 1 << 16, "window_bytes": 1 << 16}
-    publisher = Publisher(topics, site="lab", agent="tap", epoch=5, live=True, spool=spool, **bounds)
+    bound = 1 << 16
+    publisher = Publisher(
+        topics, site="lab", agent="tap", epoch=5, live=True, spool=spool, queue_bytes=bound, window_bytes=bound
+    )
     namespace.call(publisher.start)
     thread = threading.Thread(target=lambda: finished.append(LiveAgent([batches], publisher).run()))
     with ExitStack() as stack:

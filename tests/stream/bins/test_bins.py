@@ -1,21 +1,32 @@
 from __future__ import annotations
 
-import inspect
 import re
+from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike, NDArray
 
-from offramp.cli import commands
+from offramp.cli.publish import PublishOptions
 from offramp.inference import forecast
 from offramp.inference.forecast import BIN_MS, BINS_PER_S
 from offramp.inference.refinement.drift import EVERY
 from offramp.inference.refinement.paired_test import BLOCK
 from offramp.stream.bins.bins import Bins, network_table
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets
-from offramp.stream.bins.state import DEVICE_SLOTS, DOWN, HITS, LATE, OUT_ROWS, ROWS, UP, LinkShape
+from offramp.stream.bins.state import (
+    DEVICE_SLOTS,
+    DOWN,
+    HITS,
+    LATE,
+    OUT_ROWS,
+    ROWS,
+    UP,
+    ClosedBins,
+    LinkShape,
+)
 from offramp.stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
 from offramp.stream.refine.refiner import TICK
 from tests.support.places import ROOT
@@ -24,7 +35,16 @@ BASE = 1_700_000_000_000_000_000
 SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 
 
-def packets(times_ms, sources=None, sizes=None, marks=0):
+Row = tuple[int, int, int, dict[str, float]]
+"""Of a closed bin: its number from BASE on, series, fresh, and channels by name."""
+
+
+def packets(
+    times_ms: Sequence[float] | NDArray[Any],
+    sources: ArrayLike | None = None,
+    sizes: ArrayLike | None = None,
+    marks: int = 0,
+) -> Packets:
     n = len(times_ms)
     address = np.zeros((n, 4), np.int64)
     address[:, 1] = (IPV4_MAPPED | 0x0A000000) + np.array(sources if sources is not None else [1] * n)
@@ -36,7 +56,7 @@ def packets(times_ms, sources=None, sizes=None, marks=0):
     )  # fmt: skip
 
 
-def closed(bins, *parts):
+def closed(bins: Bins, *parts: Packets) -> list[Row]:
     rows = []
     for part in parts:
         for chunk in bins.update(part):
@@ -46,14 +66,14 @@ def closed(bins, *parts):
     return rows
 
 
-def rows_of(chunk):
+def rows_of(chunk: ClosedBins) -> list[Row]:
     return [
         (int(b) - BASE // BIN_NS, int(s), int(f), dict(zip(CHANNELS, x.tolist(), strict=True)))
         for b, s, f, x in zip(chunk.bin_number, chunk.series, chunk.fresh, chunk.x, strict=True)
     ]
 
 
-def test_what_has_directions_is_counted_up_then_down():
+def test_what_has_directions_is_counted_up_then_down() -> None:
     for name in ("PACKETS", "BYTES"):
         assert Counter[f"{name}_DOWN"] - Counter[f"{name}_UP"] == DOWN - UP == 1
     assert PLACE["backlog_down"] - PLACE["backlog_up"] == DOWN - UP
@@ -67,13 +87,13 @@ ORDINARY = re.compile(r"(?:counters|state\.shape|clock|total|bits|cells|x)\[(?:\
 @pytest.mark.parametrize(
     "name", ["bins/bins", "bins/closing", "bins/state", "bins/packets", "bins/heavy_hitters", "pipeline/traffic"]
 )
-def test_no_kernel_says_the_number_of_a_tables_row(name):
+def test_no_kernel_says_the_number_of_a_tables_row(name: str) -> None:
     text = (ROOT / f"stream/{name}.py").read_text()
     assert ORDINARY.findall(text) == []
     assert ORDINARY.findall("x[8 + i] = counters[4]") == ["x[8", "counters[4"]
 
 
-def test_a_bin_has_one_length():
+def test_a_bin_has_one_length() -> None:
     """Nobody but inference.bin_length says it in digits, but for the command line, which loads nothing."""
     assert BIN_NS == forecast.BIN_NS == BIN_MS * 1_000_000
     assert BINS_PER_S == TICK == BLOCK == EVERY == 1_000 // BIN_MS
@@ -81,11 +101,11 @@ def test_a_bin_has_one_length():
     for stage in ("capture", "stream", "inference", "decision"):
         for source in sorted((ROOT / stage).rglob("*.py")):
             assert digits.findall(source.read_text()) == [], source
-    asked = get_type_hints(commands.publish, include_extras=True)["message_every"].__metadata__[0]
-    assert inspect.signature(commands.publish).parameters["message_every"].default == asked.min == BIN_MS
+    asked = get_type_hints(PublishOptions, include_extras=True)["message_ms"].__metadata__[0]
+    assert PublishOptions().message_ms == asked.min == BIN_MS
 
 
-def test_link_first_then_its_devices_with_shared_queue():
+def test_link_first_then_its_devices_with_shared_queue() -> None:
     rows = closed(Bins(SHAPE), packets([0, 1, 2, 12], [1, 2, 1, 2], [1_500] * 4))
     assert [(number, series, fresh) for number, series, fresh, _ in rows] == [
         (0, 0, 1), (0, 1, 1), (0, 2, 1), (1, 0, 0), (1, 1, 0), (1, 2, 0),
@@ -97,7 +117,7 @@ def test_link_first_then_its_devices_with_shared_queue():
     assert second["delay_peak"] == link["delay_peak"]
 
 
-def test_rows_within_the_lateness_count_and_later_ones_are_counted():
+def test_rows_within_the_lateness_count_and_later_ones_are_counted() -> None:
     bins = Bins(SHAPE, lateness_ms=20)
     rows = closed(bins, packets([0, 35, 18, 5, 60, 5]))
     assert bins.state.clock[LATE] == 2
@@ -106,13 +126,13 @@ def test_rows_within_the_lateness_count_and_later_ones_are_counted():
     assert counted == 4
 
 
-def test_a_long_silence_ends_the_series_and_costs_no_bins():
+def test_a_long_silence_ends_the_series_and_costs_no_bins() -> None:
     rows = closed(Bins(SHAPE), packets([0, 3_600_000, 3_600_001]))
     assert len([row for row in rows if row[1] == 0]) == 1 + WINDOW_BINS + 1
     assert [row[2] for row in rows if row[1] == 0] == [1] + [0] * WINDOW_BINS + [1]
 
 
-def test_a_device_falls_silent_while_its_link_goes_on():
+def test_a_device_falls_silent_while_its_link_goes_on() -> None:
     times = np.arange(0, 2_000, 5.0)
     rows = closed(Bins(SHAPE), packets([0, *times, 2_001], [9, *[1] * len(times), 9]))
     own = [row for row in rows if row[1] == 1]
@@ -120,7 +140,7 @@ def test_a_device_falls_silent_while_its_link_goes_on():
     assert len(own) == WINDOW_BINS + 2
 
 
-def test_the_idlest_device_makes_room():
+def test_the_idlest_device_makes_room() -> None:
     count = DEVICE_SLOTS + 3
     bins = Bins(SHAPE)
     closed(bins, packets(np.arange(count) * 20.0, np.arange(count)))
@@ -128,7 +148,7 @@ def test_the_idlest_device_makes_room():
     assert len({tuple(key) for key in bins.state.key[1:].tolist()}) == DEVICE_SLOTS
 
 
-def test_a_device_has_a_series_while_it_carries_a_share():
+def test_a_device_has_a_series_while_it_carries_a_share() -> None:
     shape = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.05)
     times = np.arange(0, 3_000, 2.0)
     sizes = np.where((times > 1_000) & (times < 1_400), 1_400, 60)
@@ -145,7 +165,7 @@ def test_a_device_has_a_series_while_it_carries_a_share():
     assert 100 <= rows[0][0] < 120
 
 
-def test_marks_reach_their_channels():
+def test_marks_reach_their_channels() -> None:
     marks = 1 << (int(Counter.MQTT) - FIRST_MARK) | 1 << (int(Counter.SYN) - FIRST_MARK)
     _, _, _, x = closed(Bins(SHAPE), packets([0], marks=marks))[0]
     assert np.expm1(x["mqtt"]) == pytest.approx(1)
@@ -153,7 +173,7 @@ def test_marks_reach_their_channels():
     assert x["udp"] == 0
 
 
-def test_directions_follow_the_networks_ipv6_too():
+def test_directions_follow_the_networks_ipv6_too() -> None:
     part = packets([0, 1])
     far = (0xFD << 56) - 2**64
     part.address[:, :] = [[0x20010DB8 << 32, 1, far, 2], [far, 2, 0x20010DB8 << 32, 1]]
@@ -164,12 +184,12 @@ def test_directions_follow_the_networks_ipv6_too():
     assert len(rows) == 2
 
 
-def test_too_much_lateness_is_refused():
+def test_too_much_lateness_is_refused() -> None:
     with pytest.raises(ValueError, match="lateness"):
         Bins(SHAPE, lateness_ms=500)
 
 
-def test_the_clock_closes_what_a_packet_would_close():
+def test_the_clock_closes_what_a_packet_would_close() -> None:
     by_packet, by_clock = Bins(SHAPE), Bins(SHAPE)
     first = packets([0, 3, 12, 15], [1, 2, 1, 2])
     expected = [row for part in (first, packets([200])) for chunk in by_packet.update(part) for row in rows_of(chunk)]
@@ -181,7 +201,7 @@ def test_the_clock_closes_what_a_packet_would_close():
     assert by_clock.state.clock[LATE] == 0
 
 
-def test_the_clock_before_the_first_packet_and_after_a_long_silence_costs_no_bins():
+def test_the_clock_before_the_first_packet_and_after_a_long_silence_costs_no_bins() -> None:
     bins = Bins(SHAPE)
     assert list(bins.advance(BASE)) == []
     rows = [row for chunk in bins.update(packets([0])) for row in rows_of(chunk)]
@@ -190,7 +210,7 @@ def test_the_clock_before_the_first_packet_and_after_a_long_silence_costs_no_bin
     assert len([row for row in rows if row[1] == 0]) == 1 + WINDOW_BINS
 
 
-def test_a_packet_of_sampled_flows_counts_for_as_many():
+def test_a_packet_of_sampled_flows_counts_for_as_many() -> None:
     sent = packets([0, 1, 2, 40], [1, 2, 1, 2], [500] * 4, marks=1)
     once, four = Bins(SHAPE), Bins(SHAPE)
     one = [row for chunk in once.update(sent) for row in rows_of(chunk)]
@@ -218,7 +238,7 @@ def test_all_of_ipv6_holds_no_ipv4() -> None:
     assert lies_in("10.0.0.1", "::/0", "10.0.0.0/8")
 
 
-def test_times_before_zero_close_no_more_bins_at_once_than_there_is_room_for():
+def test_times_before_zero_close_no_more_bins_at_once_than_there_is_room_for() -> None:
     """Times 0, -2 h, -1 h: whatever that closes is handed on a part at a time."""
     made = packets([0, 0, 0])
     bins = Bins(SHAPE)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from offramp.capture.block import END_OF_TIME_NS, NO_TIME
 from offramp.capture.message.decode import FeatureMessage
@@ -25,11 +27,12 @@ from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS, lives
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets, part_of
-from offramp.stream.bins.state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, LinkShape
+from offramp.stream.bins.state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, ClosedBins, LinkShape
 from offramp.stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
 from offramp.stream.datasets.arrivals import of_one_time
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.local.replay import Replay
+from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.refiner import Refiner
 from offramp.stream.windows.windows import Windows
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
@@ -50,11 +53,13 @@ def packets(time_ns: Times) -> Packets:
     return Packets(np.asarray(time_ns, np.int64), some * 20, address, some, some, some * 0, np.full(n, np.nan))
 
 
-def rows_of(bins: Bins, given_packets: Packets, cuts: list[int], told: Callable[[Bins], Bins] = lambda bins: bins):
+def rows_of(
+    bins: Bins, given_packets: Packets, cuts: list[int], told: Callable[[Bins], Bins] = lambda bins: bins
+) -> tuple[list[bytes], Bins, float]:
     """The rows of closed bins of packets in parts, and the bins; `told`: what becomes of the bins between parts."""
     rows = []
 
-    def take(chunks) -> None:
+    def take(chunks: Iterable[ClosedBins]) -> None:
         for chunk in chunks:
             assert 0 < len(chunk.series) <= OUT_ROWS
             for row in range(len(chunk.series)):
@@ -74,7 +79,12 @@ def rows_of(bins: Bins, given_packets: Packets, cuts: list[int], told: Callable[
 def moved_to_another(bins: Bins) -> Bins:
     """Bins with the state of others, as after a checkpoint."""
     other = Bins(SHAPE, bins.lateness_ns / 1e6)
-    for ours, theirs in ((bins.state, other.state), (bins.hitters, other.hitters), (bins.held, other.held)):
+    pairs: list[tuple[Iterable[NDArray[Any]], Iterable[NDArray[Any]]]] = [
+        (bins.state, other.state),
+        (bins.hitters, other.hitters),
+        (bins.held, other.held),
+    ]
+    for ours, theirs in pairs:
         for before, after in zip(ours, theirs, strict=True):
             after[...] = before
     return other
@@ -95,17 +105,20 @@ def faulty_times(draw: st.DrawFn) -> Times:
         off = draw(st.sampled_from([1, 50, 130, 700, 2_100, 60_000, 3_600_000, 10**10, 10**12])) * 1_000_000
         kind = draw(st.sampled_from(["ahead", "behind", "absent", "zero", "negative", "random", "end"]))
         with np.errstate(over="ignore"):
-            time_ns[at:until] = {
+            altered: dict[str, Any] = {
                 "ahead": time_ns[at:until] + off, "behind": time_ns[at:until] - off,
                 "absent": NO_TIME, "zero": 0, "negative": -off, "end": END_OF_TIME_NS - 1,
                 "random": draw(st.integers(-(2**63), 2**63 - 1)),
-            }[kind]  # fmt: skip
+            }  # fmt: skip
+            time_ns[at:until] = altered[kind]
     return time_ns
 
 
 @settings(max_examples=150, deadline=None)
 @given(faulty_times(), st.lists(st.integers(0, 400), max_size=5), st.sampled_from([0.0, 1.0, 140.0]))
-def test_whatever_the_times_all_rows_are_accounted_for_however_they_come(time_ns, cuts, lateness_ms):
+def test_whatever_the_times_all_rows_are_accounted_for_however_they_come(
+    time_ns: Times, cuts: list[int], lateness_ms: float
+) -> None:
     given_packets, cuts = packets(time_ns), [cut for cut in cuts if cut <= len(time_ns)]
     whole, bins, binned = rows_of(Bins(SHAPE, lateness_ms), given_packets, [])
     in_parts, other, _ = rows_of(Bins(SHAPE, lateness_ms), given_packets, cuts, moved_to_another)
@@ -118,7 +131,7 @@ def test_whatever_the_times_all_rows_are_accounted_for_however_they_come(time_ns
 
 @settings(max_examples=60, deadline=None)
 @given(faulty_times(), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=6))
-def test_no_clock_breaks_a_link(time_ns, clocks):
+def test_no_clock_breaks_a_link(time_ns: Times, clocks: list[int]) -> None:
     bins, whole = Bins(SHAPE), packets(time_ns)
     for number, now_ns in enumerate(clocks):
         part = part_of(whole, number * len(time_ns) // len(clocks), (number + 1) * len(time_ns) // len(clocks))
@@ -130,19 +143,19 @@ def test_no_clock_breaks_a_link(time_ns, clocks):
 
 
 @pytest.mark.parametrize("ahead_s", [0.7, 2, 60, 3_600, 2**31 - 1_700_000_000, 2_900_000_000])
-def test_one_packet_of_the_future_costs_itself_alone(ahead_s):
+def test_one_packet_of_the_future_costs_itself_alone(ahead_s: float) -> None:
     time_ns = steady(2_000)
     time_ns[1_000] += int(ahead_s * SECOND)
     bins = Bins(SHAPE)
     given_packets = packets(time_ns)
     order = np.delete(np.arange(2_000), 1_000)
-    without, *_ = rows_of(Bins(SHAPE), Packets(*(column[order] for column in given_packets)), [])
+    without, *_ = rows_of(Bins(SHAPE), Packets._make(column[order] for column in given_packets), [])
     found, bins, _ = rows_of(bins, given_packets, [])
     assert found == without
     assert counted(bins) == {"rows": 2_000, "late": 0, "ahead": 1, "untimed": 0, "steps": 0}
 
 
-def test_a_second_witness_bears_a_leap_out_packet_or_clock():
+def test_a_second_witness_bears_a_leap_out_packet_or_clock() -> None:
     far = int(steady(1)[0]) + 10 * SECOND
     for witness in ("packet", "clock"):
         bins = Bins(SHAPE)
@@ -159,7 +172,7 @@ def test_a_second_witness_bears_a_leap_out_packet_or_clock():
         assert counted(bins)["ahead"] == (witness == "packet")  # the second one waits for a third
 
 
-def test_a_clock_of_the_future_does_not_move_time_alone():
+def test_a_clock_of_the_future_does_not_move_time_alone() -> None:
     bins = Bins(SHAPE)
     list(bins.update(packets(steady(100))))
     at = int(bins.state.clock[NEXT])
@@ -172,7 +185,7 @@ def test_a_clock_of_the_future_does_not_move_time_alone():
 
 @pytest.mark.parametrize("back_s", [10, 60, 3_600, 1_000_000_000])
 @pytest.mark.parametrize("apart_ms", [0.2, 20, 1_000])
-def test_a_clock_that_is_set_back_begins_the_link_anew(back_s, apart_ms):
+def test_a_clock_that_is_set_back_begins_the_link_anew(back_s: int, apart_ms: float) -> None:
     time_ns = steady(3_000, apart_ms)
     time_ns[1_500:] -= int(back_s * SECOND)
     _, bins, binned = rows_of(Bins(SHAPE), packets(time_ns), [])
@@ -183,7 +196,7 @@ def test_a_clock_that_is_set_back_begins_the_link_anew(back_s, apart_ms):
     assert round(binned) == 3_000 - found["late"] - found["ahead"]
 
 
-def test_what_is_late_by_little_is_made_up_for_and_begins_nothing_anew():
+def test_what_is_late_by_little_is_made_up_for_and_begins_nothing_anew() -> None:
     time_ns = steady(3_000, 2.0)
     time_ns[1_500:] -= BACK_NS // 2
     _, bins, _ = rows_of(Bins(SHAPE), packets(time_ns), [])
@@ -191,7 +204,7 @@ def test_what_is_late_by_little_is_made_up_for_and_begins_nothing_anew():
     assert counted(bins)["late"] == pytest.approx(BACK_NS / 2 / 2_000_000, abs=BIN_NS / 2_000_000)
 
 
-def test_strays_of_another_time_begin_nothing_anew():
+def test_strays_of_another_time_begin_nothing_anew() -> None:
     time_ns = steady(5_000)
     time_ns[7::10] -= 3_600 * SECOND
     time_ns[3::10] += 3_600 * SECOND
@@ -199,7 +212,7 @@ def test_strays_of_another_time_begin_nothing_anew():
     assert counted(bins) == {"rows": 5_000, "late": 500, "ahead": 500, "untimed": 0, "steps": 0}
 
 
-def test_closed_bins_keep_to_their_room_whatever_the_state_says():
+def test_closed_bins_keep_to_their_room_whatever_the_state_says() -> None:
     bins = Bins(SHAPE)
     list(bins.update(packets(steady(50))))
     far = int(bins.state.clock[NEXT]) + 360_000
@@ -215,7 +228,7 @@ def test_closed_bins_keep_to_their_room_whatever_the_state_says():
     assert rows > 3_600 * 100
 
 
-def test_a_data_set_takes_the_time_that_most_packets_are_of():
+def test_a_data_set_takes_the_time_that_most_packets_are_of() -> None:
     time_ns = steady(1_000)
     ours, left_out = of_one_time(packets(time_ns))
     assert (len(ours.time_ns), left_out) == (1_000, 0)
@@ -230,7 +243,7 @@ def test_a_data_set_takes_the_time_that_most_packets_are_of():
 
 @settings(max_examples=100, deadline=None)
 @given(faulty_times())
-def test_a_data_set_tells_times_apart_as_bins_do(time_ns):
+def test_a_data_set_tells_times_apart_as_bins_do(time_ns: Times) -> None:
     found = lives(time_ns, 0)
     _, bins, _ = rows_of(Bins(SHAPE, 0), packets(time_ns), [])
     told = counted(bins)
@@ -238,14 +251,18 @@ def test_a_data_set_tells_times_apart_as_bins_do(time_ns):
     assert (found < 0).sum() <= told["late"] + told["ahead"] + told["untimed"]
 
 
+Decided = tuple[float, str, str, str]
+Replayed = Callable[..., tuple[list[Decided], Replay]]
+
+
 @pytest.fixture(scope="module")
-def replayed() -> Callable[..., tuple[list[tuple[float, str, str, str]], Replay]]:
+def replayed() -> Replayed:
     """Replays the sample with other times; gives its commands as seconds since the begin, phase, type and body."""
     blocks = list(open_captures([str(ROOT / "samples/demo.pcap.zst")]).read())
     artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
     site, begin = load_site(ROOT / "samples/site.toml"), int(blocks[0].time_ns[0])
 
-    def run(change: Callable[[Times, Times], Times] = lambda _, time_ns: time_ns):
+    def run(change: Callable[[Times, Times], Times] = lambda _, time_ns: time_ns) -> tuple[list[Decided], Replay]:
         altered, first = [], 0
         for block in blocks:
             number = np.arange(first, first + len(block))
@@ -261,7 +278,7 @@ def replayed() -> Callable[..., tuple[list[tuple[float, str, str, str]], Replay]
     return run
 
 
-ONE_WRONG = {
+ONE_WRONG: dict[str, Callable[[Times], Times | int]] = {
     "+2 s": lambda time_ns: time_ns + 2 * SECOND, "+60 s": lambda time_ns: time_ns + 60 * SECOND,
     "+1 h": lambda time_ns: time_ns + 3_600 * SECOND, "2038": lambda _: 2**31 * SECOND,
     "2262": lambda _: 2**63 - 1, "-1 h": lambda time_ns: time_ns - 3_600 * SECOND, "1970": lambda _: 0,
@@ -270,7 +287,7 @@ ONE_WRONG = {
 
 
 @pytest.mark.parametrize("wrong", ONE_WRONG)
-def test_one_wrong_time_in_the_sample_changes_no_command_but_where_it_is(replayed, wrong):
+def test_one_wrong_time_in_the_sample_changes_no_command_but_where_it_is(replayed: Replayed, wrong: str) -> None:
     right, _ = replayed()
     found, replay = replayed(lambda number, time_ns: np.where(number == 2_000, ONE_WRONG[wrong](time_ns), time_ns))
     assert [each[:3] for each in found] == [each[:3] for each in right]
@@ -279,7 +296,7 @@ def test_one_wrong_time_in_the_sample_changes_no_command_but_where_it_is(replaye
     assert ledger.closes()
 
 
-CLOCK_SET = {  # which packets, by how many seconds
+CLOCK_SET: dict[str, tuple[Callable[[Times], Any], int]] = {  # which packets, by how many seconds
     "back 1 s": (lambda at: at >= 0, -1), "back 1 h": (lambda at: at >= 0, -3_600),
     "ahead 1 h for 2 s": (lambda at: (at >= 0) & (at < 2 * SECOND), 3_600), "ahead 1 h": (lambda at: at >= 0, 3_600),
     "ahead 1 h at first": (lambda at: at < 0, 3_600),
@@ -287,11 +304,18 @@ CLOCK_SET = {  # which packets, by how many seconds
 
 
 @pytest.mark.parametrize("how", CLOCK_SET)
-def test_a_clock_that_is_set_changes_no_command_but_for_the_moments_after(replayed, how, caplog):
+def test_a_clock_that_is_set_changes_no_command_but_for_the_moments_after(
+    replayed: Replayed, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     right, _ = replayed()
     which, seconds = CLOCK_SET[how]
     times: list[Times] = []
-    replayed(lambda _, time_ns: times.append(time_ns) or time_ns)
+
+    def seen(_: Times, time_ns: Times) -> Times:
+        times.append(time_ns)
+        return time_ns
+
+    replayed(seen)
     set_at = int(np.concatenate(times)[2_000])
     caplog.clear()
     found, replay = replayed(lambda _, time_ns: time_ns + np.where(which(time_ns - set_at), seconds * SECOND, 0))
@@ -305,7 +329,7 @@ def test_a_clock_that_is_set_changes_no_command_but_for_the_moments_after(replay
     assert ledger.binned >= 26_988 - STAYS_ROWS or how == "back 1 s"
 
 
-def test_commands_say_what_they_said_where_all_times_are_right(replayed):
+def test_commands_say_what_they_said_where_all_times_are_right(replayed: Replayed) -> None:
     commands, replay = replayed()
     assert len(commands) == 11
     assert replay.stream_ledger().binned == 26_988
@@ -314,27 +338,31 @@ def test_commands_say_what_they_said_where_all_times_are_right(replayed):
     assert not any("went back" in line or "lateness" in line or "no time" in line for line in told)
 
 
-def test_rows_that_a_refiner_cuts_at_its_ticks_keep_the_time_they_are_of(normaliser_state):
+def test_rows_that_a_refiner_cuts_at_its_ticks_keep_the_time_they_are_of(
+    normaliser_state: dict[str, NDArray[Any]],
+) -> None:
     time_ns = steady(4_000, 1.0)
     time_ns[2_000:] -= 3_600 * SECOND
     windows = Windows(SHAPE, normaliser_state)
     rows = [*windows._rows(windows.bins.update(packets(time_ns))), *windows._rows(windows.bins.close())]
     ticked: list[int] = []
-    refiner = SimpleNamespace(_tick=0, _on_tick=ticked.append)
+    refiner: Any = SimpleNamespace(_tick=0, _on_tick=ticked.append)
     steps = [part.step for whole in rows for part in Refiner.parts(refiner, whole)]
     assert steps == sorted(steps)
     assert set(steps) == {0, 1}
 
 
-def test_a_link_in_a_worker_takes_wrong_times_as_they_come(busy_batch, make):
+def test_a_link_in_a_worker_takes_wrong_times_as_they_come(
+    busy_batch: pa.RecordBatch, make: Callable[..., Pipeline]
+) -> None:
     """One row of the future, rows gone back, a clock of the future: with checkpoints between, the same commands."""
 
-    def dated(batch, change):
+    def dated(batch: pa.RecordBatch, change: Callable[[Times], Times]) -> pa.RecordBatch:
         column = batch.schema.get_field_index("frame.time_epoch")
         times = change(batch.column(column).to_numpy().copy())
         return batch.set_column(column, "frame.time_epoch", pa.array(times, pa.int64()))
 
-    def one(times):
+    def one(times: Times) -> Times:
         times[3_000] += 3_600 * SECOND
         return times
 
@@ -350,7 +378,7 @@ def test_a_link_in_a_worker_takes_wrong_times_as_they_come(busy_batch, make):
     assert len(told) == len(right)
     assert run.ledger.restarts == 1  # by its end only
 
-    def back(times):
+    def back(times: Times) -> Times:
         times[len(times) // 2 :] -= 3_600 * SECOND
         return times
 
@@ -359,7 +387,7 @@ def test_a_link_in_a_worker_takes_wrong_times_as_they_come(busy_batch, make):
     fed(run, messages[:-1])
     assert run.pipeline.ledger.time_steps == 1
     assert run.pipeline.ledger.late < STAYS_ROWS
-    assert run._newest_ns == run.pipeline.windows.bins.reached_ns == messages[-2].headers.last_time_ns
+    assert run._newest_ns == run.pipeline.reached_ns == messages[-2].headers.last_time_ns
 
     run = LinkRun("uplink", make)
     messages = cut(busy_batch)

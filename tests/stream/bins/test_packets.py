@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from numpy.typing import NDArray
 
 from offramp.errors import ContractError
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets, packets_from_batch
@@ -13,15 +14,17 @@ from offramp.stream.channels import FIRST_MARK, Counter
 from tests.support.random_batches import random_batch
 
 
-def numbers(batch: pa.RecordBatch, name: str):
-    return pc.fill_null(batch.column(name), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+def numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = pc.fill_null(batch.column(name), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return found
 
 
-def there(batch: pa.RecordBatch, name: str):
-    return batch.column(name).is_valid().to_numpy(zero_copy_only=False)
+def there(batch: pa.RecordBatch, name: str) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = batch.column(name).is_valid().to_numpy(zero_copy_only=False)
+    return found
 
 
-def addresses(batch: pa.RecordBatch, four: str, six: str):
+def addresses(batch: pa.RecordBatch, four: str, six: str) -> NDArray[np.int64]:
     out = np.zeros((batch.num_rows, 2), np.int64)
     cells = zip(batch.column(four).to_pylist(), batch.column(six).to_pylist(), strict=True)
     for row, (short, long) in enumerate(cells):

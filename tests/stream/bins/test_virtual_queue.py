@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from offramp.errors import InputError
 from offramp.stream.bins.bins import Bins
@@ -15,7 +19,9 @@ from offramp.stream.channels import BIN_NS
 ARRIVALS = st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(40, 9_000)), min_size=1, max_size=60)
 
 
-def lindley(times, sizes, capacity_bps, buffer_bytes):
+def lindley(
+    times: NDArray[np.int64], sizes: Iterable[int], capacity_bps: float, buffer_bytes: float | None
+) -> list[float]:
     """The recursion of the book, in plain Python."""
     out, wait, last = [], 0.0, times[0]
     for time, size in zip(times, sizes, strict=True):
@@ -32,14 +38,14 @@ def lindley(times, sizes, capacity_bps, buffer_bytes):
 
 @given(ARRIVALS, st.sampled_from([1e6, 7.7e6, 1e8]), st.sampled_from([None, 3_001, 20_003]))
 @settings(max_examples=60, deadline=None)
-def test_equals_lindley(arrivals, capacity, buffer):
+def test_equals_lindley(arrivals: list[tuple[int, int]], capacity: float, buffer: float | None) -> None:
     times = np.cumsum([gap for gap, _ in arrivals]).astype(np.int64) + 10**18
     sizes = np.array([size for _, size in arrivals], np.int64)
     found = virtual_delays_ms(times, sizes, capacity_bps=capacity, buffer_bytes=buffer)
     np.testing.assert_allclose(found, lindley(times.tolist(), sizes.tolist(), capacity, buffer), atol=1e-6)
 
 
-def mahimahi(times_ms, sizes, trace_ms, opportunity):
+def mahimahi(times_ms: Iterable[int], sizes: Iterable[int], trace_ms: list[int], opportunity: int) -> list[float]:
     """Every opportunity in turn, its bytes for what waits, in plain Python."""
     waiting = [[time, size, index] for index, (time, size) in enumerate(zip(times_ms, sizes, strict=True))]
     delays = [0.0] * len(waiting)
@@ -64,7 +70,9 @@ def mahimahi(times_ms, sizes, trace_ms, opportunity):
     st.sampled_from([1_500, 400, 6_000]),
 )
 @settings(max_examples=80, deadline=None)
-def test_trace_equals_opportunity_by_opportunity(arrivals, trace, opportunity):
+def test_trace_equals_opportunity_by_opportunity(
+    arrivals: list[tuple[int, int]], trace: list[int], opportunity: int
+) -> None:
     times = np.cumsum([0, *[gap for gap, _ in arrivals][1:]])
     sizes = np.array([size for _, size in arrivals], np.int64)
     found = virtual_delays_ms(
@@ -76,7 +84,7 @@ def test_trace_equals_opportunity_by_opportunity(arrivals, trace, opportunity):
     assert found.tolist() == mahimahi(times.tolist(), sizes.tolist(), sorted(trace), opportunity)
 
 
-def test_bins_hold_the_largest_delay_of_their_packets():
+def test_bins_hold_the_largest_delay_of_their_packets() -> None:
     rng = np.random.default_rng(2)
     n = 4_000
     times = np.sort(rng.integers(0, 2_000_000_000, n)) + 1_700_000_000_000_000_000
@@ -95,14 +103,14 @@ def test_bins_hold_the_largest_delay_of_their_packets():
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 13))
 @settings(max_examples=60, deadline=None)
-def test_the_largest_ahead_equals_a_search(values, count):
+def test_the_largest_ahead_equals_a_search(values: list[int], count: int) -> None:
     found = largest_ahead(np.array(values, np.float32), count)
     for at, value in enumerate(found):
         after = values[at + 1 : at + 1 + count]
         assert np.isnan(value) if len(after) < count else value == max(after)
 
 
-def test_a_bad_trace_is_refused(tmp_path):
+def test_a_bad_trace_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "up.trace"
     path.write_text("5\n3\n")
     with pytest.raises(InputError, match="ascending"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from tests.support.captures import ETHERNET, RAW, SLL, conversation, random_time
 
 
 @pytest.fixture(scope="module")
-def contents(tmp_path_factory):
+def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("copies")
     rng = np.random.default_rng(4)
     packets, other = conversation(rng, 400), conversation(rng, 300)
@@ -31,17 +33,17 @@ def contents(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["renamed", "later", "cut", "cooked", "raw", "moved"])
-def test_a_copy_has_the_content_of_its_original(contents, name):
+def test_a_copy_has_the_content_of_its_original(contents: dict[str, Any], name: str) -> None:
     ((_, (_, share)),) = copies([contents["original"], contents[name]], 0.3).items()
     assert share > 0.99
 
 
-def test_other_traffic_has_not(contents):
+def test_other_traffic_has_not(contents: dict[str, Any]) -> None:
     assert copies([contents["original"], contents["other"]], 0.001) == {}
     assert copies([contents["original"], np.empty(0, np.uint64)], 0.001) == {}
     assert copies([np.empty(0, np.uint64)] * 2, 0.3) == {}
 
 
-def test_the_largest_is_kept(contents):
+def test_the_largest_is_kept(contents: dict[str, Any]) -> None:
     listed = [contents[name] for name in ("cut", "other", "original", "later")]
     assert copies(listed, 0.3) == {0: (2, 1.0), 3: (2, 1.0)}

@@ -32,7 +32,7 @@ def arrivals(bursts: list[tuple[float, float]], rate: float = 800, size: int = 1
 BURSTS = arrivals([(0.0, 2.0), (3.1, 1.5), (3.0, 0.05), (20.0, 3.0)])
 
 
-def test_a_target_is_the_largest_wait_to_come_through_silences_too():
+def test_a_target_is_the_largest_wait_to_come_through_silences_too() -> None:
     shape = LinkShape(4e6, 4e6)
     found = labelled_rows(BURSTS, Passage("own", shape), HORIZONS)
     assert len(found) == 3, "a silence longer than a window ends a series"
@@ -54,7 +54,7 @@ def test_a_target_is_the_largest_wait_to_come_through_silences_too():
                     assert target == pytest.approx(max(left, waits[inside].max(initial=0.0)), abs=0.02)
 
 
-def test_in_a_silence_the_queue_runs_dry():
+def test_in_a_silence_the_queue_runs_dry() -> None:
     packets = arrivals([(0.0, 1.0), (4.0, 1.0)], rate=1_000)
     first = labelled_rows(packets, Passage("own", LinkShape(2e6, 2e6)), (2_000,))[0]
     last = len(first.x) - 1
@@ -62,7 +62,7 @@ def test_in_a_silence_the_queue_runs_dry():
 
 
 @pytest.mark.parametrize("served", [False, True])
-def test_delays_now_make_the_targets(served):
+def test_delays_now_make_the_targets(served: bool) -> None:
     packets, shape = synthetic_packets(np.random.default_rng([7, 3]), 8)
     service = Service(np.sort(np.random.default_rng(2).integers(1, 700, 300)) * 1_000_000)
     mean = service.mean_bps
@@ -78,7 +78,7 @@ def test_delays_now_make_the_targets(served):
             assert rows.delay_ms[at, 0] == rows.now_ms[at + 1 : at + 1 + count].max()
 
 
-def test_a_trace_makes_the_queue_of_the_channels():
+def test_a_trace_makes_the_queue_of_the_channels() -> None:
     packets = arrivals([(0.0, 4.0)])
     service = Service(np.arange(2, 700, 2) * 1_000_000, 1_500)
     mean = service.mean_bps
@@ -91,7 +91,7 @@ def test_a_trace_makes_the_queue_of_the_channels():
     assert not np.isnan(np.delete(rows.x, CHANNELS.index("rtt"), axis=1)).any()
 
 
-def test_round_trips_within_the_horizon():
+def test_round_trips_within_the_horizon() -> None:
     packets = arrivals([(0.0, 2.0)])
     rtt = packets.rtt_ms.copy()
     rtt[[400, 1_200, 1_201]] = [30.0, 8.0, 12.0]
@@ -104,13 +104,13 @@ def test_round_trips_within_the_horizon():
     assert np.isnan(rows.rtt_ms[seen[0] + 2, 0])
 
 
-def test_a_timeline_keeps_short_silences_and_cuts_long_ones():
+def test_a_timeline_keeps_short_silences_and_cuts_long_ones() -> None:
     line = timeline(np.array([5, 6, 9, 100]), 4)
     assert line.bin_number.tolist() == [5, 6, 7, 8, 9, 10, 11, 12, 13, 100]
     assert line.place.tolist() == [0, 1, 4, 9]
 
 
-def test_no_packets_no_rows():
+def test_no_packets_no_rows() -> None:
     none = arrivals([(0.0, 0.0)])
     assert labelled_rows(none, Passage("own", LinkShape(1e6, 1e6)), (50,)) == []
     short = arrivals([(0.0, 0.1)])

@@ -15,10 +15,10 @@ from offramp.stream.datasets.split import cut, dealt, stretches
 
 
 def source(**more: object) -> Source:
-    return Source(name="s", type="captures", files=("a",), capacity=(Capacity(loads=(1.0,)),), **more)  # type: ignore[arg-type]
+    return Source(name="s", type="captures", files=("a",), capacity=(Capacity(loads=(1.0,)),), **more)
 
 
-def test_by_time_a_gap_of_a_window_and_the_longest_horizon_is_between():
+def test_by_time_a_gap_of_a_window_and_the_longest_horizon_is_between() -> None:
     bins = np.arange(1_000, 11_000)
     found = stretches("s/a", source(split=Split(by="time", train=0.6, validation=0.2, test=0.2)), None, bins, 5_000)
     assert [(each.origin, each.part) for each in found] == [
@@ -29,7 +29,7 @@ def test_by_time_a_gap_of_a_window_and_the_longest_horizon_is_between():
         assert after.start - before.end == WINDOW_BINS + 500
 
 
-def test_parts_without_a_share_are_not_there():
+def test_parts_without_a_share_are_not_there() -> None:
     found = stretches(
         "s/a", source(split=Split(by="time", train=0.8, validation=0.2, test=0)), None, np.arange(900), 50
     )
@@ -37,12 +37,12 @@ def test_parts_without_a_share_are_not_there():
     assert found[1].end > 10**9
 
 
-def test_a_whole_origin_is_one_stretch():
+def test_a_whole_origin_is_one_stretch() -> None:
     assert [each[:2] for each in stretches("s/a", source(part="test"), "test", np.arange(9), 50)] == [("s/a", "test")]
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 64])
-def test_origins_are_dealt_by_shares_and_seed(count):
+def test_origins_are_dealt_by_shares_and_seed(count: int) -> None:
     names = [f"o{number}" for number in range(count)]
     found = dealt(names, (0.6, 0.2, 0.2), 1)
     assert found == dealt(names, (0.6, 0.2, 0.2), 1)
@@ -52,7 +52,7 @@ def test_origins_are_dealt_by_shares_and_seed(count):
     assert count < 64 or found != dealt(names, (0.6, 0.2, 0.2), 2)
 
 
-def test_what_is_shorter_than_a_window_after_the_cut_is_left_out():
+def test_what_is_shorter_than_a_window_after_the_cut_is_left_out() -> None:
     rows = LabelledRows(3, np.arange(100, 300), *(np.zeros((200, 1), np.float32) for _ in range(4)))
     first, second = stretches("s/a", source(split=Split(by="time", train=0.8, validation=0, test=0.2)), None,
                               np.arange(100, 300), 50)  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,9 +17,11 @@ START = 170_000_000_000 * 20
 """The first bin's start in half milliseconds."""
 
 
-def simulated(arrivals, trace_ms, opportunity, buffer, count):
+def simulated(arrivals: list[tuple[int, int]], trace_ms: list[int], opportunity: int, buffer: float, count: int) -> Any:
     """Let every half millisecond pass; a packet counts against the buffer until all of it has left."""
-    waiting, out, delay, dropped = [], [], 0, 0
+    waiting: list[list[int]] = []
+    out: list[tuple[int, float, int]] = []
+    delay = dropped = 0
     first, period = arrivals[0][0], 2 * trace_ms[-1]
     served = sorted(2 * at for at in trace_ms)
     coming = list(arrivals)
@@ -50,7 +54,9 @@ def simulated(arrivals, trace_ms, opportunity, buffer, count):
     st.sampled_from([1e9, 6_000]),
 )
 @settings(max_examples=80, deadline=None)
-def test_equals_a_walk_through_time(arrivals, trace, opportunity, buffer):
+def test_equals_a_walk_through_time(
+    arrivals: list[tuple[int, int]], trace: list[int], opportunity: int, buffer: float
+) -> None:
     trace = sorted(trace)
     first = arrivals[0][0] * 2
     times = first + np.cumsum([0, *[2 * gap + (place == 0) for place, (gap, _) in enumerate(arrivals[1:])]])
@@ -68,7 +74,7 @@ def test_equals_a_walk_through_time(arrivals, trace, opportunity, buffer):
         assert getattr(found, name).tolist() == pytest.approx([row[at] for row in wanted]), name
 
 
-def test_nothing_is_known_before_its_time():
+def test_nothing_is_known_before_its_time() -> None:
     rng = np.random.default_rng(3)
     times = np.sort(rng.integers(0, 2_000_000_000, 3_000)) + START * 500_000
     sizes, bins = rng.integers(60, 1_500, 3_000), START // 20 + np.arange(300)
@@ -84,7 +90,7 @@ def test_nothing_is_known_before_its_time():
     assert whole.dropped.sum() > 0
 
 
-def test_directions_are_those_of_the_bins():
+def test_directions_are_those_of_the_bins() -> None:
     address = np.zeros((4, 4), np.int64)
     near, far = 0xFFFF << 32 | 0x0A000001, 0xFFFF << 32 | 0xC0000201
     address[:, 1], address[:, 3] = [near, far, near, far], [far, near, near, far]
@@ -94,5 +100,5 @@ def test_directions_are_those_of_the_bins():
     assert not goes_down(packets, ()).any()
 
 
-def test_the_mean_of_a_trace():
+def test_the_mean_of_a_trace() -> None:
     assert Service(np.array([500_000_000, 1_000_000_000]), 1_500).mean_bps == pytest.approx(24_000)

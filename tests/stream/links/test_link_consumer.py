@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from offramp.decision.policy import Policy
 from offramp.errors import ContractError
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
+from tests.support.fake_predictor import FakePredictor
 from tests.support.link_messages import cut, fed
 from tests.support.pipelines import SITE, build, commands_of
 
 
-def test_messages_give_what_the_pipeline_gives(busy_batch, make, predictor, normaliser_state):
+def test_messages_give_what_the_pipeline_gives(
+    busy_batch: pa.RecordBatch,
+    make: Callable[..., Pipeline],
+    predictor: FakePredictor,
+    normaliser_state: dict[str, NDArray[Any]],
+) -> None:
     whole = commands_of(build(predictor, normaliser_state), busy_batch, [])
     assert whole
     assert fed(LinkRun("uplink", make), cut(busy_batch)) == whole
 
 
-def test_repeats_change_nothing_and_gaps_are_counted(busy_batch, make):
+def test_repeats_change_nothing_and_gaps_are_counted(busy_batch: pa.RecordBatch, make: Callable[..., Pipeline]) -> None:
     messages = cut(busy_batch)
     whole = fed(LinkRun("uplink", make), messages)
     run = LinkRun("uplink", make)
@@ -36,7 +46,9 @@ def test_repeats_change_nothing_and_gaps_are_counted(busy_batch, make):
 
 
 @pytest.mark.parametrize("after", [1, 6, 12, 13])
-def test_a_checkpoint_carries_a_link_to_another_worker(busy_batch, make, after):
+def test_a_checkpoint_carries_a_link_to_another_worker(
+    busy_batch: pa.RecordBatch, make: Callable[..., Pipeline], after: int
+) -> None:
     messages = cut(busy_batch)
     whole = fed(LinkRun("uplink", make), messages)
     first, second = LinkRun("uplink", make), LinkRun("uplink", make)
@@ -49,7 +61,9 @@ def test_a_checkpoint_carries_a_link_to_another_worker(busy_batch, make, after):
     assert second.ledger == LinkRun("uplink", make).ledger or second.ledger.rows == busy_batch.num_rows
 
 
-def test_another_models_checkpoint_keeps_the_place_only(busy_batch, make, predictor):
+def test_another_models_checkpoint_keeps_the_place_only(
+    busy_batch: pa.RecordBatch, make: Callable[..., Pipeline], predictor: FakePredictor
+) -> None:
     run = LinkRun("uplink", make)
     fed(run, cut(busy_batch)[:4])
     state = decode_checkpoint(encode_checkpoint(run.state()))
@@ -59,7 +73,7 @@ def test_another_models_checkpoint_keeps_the_place_only(busy_batch, make, predic
     assert other.pipeline.ledger.rows == 0
 
 
-def test_another_recording_begins_the_link_anew(busy_batch, make):
+def test_another_recording_begins_the_link_anew(busy_batch: pa.RecordBatch, make: Callable[..., Pipeline]) -> None:
     first = cut(busy_batch)[:-1]
     again = cut(busy_batch, epoch=2)
     once = fed(LinkRun("uplink", make), cut(busy_batch))
@@ -73,8 +87,13 @@ def test_another_recording_begins_the_link_anew(busy_batch, make):
 
 @pytest.mark.parametrize(("lateness_ms", "back_ms", "anew"), [(1, 15, 0), (1, 25, 1), (100, 95, 0), (100, 105, 1)])
 def test_an_agent_that_takes_over_may_begin_a_little_in_the_past(
-    busy_batch, predictor, normaliser_state, lateness_ms, back_ms, anew
-):
+    busy_batch: pa.RecordBatch,
+    predictor: FakePredictor,
+    normaliser_state: dict[str, NDArray[Any]],
+    lateness_ms: float,
+    back_ms: int,
+    anew: int,
+) -> None:
     """Within 20 ms, or what the site waits for packets out of order: no other recording, so windows are kept."""
     link = SITE.links[0].model_copy(update={"lateness_ms": lateness_ms})
     site = SITE.model_copy(update={"links": (link,)})
@@ -91,13 +110,13 @@ def test_an_agent_that_takes_over_may_begin_a_little_in_the_past(
 
 
 @pytest.mark.parametrize("value", [b"", b"nonsense", encode_checkpoint({"a": 1})[:-3]])
-def test_a_damaged_checkpoint_is_refused(value):
+def test_a_damaged_checkpoint_is_refused(value: bytes) -> None:
     with pytest.raises(ContractError, match="checkpoint"):
         decode_checkpoint(value)
 
 
-def test_a_checkpoint_keeps_types_and_bits():
-    state = {
+def test_a_checkpoint_keeps_types_and_bits() -> None:
+    state: dict[str, Any] = {
         "a": np.array([1.5, np.nan, np.inf]),
         "b": {"c": [1, "x", None, {"d": np.zeros((2, 0), np.int8)}]},
         "e": 2**62,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -18,7 +19,7 @@ INTERFACE = Interface("v1", 1)
 BASE = 1_700_000_000_000_000_000
 
 
-def block(first: int, times_ms: list[float], **more: int) -> PacketBlock:
+def block(first: int, times_ms: list[float], **more: Any) -> PacketBlock:
     """Packets of four bytes, numbered from `first`, at times after BASE."""
     count = len(times_ms)
     data = np.arange(first, first + count, dtype=np.int32).view(np.uint8)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from offramp.capture.block import PacketBlock
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.source import ListSource
@@ -10,7 +13,7 @@ from tests.support.places import DEMO
 
 
 @pytest.mark.parametrize("profile", ["stream", "full"])
-def test_threads_give_the_batches_of_one(profile):
+def test_threads_give_the_batches_of_one(profile: str) -> None:
     source = ListSource(list(open_captures([str(DEMO)], block_packets=1_000).read()))
     alone, beside = Dissector(profile, batch_rows=300), Dissector(profile, batch_rows=300)
     expected = [batch for block in source.read() for batch in alone.dissect(block)]
@@ -20,8 +23,8 @@ def test_threads_give_the_batches_of_one(profile):
     assert beside.ledger == alone.ledger
 
 
-def test_an_error_of_the_source_reaches_the_reader():
-    def blocks():
+def test_an_error_of_the_source_reaches_the_reader() -> None:
+    def blocks() -> Iterator[tuple[str, PacketBlock]]:
         yield from (("", block) for block in open_captures([str(DEMO)], block_packets=500).read())
         raise ValueError("the end")
 

@@ -13,7 +13,8 @@ from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.source import ListSource
 from offramp.decision.site import Link, Site, load_site
 from offramp.errors import ConfigError
-from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.serving.predictor import Predictor
 from offramp.stream.local.link_batches import LinkBatches
 from offramp.stream.local.link_choice import MOST_NAMED, LinkChoice, unlinked_lines
 from offramp.stream.local.replay import Replay
@@ -85,7 +86,7 @@ def choice(forced: str = "", told: list[str] | None = None, **patterns: str | No
 def test_an_interface_is_of_the_link_that_names_it_or_of_the_one_that_names_none(
     patterns: dict[str, str | None], found: dict[str, str | None]
 ) -> None:
-    chosen = choice(**patterns)
+    chosen = choice("", None, **patterns)
     assert {interface: chosen.of(interface) for interface in found} == found
 
 
@@ -132,7 +133,7 @@ def demo(*names: str) -> ListSource:
     return ListSource(found)
 
 
-def commands_of(source: ListSource, site: Site, predictor, artifact) -> dict[str, list[str]]:
+def commands_of(source: ListSource, site: Site, predictor: Predictor, artifact: Artifact) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     replay = Replay(source, site, artifact, predictor)
     for command in replay.run():
@@ -140,7 +141,7 @@ def commands_of(source: ListSource, site: Site, predictor, artifact) -> dict[str
     return found
 
 
-def test_interfaces_of_one_capture_give_the_commands_that_each_gives_alone(predictor) -> None:
+def test_interfaces_of_one_capture_give_the_commands_that_each_gives_alone(predictor: Predictor) -> None:
     artifact, lab = load_artifact(DEFAULT_ARTIFACT), load_site(SITE_FILE)
     links = tuple(
         lab.links[0].model_copy(update={"name": name, "interface": of}) for name, of in (("one", "v1"), ("two", "v2"))

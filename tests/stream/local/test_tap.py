@@ -6,16 +6,18 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from offramp.capture.block import PacketBlock, tick
 from offramp.capture.intake.intake import Intake
 from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.sources.source import ListSource
+from offramp.capture.sources.source import Damage, ListSource
 from offramp.cli.show.table import Table
 from offramp.decision.policy import Policy
 from offramp.decision.site import Link, Site, default_site
@@ -26,11 +28,14 @@ from offramp.stream.local.live_batches import LiveBatches
 from offramp.stream.local.tap import Tap
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
+from tests.support.fake_predictor import FakePredictor
 from tests.support.feature_batches import make_batch
 from tests.support.live_blocks import BASE, FLOWS, INTERFACE, blocks
 
 
-def tapped(source: ListSource, level: int, predictor, normaliser_state, **hooks) -> tuple[Tap, float]:
+def tapped(
+    source: ListSource, level: int, predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]], **hooks: Any
+) -> tuple[Tap, float]:
     """Run a tap whose shedding stays at a level; return it and the load of all bins."""
     site, seen = default_site(), []
 
@@ -63,7 +68,9 @@ class Idle(ListSource):
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 4])
-def test_counters_are_scaled_by_what_was_sampled_away(level, predictor, normaliser_state):
+def test_counters_are_scaled_by_what_was_sampled_away(
+    level: int, predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]
+) -> None:
     tap, load = tapped(ListSource(blocks(10)), level, predictor, normaliser_state)
     ledger = tap.sources[0].ledger()
     assert ledger.closes()
@@ -80,7 +87,9 @@ def test_counters_are_scaled_by_what_was_sampled_away(level, predictor, normalis
     assert tap.pipelines["capture"].quality.shed == pytest.approx(1 - kept / (10 * FLOWS), abs=0.02)
 
 
-def test_kernel_drops_show_in_ledger_and_quality(predictor, normaliser_state):
+def test_kernel_drops_show_in_ledger_and_quality(
+    predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]
+) -> None:
     tap, _ = tapped(ListSource(blocks(10, drops=FLOWS)), 0, predictor, normaliser_state)
     assert tap.sources[0].ledger().kernel_drops == 10 * FLOWS
     assert tap.pipelines["capture"].quality.dropped == pytest.approx(0.5)
@@ -107,7 +116,8 @@ class Each:
     """An intake that hands on each block by itself."""
 
     def __init__(self, source: ListSource, shedding: Shedding) -> None:
-        self.source, self.shedding, self.account, self.damages = source, shedding, CaptureLedger(), []
+        self.source, self.shedding, self.account = source, shedding, CaptureLedger()
+        self.damages: list[Damage] = []
 
     def read(self) -> Iterator[PacketBlock]:
         for block in self.source.read():
@@ -116,7 +126,7 @@ class Each:
             yield block
 
 
-def test_a_block_that_was_shed_is_a_hole(predictor, normaliser_state):
+def test_a_block_that_was_shed_is_a_hole(predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]) -> None:
     """Half a second of blocks is shed while the dissection stands; the tap says so, and makes no silence of it."""
     lines: list[str] = []
     table = Table(lines.append, 100_000_000, 10_000_000)
@@ -137,7 +147,9 @@ def test_a_block_that_was_shed_is_a_hole(predictor, normaliser_state):
     assert pipeline.quality.shed == pytest.approx(7 / 24, abs=0.02)
 
 
-def test_an_idle_links_bins_and_lines_come_by_the_clock(predictor, normaliser_state):
+def test_an_idle_links_bins_and_lines_come_by_the_clock(
+    predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]
+) -> None:
     lines: list[str] = []
     table = Table(lines.append, 100_000_000, 10_000_000, note="  1/4 of flows")
     after: list[tuple[int, int]] = []
@@ -158,7 +170,9 @@ def test_an_idle_links_bins_and_lines_come_by_the_clock(predictor, normaliser_st
     assert all(line.endswith("  1/4 of flows") for line in lines[1:])
 
 
-def test_lines_do_not_wait_for_a_link_that_has_had_no_packet(predictor, normaliser_state):
+def test_lines_do_not_wait_for_a_link_that_has_had_no_packet(
+    predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]
+) -> None:
     site = Site(links=tuple(Link(name=name, interface=name, capacity=1e8) for name in ("v1", "v2")))
     idle = [tick(INTERFACE, BASE + at * 1_000_000, 0, 0) for at in (60, 120)]
     links = ByLink(LinkChoice(site), site, "tap")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, generate_latest
 
 from offramp.capture.ledger import CaptureLedger
@@ -23,6 +26,7 @@ from offramp.errors import ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
 from offramp.inference.refinement.challenger import InProcess
 from offramp.inference.serving.compiled import CompiledPredictor
+from offramp.inference.serving.predictor import Predictor
 from offramp.inference.serving.table import open_predictor
 from offramp.kafka import KafkaSettings
 from offramp.stream.links.link_consumer import LinkRun
@@ -36,6 +40,7 @@ from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.refiner import Refiner, RefineSettings
 from offramp.stream.worker.partition_meter import LaneMeter
+from tests.support.fake_predictor import FakePredictor
 from tests.support.link_messages import cut, fed
 from tests.support.pipelines import SITE as SITE_MADE
 from tests.support.pipelines import build, commands_of
@@ -88,7 +93,9 @@ def test_every_metric_is_fed_and_nothing_else_is() -> None:
     assert named == {metric.name for metric in TABLE}
 
 
-def test_counts_of_another_worker_are_not_ours(busy_batch, predictor, normaliser_state) -> None:
+def test_counts_of_another_worker_are_not_ours(
+    busy_batch: pa.RecordBatch, predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]
+) -> None:
     """Two workers, one after the other: what they count adds up to what one counts alone."""
     messages = cut(busy_batch)
     runs = [LinkRun("uplink", lambda _: build(predictor, normaliser_state)) for _ in range(3)]
@@ -114,7 +121,9 @@ def test_counts_of_another_worker_are_not_ours(busy_batch, predictor, normaliser
     assert alone.stream.commands.total() > 0 < alone.stream.forecasts
 
 
-def test_the_readings_are_the_ledgers(busy_batch, predictor, normaliser_state) -> None:
+def test_the_readings_are_the_ledgers(
+    busy_batch: pa.RecordBatch, predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]
+) -> None:
     publish, tap = Metrics("publish"), Metrics("tap")
     batches = LinkBatches(open_captures([DEMO]), load_site(SITE), "a")
     publisher = Publisher(KafkaSettings(("127.0.0.1:9",)), site="lab", agent="a", epoch=1, queue_bytes=4 << 20)
@@ -146,7 +155,9 @@ def test_the_readings_are_the_ledgers(busy_batch, predictor, normaliser_state) -
     assert b"offramp_worker" not in generate_latest(publish.registry)
 
 
-def test_a_model_that_refinement_brings_into_service_is_timed_as_the_first(busy_batch, tmp_path) -> None:
+def test_a_model_that_refinement_brings_into_service_is_timed_as_the_first(
+    busy_batch: pa.RecordBatch, tmp_path: Path
+) -> None:
     artifact = load_artifact(DEFAULT_ARTIFACT)
     meta = {key: each for key, each in artifact.manifest.items() if key not in ("format", "sha256")}
     weights = {**artifact.weights, "classes_b": artifact.weights["classes_b"] + np.float32(0.1)}
@@ -190,7 +201,7 @@ def test_labels_that_are_not_the_tables_are_refused() -> None:
         list(metrics.collect())
 
 
-def test_a_timed_predictor_changes_no_bit(predictor) -> None:
+def test_a_timed_predictor_changes_no_bit(predictor: FakePredictor) -> None:
     seen: list[tuple[str, float]] = []
     timed = TimedPredictor(predictor, lambda name, value, *_: seen.append((name, value)))
     rng = np.random.default_rng(1)
@@ -198,9 +209,10 @@ def test_a_timed_predictor_changes_no_bit(predictor) -> None:
     spectrum = rng.random((5, predictor.spectrum_size)).astype(np.float32)
     states = [np.zeros((2, predictor.state_size), np.float32) for _ in range(2)]
     series = np.array([0, 1, 0, 1, 1], np.int32)
-    found = [one.predict(x, spectrum, series, state) for one, state in zip((predictor, timed), states, strict=True)]
+    both: tuple[Predictor, Predictor] = predictor, timed
+    found = [one.predict(x, spectrum, series, state) for one, state in zip(both, states, strict=True)]
     np.testing.assert_array_equal(found[0].probabilities, found[1].probabilities)
-    np.testing.assert_array_equal(*states)
+    np.testing.assert_array_equal(states[0], states[1])
     assert [name for name, _ in seen] == ["offramp_model_seconds", "offramp_model_rows"]
     assert seen[1][1] == 5
 

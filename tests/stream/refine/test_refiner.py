@@ -16,8 +16,9 @@ from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.refinement.challenger import InProcess, clipped, norm
 from offramp.inference.refinement.paired_test import Scored, block_losses, compare
 from offramp.inference.serving.compiled import CompiledPredictor
-from offramp.stream.channels import BIN_NS
-from offramp.stream.datasets.synthetic import START_NS, UDP, Counter, Flow, mark, merged, paced, packets_in
+from offramp.stream.bins.packets import UDP
+from offramp.stream.channels import BIN_NS, Counter
+from offramp.stream.datasets.synthetic import START_NS, Flow, mark, merged, paced, packets_in
 from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.reference_set import sequences_of
 from offramp.stream.refine.refiner import Refiner, RefineSettings
@@ -64,15 +65,18 @@ def refined(
     return refiner, served, [json.loads(line) for line in told]
 
 
+Refined = tuple[Path, Refiner, list[tuple[int, str]], list[dict[str, Any]]]
+
+
 @pytest.fixture(scope="module")
-def site(
-    tmp_path_factory: pytest.TempPathFactory, artifact: Artifact, trainer: InProcess
-) -> tuple[Path, Refiner, list[tuple[int, str]], list[dict[str, Any]]]:
+def site(tmp_path_factory: pytest.TempPathFactory, artifact: Artifact, trainer: InProcess) -> Refined:
     folder = tmp_path_factory.mktemp("site") / "a"
     return folder, *refined(folder, artifact, trainer, site_flows(1, SECONDS), settings=OFTEN)
 
 
-def test_refinement_helps_on_traffic_of_the_site_that_it_never_saw(site, artifact, unseen) -> None:
+def test_refinement_helps_on_traffic_of_the_site_that_it_never_saw(
+    site: Refined, artifact: Artifact, unseen: list[Scored]
+) -> None:
     _, refiner, served, events = site
     assert len(served) > 1
     assert len([each for each in events if "drifted" not in each["type"]]) > 1
@@ -83,7 +87,9 @@ def test_refinement_helps_on_traffic_of_the_site_that_it_never_saw(site, artifac
 
 
 @pytest.mark.long
-def test_refinement_helps_over_several_sites(tmp_path, artifact, trainer, unseen) -> None:
+def test_refinement_helps_over_several_sites(
+    tmp_path: Path, artifact: Artifact, trainer: InProcess, unseen: list[Scored]
+) -> None:
     """One site's gain may be small, as what it met was."""
     before, after = [], []
     for seed in (2, 3, 4):
@@ -95,7 +101,7 @@ def test_refinement_helps_over_several_sites(tmp_path, artifact, trainer, unseen
     assert verdict.better, verdict
 
 
-def test_every_swap_is_told_with_both_scores_and_both_models(site, artifact) -> None:
+def test_every_swap_is_told_with_both_scores_and_both_models(site: Refined, artifact: Artifact) -> None:
     folder, refiner, served, events = site
     swaps = [event for event in events if event["type"] == "offramp.model.swapped.v1"]
     assert [event["data"]["to"] for event in swaps] == [sha for _, sha in served[1:]]
@@ -111,7 +117,9 @@ def test_every_swap_is_told_with_both_scores_and_both_models(site, artifact) -> 
     assert refiner.events.counts["swapped"] == len(swaps)
 
 
-def test_the_same_packets_give_the_same_swaps_however_they_are_cut(site, tmp_path, artifact, trainer) -> None:
+def test_the_same_packets_give_the_same_swaps_however_they_are_cut(
+    site: Refined, tmp_path: Path, artifact: Artifact, trainer: InProcess
+) -> None:
     folder, _, served, _ = site
     _, again, _ = refined(tmp_path / "b", artifact, trainer, site_flows(1, SECONDS), settings=OFTEN, block=3_001)
     assert again == served
@@ -146,7 +154,9 @@ def adversarial_bursts(seconds: float) -> list[Flow]:
 
 
 @pytest.mark.parametrize("poison", ["labels flipped", "flood replayed", "bursts of one device"])
-def test_poison_makes_the_service_no_worse(poison, site, tmp_path, trainer, unseen) -> None:
+def test_poison_makes_the_service_no_worse(
+    poison: str, site: Refined, tmp_path: Path, trainer: InProcess, unseen: list[Scored]
+) -> None:
     """From a model that knows the site well, so that there is something to lose."""
     good, flows, meddle = site[1].artifact, site_flows(2, POISONED_SECONDS), None
     if poison == "labels flipped":
@@ -171,10 +181,10 @@ class Reckless(Refiner):
         return ""
 
 
-class Broken:
+class Broken(InProcess):
     """A trainer that returns weights with noise as large as they are."""
 
-    def submit(self, job: Any) -> Broken:
+    def submit(self, job: Any) -> Any:
         rng = np.random.default_rng(job.seed)
         self.weights = {name: each + rng.normal(0, each.std(), each.shape).astype(np.float32)
                         for name, each in job.weights.items()}  # fmt: skip
@@ -187,7 +197,7 @@ class Broken:
         return self.weights
 
 
-def test_a_model_that_harms_is_rolled_back(tmp_path, artifact) -> None:
+def test_a_model_that_harms_is_rolled_back(tmp_path: Path, artifact: Artifact) -> None:
     """Should a bad model get into service all the same, what is seen of it gets it out again."""
     settings = replace(QUICK, bound=1e9)
     refiner, served, events = refined(

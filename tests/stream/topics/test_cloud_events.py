@@ -39,8 +39,8 @@ def test_forecasts_are_cut_to_what_a_broker_takes_whatever_they_say() -> None:
     assert max(len(value) for _, value, _ in told) <= BODY_LIMIT
     bodies = [json.loads(value) for _, value, _ in told]
     assert [len(body["bins"]) for body in bodies] == [FORECAST_BINS] * 5 + [2]
-    ends = [each["window_end"] for body in bodies for each in body["bins"]]
-    assert ends == list(range(2**62, 2**62 + at))
+    told_ends = [each["window_end"] for body in bodies for each in body["bins"]]
+    assert told_ends == list(range(2**62, 2**62 + at))
     ids = [dict(headers)["ce_id"] for _, _, headers in told]
     assert len(set(ids)) == len(ids)
     assert told == forecast_messages(parts, site, 500)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from numpy.typing import NDArray
 
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import RefusedError, decode_headers
@@ -113,7 +114,7 @@ def test_time_that_goes_back_forgets_too() -> None:
     assert scale.factor == 1.0
 
 
-def test_a_batch_without_times_makes_no_time_of_its_own(normaliser_state):
+def test_a_batch_without_times_makes_no_time_of_its_own(normaliser_state: dict[str, NDArray[Any]]) -> None:
     windows = Windows(LinkShape(1e8, 1e8), normaliser_state)
     told = json.dumps(CaptureLedger(1, 1, kernel_drops=1).as_dict())
     for cells in ({}, {"frame__time_epoch": [-5]}, {"frame__time_epoch": [(1 << 63) - 1]}):

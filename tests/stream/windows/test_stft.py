@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
@@ -8,11 +9,11 @@ from offramp.stream.channels import CHANNELS, FRAME_BINS, SPECTRUM_CHANNELS
 from offramp.stream.windows.stft import FREQUENCIES, PICKED, Spectra
 
 
-def rows(n, seed=0):
+def rows(n: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).random((n, len(CHANNELS)), np.float32)
 
 
-def test_newest_frame_equals_scipy():
+def test_newest_frame_equals_scipy() -> None:
     x = rows(200)
     found = Spectra(1).update(x, np.zeros(200, np.int32), np.zeros(200, np.uint8))
     reference = ShortTimeFFT(hann(FRAME_BINS, sym=False), hop=1, fs=100, scale_to="magnitude")
@@ -23,7 +24,7 @@ def test_newest_frame_equals_scipy():
             np.testing.assert_allclose(mine, frames[:, end - FRAME_BINS // 2], atol=2e-7)
 
 
-def test_batching_series_changes_no_bit_and_fresh_forgets():
+def test_batching_series_changes_no_bit_and_fresh_forgets() -> None:
     x, series = rows(300, 1), np.random.default_rng(2).integers(0, 4, 300).astype(np.int32)
     fresh = np.zeros(300, np.uint8)
     together = Spectra(4).update(x, series, fresh)
@@ -37,5 +38,5 @@ def test_batching_series_changes_no_bit_and_fresh_forgets():
     )
 
 
-def test_chosen_series_are_channels():
+def test_chosen_series_are_channels() -> None:
     assert [CHANNELS[index] for index in PICKED] == list(SPECTRUM_CHANNELS)

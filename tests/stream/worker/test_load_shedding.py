@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import MAX_ROWS, FeatureMessage, RefusedError, decode_message
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
-from offramp.stream.links.link_consumer import BACKLOG, LinkRun
+from offramp.stream.links.link_consumer import REASON, LinkRun
+from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.load_shedding import FRESH, PATIENCE_S, Backlog, Backlogs
 from tests.support.feature_batches import BASE
@@ -61,7 +65,7 @@ def test_zero_sheds_nothing() -> None:
     assert not any(ages(Backlog(0.0), [1e6] * 100))
 
 
-def headers_of(batch, **more):
+def headers_of(batch: pa.RecordBatch, **more: Any) -> FeatureHeaders:
     return FeatureHeaders("lab", "a", 1, 0, batch.num_rows, *times_of(batch), CaptureLedger(5, 4).as_dict(), **more)
 
 
@@ -101,7 +105,7 @@ def shed(message: FeatureMessage) -> FeatureMessage:
     return FeatureMessage(message.link, message.headers, None, shed=True)
 
 
-def with_ledgers(messages):
+def with_ledgers(messages: Iterable[FeatureMessage]) -> list[FeatureMessage]:
     """The messages, each with the account of its packets."""
     out = []
     for each in messages:
@@ -115,7 +119,9 @@ def with_ledgers(messages):
 FIELDS = tuple(FeatureHeaders.__dataclass_fields__)
 
 
-def test_shed_messages_are_counted_and_told_and_make_no_silence(busy_batch, make):
+def test_shed_messages_are_counted_and_told_and_make_no_silence(
+    busy_batch: pa.RecordBatch, make: Callable[..., Pipeline]
+) -> None:
     messages = with_ledgers(cut(busy_batch, parts=40))[:-1]
     gone = range(10, 20)
     run = LinkRun("uplink", make)
@@ -139,7 +145,7 @@ def test_shed_messages_are_counted_and_told_and_make_no_silence(busy_batch, make
     assert fed(carried, messages[20:], 20) == fed(again(messages, make, gone), messages[20:], 20)
 
 
-def again(messages, make, gone):
+def again(messages: Sequence[FeatureMessage], make: Callable[[str], Pipeline], gone: Container[int]) -> LinkRun:
     """A run that has had the messages to the end of the hole, without a checkpoint."""
     run = LinkRun("uplink", make)
     for at, message in enumerate(messages[:20]):
@@ -148,6 +154,6 @@ def again(messages, make, gone):
 
 
 def test_the_reason_is_told_as_others_are() -> None:
-    ledger = CaptureLedger(10, 7, Counter(cut=1), Counter(x=2)).all_shed(BACKLOG)
+    ledger = CaptureLedger(10, 7, Counter(cut=1), Counter(x=2)).all_shed(REASON)
     assert ledger.closes()
-    assert dict(ledger.shed) == {"x": 2, BACKLOG: 8}
+    assert dict(ledger.shed) == {"x": 2, REASON: 8}

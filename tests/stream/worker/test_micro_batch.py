@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench.service import site_file
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.decision.policy import Policy
+from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.forecast import Prediction
+from offramp.inference.serving.compiled import CompiledPredictor
+from offramp.inference.serving.predictor import Predictor
 from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.state import SERIES
 from offramp.stream.links.link_consumer import LinkRun
 from offramp.stream.links.link_consumers import LinkRuns
 from offramp.stream.pipeline import carried_state
 from offramp.stream.pipeline.carried_state import CALL_ROWS, Ask, CarriedState, StatePool, predict_together
-from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.pipeline.pipeline import Pipeline, Sink, Step
 from offramp.stream.worker.message_batch import Portion
 from offramp.stream.worker.micro_batch import BYTES, MicroBatches
 from tests.support.workers import demo_batches, expected
@@ -30,19 +37,26 @@ LINKS = 6
 PARTITIONS = 3
 
 
-class Watched:
+class Watched(CompiledPredictor):
     """The shipped model, and how many rows each call of it held."""
 
     def __init__(self) -> None:
-        self.inner = open_predictor(DEFAULT_ARTIFACT)
+        super().__init__(load_artifact(DEFAULT_ARTIFACT))
         self.calls: list[int] = []
 
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-    def predict(self, x, spectrum, series, state):
+    def predict(
+        self,
+        x: NDArray[np.float32],
+        spectrum: NDArray[np.float32],
+        series: NDArray[np.int32],
+        state: NDArray[np.float32],
+    ) -> Prediction:
         self.calls.append(len(x))
-        return self.inner.predict(x, spectrum, series, state)
+        return super().predict(x, spectrum, series, state)
+
+
+Parts = list[tuple[list[tuple[str, bytes]], bytes]]
+"""Headers and bodies of messages."""
 
 
 @pytest.fixture
@@ -51,7 +65,7 @@ def watched() -> Watched:
 
 
 @pytest.fixture(scope="module")
-def parts():
+def parts() -> Parts:
     """The demo in messages of 600 rows: headers and bytes, and an end."""
     whole = demo_batches(600)
     out = [
@@ -61,10 +75,10 @@ def parts():
     return [*out, (FeatureHeaders("lab", "tap", 1, len(whole), 0, end=True).pairs(), b"")]
 
 
-def runs_of(site, predictor, pool) -> LinkRuns:
+def runs_of(site: Site, predictor: Predictor, pool: StatePool) -> LinkRuns:
     scale = load_artifact(DEFAULT_ARTIFACT).normaliser
 
-    def make_run(link, sink):
+    def make_run(link: str, sink: Sink | None) -> LinkRun:
         carried = pool.take()
         return LinkRun(
             link,
@@ -74,7 +88,7 @@ def runs_of(site, predictor, pool) -> LinkRuns:
     return LinkRuns(frozenset(link.name for link in site.links), make_run)
 
 
-def portions(parts, runs, links) -> Iterator[Portion]:
+def portions(parts: Parts, runs: LinkRuns, links: list[str]) -> Iterator[Portion]:
     """Portions of one partition: a message of each of its links, in turn."""
     offset = 0
     for headers, value in parts:
@@ -86,27 +100,33 @@ def portions(parts, runs, links) -> Iterator[Portion]:
 
 
 def sent(portion: Portion) -> list[tuple[str, bytes, bytes]]:
-    return [tuple(each[:3]) for outcome in portion.outcomes for each in outcome.outgoing]
+    return [(each.topic, each.key, each.value) for outcome in portion.outcomes for each in outcome.outgoing]
 
 
-async def worked(lanes, threads) -> tuple[list[tuple[str, bytes, bytes]], MicroBatches]:
+async def worked(lanes: Any, threads: int) -> tuple[list[tuple[str, bytes, bytes]], MicroBatches]:
     """Work on the portions of some lanes side by side; a first portion keeps all threads until the lanes wait."""
     gate = threading.Event()
 
     class Held:
         size, done = BYTES, True
-        open = staticmethod(lambda: gate.wait(60) and [])
-        conclude = staticmethod(lambda found: None)
+
+        def open(self) -> list[Step]:
+            gate.wait(60)
+            return []
+
+        def conclude(self, found: list[Prediction]) -> None: ...
 
     with ThreadPoolExecutor(threads) as executor:
-        batches, out = MicroBatches(executor, threads), []
+        batches = MicroBatches(executor, threads)
+        out: list[tuple[str, bytes, bytes]] = []
 
-        async def lane(waiting) -> None:
+        async def lane(waiting: Iterable[Portion]) -> None:
             for portion in waiting:
                 await batches.work(portion)
                 out.extend(sent(portion))
 
-        first = [asyncio.create_task(batches.work(Held())) for _ in range(threads)]
+        held: Any = Held()
+        first = [asyncio.create_task(batches.work(held)) for _ in range(threads)]
         tasks = [asyncio.create_task(lane(each)) for each in lanes]
         await asyncio.sleep(0)
         gate.set()
@@ -115,12 +135,12 @@ async def worked(lanes, threads) -> tuple[list[tuple[str, bytes, bytes]], MicroB
 
 
 @pytest.fixture
-def links_of_calls(monkeypatch) -> list[set[int]]:
+def links_of_calls(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
     """The links, as places in the pool, of which each call of the model had rows."""
     found: list[set[int]] = []
     real = carried_state._call
 
-    def watch(predictor, asks):
+    def watch(predictor: Predictor, asks: Sequence[Ask]) -> list[Prediction]:
         found.append({ask.carried.first for ask in asks})
         return real(predictor, asks)
 
@@ -130,7 +150,7 @@ def links_of_calls(monkeypatch) -> list[set[int]]:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_calls_hold_rows_of_several_links_and_partitions_and_change_no_byte(
-    threads, watched, links_of_calls, parts, tmp_path
+    threads: int, watched: Watched, links_of_calls: list[set[int]], parts: Parts, tmp_path: Path
 ) -> None:
     site, _ = site_file(LINKS, tmp_path)
     names = [link.name for link in site.links]
@@ -143,14 +163,14 @@ def test_calls_hold_rows_of_several_links_and_partitions_and_change_no_byte(
     commands = {name: [v for t, k, v in out if t == "decisions" and of(k) == name] for name in names}
     assert commands == expected(site)
     forecasts = [value for topic, key, value in out if topic == "forecasts" and key == names[0].encode()]
-    assert forecasts == alone_forecasts(site, parts, names[0], watched.inner)
+    assert forecasts == alone_forecasts(site, parts, names[0], open_predictor(DEFAULT_ARTIFACT))
 
 
 def of(scope: bytes) -> str:
     return scope.decode().split(":")[1].split("/")[0]
 
 
-def alone_forecasts(site, parts, link, predictor) -> list[bytes]:
+def alone_forecasts(site: Site, parts: Parts, link: str, predictor: Predictor) -> list[bytes]:
     """The forecast messages of a link that a worker has for itself, one message at a time."""
     runs = runs_of(site, predictor, StatePool(1, SERIES, predictor.state_size))
     out = []
@@ -160,7 +180,7 @@ def alone_forecasts(site, parts, link, predictor) -> list[bytes]:
     return out
 
 
-def pipeline_predictions(step):
+def pipeline_predictions(step: Step) -> list[Prediction]:
     asks = [
         Ask(step.pipeline.carried, rows.x, rows.spectrum, rows.closed.series, rows.closed.fresh)
         for rows in step.windowed.rows
@@ -168,7 +188,7 @@ def pipeline_predictions(step):
     return [predict_together(step.pipeline.predictor, [ask])[0] for ask in asks]
 
 
-def test_a_portion_that_is_alone_waits_for_nobody(parts, watched, tmp_path) -> None:
+def test_a_portion_that_is_alone_waits_for_nobody(parts: Parts, watched: Watched, tmp_path: Path) -> None:
     site, _ = site_file(1, tmp_path)
     runs = runs_of(site, watched, StatePool(1, SERIES, watched.state_size))
 
@@ -182,7 +202,9 @@ def test_a_portion_that_is_alone_waits_for_nobody(parts, watched, tmp_path) -> N
     assert asyncio.run(run()).ledger.batches == 5
 
 
-def test_what_the_model_raises_buries_the_messages_and_the_next_are_taken(parts, watched, tmp_path) -> None:
+def test_what_the_model_raises_buries_the_messages_and_the_next_are_taken(
+    parts: Parts, watched: Watched, tmp_path: Path
+) -> None:
     site, _ = site_file(2, tmp_path)
     runs = runs_of(site, watched, StatePool(2, SERIES, watched.state_size))
     first, second = list(portions(parts[:2], runs, ["uplink0", "uplink1"]))
@@ -194,7 +216,7 @@ def test_what_the_model_raises_buries_the_messages_and_the_next_are_taken(parts,
     assert [outcome.link for outcome in second.outcomes] == ["uplink0", "uplink1"]
 
 
-def test_series_that_begin_anew_within_a_call_begin_at_zero_and_the_newest_stays(watched) -> None:
+def test_series_that_begin_anew_within_a_call_begin_at_zero_and_the_newest_stays(watched: Watched) -> None:
     rng = np.random.default_rng(3)
     n, pool = 60, StatePool(2, 5, watched.state_size)
     together, alone = [pool.take(), pool.take()], [CarriedState(5, watched.state_size) for _ in range(2)]
@@ -207,24 +229,26 @@ def test_series_that_begin_anew_within_a_call_begin_at_zero_and_the_newest_stays
         )
         for _ in range(2)
     ]
+    unwatched = open_predictor(DEFAULT_ARTIFACT)
     found = predict_together(watched, [Ask(carried, *cells) for carried, cells in zip(together, asks, strict=True)])
     assert len(watched.calls) == 1
     for carried, cells, prediction in zip(alone, asks, found, strict=True):
         for row in range(n):  # row by row, in place, as the words of Predictor.predict say
-            x, spectrum, series, fresh = (array[row : row + 1] for array in cells)
+            own: list[Any] = [array[row : row + 1] for array in cells]
+            x, spectrum, series, fresh = own
             if fresh[0]:
                 carried.state[series[0]] = 0
-            one = watched.inner.predict(x, spectrum, series, carried.state)
+            one = unwatched.predict(x, spectrum, series, carried.state)
             np.testing.assert_array_equal(one.probabilities[0], prediction.probabilities[row])
             np.testing.assert_array_equal(one.delay_ms[0], prediction.delay_ms[row])
     for mine, other in zip(together, alone, strict=True):
         np.testing.assert_array_equal(mine.state, other.state)
 
 
-def test_calls_are_bounded_and_states_of_several_pools_are_told_apart(watched) -> None:
+def test_calls_are_bounded_and_states_of_several_pools_are_told_apart(watched: Watched) -> None:
     size = CALL_ROWS // 2 + 1
 
-    def ask(carried):
+    def ask(carried: CarriedState) -> Ask:
         return Ask(
             carried,
             np.zeros((size, len(watched.channels)), np.float32),

@@ -70,7 +70,8 @@ def test_a_checkpoint_waits_for_the_commands_before_it_and_the_stream_for_no_che
             assert outlet.committed == []
             outlet.at_once = True
             for future in outlet.futures:
-                future.done() or future.set_result(None)
+                if not future.done():
+                    future.set_result(None)
             await until(lambda: outlet.committed == [at])
             await lane.close()
             assert outlet.committed == [at, at + 1]

@@ -6,6 +6,7 @@ import gzip
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from tests.support.places import ROOT
 SHARED = ROOT.parent / "shared/pcaps"
 
 
-PACKINGS = {
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
     "gzip": gzip.compress,
     "gzip-members": lambda data: gzip.compress(data[:999]) + gzip.compress(data[999:]),
@@ -250,7 +251,7 @@ def test_every_real_capture_is_read_and_dissected_to_its_end_or_damage() -> None
 
 def exact_ns(ticks: int, resolution: int) -> int:
     unit = 2 ** (resolution & 0x7F) if resolution & 0x80 else 10**resolution
-    return ticks * 10**9 // unit
+    return int(ticks * 10**9 // unit)
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 64), st.integers(0, 255))
