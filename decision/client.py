@@ -16,10 +16,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from offramp.decision.acceptance import Acceptance, Clock
-from offramp.decision.command import event_headers, rfc3339
+from offramp.decision.command import commands_frame, event_headers, rfc3339
 from offramp.errors import ConfigError, ContractError
 from offramp.hops import NONE, Hops, hops_of
 from offramp.kafka import (
@@ -33,6 +34,9 @@ from offramp.kafka import (
 )
 from offramp.reach import ReachWatch
 from offramp.records import open_consumer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger("offramp.decisions")
 STATUSES = ("accepted", "applied", "rejected", "expired", "rolled_back")
@@ -148,6 +152,16 @@ class DecisionClient:
                 quiet_since = time.monotonic()
             elif self._idle_s is not None and time.monotonic() - quiet_since > self._idle_s:
                 return
+
+    def frame(self, count: int | None = None) -> pd.DataFrame:
+        """Return the commands that come until nothing did for `idle_s`, or `count` of them, a row each.
+
+        All but the last are then counted as done. Raises MissingExtraError where pandas is not installed, ConfigError
+        where it would wait for ever.
+        """
+        if count is None and self._idle_s is None:
+            raise ConfigError("a frame needs an end: give a count, or DecisionClient(idle_s=...)")
+        return commands_frame(islice(self, count))
 
     def ack(self, command: Mapping[str, Any], status: str, reason: str = "") -> None:
         """Tell what became of a command: accepted, applied, rejected, expired or rolled_back; waits for the broker."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from offramp.decision.schema_check import Check, compiled
 from offramp.errors import ContractError
+from offramp.extras import require
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Headers = list[tuple[str, bytes]]
 
@@ -104,3 +108,17 @@ def _told(command: Any) -> str:
         where = ".".join(str(part) for part in error.absolute_path) or "(body)"
         return f"{name}: {where}: {error.message[:MAX_TOLD]}"
     return f"{name}: has a number that JSON does not know"
+
+
+def commands_frame(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return commands as a frame, a row each: members of members have names such as `action.type`, times are times.
+
+    Raises MissingExtraError where pandas is not installed.
+    """
+    require("a frame", "pandas")
+    import pandas as pd
+
+    frame = pd.json_normalize(list(bodies))
+    for name in {"not_before", "expires_at"} & set(frame.columns):
+        frame[name] = pd.to_datetime(frame[name], format="ISO8601", utc=True)
+    return frame
