@@ -118,7 +118,7 @@ def commands_frame(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     require("a frame", "pandas")
     import pandas as pd
 
-    frame = pd.json_normalize(list(bodies))
+    frame = pd.json_normalize([dict(body) for body in bodies])
     for name in {"not_before", "expires_at"} & set(frame.columns):
         frame[name] = pd.to_datetime(frame[name], format="ISO8601", utc=True)
     return frame

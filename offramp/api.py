@@ -15,7 +15,6 @@ Frames need pandas: pip install 'offramp[frames]'.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -62,12 +61,9 @@ class Features:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Yield batches of some thousand rows. Raises InputError where a file cannot be read."""
         source = open_captures(self._files)
-        with (
-            open_dissector(self._dissector, self._profile, agent="features") as dissector,
-            closing(source.read()) as blocks,
-        ):
+        with open_dissector(self._dissector, self._profile, agent="features") as dissector:
             self.ledger = dissector.ledger
-            for block in blocks:
+            for block in source.read():
                 for batch in dissector.dissect(block):
                     yield self._derived(batch)
         self.faults = [str(each) for each in source.damages]
@@ -79,7 +75,8 @@ class Features:
     def frame(self) -> pd.DataFrame:
         """Return all rows as a frame. Raises MissingExtraError where pandas is not installed."""
         require("a frame", "pandas")
-        return self.table().to_pandas()
+        frame: pd.DataFrame = self.table().to_pandas()
+        return frame
 
     def _derived(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         for name, derive in self._derive.items():
@@ -146,7 +143,8 @@ class Replayed:
     def forecasts(self) -> pd.DataFrame:
         """The forecasts as a frame. Raises MissingExtraError where pandas is not installed."""
         require("a frame", "pandas")
-        return self.forecast_table().to_pandas()
+        frame: pd.DataFrame = self.forecast_table().to_pandas()
+        return frame
 
     def frame(self) -> pd.DataFrame:
         """Return the commands as a frame, a row each; nested members have names such as `action.type`."""
