@@ -21,7 +21,7 @@ MAY_KNOW: dict[str, set[str]] = {
 }
 
 ORDER = """
-    .__main__ .cli.commands .cli.learning .cli .cli.show .api .kernel_set
+    .__main__ .cli.commands .cli.learning .cli .api .cli.show .kernel_set
     .stream.app .stream.agent .stream.local .stream.worker .stream.refine .stream.links .stream.metrics .stream.topics
     .stream.learning .stream.datasets .stream.pipeline .stream.windows .stream.bins .stream
     .decision
