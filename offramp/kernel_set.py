@@ -10,6 +10,7 @@ import heapq
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from offramp.kernel_plan import Task
 
 NATIVE = "native"
+ASK = """
+import sys
+from llvmlite import binding
+binding.Target.from_default_triple().create_target_machine(cpu=sys.argv[1])
+"""
 SHOWN_EVERY_S = 5.0
 """Seconds between two lines of progress, where standard error is a file."""
 
@@ -42,6 +48,7 @@ def build(processor: str, out: Path | None, jobs: int) -> None:
     if "numba" in sys.modules:
         raise ConfigError("offramp kernels: Numba was loaded before its processor was chosen; start it on its own")
     if processor != NATIVE:
+        _require_known(processor)
         os.environ |= {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": ""}
     if out is not None:
         try:
@@ -61,6 +68,15 @@ def build(processor: str, out: Path | None, jobs: int) -> None:
     if out is not None:
         (out / MANIFEST).write_text(json.dumps(made_with(processor), indent=1) + "\n", encoding="utf-8")
     print(f"offramp: {count} kernels are compiled ({time.monotonic() - begun:.0f} s); {found.where()}", file=sys.stderr)
+
+
+def _require_known(processor: str) -> None:
+    """Raise ConfigError for a processor that LLVM does not know: it says so itself, and compiles for none."""
+    asked = subprocess.run([sys.executable, "-c", ASK, processor], capture_output=True, text=True, check=False)
+    if asked.returncode or "not a recognized processor" in asked.stderr:
+        raise ConfigError(
+            f"--processor {processor!r}: LLVM knows none of that name; such as x86-64-v3, znver3, haswell"
+        )
 
 
 def made_with(processor: str) -> dict[str, str]:

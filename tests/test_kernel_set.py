@@ -164,6 +164,16 @@ def test_where_nothing_can_be_kept_nothing_is_compiled(tmp_path: Path) -> None:
     assert len(told.splitlines()) == 1
 
 
+def test_a_processor_that_nobody_knows_is_refused_in_a_line(tmp_path: Path) -> None:
+    ended = build(tmp_path, "--processor", "abacus")
+    assert ended.stderr is not None
+    with ended.stderr as stream:
+        told = stream.read()
+    assert ended.wait() == 2
+    assert told.startswith("offramp: --processor 'abacus': ")
+    assert len(told.splitlines()) == 1
+
+
 # those that nobody uses
 
 
