@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from offramp.capture.dissectors import open_dissector
+from offramp.capture.features.files import parquet_schema, typed_batch
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.sources.file.files import open_captures
 from offramp.decision.command import Command, commands_frame
@@ -59,18 +60,22 @@ class Features:
         self.faults: list[str] = []
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """Yield batches of some thousand rows. Raises InputError where a file cannot be read."""
-        source = open_captures(self._files)
+        """Yield batches of some thousand rows: times as timestamps, addresses as text, the rest as numbers and bytes.
+
+        Raises InputError where a file cannot be read.
+        """
+        source, schema = open_captures(self._files), parquet_schema(self._profile)
         with open_dissector(self._dissector, self._profile, agent="features") as dissector:
             self.ledger = dissector.ledger
             for block in source.read():
                 for batch in dissector.dissect(block):
-                    yield self._derived(batch)
+                    yield self._derived(typed_batch(batch, schema))
         self.faults = [str(each) for each in source.damages]
 
     def table(self) -> pa.Table:
         """Return all rows as one table; a capture of a million packets takes half a gigabyte."""
-        return pa.Table.from_batches(list(self), self._schema())
+        batches = list(self)
+        return pa.Table.from_batches(batches, batches[0].schema if batches else parquet_schema(self._profile))
 
     def frame(self) -> pd.DataFrame:
         """Return all rows as a frame. Raises MissingExtraError where pandas is not installed."""
@@ -85,13 +90,6 @@ class Features:
                 raise ConfigError(f"derive {name!r}: gave {len(column)} values for a batch of {len(batch)} rows")
             batch = batch.append_column(name, column if isinstance(column, pa.Array) else pa.array(column))
         return batch
-
-    def _schema(self) -> pa.Schema | None:
-        """Return what a table without rows is of; None where derived columns would have to be made up."""
-        if self._derive:
-            return None
-        with open_dissector(self._dissector, self._profile, agent="features") as dissector:
-            return dissector.schema
 
 
 def features(*files: File, profile: str = "full", dissector: str = "fast", derive: Derive | None = None) -> Features:

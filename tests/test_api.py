@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pytest
 
 import offramp
-from offramp.capture.features.files import write_parquet
+from offramp.cli.features import FeatureOptions, features
 from offramp.decision.command import commands_frame
 from offramp.decision.site import load_site
 from offramp.errors import ConfigError, InputError
@@ -43,8 +43,8 @@ def test_the_package_loads_nothing_before_it_is_asked() -> None:
 def test_rows_are_those_that_the_command_writes(tmp_path: Path) -> None:
     rows = offramp.features(DEMO)
     table = rows.table()
-    write_parquet(rows, tmp_path / "rows.parquet", profile="full")
-    assert pd.read_parquet(tmp_path / "rows.parquet").equals(rows.frame())
+    features(FeatureOptions(files=(str(DEMO),), out=tmp_path / "rows.parquet"))
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "rows.parquet"), rows.frame(), check_categorical=False)
     assert table.num_rows == rows.ledger.captured == rows.ledger.decoded > 1_000
     assert rows.faults == []
     assert [batch.num_rows for batch in rows] == [batch.num_rows for batch in rows], "gone through again"
@@ -88,9 +88,9 @@ def test_frames_hold_what_objects_hold(found: Any) -> None:
 
 
 def test_what_cannot_be_read_is_said() -> None:
-    with pytest.raises(InputError, match=r"gone\.pcap: no such file"):
+    with pytest.raises(InputError, match=r"gone\.pcap: there is no such file"):
         offramp.replay("gone.pcap")
-    with pytest.raises(InputError, match=r"gone\.pcap: no such file"):
+    with pytest.raises(InputError, match=r"gone\.pcap: there is no such file"):
         offramp.features("gone.pcap").frame()
 
 

@@ -98,7 +98,7 @@ def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, profile: str = 
     schema = parquet_schema(profile)
     with writing(path), pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
-            writer.write_batch(_parquet_batch(batch, schema))
+            writer.write_batch(typed_batch(batch, schema))
             rows += batch.num_rows
     return rows
 
@@ -131,8 +131,8 @@ def parquet_array(column: Column, array: pa.Array) -> pa.Array:
     return array.cast(parquet_type(column))
 
 
-def _parquet_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a feature batch with the types of a Parquet file."""
+def typed_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a feature batch with the types of a Parquet file, which parquet_schema tells."""
     arrays = [parquet_array(column, batch[column.name]) for column in COLUMNS if column.name in schema.names]
     if OCCURRENCES in schema.names:
         arrays.append(batch[OCCURRENCES])
