@@ -212,4 +212,4 @@ def test_every_model_names_its_sources() -> None:
         names = {path.name for path in sources_of(place)}
         assert {place.name, "forecaster.py", "scores.py"} <= names
     hybrid = {path.name for path in sources_of(jobs.HERE.parent / "baselines/hybrid.py")}
-    assert {"train.py", "keras_model.py", "compiled.py"} <= hybrid
+    assert {"train.py", "keras_model.py", "step.py"} <= hybrid
