@@ -121,7 +121,7 @@ def test_workers_that_join_and_leave_hand_over(
         decisions.wait_until(1)
         second = WorkerProcess(topics, path, tmp_path / "second.log", "--metrics", "0")
         running.append(second)
-        scrape_until(url_in(second.log), lambda found: 0 < found["offramp_worker_partitions",] < PARTITIONS)
+        scrape_until(url_in(second.log), lambda found: 0 < found.get(("offramp_worker_partitions",), 0) < PARTITIONS)
         running[0].stop()
         decisions.wait_for(wanted)
         feeder.join()

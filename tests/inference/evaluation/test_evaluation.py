@@ -210,6 +210,6 @@ def test_every_model_names_its_sources() -> None:
     for model in MODELS:
         place = jobs.HERE.parent / f"baselines/{model.place.split(':')[0]}.py"
         names = {path.name for path in sources_of(place)}
-        assert {place.name, "forecaster.py", "metrics.py"} <= names
+        assert {place.name, "forecaster.py", "scores.py"} <= names
     hybrid = {path.name for path in sources_of(jobs.HERE.parent / "baselines/hybrid.py")}
-    assert {"train.py", "model.py", "compiled.py"} <= hybrid
+    assert {"train.py", "keras_model.py", "step.py"} <= hybrid
