@@ -33,6 +33,7 @@ NATIVE = "native"
 ASK = """
 import sys
 from llvmlite import binding
+binding.initialize_native_target()
 binding.Target.from_default_triple().create_target_machine(cpu=sys.argv[1])
 """
 SHOWN_EVERY_S = 5.0
@@ -48,7 +49,7 @@ def build(processor: str, out: Path | None, jobs: int) -> None:
     if "numba" in sys.modules:
         raise ConfigError("offramp kernels: Numba was loaded before its processor was chosen; start it on its own")
     if processor != NATIVE:
-        _require_known(processor)
+        require_known(processor)
         os.environ |= {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": ""}
     if out is not None:
         try:
@@ -70,10 +71,10 @@ def build(processor: str, out: Path | None, jobs: int) -> None:
     print(f"offramp: {count} kernels are compiled ({time.monotonic() - begun:.0f} s); {found.where()}", file=sys.stderr)
 
 
-def _require_known(processor: str) -> None:
+def require_known(processor: str) -> None:
     """Raise ConfigError for a processor that LLVM does not know: it says so itself, and compiles for none."""
     asked = subprocess.run([sys.executable, "-c", ASK, processor], capture_output=True, text=True, check=False)
-    if asked.returncode or "not a recognized processor" in asked.stderr:
+    if "not a recognized processor" in asked.stderr:
         raise ConfigError(
             f"--processor {processor!r}: LLVM knows none of that name; such as x86-64-v3, znver3, haswell"
         )

@@ -16,7 +16,7 @@ import pytest
 from offramp.kernel_cache import SHIPPED, V3, processors
 from offramp.kernel_places import GONE, MOST_REMOVED, UNUSED_S, Places
 from offramp.kernel_plan import Task
-from offramp.kernel_set import Order
+from offramp.kernel_set import Order, require_known
 from tests.support.kernel_trees import small_tree, start
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,6 +165,7 @@ def test_where_nothing_can_be_kept_nothing_is_compiled(tmp_path: Path) -> None:
 
 
 def test_a_processor_that_nobody_knows_is_refused_in_a_line(tmp_path: Path) -> None:
+    require_known(SHIPPED[0])
     ended = build(tmp_path, "--processor", "abacus")
     assert ended.stderr is not None
     with ended.stderr as stream:
