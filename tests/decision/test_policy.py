@@ -16,6 +16,7 @@ from offramp.decision.site import Policy as Rules
 from offramp.decision.traffic import DeviceRate, FlowRate, Quality, Traffic
 from offramp.errors import ConfigError, ContractError
 from offramp.inference.forecast import Forecast
+from tests.support.places import SITE as SAMPLE
 
 LINK = Link(
     name="wan",
@@ -279,3 +280,9 @@ def test_the_longest_waits_that_are_taken_give_commands_whose_dates_can_be_writt
     assert commands
     for command in commands:
         validate(command.to_dict())
+
+
+def test_a_refactoring_gives_no_decision_another_id() -> None:
+    """The version is part of each id. It changes with the rules (then here too), not with a class's name or a default's
+    spelling."""
+    assert Policy(load_site(SAMPLE), "uplink").version == "2-2ecf14109a04"
