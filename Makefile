@@ -26,7 +26,7 @@ setup: .venv/.kernels ## make the virtual environment with the locked packages, 
 .venv/.done: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "offramp needs Python 3.11 to 3.13; found $$($(PYTHON) --version). Name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
-	@echo "setting up .venv (once; a few minutes, about 2 GB)" >&2
+	@echo "setting up .venv (once; a few minutes, 2.4 GB)" >&2
 	@$(PYTHON) -m venv .venv || { echo "python venv is missing: install the package python3-venv, then run make again" >&2; exit 2; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
