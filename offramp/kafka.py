@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -336,9 +337,25 @@ def _reason(error: Exception, causes: _Causes, settings: KafkaSettings) -> tuple
     if isinstance(error, errors.AuthorizationError):
         return f"{at} does not allow this to user {user}: {text}", False
     if isinstance(error, errors.UnknownTopicOrPartitionError):
-        return f"{at} lacks a topic: run `offramp topics create`", False
+        named = error.args[0] if error.args and isinstance(error.args[0], list) else ["a topic"]
+        return f"{at} lacks {', '.join(named)}: run `offramp topics create`", False
     if isinstance(error, (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)):
         return f"{at} takes no message that large: set max.message.bytes to {LARGEST_MESSAGE + 48_588} or more", False
     if isinstance(error, (errors.KafkaConnectionError, errors.KafkaTimeoutError, errors.NodeNotReadyError)):
+        nowhere = unknown_hosts(settings.servers)
+        if len(nowhere) == len(settings.servers):
+            return f"{at}: no address is known for {', '.join(nowhere)}: is the name right?", True
         return f"{at} does not answer ({settings.protocol}): is it running, and is the address right?", True
     return f"{at}: {type(error).__name__}: {text}", False
+
+
+def unknown_hosts(servers: Sequence[str]) -> list[str]:
+    """Return the hosts of HOST:PORT texts for which the system knows no address."""
+    found = []
+    for server in servers:
+        host = server.rpartition(":")[0].strip("[]")
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError:
+            found.append(host)
+    return found

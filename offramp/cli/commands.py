@@ -77,7 +77,7 @@ def group(name: str, about: str, *commands: Callable[[Any], None]) -> None:
 add(app, replay, tap, features, edge, train, tune)
 group("dataset", "Labelled data sets to train and evaluate on.", dataset.build, dataset.show)
 add(app, evaluate, federate)
-group("topics", "The topics on Kafka.", topics.create, topics.acl)
+group("topics", "The topics on Kafka.", topics.create, topics.list_, topics.describe, topics.acl)
 add(app, publish, worker, refine, follow, kernels, doctor)
 
 

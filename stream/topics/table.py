@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from offramp.kafka import KafkaAccessError, KafkaSettings, kafka_errors, require_topics
+from offramp.kafka import KafkaAccessError, KafkaSettings, close_client, kafka_errors, require_topics
+from offramp.records import open_consumer
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -93,6 +95,69 @@ def create_topics(settings: KafkaSettings, partitions: int | None, replicas: int
             admin.close()
     found = require_topics(settings, "topics create", *(topic.name for topic in TOPICS))
     return set(missing), {name: found[name] for name in wanted}
+
+
+class Partition(NamedTuple):
+    """A partition as the cluster has it: leader, copies, copies that are up to date, first offset kept, next one."""
+
+    number: int
+    leader: int
+    replicas: int
+    in_sync: int
+    first: int
+    next: int
+
+
+class Described(NamedTuple):
+    """A topic as the cluster has it; no partitions: it is not there. differs: settings that are not the table's."""
+
+    name: str
+    partitions: list[Partition]
+    differs: dict[str, str]
+
+    @property
+    def messages(self) -> int:
+        """How many messages are kept; of a compacted topic, at most."""
+        return sum(each.next - each.first for each in self.partitions)
+
+
+def describe_topics(settings: KafkaSettings) -> list[Described]:
+    """Return all topics of the table as the cluster has them. Raises KafkaAccessError."""
+    from kafka import KafkaAdminClient, TopicPartition
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    wanted = {settings.topic(topic.name): topic for topic in TOPICS}
+    out = []
+    with kafka_errors(settings, "topics"):
+        admin = KafkaAdminClient(**settings.client_arguments())
+        consumer = open_consumer(**settings.client_arguments(), enable_auto_commit=False)
+        try:
+            there = {each["name"]: each["partitions"] for each in admin.describe_topics(list(wanted))}
+            for name, topic in wanted.items():
+                known = sorted(there.get(name, ()), key=lambda each: int(each["partition_index"]))
+                places = [TopicPartition(name, each["partition_index"]) for each in known]
+                first, end = (consumer.beginning_offsets(places), consumer.end_offsets(places)) if places else ({}, {})
+                partitions = [
+                    Partition(
+                        place.partition, each["leader_id"], len(each["replica_nodes"]), len(each["isr_nodes"]),
+                        first[place], end[place],
+                    )
+                    for place, each in zip(places, known, strict=True)
+                ]  # fmt: skip
+                differs = {}
+                if places:
+                    resource = ConfigResource(ConfigResourceType.TOPIC, name)
+                    held = next(iter(admin.describe_configs([resource], config_filter="all").values()))[name]
+                    differs = {
+                        key: str(held[key]["value"])
+                        for key, value in topic.settings.items()
+                        if key in held and str(held[key]["value"]) != value
+                    }
+                out.append(Described(name, partitions, differs))
+        finally:
+            close_client(consumer)
+            admin.close()
+    return out
 
 
 def refuse_unequal(settings: KafkaSettings, doing: str, features: int, state: int) -> None:

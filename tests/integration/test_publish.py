@@ -12,13 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import typer
 
 from deploy.kafka.broker import Broker
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import FeatureMessage
 from offramp.capture.publish.publisher import Publisher
 from offramp.capture.publish.spool import Spool
-from offramp.cli.topics import CreateOptions, create
+from offramp.cli.topics import CreateOptions, DescribeOptions, ListOptions, create, describe, list_
 from offramp.errors import OfframpError
 from offramp.kafka import KafkaAccessError, KafkaSettings
 from offramp.stream.topics.table import TOPICS
@@ -52,12 +53,27 @@ def sequences(found: list[FeatureMessage], link: str) -> list[int]:
     return [message.headers.sequence for message in found if message.link == link]
 
 
-def test_topics_are_made_once(kafka: KafkaSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = CreateOptions(kafka=kafka.shown, partitions=2)
+def test_topics_are_made_once_and_listed(
+    kafka: KafkaSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "kafka.toml"
+    config.write_text(f'prefix = "{kafka.prefix}"\n')
+    with pytest.raises(typer.Exit):
+        list_(ListOptions(kafka=kafka.shown, kafka_config=config))
+    assert capsys.readouterr().out.count("missing") == len(TOPICS)
+    asked = CreateOptions(kafka=kafka.shown, kafka_config=config, partitions=2)
     create(asked)
     assert capsys.readouterr().err.count("created, 2 partitions") == len(TOPICS)
     create(replace(asked, partitions=3))
     assert capsys.readouterr().err.count("is there, 2 partitions") == len(TOPICS)
+    list_(ListOptions(kafka=kafka.shown, kafka_config=config))
+    listed = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split() for line in listed] == [[kafka.topic(topic.name), "2", "1", "0"] for topic in TOPICS]
+    describe(DescribeOptions(kafka=kafka.shown, kafka_config=config, topics=("state",)))
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"{kafka.topic('state')}: 0 messages"
+    assert len(told) == 3
+    assert all(line.endswith("1 of 1 copies up to date  offsets 0 to 0") for line in told[1:])
     from kafka import KafkaAdminClient
     from kafka.admin import ConfigResource, ConfigResourceType
 
