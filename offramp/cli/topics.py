@@ -95,7 +95,8 @@ def describe(options: DescribeOptions) -> None:
             print(f"  {key} is {value}, where the table has {ours[each.name].settings[key]}")
         for one in each.partitions:
             copies = f"{one.in_sync} of {one.replicas} copies up to date"
-            print(f"  partition {one.number:>3}  leader {one.leader:>3}  {copies}  offsets {one.first:,} to {one.next:,}")
+            offsets = f"offsets {one.first:,} to {one.next:,}"
+            print(f"  partition {one.number:>3}  leader {one.leader:>3}  {copies}  {offsets}")
 
 
 @dataclass(frozen=True, kw_only=True)
