@@ -16,6 +16,8 @@ from offramp.kafka import (
     kafka_errors,
     kafka_settings,
     require_name,
+    require_topics,
+    unknown_hosts,
 )
 from offramp.stream.topics.table import TOPICS
 
@@ -146,3 +148,9 @@ def test_closing_a_client_hides_no_other_error() -> None:
 
     with pytest.raises(ConfigError, match="why"):
         work()
+
+
+def test_a_host_that_nobody_knows_is_told_from_one_that_does_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert unknown_hosts(["nosuch.invalid:9092", "127.0.0.1:9", "[::1]:9"]) == ["nosuch.invalid"]
+    with pytest.raises(KafkaAccessError, match=r"no address is known for nosuch\.invalid: is the name right\?"):
+        require_topics(KafkaSettings(("nosuch.invalid:9092",)), "test", "features")
