@@ -81,8 +81,8 @@ LOADED = {
     "worker": "offramp.cli.worker, offramp.stream.app",
     "follow": "offramp.cli.follow",
     "kernels": "offramp.kernel_set, offramp.kernel_plan, offramp.stream.local.every_kernel",
-    "topics": "offramp.topics, offramp.stream.topics.table",
-    "federate": "offramp.cli.federate, offramp.inference.refinement.federated",
+    "topics": "offramp.cli.topics, offramp.stream.topics.table",
+    "federate": "offramp.cli.learning.federate, offramp.inference.refinement.federated",
 }
 
 

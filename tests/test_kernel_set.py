@@ -235,7 +235,7 @@ def test_the_doctor_tells_how_much_is_kept_and_how_to_remove_it(tmp_path: Path) 
     cache.mkdir(parents=True)
     for name in ("one", "other"):
         kept(cache, name, 0)
-    code = "from offramp.cli.doctor import run_doctor; run_doctor()"
+    code = "from offramp.cli.doctor import report; report()"
     told = start(tmp_path / "a cache", code).stdout
     assert f"2 sets of compiled kernels, 0.0 MB, in {cache}; unused ones go after 30 days" in told
     (line,) = (line for line in told.splitlines() if "rm -r" in line)

@@ -42,10 +42,13 @@ class Predictor(Protocol):
 class Backend(Predictor, Protocol):
     """A predictor that can also do whole windows at once."""
 
-    traces: int
-    """How often the network was traced, planned or compiled so far."""
     device: str
     """What it computes on: CPU or GPU."""
+
+    @property
+    def traces(self) -> int:
+        """How often the network was traced, planned or compiled so far."""
+        ...
 
     def rows(self, x: Floats, series: NDArray[np.int32], state: Floats) -> Floats:
         """See Served.rows."""

@@ -6,7 +6,6 @@ Imports nothing heavy: the command line takes the names from here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,35 @@ if TYPE_CHECKING:
     from offramp.inference.artifact import Artifact
     from offramp.inference.serving.predictor import Backend
 
-TABLE: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "compiled": ("compiled", "CompiledPredictor", ()),
-    "onnx": ("onnx_runtime", "OnnxBackend", ("onnx", "onnxruntime")),
-    "tensorflow": ("tensorflow", "TensorFlowBackend", ("tensorflow", "keras")),
+
+Make = Callable[..., "Backend"]
+"""Makes a backend of an artifact, and of the sizes that batches are padded to."""
+
+
+def _compiled() -> Make:
+    from offramp.inference.serving.compiled import CompiledPredictor
+
+    return CompiledPredictor
+
+
+def _onnx() -> Make:
+    from offramp.inference.serving.onnx_runtime import OnnxBackend
+
+    return OnnxBackend
+
+
+def _tensorflow() -> Make:
+    from offramp.inference.serving.tensorflow import TensorFlowBackend
+
+    return TensorFlowBackend
+
+
+TABLE: dict[str, tuple[Callable[[], Make], tuple[str, ...]]] = {
+    "compiled": (_compiled, ()),
+    "onnx": (_onnx, ("onnx", "onnxruntime")),
+    "tensorflow": (_tensorflow, ("tensorflow", "keras")),
 }
-"""By name: module, class, and what must be installed beside the base."""
+"""By name: what loads its class, and what must be installed beside the base."""
 
 
 def open_backend(name: str, artifact: Artifact, shapes: Sequence[int] | None = None) -> Backend:
@@ -33,9 +55,9 @@ def open_backend(name: str, artifact: Artifact, shapes: Sequence[int] | None = N
     """
     if name not in TABLE:
         raise ArtifactError(f"serving backend {name!r}: there is none of that name; there are {', '.join(TABLE)}")
-    module, kind, needs = TABLE[name]
+    load, needs = TABLE[name]
     require(f"serving by {name}", *needs)
-    make: Callable[..., Backend] = getattr(import_module(f"offramp.inference.serving.{module}"), kind)
+    make = load()
     served = make(artifact) if shapes is None else make(artifact, shapes)
     from offramp.inference.serving.predictor import require_forecasts
 

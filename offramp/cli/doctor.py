@@ -49,6 +49,11 @@ class DoctorOptions:
 
 def doctor(options: DoctorOptions) -> None:
     """Check this machine: packages, compiled kernels, shipped model, tools and privileges; say how to mend."""
+    raise typer.Exit(report())
+
+
+def report() -> int:
+    """Print every finding; return 0, or 1 where something that is needed is broken."""
     worst = 0
     for check in (_python, _packages, _kernels, _model, _tools, _privileges, _backends, _gpu):
         for finding in _safely(check):
@@ -56,7 +61,7 @@ def doctor(options: DoctorOptions) -> None:
             if finding.mend:
                 print(f"      -> {finding.mend}")
             worst |= finding.state == "bad"
-    raise typer.Exit(int(worst))
+    return int(worst)
 
 
 def _safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

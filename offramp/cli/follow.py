@@ -13,7 +13,7 @@ import typer
 
 from offramp.cli.door import OneOf
 from offramp.cli.options import MOST_PACKETS, KafkaOptions, Start, Wait
-from offramp.errors import ContractError
+from offramp.errors import ConfigError, ContractError
 from offramp.stream.topics.acl import READABLE
 
 
@@ -21,7 +21,7 @@ from offramp.stream.topics.acl import READABLE
 class FollowOptions(KafkaOptions):
     """What `offramp follow` was asked for."""
 
-    topic: Annotated[str, OneOf(READABLE), typer.Option("--topic", help="what goes over it is printed")] = "decisions"
+    topic: Annotated[str, typer.Option("--topic", help=", ".join(READABLE))] = "decisions"
     start: Start = "end"
     form: Annotated[
         str,
@@ -43,6 +43,8 @@ def follow(options: FollowOptions) -> None:
     from offramp.stream.topics.consume import parse_start, records, seek
     from offramp.stream.topics.followed import READING, Followed
 
+    if options.topic not in READABLE:
+        raise ConfigError(f"--topic {options.topic}: expected one of {', '.join(READABLE)}")
     start, settings = parse_start(options.start), options.kafka_settings()
     topics = topic_states(settings, "follow", options.topic)
     with kafka_errors(settings, "follow"), reach_watched(settings, "follow", options.topic) as watch:

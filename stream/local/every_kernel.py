@@ -22,6 +22,7 @@ from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.live import ring
 from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serving import compiled  # noqa: F401 - opening a predictor would load its kernels too late
 from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.event_time import lives
 from offramp.stream.bins.virtual_queue import virtual_delays_ms

@@ -144,7 +144,7 @@ def test_rounds_have_each_series_once_in_its_order() -> None:
 def test_an_unknown_backend_and_one_that_is_not_installed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArtifactError, match="there is none of that name"):
         open_predictor(DEFAULT_ARTIFACT, "abacus")
-    monkeypatch.setitem(TABLE, "abacus", ("abacus", "Abacus", ("beads_of_onyx", "onnx")))
+    monkeypatch.setitem(TABLE, "abacus", (TABLE["compiled"][0], ("beads_of_onyx", "onnx")))
     monkeypatch.setitem(EXTRAS, "beads_of_onyx", "learn")
     with pytest.raises(MissingExtraError, match=r"by abacus needs beads_of_onyx, which is .*offramp\[learn\]"):
         open_backend("abacus", load_artifact(DEFAULT_ARTIFACT))

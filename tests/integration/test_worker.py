@@ -55,10 +55,13 @@ def publish_all(
     batches: list[pa.RecordBatch],
     pause_s: float = 0.0,
     done: threading.Event | None = None,
+    halfway: threading.Event | None = None,
 ) -> None:
-    """All links' messages, in turn, then their ends."""
+    """All links' messages, in turn, then their ends; halfway: what is waited for before the second half."""
     out = publisher_of(settings)
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        if halfway is not None and number == len(batches) // 2:
+            assert halfway.wait(120)
         for link in site.links:
             out.publish(link.name, batch)
         time.sleep(pause_s)
@@ -115,7 +118,8 @@ def test_workers_that_join_and_leave_hand_over(
 ) -> None:
     site, path = site_file(LINKS, tmp_path)
     wanted = expected(site)
-    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 16.0 / len(traffic)))
+    alone = threading.Event()
+    feeder = threading.Thread(target=publish_all, args=(topics, site, traffic, 16.0 / len(traffic), None, alone))
     with workers(WorkerProcess(topics, path, tmp_path / "first.log")) as running:
         feeder.start()
         decisions.wait_until(1)
@@ -123,6 +127,7 @@ def test_workers_that_join_and_leave_hand_over(
         running.append(second)
         scrape_until(url_in(second.log), lambda found: 0 < found.get(("offramp_worker_partitions",), 0) < PARTITIONS)
         running[0].stop()
+        alone.set()
         decisions.wait_for(wanted)
         feeder.join()
         assert "links taken over               0" not in second.stop()
