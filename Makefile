@@ -30,6 +30,7 @@ setup: .venv/.kernels ## make the virtual environment with the locked packages, 
 	@$(PYTHON) -m venv .venv || { echo "python venv is missing: install the package python3-venv, then run make again" >&2; exit 2; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # on all cores, where pip would use one
 	@touch $@
 
 system: ## install the Debian packages that the tests run for real (needs root), or say what is missing

@@ -194,7 +194,7 @@ def _start(context: Any, work: Callable[[Any], None], others: Sequence[Any]) -> 
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is told of once, by this process
         for each in (ours, *others):
             each.close()
-        with suppress(EOFError, BrokenPipeError):
+        with suppress(EOFError, OSError):  # whoever began it is gone
             work(its)
 
     context.Process(target=child, daemon=True).start()
