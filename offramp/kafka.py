@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -297,14 +296,16 @@ class _Causes(logging.Handler):
         super().__init__(logging.WARNING)
         self.refused = False
         self.tls = ""
+        self.nameless: set[str] = set()
 
     def clear(self) -> None:
         """Forget what was heard."""
-        self.refused, self.tls = False, ""
+        self.refused, self.tls, self.nameless = False, "", set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note a refused user, and the first failure of TLS."""
+        """Note a refused user, the first failure of TLS, and servers whose host has no address."""
         text = record.getMessage()
+        self.nameless.update(re.findall(r"^DNS lookup failed for (\S+:\d+),", text))
         found = re.search(r"\[SSL: (\w+)\]", text)
         self.refused |= "SaslAuthenticationFailed" in text
         self.tls = self.tls or (found[1].replace("_", " ").lower() if found else "")
@@ -342,20 +343,7 @@ def _reason(error: Exception, causes: _Causes, settings: KafkaSettings) -> tuple
     if isinstance(error, (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)):
         return f"{at} takes no message that large: set max.message.bytes to {LARGEST_MESSAGE + 48_588} or more", False
     if isinstance(error, (errors.KafkaConnectionError, errors.KafkaTimeoutError, errors.NodeNotReadyError)):
-        nowhere = unknown_hosts(settings.servers)
-        if len(nowhere) == len(settings.servers):
-            return f"{at}: no address is known for {', '.join(nowhere)}: is the name right?", True
+        if causes.nameless.issuperset(settings.servers):
+            return f"{at}: no address is known for that name: is it right?", True
         return f"{at} does not answer ({settings.protocol}): is it running, and is the address right?", True
     return f"{at}: {type(error).__name__}: {text}", False
-
-
-def unknown_hosts(servers: Sequence[str]) -> list[str]:
-    """Return the hosts of HOST:PORT texts for which the system knows no address."""
-    found = []
-    for server in servers:
-        host = server.rpartition(":")[0].strip("[]")
-        try:
-            socket.getaddrinfo(host, None)
-        except OSError:
-            found.append(host)
-    return found
