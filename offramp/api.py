@@ -33,7 +33,7 @@ from offramp.errors import ConfigError
 from offramp.extras import require
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.forecast import CLASSES, QUANTILES
-from offramp.inference.serving.table import open_predictor
+from offramp.inference.serving.table import open_backend
 from offramp.stream.local.link_choice import LinkChoice
 from offramp.stream.local.replay import Replay
 from offramp.stream.pipeline.ledger import StreamLedger
@@ -174,12 +174,12 @@ def replay(
     the link that all packets are of. Raises OfframpError for what cannot be read or does not go together.
     """
     described = site if isinstance(site, Site) else load_or_default(None if site is None else Path(site))
-    folder = DEFAULT_ARTIFACT if model is None else Path(model)
+    artifact = load_artifact(DEFAULT_ARTIFACT if model is None else Path(model))
     warnings: list[str] = []
     timelines: list[LinkTimeline] = []
     running = Replay(
-        open_captures([fspath(file) for file in files]), described, load_artifact(folder),
-        open_predictor(folder, serve_by), sink=timelines.append, choice=LinkChoice(described, link, warnings.append),
+        open_captures([fspath(file) for file in files]), described, artifact,
+        open_backend(serve_by, artifact), sink=timelines.append, choice=LinkChoice(described, link, warnings.append),
         dissector=dissector,
     )  # fmt: skip
     commands = list(running.run())

@@ -110,11 +110,11 @@ def _kernels() -> Iterator[Finding]:
 
 def _model() -> Iterator[Finding]:
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-    from offramp.inference.serving.table import open_predictor
+    from offramp.inference.serving.table import open_backend
 
     begin = time.perf_counter()
     artifact = load_artifact(DEFAULT_ARTIFACT)
-    predictor = open_predictor(DEFAULT_ARTIFACT)
+    predictor = open_backend("compiled", artifact)
     took = time.perf_counter() - begin
     yield Finding("ok", f"shipped model {predictor.name} {artifact.sha[:12]} loads and its hashes hold ({took:.1f} s)")
 

@@ -69,7 +69,7 @@ def replay(options: ReplayOptions) -> None:
     from offramp.cli.show.output import open_out
     from offramp.decision.site import load_or_default
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-    from offramp.inference.serving.table import open_predictor
+    from offramp.inference.serving.table import open_backend
     from offramp.kernels import announce_compiling
     from offramp.stream.local.link_choice import LinkChoice
     from offramp.stream.local.pace import parse_pace
@@ -86,12 +86,11 @@ def replay(options: ReplayOptions) -> None:
             file=sys.stderr,
         )
     choice = LinkChoice(site, options.link, warn)
-    folder = options.model or DEFAULT_ARTIFACT
-    artifact = load_artifact(folder)
+    artifact = load_artifact(options.model or DEFAULT_ARTIFACT)
     source = open_captures(options.files)
     with ExitStack() as stack:
         out = stack.enter_context(open_out(options.out))
-        predictor = open_predictor(folder, options.serve_by)
+        predictor = open_backend(options.serve_by, artifact)
         refining = refinement(options, artifact, site)
         running = Replay(
             source,

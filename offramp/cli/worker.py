@@ -64,7 +64,7 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
     """Set a worker up, and run it beside its watchdog. Raises KafkaAccessError where broker or topics are missing."""
     from offramp.decision.site import load_or_default
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-    from offramp.inference.serving.table import open_predictor
+    from offramp.inference.serving.table import open_backend
     from offramp.kafka import KafkaAccessError, require_name, topic_states
     from offramp.kernels import announce_compiling
     from offramp.stream.metrics.readings import info, worker_readings
@@ -79,8 +79,8 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
 
     settings = options.kafka_settings()
     site = load_or_default(options.site)
-    folder = options.model or DEFAULT_ARTIFACT
-    artifact, predictor = load_artifact(folder), open_predictor(folder, options.serve_by)
+    artifact = load_artifact(options.model or DEFAULT_ARTIFACT)
+    predictor = open_backend(options.serve_by, artifact)
     for what, name in (("site", site.name), *(("link", link.name) for link in site.links)):
         require_name(what, name)
     if options.group:

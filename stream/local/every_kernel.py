@@ -23,7 +23,7 @@ from offramp.capture.sources.live import ring
 from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving import compiled  # noqa: F401 - opening a predictor would load its kernels too late
-from offramp.inference.serving.table import open_predictor
+from offramp.inference.serving.table import open_backend
 from offramp.stream.bins.event_time import lives
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 from offramp.stream.local.replay import Replay
@@ -63,7 +63,7 @@ def _replay(path: Path) -> None:
             dissector.dissect(block)
     timelines: list[LinkTimeline] = []
     source, artifact = open_captures([str(path)]), load_artifact(DEFAULT_ARTIFACT)
-    replay = Replay(source, default_site(), artifact, open_predictor(DEFAULT_ARTIFACT), sink=timelines.append)
+    replay = Replay(source, default_site(), artifact, open_backend("compiled", artifact), sink=timelines.append)
     list(replay.run())
     for pipeline in replay.pipelines.values():
         list(pipeline.windows.bins.advance(BEGIN_NS + 10 * STEP_NS))  # a live link's clock

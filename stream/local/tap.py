@@ -14,7 +14,7 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.inference.artifact import Artifact, load_artifact
 from offramp.inference.serving.predictor import Predictor
-from offramp.inference.serving.table import open_predictor
+from offramp.inference.serving.table import open_backend
 from offramp.stream.local.live_batches import LiveBatches, one_packet
 from offramp.stream.local.prefetch import merged, prefetch
 from offramp.stream.metrics.readings import pipeline_readings
@@ -106,7 +106,8 @@ class Loaded(NamedTuple):
     @classmethod
     def of(cls, folder: Path) -> Loaded:
         """Load the model of a folder."""
-        return cls(load_artifact(folder), open_predictor(folder))
+        artifact = load_artifact(folder)
+        return cls(artifact, open_backend("compiled", artifact))
 
     def warm(self, site: Site) -> None:
         """Run a made-up packet through a pipeline, so that its kernels are loaded."""
