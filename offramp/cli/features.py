@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from offramp.capture.block import PacketBlock
-    from offramp.capture.dissectors import PacketDissector
     from offramp.capture.sources.source import PacketSource
     from offramp.cli.show.progress import Bar
 
@@ -69,6 +68,7 @@ def features(options: FeatureOptions) -> None:
     from offramp.cli.show.ledger_text import capture_lines, hold_strict, warn
     from offramp.cli.show.progress import console_bar
     from offramp.kernels import announce_compiling
+    from offramp.stream.local.dissecting import dissected
     from offramp.stream.local.prefetch import prefetch
 
     write = _writer(options)
@@ -77,9 +77,9 @@ def features(options: FeatureOptions) -> None:
     with (
         open_dissector(options.dissector, options.profile, agent="features") as dissector,
         console_bar(source.progress, "dissecting") as bar,
-        closing(prefetch(_batches(source, dissector, bar))) as batches,
+        closing(prefetch(dissected(_blocks(source, bar), lambda _: dissector))) as batches,
     ):
-        write(batches, options.out)
+        write((batch for _, batch in batches), options.out)
     for damage in source.damages:
         warn(str(damage))
     print("\n".join(["ledger", *capture_lines(dissector.ledger), f"written to {options.out}"]), file=sys.stderr)
@@ -113,20 +113,6 @@ def _writer(options: FeatureOptions) -> Writer:
     if options.raw:
         raise ConfigError(f"--raw is of CSV files, Parquet holds all characters as they are: leave it out for {out}")
     return partial(write_parquet, profile=options.profile)
-
-
-def _batches(source: PacketSource, dissector: PacketDissector, bar: Bar) -> Iterator[pa.RecordBatch]:
-    """Yield the feature batches of a source; the fast path reads and fills in threads of its own."""
-    from offramp.capture.dissect.dissector import Dissector
-    from offramp.stream.local.dissecting import dissected
-
-    if isinstance(dissector, Dissector):
-        fast = dissector
-        for _, batch in dissected(_blocks(source, bar), lambda _: fast):
-            yield batch
-        return
-    for _, block in _blocks(source, bar):
-        yield from dissector.dissect(block)
 
 
 def _blocks(source: PacketSource, bar: Bar) -> Iterator[tuple[str, PacketBlock]]:
