@@ -63,17 +63,15 @@ def settle(options: ListenOptions) -> None:
     """Load what reads packets, then be the user that this runs as; before files are opened and a packet is taken."""
     import encodings.idna  # noqa: F401 - looking a host's name up loads it, from a folder that may be root's alone
 
-    from offramp.capture.dissect.dissector import Dissector
     from offramp.capture.dissectors import open_dissector
     from offramp.capture.intake.pcapng_writer import load_kernel as load_writing
     from offramp.capture.intake.shedding import Shedding
     from offramp.capture.sources.live.ring import load_kernel as load_ring
     from offramp.stream.local.live_batches import one_packet
 
-    Dissector("stream").dissect(one_packet())
+    with open_dissector(options.dissector, "stream") as dissector:
+        dissector.dissect(one_packet())
     Shedding().warm()
     load_ring()
     load_writing()
-    with open_dissector(options.dissector, "stream"):
-        pass  # its libraries are loaded, from a folder that may be root's alone
     become(service_user(options.user))
