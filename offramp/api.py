@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,7 +138,7 @@ class Replayed:
         """
         return pa.Table.from_batches([_bins(each) for each in self._timelines], _BINS)
 
-    @property
+    @cached_property
     def forecasts(self) -> pd.DataFrame:
         """The forecasts as a frame. Raises MissingExtraError where pandas is not installed."""
         require("a frame", "pandas")

@@ -5,6 +5,7 @@ An interface is opened, and the rights are dropped, before anything heavy is imp
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ import typer
 
 from offramp.cli.listen import open_links, runs_programs, settle
 from offramp.cli.options import KafkaOptions, ListenOptions, Metrics, Pace, SiteFile, Strict
+from offramp.cli.signals import handling
 from offramp.errors import ConfigError, OfframpError
 from offramp.inference.bin_length import BIN_MS
 
@@ -115,7 +117,7 @@ def publish_files(options: PublishOptions, settings: KafkaSettings, metrics: Reg
     from offramp.cli.show.progress import console_bar
     from offramp.decision.site import load_or_default
     from offramp.reach import ReachWatch
-    from offramp.stream.agent.files import interrupted_by_sigterm, publish_source
+    from offramp.stream.agent.files import publish_source
     from offramp.stream.local.link_batches import LinkBatches
     from offramp.stream.local.link_choice import LinkChoice
     from offramp.stream.local.pace import parse_pace
@@ -140,7 +142,7 @@ def publish_files(options: PublishOptions, settings: KafkaSettings, metrics: Reg
     )
     watch.start()
     try:
-        with interrupted_by_sigterm(), console_bar(source.progress, "publishing") as bar:
+        with handling(signal.default_int_handler, signal.SIGTERM), console_bar(source.progress, "publishing") as bar:
             finished = publish_source(batches, publisher, bar.update)
     finally:
         watch.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from offramp.cli.options import DAY_S, KafkaOptions, Start, Wait
+from offramp.cli.signals import ASKED_TO_END, handling
 from offramp.extras import require
 
 if TYPE_CHECKING:
@@ -124,9 +124,5 @@ def ending() -> Iterator[None]:
     def end(*_: object) -> None:
         raise Ended
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with handling(end, *ASKED_TO_END):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,6 +17,7 @@ from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE
 from offramp.capture.sources.source import PacketSource
 from offramp.cli.options import ListenOptions
 from offramp.cli.show.ledger_text import capture_lines, warn
+from offramp.cli.signals import ASKED_TO_END, handling
 from offramp.decision.site import Site, load_or_default
 from offramp.errors import ConfigError
 from offramp.stream.local.link_batches import ByLink
@@ -98,22 +99,16 @@ def site_of(path: Path | None, interfaces: Sequence[str]) -> Site:
 @contextmanager
 def ended_by_signals(*intakes: Intake) -> Iterator[None]:
     """Let SIGINT and SIGTERM end the captures in order, once; a second one ends the program at once."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in ASKED_TO_END}
 
-    def end(number: int, _: object) -> None:
+    def end(*_: object) -> None:
         for intake in intakes:
             intake.close()
-        for each in numbers:
-            signal.signal(each, before[each])
+        for number, former in before.items():
+            signal.signal(number, former)
 
-    for number in numbers:
-        signal.signal(number, end)
-    try:
+    with handling(end, *ASKED_TO_END):
         yield
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])
 
 
 def accounts(sources: Sequence[LiveBatches], more: Callable[[str], list[str]] = lambda _: []) -> list[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from offramp.capture.publish.publisher import MESSAGE_LIMIT, Publisher
@@ -15,16 +13,6 @@ from offramp.stream.local.prefetch import prefetch
 
 PATIENCE_S = 5.0
 """How long an interrupted agent waits for acknowledgements; with its end it stays below the 10 s of supervisors."""
-
-
-@contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM interrupt the body as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def publish_source(batches: LinkBatches, publisher: Publisher, step: Callable[[], None] = lambda: None) -> bool:
