@@ -93,15 +93,16 @@ class Places:
             return 0
         self._tidied = True
         removed = 0
-        for folder in list(islice(self.writable.glob("kernels-*"), 20 * MOST_REMOVED)):
-            with suppress(OSError):
-                if removed < MOST_REMOVED and time.time() - folder.stat().st_mtime > UNUSED_S:
-                    gone = folder.with_name(f"{GONE}{uuid.uuid4().hex[:8]}")
-                    folder.rename(gone)
-                    shutil.rmtree(gone, ignore_errors=True)
-                    removed += 1
-        for folder in self.writable.glob(f"{GONE}*"):  # of a process that ended in the middle
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # a tap has become somebody who may not look into it
+            for folder in list(islice(self.writable.glob("kernels-*"), 20 * MOST_REMOVED)):
+                with suppress(OSError):
+                    if removed < MOST_REMOVED and time.time() - folder.stat().st_mtime > UNUSED_S:
+                        gone = folder.with_name(f"{GONE}{uuid.uuid4().hex[:8]}")
+                        folder.rename(gone)
+                        shutil.rmtree(gone, ignore_errors=True)
+                        removed += 1
+            for folder in self.writable.glob(f"{GONE}*"):  # of a process that ended in the middle
+                shutil.rmtree(folder, ignore_errors=True)
         return removed
 
     def tell(self) -> None:

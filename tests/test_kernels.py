@@ -166,6 +166,13 @@ def test_a_torn_file_is_compiled_anew(tmp_path: Path) -> None:
 # where they are kept
 
 
+@AS_ROOT
+def test_who_compiled_as_root_and_became_another_user_ends_quietly(tmp_path: Path) -> None:
+    """As a tap does with a cold cache: at its end it may not look into the folder that it wrote to."""
+    done = start(tmp_path, f"{CODE}\nimport os\nos.setresuid({NOBODY}, {NOBODY}, {NOBODY})")
+    assert [line.partition(" in ")[0] for line in done.stderr.splitlines()[1:]] == ["offramp: compiled"], done.stderr
+
+
 @pytest.mark.parametrize("home", [{}, {"HOME": "/proc/nowhere"}, {"HOME": "relative"}, {"CACHE_DIRECTORY": "/proc/x"}])
 def test_a_user_without_a_home_keeps_kernels_in_a_temporary_folder(tmp_path: Path, home: dict[str, str]) -> None:
     """A service's user, or that of a container, told in one line at the first start."""
