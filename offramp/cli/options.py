@@ -86,11 +86,18 @@ class KafkaOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListenOptions:
+class PacketOptions:
+    """What packets of files and of interfaces are asked alike: whose they are, and who dissects them."""
+
+    link: LinkName = ""
+    dissector: DissectorName = "fast"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenOptions(PacketOptions):
     """Which interfaces, how, until when, and where their packets are written; 0 for a bound: none.
 
-    count: packets of each interface; link: the name of the link that they are of, whatever the site's patterns say;
-    user: whom root becomes.
+    count: packets of each interface; user: whom root becomes.
     """
 
     interfaces: tuple[str, ...]
@@ -116,8 +123,6 @@ class ListenOptions:
         OneOf(("auto", *BACKENDS)),
         typer.Option("--backend", help="how to listen; auto takes the best"),
     ] = "auto"
-    link: LinkName = ""
-    dissector: DissectorName = "fast"
     user: Annotated[
         str,
         typer.Option(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from offramp.cli.listen import open_links, runs_programs, settle
-from offramp.cli.options import KafkaOptions, ListenOptions, Metrics, Pace, SiteFile, Strict
+from offramp.cli.options import KafkaOptions, ListenOptions, Metrics, Pace, PacketOptions, SiteFile, Strict
 from offramp.cli.signals import handling
 from offramp.errors import ConfigError, OfframpError
 from offramp.inference.bin_length import BIN_MS
@@ -87,11 +87,9 @@ def publish(options: PublishOptions) -> None:
 def require_fitting(options: PublishOptions) -> None:
     """Raise ConfigError where options are asked for that do not go together."""
     if not options.interfaces:
-        if any(
-            getattr(options, each.name) != each.default
-            for each in fields(ListenOptions)
-            if each.name not in ("interfaces", "link", "dissector")
-        ):
+        of_files = {"interfaces", *(each.name for each in fields(PacketOptions))}
+        listening = [each for each in fields(ListenOptions) if each.name not in of_files]
+        if any(getattr(options, each.name) != each.default for each in listening):
             raise ConfigError(
                 "--filter, --snaplen, --duration, --count, --write and --backend go with --interface IFACE"
             )

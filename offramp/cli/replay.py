@@ -19,10 +19,9 @@ from offramp.cli.options import (
     Captures,
     DataFormat,
     DataOut,
-    DissectorName,
-    LinkName,
     ModelFolder,
     Pace,
+    PacketOptions,
     RefineEvery,
     RefineFolder,
     ServeBy,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplayOptions:
+class ReplayOptions(PacketOptions):
     """What `offramp replay` was asked for."""
 
     files: Captures
@@ -53,10 +52,8 @@ class ReplayOptions:
         float, typer.Option("--every", help="seconds of capture time per line of the table", min=0.01, max=DAY_S)
     ] = 1
     serve_by: ServeBy = "compiled"
-    dissector: DissectorName = "fast"
     refine: RefineFolder = None
     refine_every_s: RefineEvery = 60
-    link: LinkName = ""
 
 
 def replay(options: ReplayOptions) -> None:
