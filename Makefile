@@ -18,8 +18,9 @@ help: ## show this help
 
 setup: .venv/.kernels ## make the virtual environment with the locked packages, compile the kernels; then .venv/bin/offramp works
 
-# Anew where a file of kernels has changed: on all cores, where the first command that needs them would use one.
-.venv/.kernels: .venv/.done $(shell grep -rl '^@kernel' --include=*.py capture stream inference)
+# Anew where a file has changed that a kernel may rest on (its key covers all that it imports): on all cores, where the
+# first command that needs them would use one. Where nothing is to be compiled it takes half a minute.
+.venv/.kernels: .venv/.done $(shell find capture stream inference -name '*.py') $(wildcard offramp/*.py)
 	@$(BIN)/offramp kernels || echo "the first commands will compile what they need" >&2
 	@touch $@
 
