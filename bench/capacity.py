@@ -32,12 +32,12 @@ from offramp.errors import OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.state import SERIES
-from offramp.stream.links.link_consumer import LinkRun
-from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.link_consumers import LinkConsumers
 from offramp.stream.pipeline.carried_state import StatePool
 from offramp.stream.pipeline.pipeline import Pipeline, Sink, predictions_of
 from offramp.stream.worker.checkpoint import encode_checkpoint
-from offramp.stream.worker.message_batch import Portion
+from offramp.stream.worker.message_batch import MessageBatch
 
 LINKS = 200
 PACKETS = 60_000
@@ -91,23 +91,23 @@ class Links:
         artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
         pool = StatePool(len(site.links), SERIES, predictor.state_size)
 
-        def make_run(link: str, sink: Sink) -> LinkRun:
+        def make_run(link: str, sink: Sink) -> LinkConsumer:
             carried = pool.take()
 
             def make(name: str) -> Pipeline:
                 policy, scale = Policy(site, name), artifact.normaliser
                 return Pipeline(site, name, predictor, scale, policy, sink=sink, carried=carried)
 
-            return LinkRun(link, make)
+            return LinkConsumer(link, make)
 
         self.names = [link.name for link in site.links]
-        self.runs = LinkRuns(frozenset(self.names), make_run)
+        self.runs = LinkConsumers(frozenset(self.names), make_run)
 
     def work(self, messages: list[Message]) -> float:
         """Work on messages, one portion each; return the processor seconds."""
         before = time.thread_time()
         for message in messages:
-            portion = Portion([message], self.runs, "lab", horizon_ms=500)
+            portion = MessageBatch([message], self.runs, "lab", horizon_ms=500)
             while not portion.done:
                 steps = portion.open()
                 portion.conclude(predictions_of(steps) if steps else [])

@@ -22,7 +22,7 @@ from bench.sites import HELD_OUT, TAKING_PART
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.forecast import Prediction
-from offramp.inference.refinement.challenger import Job, refine_weights, refined_artifact
+from offramp.inference.refinement.challenger import ChallengerJob, refine_weights, refined_artifact
 from offramp.inference.refinement.federated import federate
 from offramp.inference.refinement.paired_test import row_losses
 from offramp.inference.scores import score
@@ -48,7 +48,7 @@ class Federation:
     def refined(self, parent: Artifact, site: int, seed: int) -> Artifact:
         """Return an artifact refined on a site's own traffic."""
         own = self.learn[site]
-        weights = refine_weights(Job(parent.weights, parent.manifest, own, self.rehearsal, seed, self.epochs))
+        weights = refine_weights(ChallengerJob(parent.weights, parent.manifest, own, self.rehearsal, seed, self.epochs))
         return refined_artifact(parent, weights, self.folder, own, seed, {"site": TAKING_PART[site].name})[0]
 
     def isolated(self, site: int) -> Artifact:

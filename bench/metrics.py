@@ -25,17 +25,17 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.metrics.registry import Metrics
 from offramp.stream.metrics.server import serving
 from offramp.stream.metrics.table import unobserved
 from offramp.stream.metrics.timed_predictor import TimedPredictor
 from offramp.stream.pipeline.pipeline import Pipeline
-from offramp.stream.topics.records import Outgoing
-from offramp.stream.worker.checkpoint_reader import Loaded
+from offramp.stream.topics.records import OutgoingMessage
+from offramp.stream.worker.checkpoint_reader import LoadedStates
 from offramp.stream.worker.micro_batch import MicroBatches
-from offramp.stream.worker.partition import Lane, WorkerLedger
-from offramp.stream.worker.partition_meter import LaneMeter
+from offramp.stream.worker.partition_meter import PartitionMeter
+from offramp.stream.worker.partition_processor import PartitionProcessor, WorkerLedger
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
@@ -92,19 +92,19 @@ async def turn(messages: list[Message], observe: Any, predictor: Any) -> None:
     """Take all messages through a lane of its own."""
     site, artifact = load_site(SAMPLES / "site.toml"), load_artifact(DEFAULT_ARTIFACT)
 
-    def make_run(link: str, sink: Any) -> LinkRun:
-        return LinkRun(
+    def make_run(link: str, sink: Any) -> LinkConsumer:
+        return LinkConsumer(
             link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name), sink=sink)
         )
 
-    async def load(_: int) -> Loaded:
-        return Loaded({}, 0)
+    async def load(_: int) -> LoadedStates:
+        return LoadedStates({}, 0)
 
     ledger = WorkerLedger()
     with ThreadPoolExecutor(2) as executor:
-        lane = Lane(
+        lane = PartitionProcessor(
             0, site.name, frozenset({"uplink"}), make_run, load, Nowhere(), MicroBatches(executor, 1), executor, ledger,
-            horizon_ms=predictor.horizon_ms, meter=LaneMeter(observe),
+            horizon_ms=predictor.horizon_ms, meter=PartitionMeter(observe),
         )  # fmt: skip
         for message in messages:
             await lane.put(message)
@@ -145,11 +145,11 @@ def a_note_s(times: int = 20_000) -> float:
         open_predictor(DEFAULT_ARTIFACT),
         load_artifact(DEFAULT_ARTIFACT),
     )
-    run = LinkRun("uplink", lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name)))
+    run = LinkConsumer("uplink", lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name)))
     metrics = Metrics("worker")
-    meter = LaneMeter(metrics.observe)
+    meter = PartitionMeter(metrics.observe)
     command, future = (
-        Outgoing("decisions", b"", b"", [], packet_ns=1),
+        OutgoingMessage("decisions", b"", b"", [], packet_ns=1),
         asyncio.Future[None](loop=asyncio.new_event_loop()),
     )
     future.set_result(None)

@@ -19,9 +19,9 @@ from offramp.errors import InputError
 from offramp.stream.bins.packets import Packets
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 from offramp.stream.datasets.arrivals import Arrivals
-from offramp.stream.datasets.bottlenecks import passages
+from offramp.stream.datasets.bottlenecks import bottlenecks
 from offramp.stream.datasets.build import arrivals_of, origins_of
-from offramp.stream.datasets.labelling import Passage
+from offramp.stream.datasets.labelling import Bottleneck
 from offramp.stream.datasets.spec import Source, load_spec
 from offramp.stream.datasets.trace_queue import goes_down
 
@@ -116,7 +116,7 @@ def virtual_queues(source: Source, seed: int, here: Path, root: Path | None) -> 
     """Return the virtual queue of a source for each capacity, over all its origins."""
     found: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
     for _, arrivals in arrivals_of(origins_of(source, here, root), seed):
-        for passage, _ in passages(arrivals, source, here, root):
+        for passage, _ in bottlenecks(arrivals, source, here, root):
             found.setdefault(passage.name, []).extend(asked(arrivals, passage))
     return [
         Queue(f"{source.name} @ {name}", padded([pair[0] for pair in runs]), padded([pair[1] for pair in runs]))
@@ -124,7 +124,7 @@ def virtual_queues(source: Source, seed: int, here: Path, root: Path | None) -> 
     ]
 
 
-def asked(arrivals: Arrivals, passage: Passage) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def asked(arrivals: Arrivals, passage: Bottleneck) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Yield delay and depth once a second, from each phase on, of the direction that carries more."""
     packets = arrivals.packets
     down = goes_down(packets, passage.shape.networks)
@@ -141,7 +141,7 @@ def asked(arrivals: Arrivals, passage: Passage) -> Iterator[tuple[NDArray[np.flo
             yield np.maximum(last - at, 0) / 1e6, (here - gone).astype(np.float64)
 
 
-def through(packets: Packets, passage: Passage, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def through(packets: Packets, passage: Bottleneck, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return when each packet that is not dropped came and left, ns."""
     shape, time = passage.shape, np.maximum.accumulate(packets.time_ns)
     if passage.served:

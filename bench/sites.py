@@ -9,7 +9,7 @@ import numpy as np
 
 from offramp.inference.artifact import Artifact
 from offramp.inference.dataset.sequence import TrainingSequence
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.datasets.synthetic import (
     NETWORK,
     Flow,
@@ -24,10 +24,10 @@ from offramp.stream.datasets.synthetic import (
 )
 from offramp.stream.refine.reference_set import sequences_of
 
-Make = Callable[[np.random.Generator, float, LinkShape], list[Flow]]
+Make = Callable[[np.random.Generator, float, LinkConfig], list[Flow]]
 
 
-class Site(NamedTuple):
+class SimulatedSite(NamedTuple):
     """A site: its link, and what its busy devices do."""
 
     name: str
@@ -38,7 +38,7 @@ class Site(NamedTuple):
     def traffic(self, seed: int, seconds: float, artifact: Artifact) -> list[TrainingSequence]:
         """Return the labelled series of the link and its busiest device, on the artifact's scale."""
         rng = np.random.default_rng([seed, sum(self.name.encode())])
-        shape = LinkShape(self.capacity_bps, self.capacity_bps, self.buffer_bytes, (NETWORK,))
+        shape = LinkConfig(self.capacity_bps, self.capacity_bps, self.buffer_bytes, (NETWORK,))
         flows = [flow for device in range(4) for flow in periodic_device(rng, seconds, device)]
         flows += name_lookups(rng, seconds, 4)
         for make in self.makes:
@@ -46,35 +46,35 @@ class Site(NamedTuple):
         return sequences_of(merged(flows), shape, f"{self.name}:{seed}", artifact, devices=1)
 
 
-def pages(rng: np.random.Generator, seconds: float, shape: LinkShape) -> list[Flow]:
+def pages(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
     return web_bursts(rng, seconds, 5, shape.capacity_up_bps) + web_bursts(rng, seconds, 6, shape.capacity_up_bps)
 
 
-def transfers(rng: np.random.Generator, seconds: float, shape: LinkShape) -> list[Flow]:
+def transfers(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
     return bulk_transfers(rng, seconds, 7, shape)
 
 
-def streams(rng: np.random.Generator, seconds: float, shape: LinkShape) -> list[Flow]:
+def streams(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
     return on_off(rng, seconds, 8, shape.capacity_up_bps) + on_off(rng, seconds, 9, shape.capacity_up_bps)
 
 
-def ramps(rng: np.random.Generator, seconds: float, shape: LinkShape) -> list[Flow]:
+def ramps(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
     return [flow for _ in range(int(seconds / 12)) for flow in ramp(rng, seconds, 10, shape.capacity_up_bps)]
 
 
-def floods(rng: np.random.Generator, seconds: float, shape: LinkShape) -> list[Flow]:
+def floods(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
     return [flow for _ in range(int(seconds / 15)) for flow in overload(rng, seconds, 11, shape.capacity_up_bps)]
 
 
 TAKING_PART = (
-    Site("office", 20e6, 150_000, (pages,)),
-    Site("backup", 8e6, 60_000, (transfers, pages)),
-    Site("cameras", 5e6, 120_000, (streams,)),
-    Site("plant", 3e6, 40_000, (ramps, pages)),
-    Site("besieged", 10e6, 100_000, (floods, streams)),
+    SimulatedSite("office", 20e6, 150_000, (pages,)),
+    SimulatedSite("backup", 8e6, 60_000, (transfers, pages)),
+    SimulatedSite("cameras", 5e6, 120_000, (streams,)),
+    SimulatedSite("plant", 3e6, 40_000, (ramps, pages)),
+    SimulatedSite("besieged", 10e6, 100_000, (floods, streams)),
 )
 HELD_OUT = (
-    Site("campus", 30e6, 200_000, (pages, transfers, streams)),
-    Site("harbour", 4e6, 70_000, (ramps, transfers)),
-    Site("ward", 6e6, 50_000, (streams, floods)),
+    SimulatedSite("campus", 30e6, 200_000, (pages, transfers, streams)),
+    SimulatedSite("harbour", 4e6, 70_000, (ramps, transfers)),
+    SimulatedSite("ward", 6e6, 50_000, (streams, floods)),
 )

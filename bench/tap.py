@@ -28,7 +28,7 @@ from offramp.inference.artifact import DEFAULT_ARTIFACT
 from offramp.stream.local.link_batches import ByLink
 from offramp.stream.local.link_choice import LinkChoice
 from offramp.stream.local.live_batches import LiveBatches, one_packet
-from offramp.stream.local.tap import Loaded, assembled
+from offramp.stream.local.tap import LoadedModel, assembled
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = (
@@ -98,7 +98,7 @@ def blast(what: str, rate: float, seconds: float, size: int, buffer_mb: int, who
 def _pipeline(intake: Intake) -> tuple[Callable[[], object], Callable[[], CaptureLedger]]:
     site = default_site()
     batches = LiveBatches(intake, ByLink(LinkChoice(site), site, "tap"))
-    loaded = Loaded.of(DEFAULT_ARTIFACT)
+    loaded = LoadedModel.of(DEFAULT_ARTIFACT)
     loaded.warm(site)
     tap = assembled([batches], site, loaded, None)
     return lambda: deque(tap.run(), maxlen=0), batches.ledger

@@ -12,7 +12,7 @@ UNIT_BITS = 12_000
 """The delay is that of one packet of 1,500 bytes."""
 
 
-class Place(Protocol):
+class Target(Protocol):
     """What can take traffic: a path or a node."""
 
     @property
@@ -40,11 +40,11 @@ class Rated(Protocol):
         """Bits per second."""
 
 
-P = TypeVar("P", bound=Place)
+P = TypeVar("P", bound=Target)
 R = TypeVar("R", bound=Rated)
 
 
-def cost(place: Place, rate_bps: float) -> float:
+def cost(place: Target, rate_bps: float) -> float:
     """Return the cost in ms of sending `rate_bps` over `place`: delay (paper eq. 16) plus weighted energy (eq. 17).
 
     Delay is propagation plus the transmission of a packet on what the rate leaves free; no room costs infinity.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.decision.site import Policy
+from offramp.decision.site import Rules
 from offramp.inference.forecast import BIN_NS, Forecast
 
 QUANTILE = {"q50": 0, "q90": 1, "q99": 2}
@@ -26,7 +26,7 @@ class Hysteresis:
     quantile breaks it: classes learned as terciles may call High what the budget allows, the delay does not.
     """
 
-    settings: Policy
+    settings: Rules
     budget_ms: float
     bin_ns: int = BIN_NS
     above: int = 0

@@ -51,7 +51,7 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class HeldMoves:
     """What moves hold: the flows and devices moved, the load they put on each place, and how many they count for."""
 
     flows: frozenset[tuple[Any, ...]] = frozenset()
@@ -80,7 +80,7 @@ class Taken:
         alone = (flow for flow in traffic.flows if self.devices.isdisjoint((flow.src, flow.dst)) and self.has(flow))
         return devices + sum(flow.rate_bps for flow in alone)
 
-    def plus(self, moves: Iterable[Move]) -> Taken:
+    def plus(self, moves: Iterable[Move]) -> HeldMoves:
         """Return what these and `moves` hold together."""
         flows, devices, used, count = set(self.flows), set(self.devices), dict(self.used_bps), self.moves
         for move in moves:
@@ -88,4 +88,4 @@ class Taken:
             devices.update([move.action["device"]] if "device" in move.action else [])
             used[move.place] = used.get(move.place, 0.0) + move.rate_bps
             count += move.size
-        return Taken(frozenset(flows), frozenset(devices), used, count)
+        return HeldMoves(frozenset(flows), frozenset(devices), used, count)

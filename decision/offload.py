@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from offramp.decision.costs import spread
 from offramp.decision.known import known_of
-from offramp.decision.moves import Move, Taken
-from offramp.decision.reroute import allowed, worth
+from offramp.decision.moves import HeldMoves, Move
+from offramp.decision.reroute import allowed, is_movable_size
 from offramp.decision.site import Limits, Link
 from offramp.decision.traffic import DeviceRate, Traffic
 
@@ -16,7 +16,7 @@ ENERGY_NJ_PER_BIT = 1.0
 
 
 def offload(
-    link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: Taken, p_high: Mapping[str, float]
+    link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: HeldMoves, p_high: Mapping[str, float]
 ) -> list[Move]:
     """Return a move per device, each to the cheapest node, until they make up `excess_bps`.
 
@@ -30,7 +30,9 @@ def offload(
     return moves
 
 
-def ranked(link: Link, limits: Limits, traffic: Traffic, taken: Taken, p_high: Mapping[str, float]) -> list[DeviceRate]:
+def ranked(
+    link: Link, limits: Limits, traffic: Traffic, taken: HeldMoves, p_high: Mapping[str, float]
+) -> list[DeviceRate]:
     """Return the devices that may be moved: by priority, then P(High), then the power their sending takes."""
     known = known_of(link.known)
 
@@ -43,6 +45,8 @@ def ranked(link: Link, limits: Limits, traffic: Traffic, taken: Taken, p_high: M
     free = [
         device
         for device in (taken.left_of(device, traffic) for device in traffic.devices)
-        if worth(device.rate_bps, traffic) and not known.is_fixed(device.address) and allowed(limits, device.address)
+        if is_movable_size(device.rate_bps, traffic)
+        and not known.is_fixed(device.address)
+        and allowed(limits, device.address)
     ]
     return sorted(free, key=order)

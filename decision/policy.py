@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from offramp.decision.command import Command, decision_id, validate
 from offramp.decision.hysteresis import Hysteresis
-from offramp.decision.moves import Loop, Taken
+from offramp.decision.moves import HeldMoves, Loop
 from offramp.decision.reason import reason
 from offramp.decision.selection import choose
 from offramp.decision.site import Site
@@ -142,8 +142,8 @@ class Policy:
             self._rest(forecast.window_end_ns, self.site.policy.hold_s)
         return commands
 
-    def _taken(self) -> Taken:
-        return Taken().plus(loop.move for loop in self._loops)
+    def _taken(self) -> HeldMoves:
+        return HeldMoves().plus(loop.move for loop in self._loops)
 
     def _fresh(self, now_ns: int) -> dict[str, float]:
         """Return P(High) by address of the devices whose forecast still reaches, and forget the others."""

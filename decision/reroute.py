@@ -8,7 +8,7 @@ from typing import Any
 from offramp.decision.address import address_of
 from offramp.decision.costs import spread
 from offramp.decision.known import known_of
-from offramp.decision.moves import Move, Taken
+from offramp.decision.moves import HeldMoves, Move
 from offramp.decision.site import Limits, Link
 from offramp.decision.traffic import FlowRate, Traffic
 
@@ -18,18 +18,18 @@ LOWER_EFFORT = 1
 """The DSCP of traffic that gives way to all other (RFC 8622)."""
 
 
-def movable(link: Link, limits: Limits, traffic: Traffic, taken: Taken) -> Iterator[FlowRate]:
+def movable(link: Link, limits: Limits, traffic: Traffic, taken: HeldMoves) -> Iterator[FlowRate]:
     """Yield the flows that may be moved and are not yet, heaviest first."""
     known = known_of(link.known)
     for flow in traffic.flows:
-        if not worth(flow.rate_bps, traffic):
+        if not is_movable_size(flow.rate_bps, traffic):
             return  # so are all that follow
         free = not (known.is_fixed(flow.src) or known.is_fixed(flow.dst) or taken.has(flow))
         if free and allowed(limits, flow.src, flow.dst):
             yield flow
 
 
-def worth(rate_bps: float, traffic: Traffic) -> bool:
+def is_movable_size(rate_bps: float, traffic: Traffic) -> bool:
     """Tell whether a flow or device of this rate is worth a move."""
     return rate_bps >= LEAST_SHARE * traffic.capacity_bps
 
@@ -39,7 +39,7 @@ def allowed(limits: Limits, *addresses: str) -> bool:
     return not limits.only or any(address_of(text) in network for text in addresses for network in limits.only)
 
 
-def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: Taken) -> list[Move]:
+def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: HeldMoves) -> list[Move]:
     """Return one move per path: the heaviest flows, each to the cheapest path, until they make up `excess_bps`."""
     wanted, room = movable(link, limits, traffic, taken), limits.moves - taken.moves
     by_path: dict[str, list[FlowRate]] = {}
@@ -48,7 +48,7 @@ def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, tak
     return [_move(link, {"type": "reroute", "path": path}, flows) for path, flows in sorted(by_path.items())]
 
 
-def mark(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: Taken) -> list[Move]:
+def mark(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: HeldMoves) -> list[Move]:
     """Return one move that marks the heaviest flows as giving way: what is left where no path or node has room."""
     flows: list[FlowRate] = []
     for flow in movable(link, limits, traffic, taken):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from offramp.decision.hysteresis import QUANTILE
-from offramp.decision.moves import Move, Taken
+from offramp.decision.moves import HeldMoves, Move
 from offramp.decision.offload import offload
 from offramp.decision.reroute import mark, reroute
-from offramp.decision.site import Link, Policy, Site
+from offramp.decision.site import Link, Rules, Site
 from offramp.decision.traffic import Traffic
 from offramp.inference.forecast import Forecast
 
 
 def choose(
-    site: Site, link: Link, forecast: Forecast, traffic: Traffic, taken: Taken, p_high: Mapping[str, float]
+    site: Site, link: Link, forecast: Forecast, traffic: Traffic, taken: HeldMoves, p_high: Mapping[str, float]
 ) -> list[Move]:
     """Return the moves that bring the link back into its budget, as the site allows and has room.
 
@@ -33,7 +33,7 @@ def choose(
     return moves
 
 
-def excess_bps(link: Link, rules: Policy, forecast: Forecast, traffic: Traffic, taken: Taken) -> float:
+def excess_bps(link: Link, rules: Rules, forecast: Forecast, traffic: Traffic, taken: HeldMoves) -> float:
     """Return the bits per second that must leave the link for the forecast to fit.
 
     What exceeds the target load, and what drains the foreseen queue down to the budget within the horizon; what open

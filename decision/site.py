@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from glob import escape
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -44,13 +44,17 @@ def _address(text: str) -> str:
     return spelled(network_of(text))
 
 
-class Path(Strict):
+class AltPath(Strict):
     """A way that flows of a link may take instead."""
 
     name: Name = Field(description="name that commands carry, as the controller knows it")
     capacity: Rate = Field(description="bits per second, or text such as '20 Mbit/s'")
     delay_ms: Milliseconds = Field(1.0, description="one-way delay without load")
     energy_nj_per_bit: Energy = Field(1.0, description="energy to carry a bit")
+
+    def __repr_name__(self) -> str:
+        """Return the name in the repr, which the version of the policy hashes."""
+        return "Path"
 
 
 class Node(Strict):
@@ -76,7 +80,7 @@ class Device(Strict):
     energy_nj_per_bit: Energy = Field(1.0, description="energy that the device spends to send a bit")
 
 
-class Policy(Strict):
+class Rules(Strict):
     """When to act, and for how long."""
 
     enter_bins: Annotated[int, number("bins")] = Field(
@@ -104,8 +108,12 @@ class Policy(Strict):
         0.7, description="share of the capacity that may stay on the link"
     )
 
+    def __repr_name__(self) -> str:
+        """Return the name in the repr, which the version of the policy hashes."""
+        return "Policy"
+
     @model_validator(mode="after")
-    def _ordered(self) -> Policy:
+    def _ordered(self) -> Rules:
         """Refuse an exit above the enter: each bin between them would open and end moves."""
         if self.exit_probability > self.enter_probability:
             raise ValueError(
@@ -147,7 +155,7 @@ class Link(Strict):
     devices: tuple[NetworkField, ...] = Field(
         (), description="networks behind the link; none: every packet counts as up"
     )
-    paths: tuple[Path, ...] = Field((), description="other paths, tables [[links.paths]]")
+    paths: tuple[AltPath, ...] = Field((), description="other paths, tables [[links.paths]]")
     nodes: tuple[Node, ...] = Field((), description="nodes to offload to, tables [[links.nodes]]")
     known: tuple[Device, ...] = Field((), description="devices with a priority, tables [[links.known]]")
 
@@ -182,7 +190,7 @@ class Site(Strict):
         "dry_run", description="dry_run decides and tells; enforce is asked for"
     )
     links: tuple[Link, ...] = Field(min_length=1, description="tables [[links]], at least one")
-    policy: Policy = Field(Policy(), description="table [policy]")
+    policy: Rules = Field(Rules(), description="table [policy]")
     limits: Limits = Field(Limits(), description="table [limits]")
 
     @model_validator(mode="after")
@@ -196,7 +204,7 @@ class Site(Strict):
         return next(link for link in self.links if link.name == name)
 
 
-def load_site(path: FilePath) -> Site:
+def load_site(path: Path) -> Site:
     """Read a site from a TOML file. Raise ConfigError naming file, key, what was expected and what was found."""
     return load_toml(Site, path, PAGE)
 
@@ -212,6 +220,6 @@ def default_site(interfaces: Sequence[str] = ()) -> Site:
     return Site(links=tuple(Link(name=each, interface=escape(each), capacity=100e6) for each in names))
 
 
-def load_or_default(path: FilePath | None, interfaces: Sequence[str] = ()) -> Site:
+def load_or_default(path: Path | None, interfaces: Sequence[str] = ()) -> Site:
     """Return the site of a file, or without one the assumed site; see load_site and default_site."""
     return load_site(path) if path is not None else default_site(interfaces)

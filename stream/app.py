@@ -40,19 +40,19 @@ from offramp.kafka import LARGEST_MESSAGE, KafkaSettings, TopicState, is_final
 from offramp.reach import Reach
 from offramp.records import read_past_unreadable_records
 from offramp.stream.bins.state import SERIES
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.carried_state import StatePool
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
-from offramp.stream.topics.records import Outgoing
-from offramp.stream.worker.checkpoint_reader import Loaded, load_states, naming
-from offramp.stream.worker.ending import LANES_AWAY_S, LANES_S
+from offramp.stream.topics.records import OutgoingMessage
+from offramp.stream.worker.checkpoint_reader import LoadedStates, load_states, naming
+from offramp.stream.worker.ending import PROCESSORS_AWAY_S, PROCESSORS_S
 from offramp.stream.worker.load_shedding import MAX_AGE_S
 from offramp.stream.worker.log import tell_retry
 from offramp.stream.worker.micro_batch import MicroBatches
 from offramp.stream.worker.outbox import RETRY_S
-from offramp.stream.worker.partition import CHECKPOINT_S, SESSION_S, Lane, WorkerLedger
-from offramp.stream.worker.partition_meter import LaneMeter
+from offramp.stream.worker.partition_meter import PartitionMeter
+from offramp.stream.worker.partition_processor import CHECKPOINT_S, SESSION_S, PartitionProcessor, WorkerLedger
 from offramp.stream.worker.unpaused_app import PresentPartitions, UnpausedApp
 from offramp.stream.worker.watchdog import REBALANCE_S
 
@@ -89,18 +89,18 @@ class Worker:
         checkpoint_s: float = CHECKPOINT_S,
         session_s: float = SESSION_S,
         max_age_s: float = MAX_AGE_S,
-        meter: LaneMeter | None = None,
+        meter: PartitionMeter | None = None,
         topic: TopicState = UNKNOWN,
     ) -> None:
         read_past_unreadable_records()
         self.settings, self.site, self.artifact, self.predictor = settings, site, artifact, predictor
         self.ledger = WorkerLedger()
-        self.lanes: dict[int, Lane] = {}
+        self.lanes: dict[int, PartitionProcessor] = {}
         self.assigned: frozenset[int] | None = None
         self._given = frozenset[int]()
         self.topic, self.reach = topic, Reach("worker")
         self.ending = self._moving = False
-        self.meter = meter or LaneMeter()
+        self.meter = meter or PartitionMeter()
         self._options: dict[str, Any] = {
             "forecasts": forecasts, "checkpoint_s": checkpoint_s, "max_age_s": max_age_s, "session_s": session_s,
             "meter": self.meter,
@@ -154,25 +154,25 @@ class Worker:
                 await self.app.crash(error)  # started again, the worker takes up from the checkpoint
                 return
 
-    def _lane(self, partition: int) -> Lane:
+    def _lane(self, partition: int) -> PartitionProcessor:
         if partition not in self.lanes:
-            self.lanes[partition] = Lane(
+            self.lanes[partition] = PartitionProcessor(
                 partition, self.site.name, frozenset(link.name for link in self.site.links), self._make_run,
                 self._load, self, self.batches, self._executor, self.ledger, horizon_ms=self.predictor.horizon_ms,
                 topic_id=self.topic.id, **self._options,
             )  # fmt: skip
         return self.lanes[partition]
 
-    def _make_run(self, link: str, sink: Callable[[LinkTimeline], None]) -> LinkRun:
+    def _make_run(self, link: str, sink: Callable[[LinkTimeline], None]) -> LinkConsumer:
         carried = self._states.take()
 
         def make(name: str) -> Pipeline:
             policy, scale = Policy(self.site, name), self.artifact.normaliser
             return Pipeline(self.site, name, self.predictor, scale, policy, sink=sink, carried=carried)
 
-        return LinkRun(link, make)
+        return LinkConsumer(link, make)
 
-    async def _load(self, partition: int) -> Loaded:
+    async def _load(self, partition: int) -> LoadedStates:
         """Load what a partition starts from, trying until the broker gives it."""
         loop = asyncio.get_running_loop()
         links = frozenset(link.name for link in self.site.links)
@@ -217,7 +217,7 @@ class Worker:
         """
         self._moving = True
         try:
-            await self.close_lanes(LANES_S)
+            await self.close_lanes(PROCESSORS_S)
             self.topic = topic
             if self.assigned is not None:
                 self.assigned = self._served()
@@ -229,7 +229,7 @@ class Worker:
 
     # what lanes write to
 
-    async def post(self, message: Outgoing) -> asyncio.Future[Any]:
+    async def post(self, message: OutgoingMessage) -> asyncio.Future[Any]:
         """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged.
 
         Of what can never be sent the future holds the error.
@@ -318,7 +318,7 @@ class Worker:
     async def stop(self) -> None:
         """Take no more, end lanes and producer; the app is stopped by its own worker."""
         self.ending = True
-        await self.close_lanes(LANES_S if self.reach.connected else LANES_AWAY_S)
+        await self.close_lanes(PROCESSORS_S if self.reach.connected else PROCESSORS_AWAY_S)
         producer, self._producer = self._producer, None
         if producer is not None:
             with suppress(KafkaError, OSError, TimeoutError):
@@ -353,7 +353,7 @@ async def commit_as_member(consumer: Any, offsets: Mapping[TopicPartition, Offse
         raise CommitFailedError("the group has rebalanced meanwhile")
 
 
-def _told(message: Outgoing) -> Headers:
+def _told(message: OutgoingMessage) -> Headers:
     """Return the headers of a message that is about to leave, with its hops where it has some."""
     if not message.hops:
         return message.headers

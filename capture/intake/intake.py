@@ -13,7 +13,7 @@ from offramp.capture.block import PacketBlock, some_rows
 from offramp.capture.intake.block_queue import BlockQueue
 from offramp.capture.intake.shedding import Shedding
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.sources.source import Damage, PacketSource, Progress
+from offramp.capture.sources.source import Fault, PacketSource, Progress
 
 BLOCK_ROWS = 8192
 
@@ -68,7 +68,7 @@ class Intake:
         return self._queue.fill
 
     @property
-    def damages(self) -> list[Damage]:
+    def damages(self) -> list[Fault]:
         """What was wrong with the source."""
         return self._source.damages
 

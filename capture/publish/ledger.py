@@ -27,7 +27,7 @@ class PublishLedger(Counts):
     links_ended: int = 0
 
 
-class Backlog(NamedTuple):
+class PublisherBacklog(NamedTuple):
     """Bytes that wait in the queue, are under way to the broker, and are on disk; fill: of the queue, 0 to 1."""
 
     queued: int

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.encode import FeatureHeaders, batch_hops, encode_parts, ledger_of, sampling_of, times_of
-from offramp.capture.publish.ledger import Backlog, PublishLedger
+from offramp.capture.publish.ledger import PublisherBacklog, PublishLedger
 from offramp.capture.publish.outgoing import Outgoing, numbered
 from offramp.capture.publish.spool import NotSpooledError, Spool
 from offramp.errors import OfframpError
@@ -121,11 +121,11 @@ class Publisher:
             return not self._queue and (self.spool is None or not self.spool.pending)
 
     @property
-    def backlog(self) -> Backlog:
+    def backlog(self) -> PublisherBacklog:
         """What is not acknowledged yet, by where it is."""
         with self._changed:
             spooled = self.spool.size if self.spool is not None else 0
-            return Backlog(self._queued, self._queued / self._bounds[0], self._under_way, spooled)
+            return PublisherBacklog(self._queued, self._queued / self._bounds[0], self._under_way, spooled)
 
     def close(self, patience_s: float = FOREVER_MS / 1000) -> bool:
         """Wait until all is acknowledged; tell whether it is. With a spool, what is left after a while goes there."""

@@ -10,7 +10,7 @@ from offramp.capture.block import PacketBlock
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
+class Fault:
     """Where and why a source stopped before its end, or skipped something."""
 
     source: str
@@ -39,7 +39,7 @@ class PacketSource(Protocol):
 
     name: str
     progress: Progress
-    damages: list[Damage]
+    damages: list[Fault]
 
     def read(self) -> Iterator[PacketBlock]:
         """Yield blocks in the order of the packets."""
@@ -57,7 +57,7 @@ class ListSource:
     blocks: list[PacketBlock]
     name: str = "memory"
     progress: Progress = field(default_factory=Progress)
-    damages: list[Damage] = field(default_factory=list)
+    damages: list[Fault] = field(default_factory=list)
 
     def read(self) -> Iterator[PacketBlock]:
         """Yield the blocks as they are."""

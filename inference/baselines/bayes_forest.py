@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.inference.baselines.forecaster import Series, Task
-from offramp.inference.baselines.lags import Rows, features, table
+from offramp.inference.baselines.lags import TrainingRows, features, table
 from offramp.inference.baselines.search import all_classes, best_of
 from offramp.inference.forecast import Prediction
 from offramp.inference.scores import log_loss
@@ -60,12 +60,12 @@ class BayesForest:
     def _with_bayes(self, found: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.hstack([found, self._bayes.predict_proba(found).astype(np.float32)])
 
-    def _forest(self, rows: Rows, settings: dict[str, Any], trees: int) -> Any:
+    def _forest(self, rows: TrainingRows, settings: dict[str, Any], trees: int) -> Any:
         from sklearn.ensemble import RandomForestClassifier
 
         model = RandomForestClassifier(trees, n_jobs=2, random_state=self._task.seed, **settings)
         return model.fit(rows.features, rows.classes)
 
-    def _loss(self, rows: Rows, held: Rows, settings: dict[str, Any]) -> float:
+    def _loss(self, rows: TrainingRows, held: TrainingRows, settings: dict[str, Any]) -> float:
         model = self._forest(rows, settings, 40)
         return log_loss(all_classes(model.predict_proba(held.features), model.classes_), held.classes)

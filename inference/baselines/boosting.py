@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from offramp.inference.baselines.forecaster import Series, Task
-from offramp.inference.baselines.lags import Rows, features, table
+from offramp.inference.baselines.lags import TrainingRows, features, table
 from offramp.inference.baselines.search import all_classes, best_of
 from offramp.inference.forecast import Prediction
 from offramp.inference.scores import log_loss
@@ -57,14 +57,14 @@ class Boosting:
         probabilities = all_classes(self._classifier.predict_proba(found), self._classifier.classes_)
         return Prediction(probabilities, self._delay(found, self._regressor, self.settings["delay"])[:, None])
 
-    def _classify(self, rows: Rows, held: Rows, settings: dict[str, Any]) -> Any:
+    def _classify(self, rows: TrainingRows, held: TrainingRows, settings: dict[str, Any]) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         model = HistGradientBoostingClassifier(**self._common(), **settings)
         seen = np.isin(held.classes, rows.classes)
         return model.fit(rows.features, rows.classes, X_val=held.features[seen], y_val=held.classes[seen])
 
-    def _regress(self, rows: Rows, held: Rows, settings: dict[str, Any]) -> Any:
+    def _regress(self, rows: TrainingRows, held: TrainingRows, settings: dict[str, Any]) -> Any:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         kept = {key: value for key, value in settings.items() if key != "log"}
@@ -81,10 +81,10 @@ class Boosting:
         delay = model.predict(found)
         return np.maximum(np.expm1(delay) if settings["log"] else delay, 0.0).astype(np.float32)
 
-    def _class_loss(self, rows: Rows, held: Rows, settings: dict[str, Any]) -> float:
+    def _class_loss(self, rows: TrainingRows, held: TrainingRows, settings: dict[str, Any]) -> float:
         model = self._classify(rows, held, settings)
         return log_loss(all_classes(model.predict_proba(held.features), model.classes_), held.classes)
 
-    def _mae(self, rows: Rows, held: Rows, settings: dict[str, Any]) -> float:
+    def _mae(self, rows: TrainingRows, held: TrainingRows, settings: dict[str, Any]) -> float:
         found = self._delay(held.features, self._regress(rows, held, settings), settings)
         return float(np.mean(np.abs(found - held.delay_ms)))

@@ -23,16 +23,16 @@ MEANS = (4, 16, 64, 256)
 PEAKS = (16, 64)
 
 
-class Rows(NamedTuple):
+class TrainingRows(NamedTuple):
     """Rows to learn from: features float32 [n, D], delay_ms float32 [n], classes int64 [n]."""
 
     features: NDArray[np.float32]
     delay_ms: NDArray[np.float32]
     classes: NDArray[np.int64]
 
-    def every(self, step: int) -> Rows:
+    def every(self, step: int) -> TrainingRows:
         """Return every step-th row."""
-        return Rows(self.features[::step], self.delay_ms[::step], self.classes[::step])
+        return TrainingRows(self.features[::step], self.delay_ms[::step], self.classes[::step])
 
 
 def lagged(x: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
@@ -69,7 +69,7 @@ def features(series: Series, task: Task) -> NDArray[np.float32]:
     return np.hstack(parts)
 
 
-def table(series: Sequence[Series], task: Task, most: int) -> Rows:
+def table(series: Sequence[Series], task: Task, most: int) -> TrainingRows:
     """Return at most `most` rows of series, evenly spread over them. Raise InputError where there is none.
 
     Neighbouring bins tell nearly the same, so every k-th one loses little.
@@ -86,4 +86,4 @@ def table(series: Sequence[Series], task: Task, most: int) -> Rows:
             found.append(features(each, task)[rows])
             delays.append(each.delay_ms[rows, task.horizon])
     delay = np.concatenate(delays)
-    return Rows(np.concatenate(found), delay, classify(delay, task.thresholds_ms))
+    return TrainingRows(np.concatenate(found), delay, classify(delay, task.thresholds_ms))

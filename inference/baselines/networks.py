@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.inference.baselines.forecaster import HISTORY_BINS, Series, Task
-from offramp.inference.baselines.lags import Rows
+from offramp.inference.baselines.lags import TrainingRows
 from offramp.inference.baselines.search import best_of
 from offramp.inference.forecast import QUANTILES, Prediction
 from offramp.inference.scores import classify
@@ -43,7 +43,7 @@ def examples(inputs: NDArray[np.float32], delay_ms: NDArray[np.float32], task: T
     return Examples(inputs, targets, {"classes": known, "rising": known})
 
 
-def rows_as_examples(rows: Rows, task: Task) -> Examples:
+def rows_as_examples(rows: TrainingRows, task: Task) -> Examples:
     """Return a table as examples."""
     return examples(rows.features, rows.delay_ms, task)
 
@@ -82,10 +82,10 @@ def with_heads(inputs: Any, body: Any) -> Any:
     import keras
     from keras import layers
 
-    from offramp.inference.network.quantile_layer import Rising
+    from offramp.inference.network.quantile_layer import MonotoneQuantiles
 
     classes = layers.Dense(3, "softmax", name="classes")(body)
-    rising = Rising(name="rising")(layers.Dense(3, name="delay")(body))
+    rising = MonotoneQuantiles(name="rising")(layers.Dense(3, name="delay")(body))
     return keras.Model(inputs, {"classes": classes, "rising": rising, "body": body})
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.inference.baselines.forecaster import Series, Task
-from offramp.inference.baselines.lags import Rows, features, table
+from offramp.inference.baselines.lags import TrainingRows, features, table
 from offramp.inference.baselines.search import all_classes, best_of
 from offramp.inference.baselines.support import regressed, support_regression
 from offramp.inference.forecast import Prediction
@@ -53,7 +53,7 @@ class Svm:
         mapped = self._map.transform(features(series, self._task))
         return Prediction(self._probabilities(mapped), regressed(self._regressor, mapped))
 
-    def _classify(self, rows: Rows, held: Rows, settings: dict[str, Any]) -> tuple[Any, Any]:
+    def _classify(self, rows: TrainingRows, held: TrainingRows, settings: dict[str, Any]) -> tuple[Any, Any]:
         from sklearn.kernel_approximation import Nystroem
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
@@ -74,6 +74,6 @@ class Svm:
         scores = self._classifier.decision_function(mapped).reshape(len(mapped), -1)
         return all_classes(self._calibration.predict_proba(scores), self._calibration.classes_)
 
-    def _loss(self, rows: Rows, held: Rows, settings: dict[str, Any]) -> float:
+    def _loss(self, rows: TrainingRows, held: TrainingRows, settings: dict[str, Any]) -> float:
         self._classifier, self._calibration = self._classify(rows, held, settings)
         return log_loss(self._probabilities(self._map.transform(held.features)), held.classes)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from offramp.errors import ConfigError
 from offramp.inference.baselines.models import model_of
 from offramp.inference.evaluation.edge import EdgeTraffic
-from offramp.inference.evaluation.jobs import Exams, Outcome, Plan, run_jobs
+from offramp.inference.evaluation.evaluation_data import EvaluationData
+from offramp.inference.evaluation.jobs import JobOutcome, Plan, TestSets, run_jobs
 from offramp.inference.evaluation.report import Picture, page
-from offramp.inference.evaluation.results import Judge, results_of
-from offramp.inference.evaluation.world import World
+from offramp.inference.evaluation.results import Scorer, results_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,9 @@ LINED = ("hybrid", "hybrid-paper", "boosting", "ewma", "persistence")
 """Models that are drawn as lines, and in figures that have room for few."""
 
 
-def evaluate(world: World, plan: Plan, folder: Path, edge: EdgeTraffic | None, workers: int = 1) -> dict[str, Any]:
+def evaluate(
+    world: EvaluationData, plan: Plan, folder: Path, edge: EdgeTraffic | None, workers: int = 1
+) -> dict[str, Any]:
     """Do or load every job, write results.json, figures/*.png and report.html to `folder`; return the results.
 
     workers: jobs done at once.
@@ -35,7 +37,7 @@ def evaluate(world: World, plan: Plan, folder: Path, edge: EdgeTraffic | None, w
     from offramp.inference.evaluation.palette import RC
 
     folder.mkdir(parents=True, exist_ok=True)
-    exams = Exams(world, plan.budget)
+    exams = TestSets(world, plan.budget)
     outcomes = run_jobs(world, plan, exams, folder / "models", workers)
     results: dict[str, Any] = finite(results_of(world, plan, exams, outcomes))
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -75,7 +77,7 @@ def edge_notes(edge: EdgeTraffic | None) -> list[str]:
 
 
 def draw(
-    world: World, plan: Plan, exams: Exams, outcomes: Sequence[Outcome], results: dict[str, Any],
+    world: EvaluationData, plan: Plan, exams: TestSets, outcomes: Sequence[JobOutcome], results: dict[str, Any],
     edge: EdgeTraffic | None, folder: Path,
 ) -> list[Picture]:  # fmt: skip
     """Draw every figure to `folder` as PNG and return them in the order of the page."""
@@ -86,7 +88,7 @@ def draw(
     task, exam = exams.at(plan.horizon_ms)
     main = {o.job.model: o for o in outcomes if o.job.horizon_ms == plan.horizon_ms and o.job.share >= 1}
     lined = [name for name in LINED if name in main] or list(main)[:3]
-    judge = Judge(exam, world.seed)
+    judge = Scorer(exam, world.seed)
     sums = {name: judge.sums(main[name]) for name in lined}
     over = {name: main[name].found for name in lined if name != "hybrid-paper" and name != "ewma"} or {
         name: main[name].found for name in lined

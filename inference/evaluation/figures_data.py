@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from offramp.inference.baselines.forecaster import Task, usable
+from offramp.inference.evaluation.evaluation_data import EvaluationData
 from offramp.inference.evaluation.palette import CLASS_COLOURS
-from offramp.inference.evaluation.world import World
 from offramp.inference.forecast import CLASSES
 from offramp.inference.scores import classify
 
@@ -19,7 +19,7 @@ TRAFFIC = ("load_up", "load_down", "packets_up", "size_up", "size_down", "new_fl
 """Channels of the traffic figure, where the data set has them; others fill up."""
 
 
-def sample(world: World, task: Task, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def sample(world: EvaluationData, task: Task, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return raw channels [n, F] and targets [n] of at most MOST_ROWS bins, evenly spread over a part."""
     places = [usable(series, task) for series in world.parts[part]]
     step = max(1, -(-sum(map(len, places)) // MOST_ROWS))
@@ -28,7 +28,7 @@ def sample(world: World, task: Task, part: str) -> tuple[NDArray[np.float32], ND
     return np.concatenate(raw), np.concatenate(delay)
 
 
-def class_distribution(world: World, task: Task) -> Figure:
+def class_distribution(world: EvaluationData, task: Task) -> Figure:
     """Draw the share of each class in each part (the paper's figure 4)."""
     figure = Figure((7, 3.6))
     axes = figure.subplots()
@@ -49,7 +49,7 @@ def class_distribution(world: World, task: Task) -> Figure:
     return figure
 
 
-def correlations(world: World, task: Task) -> Figure:
+def correlations(world: EvaluationData, task: Task) -> Figure:
     """Draw the correlation of the channels and of the target (figure 5)."""
     raw, delay = sample(world, task, "train")
     columns = np.column_stack([raw, np.log1p(delay)]).astype(np.float64)
@@ -74,7 +74,7 @@ def correlations(world: World, task: Task) -> Figure:
     return figure
 
 
-def traffic(world: World, task: Task) -> Figure:
+def traffic(world: EvaluationData, task: Task) -> Figure:
     """Draw how traffic differs between the classes: channels now, by the class to come (figures 7 to 9)."""
     raw, delay = sample(world, task, "train")
     kinds = classify(delay, task.thresholds_ms)

@@ -9,15 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from offramp.inference.baselines.forecaster import Task
+from offramp.inference.evaluation.evaluation_data import TestSet
 from offramp.inference.evaluation.palette import colour, line, title
-from offramp.inference.evaluation.world import Exam
 from offramp.inference.forecast import Prediction
 
 EXCERPT_S = 30.0
 MOST_CHANNELS = 16
 
 
-def over_time(task: Task, exam: Exam, found: Mapping[str, Prediction]) -> Figure:
+def over_time(task: Task, exam: TestSet, found: Mapping[str, Prediction]) -> Figure:
     """Draw truth and forecasts where the test part moves most, and the class probabilities of the first model."""
     begin, end, series = _liveliest(exam, round(EXCERPT_S * 1_000 / task.bin_ms))
     time_s = (exam.rows[series][: end - begin] - exam.rows[series][0]) * task.bin_ms / 1_000
@@ -46,7 +46,7 @@ def over_time(task: Task, exam: Exam, found: Mapping[str, Prediction]) -> Figure
     return figure
 
 
-def _liveliest(exam: Exam, length: int) -> tuple[int, int, int]:
+def _liveliest(exam: TestSet, length: int) -> tuple[int, int, int]:
     """Return the stretch of the exam's rows, of one series, in which the truth varies most (by log), and the series.
 
     Stretches are as long as asked for, or as the longest series.

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from offramp.inference.baselines.forecaster import Forecaster, Series
-from offramp.inference.evaluation.world import Exam, Transform
+from offramp.inference.evaluation.evaluation_data import TestSet, Transform
 from offramp.inference.forecast import Prediction
 from offramp.inference.scores import macro_f1
 
@@ -23,7 +23,7 @@ PIECE = 2_000
 
 
 def importance_of(
-    forecaster: Forecaster, exam: Exam, transform: Transform, channels: Sequence[str], bin_ms: int
+    forecaster: Forecaster, exam: TestSet, transform: Transform, channels: Sequence[str], bin_ms: int
 ) -> dict[str, dict[str, float]]:
     """Return by channel what its turning costs: `f1` lost (macro) and `mae_ms` gained, on a spread of test pieces."""
     pieces, chosen = _pieces(exam, bin_ms)
@@ -46,7 +46,7 @@ def importance_of(
     return out
 
 
-def _pieces(exam: Exam, bin_ms: int) -> tuple[list[Series], list[tuple[np.ndarray, np.ndarray]]]:
+def _pieces(exam: TestSet, bin_ms: int) -> tuple[list[Series], list[tuple[np.ndarray, np.ndarray]]]:
     """Return pieces of the test series, and of each the exam's rows in it and their places within the piece."""
     begins = np.cumsum([0, *(len(rows) for rows in exam.rows)])
     places = [(i, start) for i, s in enumerate(exam.series) for start in range(0, len(s.x), PIECE)]

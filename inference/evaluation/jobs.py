@@ -25,8 +25,8 @@ from offramp.errors import InputError
 from offramp.inference.baselines.forecaster import Budget, Task, portion
 from offramp.inference.baselines.models import make, model_of
 from offramp.inference.evaluation.cost import cost_of
+from offramp.inference.evaluation.evaluation_data import EvaluationData, TestSet, test_set_of
 from offramp.inference.evaluation.importance import importance_of
-from offramp.inference.evaluation.world import Exam, World, exam_of
 from offramp.inference.forecast import Prediction
 from offramp.sources import digest_of, sources_of
 from offramp.streams import tell
@@ -74,7 +74,7 @@ class Plan:
         return main + [Job(name, self.horizon_ms, s) for name in self.models if name in LEARNERS for s in SHARES]
 
 
-class Outcome(NamedTuple):
+class JobOutcome(NamedTuple):
     """What a job came to: what its job.json tells, and its forecasts of the exam's rows."""
 
     job: Job
@@ -82,27 +82,27 @@ class Outcome(NamedTuple):
     found: Prediction
 
 
-class Exams:
+class TestSets:
     """The task and the exam of each horizon, made when first asked for."""
 
-    def __init__(self, world: World, budget: Budget) -> None:
+    def __init__(self, world: EvaluationData, budget: Budget) -> None:
         self._world, self._budget = world, budget
-        self._made: dict[int, tuple[Task, Exam]] = {}
+        self._made: dict[int, tuple[Task, TestSet]] = {}
 
-    def at(self, horizon_ms: int) -> tuple[Task, Exam]:
+    def at(self, horizon_ms: int) -> tuple[Task, TestSet]:
         """Return what is to be forecast at a horizon, and the rows to forecast."""
         if horizon_ms not in self._made:
             task = self._world.task(horizon_ms, self._budget)
-            self._made[horizon_ms] = task, exam_of(self._world, task)
+            self._made[horizon_ms] = task, test_set_of(self._world, task)
         return self._made[horizon_ms]
 
 
 class Work(NamedTuple):
     """What the jobs of an evaluation share."""
 
-    world: World
+    world: EvaluationData
     plan: Plan
-    exams: Exams
+    exams: TestSets
     folder: Path
     jobs: list[Job]
 
@@ -111,7 +111,7 @@ _shared: list[Work] = []
 """What a forked worker finds: data sets are too large to be sent to it."""
 
 
-def run_jobs(world: World, plan: Plan, exams: Exams, folder: Path, workers: int = 1) -> list[Outcome]:
+def run_jobs(world: EvaluationData, plan: Plan, exams: TestSets, folder: Path, workers: int = 1) -> list[JobOutcome]:
     """Return the outcome of every job, done or loaded; a line of progress each, on standard error.
 
     workers: jobs done at once, each in a process of its own; a process does one and gives its memory back.
@@ -160,7 +160,7 @@ def _one_job(work: Work, number: int) -> None:
     tell(f"{place} {time.monotonic() - begin:.0f} s")
 
 
-def stamp_of(job: Job, world: World, task: Task) -> str:
+def stamp_of(job: Job, world: EvaluationData, task: Task) -> str:
     """Return what a kept job must have depended on: data, what is made of them, task, budget, the model's own code."""
     place = model_of(job.model).place.split(":")[0]
     digest = hashlib.sha256(
@@ -175,7 +175,7 @@ def stamp_of(job: Job, world: World, task: Task) -> str:
     return digest.hexdigest()
 
 
-def loaded(job: Job, world: World, exams: Exams, folder: Path) -> Outcome | None:
+def loaded(job: Job, world: EvaluationData, exams: TestSets, folder: Path) -> JobOutcome | None:
     """Return a kept job; None where there is none, or one of other data, settings or code."""
     at = folder / job.key
     try:
@@ -183,12 +183,12 @@ def loaded(job: Job, world: World, exams: Exams, folder: Path) -> Outcome | None
         if told["stamp"] != stamp_of(job, world, exams.at(job.horizon_ms)[0]):
             return None
         with np.load(at / "forecasts.npz", allow_pickle=False) as kept:
-            return Outcome(job, told, Prediction(kept["probabilities"], kept["delay_ms"]))
+            return JobOutcome(job, told, Prediction(kept["probabilities"], kept["delay_ms"]))
     except (OSError, ValueError, KeyError):
         return None
 
 
-def done(job: Job, world: World, plan: Plan, exams: Exams, folder: Path) -> None:
+def done(job: Job, world: EvaluationData, plan: Plan, exams: TestSets, folder: Path) -> None:
     """Fit, ask, measure, and keep."""
     task, exam = exams.at(job.horizon_ms)
     at = folder / job.key

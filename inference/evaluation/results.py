@@ -19,26 +19,26 @@ from offramp.inference.evaluation.bootstrap import (
     interval,
     source_weights,
 )
-from offramp.inference.evaluation.jobs import SHARES, Exams, Outcome, Plan
+from offramp.inference.evaluation.evaluation_data import EvaluationData, TestSet
+from offramp.inference.evaluation.jobs import SHARES, JobOutcome, Plan, TestSets
 from offramp.inference.evaluation.paper import PUBLISHED
 from offramp.inference.evaluation.scores import HIGHER_IS_BETTER, SCORES, Sums, by_class, scores, sums_by_cell, weighted
-from offramp.inference.evaluation.world import Exam, World
 
 REFERENCE = "hybrid"
 GOALS = ("f1", "mae_ms")
 Replicates = Mapping[str, NDArray[np.float64]]
 
 
-class Judge:
+class Scorer:
     """Scores the forecasts of one exam; its draws are the same for all."""
 
-    def __init__(self, exam: Exam, seed: int) -> None:
+    def __init__(self, exam: TestSet, seed: int) -> None:
         self.exam = exam
         self.cells = len(exam.cells.origin)
         self._blocks = block_weights(self.cells, REPLICATES, seed)
         self._sources = source_weights(exam.cells.origin, REPLICATES, seed)
 
-    def sums(self, outcome: Outcome) -> Sums:
+    def sums(self, outcome: JobOutcome) -> Sums:
         """Return the sums of a model's forecasts by cell."""
         return sums_by_cell(outcome.found, self.exam.delay_ms, self.exam.classes, self.exam.cells.cell, self.cells)
 
@@ -55,10 +55,10 @@ class Judge:
         return out, blocks
 
 
-def results_of(world: World, plan: Plan, exams: Exams, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def results_of(world: EvaluationData, plan: Plan, exams: TestSets, outcomes: Sequence[JobOutcome]) -> dict[str, Any]:
     """Return everything of results.json."""
     task, exam = exams.at(plan.horizon_ms)
-    judge = Judge(exam, world.seed)
+    judge = Scorer(exam, world.seed)
     main = [one for one in outcomes if one.job.horizon_ms == plan.horizon_ms and one.job.share >= 1]
     models, replicates = {}, {}
     for outcome in main:
@@ -84,7 +84,7 @@ def results_of(world: World, plan: Plan, exams: Exams, outcomes: Sequence[Outcom
     }  # fmt: skip
 
 
-def by_kind(world: World, judge: Judge, main: Sequence[Outcome]) -> dict[str, Any]:
+def by_kind(world: EvaluationData, judge: Scorer, main: Sequence[JobOutcome]) -> dict[str, Any]:
     """Return accuracy, macro F1 and MAE of every model by kind of source."""
     origins = np.unique([series.origin for series in judge.exam.series])
     kinds = np.array([world.kinds.get(str(origin), str(origin)) for origin in origins])[judge.exam.cells.origin]
@@ -144,7 +144,7 @@ def winners(models: Mapping[str, Any], replicates: Mapping[str, Replicates]) -> 
     return out
 
 
-def by_horizon(world: World, exams: Exams, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def by_horizon(world: EvaluationData, exams: TestSets, outcomes: Sequence[JobOutcome]) -> list[dict[str, Any]]:
     """Return scores of the models that were asked at every horizon, by rising horizon."""
     whole = [one for one in outcomes if one.job.share >= 1]
     names = {one.job.model for one in whole if one.job.horizon_ms != max(world.horizons_ms)} & {
@@ -153,14 +153,14 @@ def by_horizon(world: World, exams: Exams, outcomes: Sequence[Outcome]) -> list[
     out = []
     for horizon in sorted({one.job.horizon_ms for one in whole}):
         task, exam = exams.at(horizon)
-        judge = Judge(exam, world.seed)
+        judge = Scorer(exam, world.seed)
         asked = [one for one in whole if one.job.horizon_ms == horizon and one.job.model in names]
         found = {one.job.model: judge.judge(judge.sums(one))[0] for one in asked}
         out.append({"horizon_ms": horizon, "thresholds_ms": list(task.thresholds_ms), "models": found})
     return out
 
 
-def learning(plan: Plan, judge: Judge, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def learning(plan: Plan, judge: Scorer, outcomes: Sequence[JobOutcome]) -> list[dict[str, Any]]:
     """Return the scores of the learners by share of the training part."""
     asked = [one for one in outcomes if one.job.horizon_ms == plan.horizon_ms]
     learners = {one.job.model for one in asked if one.job.share < 1}

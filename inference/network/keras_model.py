@@ -14,7 +14,7 @@ from keras import layers, ops
 
 from offramp.inference.forecast import QUANTILES
 from offramp.inference.network.preset import OUTPUTS, WEIGHT_NAMES, Preset
-from offramp.inference.network.quantile_layer import Rising
+from offramp.inference.network.quantile_layer import MonotoneQuantiles
 from offramp.inference.network.queue_history import ANCHORS, SCALE
 
 LAYERS = ("dense1", "dense2", "dense3", "spectrum", "lstm1", "lstm2", "fusion", "classes", "delay")
@@ -70,7 +70,7 @@ def build(channels: int, spectrum: int, preset: Preset) -> Any:
     )
     classes = layers.Dense(OUTPUTS, "softmax", name="classes")(fused)
     delay = layers.Dense(preset.delay_outputs, name="delay")(fused)
-    rising = Anchored(channels, name="rising")(x, delay) if preset.memory else Rising(name="rising")(delay)
+    rising = Anchored(channels, name="rising")(x, delay) if preset.memory else MonotoneQuantiles(name="rising")(delay)
     return keras.Model([x, frames], {"classes": classes, "rising": rising})
 
 

@@ -8,8 +8,8 @@ import keras
 from keras import layers, ops
 
 
-@keras.saving.register_keras_serializable("offramp")
-class Rising(layers.Layer):  # type: ignore[misc]
+@keras.saving.register_keras_serializable("offramp", name="Rising")  # as saved networks name it
+class MonotoneQuantiles(layers.Layer):  # type: ignore[misc]
     """Turns numbers [..., n] into non-negative, non-decreasing ones: the running sum of their softplus."""
 
     def call(self, inputs: Any) -> Any:

@@ -70,7 +70,7 @@ _PEAKS, _MEANS, _LOADS, _OVERFLOWS, _SHARPNESS = (
 
 
 @kernel
-def remember(
+def write_features(
     x: Any, series: Any, state: Any, place: int, seen: Any, low: Any, width: Any, edges: Any, bins: int, bin_ms: float,
     wide: Any,
 ) -> None:  # fmt: skip
@@ -186,9 +186,9 @@ class Memory:
     def update(
         self, x: NDArray[np.float32], series: NDArray[np.int32], state: NDArray[np.float32], place: int = 0
     ) -> NDArray[np.float32]:
-        """Return rows with their memory, float32 [n, F + FEATURES], and carry `state[:, place:]` on; see `remember`."""
+        """Return rows with their memory, float32 [n, F + FEATURES], and carry `state[:, place:]` on."""
         wide = np.empty((len(x), x.shape[1] + FEATURES), np.float32)
-        remember(
+        write_features(
             x, series, state, place, self._seen, self._low, self._width, self._edges, self._bins, self._bin_ms, wide
         )
         return wide

@@ -30,7 +30,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ChallengerJob:
     """What a challenger is made from: weights and manifest of an artifact, labelled series, and how.
 
     update_share: the longest the update may be, as a share of the weights' length.
@@ -61,7 +61,7 @@ def _trainable(channels: int, spectrum: int, preset: Preset) -> Any:
     return model
 
 
-def refine_weights(job: Job) -> Weights:
+def refine_weights(job: ChallengerJob) -> Weights:
     """Return refined weights. The same job gives the same weights."""
     import keras
 
@@ -151,7 +151,7 @@ class Done:
 class InProcess:
     """Refines at once, in this process: for tests and evaluations."""
 
-    def submit(self, job: Job) -> Any:
+    def submit(self, job: ChallengerJob) -> Any:
         """Refine; return the finished work."""
         return Done(refine_weights(job))
 
@@ -165,7 +165,7 @@ class TrainerProcess:
     def __init__(self) -> None:
         self._pool: Any = None
 
-    def submit(self, job: Job) -> Any:
+    def submit(self, job: ChallengerJob) -> Any:
         """Begin to refine; return the work, which has `ready()` and `get()`."""
         if self._pool is None:
             from multiprocessing import get_context

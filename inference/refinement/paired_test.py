@@ -30,7 +30,7 @@ class Scored(NamedTuple):
     first: int = 0
 
 
-class Verdict(NamedTuple):
+class PairedResult(NamedTuple):
     """champion, challenger: mean losses; p: chance of such a gain were they equal; better: by the margin, surely."""
 
     champion: float
@@ -83,7 +83,7 @@ def block_losses(predictor: Predictor, scored: Sequence[Scored]) -> NDArray[np.f
 
 def compare(
     champion: NDArray[np.float64], challenger: NDArray[np.float64], *, margin: float = 0.0, alpha: float = 0.05
-) -> Verdict:
+) -> PairedResult:
     """Return whether the challenger's losses of the same blocks are less by `margin` of the champion's, and surely so.
 
     The test is Student's of paired differences, one-sided.
@@ -91,7 +91,7 @@ def compare(
     blocks = len(champion)
     if blocks < FEWEST:
         one, other = (float(each.mean()) if blocks else 0.0 for each in (champion, challenger))
-        return Verdict(one, other, 1.0, blocks, False)
+        return PairedResult(one, other, 1.0, blocks, False)
     from scipy.stats import ttest_1samp
 
     gain = champion - challenger
@@ -100,4 +100,4 @@ def compare(
     else:
         p = float(ttest_1samp(gain, 0.0, alternative="greater").pvalue)
     enough = bool(gain.mean() >= margin * champion.mean() and gain.mean() > 0)
-    return Verdict(float(champion.mean()), float(challenger.mean()), p, blocks, enough and p < alpha)
+    return PairedResult(float(champion.mean()), float(challenger.mean()), p, blocks, enough and p < alpha)

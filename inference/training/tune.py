@@ -45,7 +45,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class StudyTask:
     """What is learned: parts, the memory's scale (None: no memory), a manifest's channels, horizon_ms and bin_ms."""
 
     train: Sequence[TrainingSequence]
@@ -66,7 +66,7 @@ class Found:
 
 
 def tune(
-    task: Task, base: Preset, method: Method, bounds: Bounds, study_file: Path, tell: Callable[[str], None]
+    task: StudyTask, base: Preset, method: Method, bounds: Bounds, study_file: Path, tell: Callable[[str], None]
 ) -> Found:
     """Search around `base`; tell: shows one line a trial. A study file that is there is gone on with.
 
@@ -94,7 +94,7 @@ def _study_errors(study_file: Path) -> Iterator[None]:
 
 
 def _searched(
-    task: Task, base: Preset, method: Method, bounds: Bounds, study_file: Path, tell: Callable[[str], None]
+    task: StudyTask, base: Preset, method: Method, bounds: Bounds, study_file: Path, tell: Callable[[str], None]
 ) -> Found:
     """Search as `tune` says."""
     import optuna

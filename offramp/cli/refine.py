@@ -47,7 +47,7 @@ def refine(options: RefineOptions) -> None:
     from offramp.kafka import kafka_errors, topic_states
     from offramp.reach import reach_watched
     from offramp.stream.refine.refiner import RefineSettings
-    from offramp.stream.refine.refiners import NEEDS, Refining
+    from offramp.stream.refine.refiners import NEEDS, Refiners
     from offramp.stream.refine.service import RefineService
     from offramp.stream.topics.consume import parse_start
     from offramp.stream.topics.followed import Followed
@@ -60,7 +60,7 @@ def refine(options: RefineOptions) -> None:
     topics = topic_states(settings, "refine", "features", "models")
     known = newest_models(settings, "refine", frozenset((site.name,)), frozenset(link.name for link in site.links))
     chosen = RefineSettings(every_s=options.every_s)
-    refining = Refining(artifact, options.folder, site.name, wait=True, settings=chosen)
+    refining = Refiners(artifact, options.folder, site.name, wait=True, settings=chosen)
     with (
         model_publisher(settings, "refine") as publisher, reader(settings, "refine") as consumer,
         reach_watched(settings, "refine", "features", "models") as watch, ending(),

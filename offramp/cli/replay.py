@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from offramp.decision.site import Site
     from offramp.inference.artifact import Artifact
     from offramp.stream.local.replay import Replay
-    from offramp.stream.refine.refiners import Refining
+    from offramp.stream.refine.refiners import Refiners
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,23 +114,23 @@ def replay(options: ReplayOptions) -> None:
         hold_strict(source, choice.unlinked.total())
 
 
-def refinement(options: ReplayOptions, artifact: Artifact, site: Site) -> Refining | None:
+def refinement(options: ReplayOptions, artifact: Artifact, site: Site) -> Refiners | None:
     """Return the refinement that was asked for; a replay waits for it, so that it repeats."""
     if options.refine is None:
         return None
     if options.serve_by != "compiled":
         raise ConfigError("--refine: a refined model is served by the compiled kernel; leave --serve-by out")
     from offramp.stream.refine.refiner import RefineSettings
-    from offramp.stream.refine.refiners import Refining
+    from offramp.stream.refine.refiners import Refiners
 
     settings = RefineSettings(every_s=options.refine_every_s)
-    return Refining(artifact, options.refine, site.name, wait=True, settings=settings)
+    return Refiners(artifact, options.refine, site.name, wait=True, settings=settings)
 
 
 def write(running: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack) -> None:
     """Write a replay's data in the format asked for."""
     from offramp.cli.show.progress import console_bar
-    from offramp.cli.show.table import Table
+    from offramp.cli.show.table import LineTable
     from offramp.stream.channels import BIN_NS
 
     bar = stack.enter_context(console_bar(running.source.progress, "replaying", data=out))
@@ -146,7 +146,7 @@ def write(running: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack
         for command in running.run():
             line(command.to_json())
         return
-    table = Table(line, int(options.every_s * 1e9), BIN_NS)
+    table = LineTable(line, int(options.every_s * 1e9), BIN_NS)
     running.sink = table.update
     deque(running.run(), maxlen=0)  # the table has the commands with their bins
     table.close()

@@ -34,7 +34,7 @@ from offramp.errors import OfframpError, OutputError
 
 if TYPE_CHECKING:
     from offramp.capture.sources.source import PacketSource
-    from offramp.cli.show.table import Table
+    from offramp.cli.show.table import LineTable
     from offramp.stream.local.tap import Tap
     from offramp.stream.metrics.registry import Metrics as Registry
 
@@ -83,23 +83,23 @@ def _close(out: TextIO) -> None:
 def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, metrics: Registry | None = None) -> None:
     """Run opened interfaces through the pipeline until they are told to end; raise OfframpError where one failed."""
     from offramp.cli.show.ledger_text import warn
-    from offramp.cli.show.table import Table
+    from offramp.cli.show.table import LineTable
     from offramp.cli.watching import accounts, ended_by_signals, failures, site_of, watching
     from offramp.inference.artifact import DEFAULT_ARTIFACT
     from offramp.kernels import announce_compiling
     from offramp.stream.channels import BIN_NS
-    from offramp.stream.local.tap import Loaded, assembled
+    from offramp.stream.local.tap import LoadedModel, assembled
     from offramp.stream.metrics.readings import info, live_readings
     from offramp.stream.metrics.table import unobserved
     from offramp.streams import tell
 
     announce_compiling()
-    loaded = Loaded.of(options.model or DEFAULT_ARTIFACT)
+    loaded = LoadedModel.of(options.model or DEFAULT_ARTIFACT)
     site = site_of(options.site, [source.name for source in sources])
     if options.site is None:
         each = "each assumed link is" if len(site.links) > 1 else "the assumed link is"
         tell(f"no --site: {each} 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)")
-    table = Table(lambda text: line(out, text), int(options.every_s * 1e9), BIN_NS)
+    table = LineTable(lambda text: line(out, text), int(options.every_s * 1e9), BIN_NS)
 
     def level(factor: int) -> None:
         table.note = f"  1/{factor} of flows" if factor > 1 else ""
@@ -130,7 +130,7 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
         raise OfframpError("; ".join(ended))
 
 
-def written(running: Tap, out: TextIO, table: Table | None) -> list[str]:
+def written(running: Tap, out: TextIO, table: LineTable | None) -> list[str]:
     """Run a tap and write its data, as a table or as JSON lines; return why that ended early, if it did."""
     try:
         if table is None:

@@ -15,8 +15,8 @@ from offramp.cli.options import DAY_S, KafkaOptions, Metrics, ModelFolder, Serve
 
 if TYPE_CHECKING:
     from offramp.stream.metrics.registry import Metrics as Registry
-    from offramp.stream.worker.partition import WorkerLedger
     from offramp.stream.worker.partition_meter import LinkWork
+    from offramp.stream.worker.partition_processor import WorkerLedger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
     from offramp.stream.topics.table import refuse_unequal
     from offramp.stream.worker.checkpoint_reader import refuse_grown
     from offramp.stream.worker.ending import Ending
-    from offramp.stream.worker.partition_meter import LaneMeter
+    from offramp.stream.worker.partition_meter import PartitionMeter
     from offramp.stream.worker.topic_watch import NAMES
     from offramp.stream.worker.watchdog import Watchdog, stalled
 
@@ -103,7 +103,7 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
     running = Worker(
         settings, site, artifact, TimedPredictor(predictor, observe) if metrics else predictor, group=group,
         forecasts=options.forecasts, checkpoint_s=options.checkpoint_s, session_s=options.session_s,
-        max_age_s=options.max_age_s, meter=LaneMeter(observe), topic=features,
+        max_age_s=options.max_age_s, meter=PartitionMeter(observe), topic=features,
     )  # fmt: skip
     service.warm(site, artifact, predictor)
     watchdog = Watchdog(running, options.stall_s)

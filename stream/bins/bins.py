@@ -50,7 +50,7 @@ from offramp.stream.bins.state import (
     BACK_ROWS,
     BEGUN,
     DOWN,
-    HITS,
+    EVICTED,
     LATE,
     LIMIT_NS,
     NEWEST,
@@ -70,7 +70,7 @@ from offramp.stream.bins.state import (
     BinOut,
     BinState,
     ClosedBins,
-    LinkShape,
+    LinkConfig,
     forget_bins,
     new_bin_out,
     new_bin_state,
@@ -109,7 +109,7 @@ def device_series(state: BinState, high: int, low: int, bin_number: int) -> int:
     if since >= state.clock[NEXT]:
         return -1
     if state.key[idlest, 1] != 0 or state.key[idlest, 0] != 0:
-        state.clock[HITS] += 1
+        state.clock[EVICTED] += 1
     state.key[idlest, 0], state.key[idlest, 1] = high, low
     state.alive[idlest] = 0
     state.rate[idlest] = 0.0
@@ -297,7 +297,7 @@ def tell(
 class Bins:
     """The open bins of one link and its devices."""
 
-    def __init__(self, shape: LinkShape, lateness_ms: float = 1) -> None:
+    def __init__(self, shape: LinkConfig, lateness_ms: float = 1) -> None:
         """Build empty bins. Raises ValueError where the lateness needs more than the open bins there is room for."""
         if not 0 <= lateness_ms * 1_000_000 <= (OPEN - 2) * BIN_NS:
             raise ValueError(f"lateness {lateness_ms:g} ms: give 0 to {(OPEN - 2) * BIN_NS // 1_000_000} ms")

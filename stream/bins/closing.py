@@ -128,7 +128,7 @@ def close_series(state: BinState, bin_number: int, series: int, link_row: int, o
 
 
 @kernel_lean
-def remember(state: BinState, bin_number: int, series: int) -> None:
+def mark_running(state: BinState, bin_number: int, series: int) -> None:
     """Let a closed bin enter the series' running load and rate."""
     counters = state.counters[bin_number % OPEN, series]
     load = max(offered(state, counters, UP), offered(state, counters, DOWN))
@@ -150,7 +150,7 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
     """Write the rows of one bin: the link, then its devices."""
     link_row = out.used[0]
     queue_channels(state, bin_number, out.bins.x[link_row], out.bins.delay_ms[link_row])
-    remember(state, bin_number, 0)
+    mark_running(state, bin_number, 0)
     close_series(state, bin_number, 0, link_row, out)
     top(hitters, scale_at(hitters, bin_number), out.bins.flow_key[link_row], out.bins.flow_rate_bps[link_row])
     for place in range(TOP):
@@ -161,7 +161,7 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
         if bin_number > state.last[series] + WINDOW_BINS:
             state.alive[series] = 0
             continue
-        remember(state, bin_number, series)
+        mark_running(state, bin_number, series)
         if worth_a_forecast(state, series):
             close_series(state, bin_number, series, link_row, out)
         else:

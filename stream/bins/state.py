@@ -29,7 +29,7 @@ NS_PER_BYTE, LIMIT_NS, DEVICE_SHARE, SHAPES = 0, SIDES, 2 * SIDES, 2 * SIDES + 1
 (
     NEXT, NEWEST, BEGUN, REACHED,
     WAITS, WAITS_NS, WAITS_SAMPLING, BACK_ROWS, BACK_FIRST_NS, BACK_NEWEST_NS,
-    ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, HITS, STEPS, CLOCKS,
+    ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, EVICTED, STEPS, CLOCKS,
 ) = range(18)  # fmt: skip
 """Places in `BinState.clock`: the next bin to close; the newest packet's time in ns; whether there was one; the newest
 time of packet or clock. What `stream.bins.event_time` waits for: what is held for a second witness (NOTHING, a CLOCK, a
@@ -37,11 +37,11 @@ PACKET), its time, what it stands for; rows of a time gone back, the first's and
 seen; of these late, far ahead with no witness, without a time; rows of devices for which there was no place; devices
 evicted; times that the link began anew because time went back."""
 
-COUNTS = (ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, HITS, STEPS)
+COUNTS = (ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, EVICTED, STEPS)
 
 
 @dataclass(frozen=True, slots=True)
-class LinkShape:
+class LinkConfig:
     """What the bins need of a link: capacities in bit/s, virtual buffer in bytes (None: no limit), networks behind it.
 
     A packet from inside the networks goes up, one into them down; without networks all go up. A device has a series of
@@ -114,7 +114,7 @@ class BinOut(NamedTuple):
     bins: ClosedBins
 
 
-def new_bin_state(shape: LinkShape) -> tuple[BinState, HeavyHitters]:
+def new_bin_state(shape: LinkConfig) -> tuple[BinState, HeavyHitters]:
     """Return empty bins for a link."""
     up, down = 8e9 / shape.capacity_up_bps, 8e9 / shape.capacity_down_bps
     limit = float("inf") if shape.buffer_bytes is None else float(shape.buffer_bytes)

@@ -26,7 +26,7 @@ from offramp.capture.sources.file.files import open_captures
 from offramp.errors import ConfigError, InputError
 from offramp.stream.bins.event_time import lives
 from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, packets_from_batch
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.datasets.duplicates import content, packet_keys
 from offramp.stream.datasets.spec import Source
 from offramp.stream.datasets.synthetic import synthetic_packets
@@ -51,7 +51,7 @@ class Arrivals(NamedTuple):
     origin: str
     packets: Packets
     content: NDArray[np.uint64]
-    shape: LinkShape | None = None
+    shape: LinkConfig | None = None
     faults: tuple[str, ...] = ()
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from offramp.stream.bins.packets import Packets
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.bins.virtual_queue import read_trace
 from offramp.stream.datasets.arrivals import Arrivals, one_file
-from offramp.stream.datasets.labelling import Passage
+from offramp.stream.datasets.labelling import Bottleneck
 from offramp.stream.datasets.spec import Capacity, Source
 from offramp.stream.datasets.trace_queue import Service
 
-LEAST_BPS = 8_000.0
+MIN_BPS = 8_000.0
 SLOT_NS = 100_000_000
 
 
@@ -27,14 +27,14 @@ def offered_bps(packets: Packets, of: str) -> float:
     return float(np.percentile(np.bincount(index, weights=packets.size), 95)) * 8e9 / SLOT_NS
 
 
-def passages(
+def bottlenecks(
     arrivals: Arrivals, source: Source, here: Path, root: Path | None
-) -> list[tuple[Passage, tuple[str, ...]]]:
+) -> list[tuple[Bottleneck, tuple[str, ...]]]:
     """Return what the arrivals of a source pass, and the parts that see it."""
     if arrivals.shape is not None:
-        return [(Passage("own", arrivals.shape), ("train", "validation", "test"))]
+        return [(Bottleneck("own", arrivals.shape), ("train", "validation", "test"))]
     networks = tuple(str(network) for network in source.networks)
-    out: list[tuple[Passage, tuple[str, ...]]] = []
+    out: list[tuple[Bottleneck, tuple[str, ...]]] = []
     for capacity in source.capacity:
         for load in capacity.loads or (None,):
             offered = offered_bps(arrivals.packets, capacity.of) if load else 0.0
@@ -43,23 +43,23 @@ def passages(
                 name = f"{Path(capacity.trace).name}{'' if load is None else f'-{load:g}'}"
             else:
                 rate = offered / load if load else float(capacity.rate or 0)
-                passage = Passage("", _shape(capacity, rate, capacity.rate_down or rate, networks))
+                passage = Bottleneck("", _shape(capacity, rate, capacity.rate_down or rate, networks))
                 name = f"{load:g}" if load else f"{rate / 1e6:g}Mbit"
             out.append((passage._replace(name=name), tuple(capacity.parts)))
     return out
 
 
-def _shape(capacity: Capacity, up_bps: float, down_bps: float, networks: tuple[str, ...]) -> LinkShape:
-    up, down = max(up_bps, LEAST_BPS), max(down_bps, LEAST_BPS)
+def _shape(capacity: Capacity, up_bps: float, down_bps: float, networks: tuple[str, ...]) -> LinkConfig:
+    up, down = max(up_bps, MIN_BPS), max(down_bps, MIN_BPS)
     buffer: float | None = capacity.buffer_bytes
     if buffer is None and capacity.buffer_ms is not None:
         buffer = up / 8e3 * capacity.buffer_ms
-    return LinkShape(up, down, buffer, networks)
+    return LinkConfig(up, down, buffer, networks)
 
 
 def _served(
     capacity: Capacity, source: Source, rate: float | None, networks: tuple[str, ...], here: Path, root: Path | None
-) -> Passage:
+) -> Bottleneck:
     """Return a passage over traces as they are, or with opportunities of as many bytes as give the mean `rate`."""
     up, down = (
         Service(read_trace(one_file(source, name, here, root)))
@@ -67,6 +67,6 @@ def _served(
     )
     if rate is not None:
         up, down = (
-            Service(side.trace_ns, side.opportunity_bytes * max(rate, LEAST_BPS) / side.mean_bps) for side in (up, down)
+            Service(side.trace_ns, side.opportunity_bytes * max(rate, MIN_BPS) / side.mean_bps) for side in (up, down)
         )
-    return Passage("", _shape(capacity, up.mean_bps, down.mean_bps, networks), (up, down))
+    return Bottleneck("", _shape(capacity, up.mean_bps, down.mean_bps, networks), (up, down))

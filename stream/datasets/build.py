@@ -16,11 +16,11 @@ from offramp.inference.dataset.dataset import LabelledSeries
 from offramp.inference.scores import terciles
 from offramp.stream.channels import BIN_MS, WINDOW_BINS
 from offramp.stream.datasets.arrivals import Arrivals, read_capture, read_packet_times, source_files, synthetic_arrivals
-from offramp.stream.datasets.bottlenecks import passages
+from offramp.stream.datasets.bottlenecks import bottlenecks
 from offramp.stream.datasets.duplicates import copies
 from offramp.stream.datasets.labelling import labelled_rows
 from offramp.stream.datasets.spec import DatasetSpec, Source
-from offramp.stream.datasets.split import cut, dealt, stretches
+from offramp.stream.datasets.split import assigned, cut, intervals
 from offramp.streams import tell
 
 READERS: dict[str, Callable[[str, Path], Arrivals]] = {"captures": read_capture, "packet_times": read_packet_times}
@@ -121,7 +121,7 @@ def whole_parts(spec: DatasetSpec, origins: list[Origin]) -> dict[str, str]:
         if source.part is not None:
             out |= dict.fromkeys(names, source.part)
         elif source.split is not None and source.split.by == "origin":
-            out |= dealt(names, source.split.shares, spec.seed)
+            out |= assigned(names, source.split.shares, spec.seed)
     return out
 
 
@@ -144,13 +144,13 @@ def series_of(
     if not len(arrivals.packets.time_ns):
         return out
     places = None
-    for passage, seen_by in passages(arrivals, source, here, root):
+    for passage, seen_by in bottlenecks(arrivals, source, here, root):
         found = labelled_rows(arrivals.packets, passage, spec.horizons_ms, devices=source.devices)
         if not found:
             continue
         if places is None:  # the link's bins follow from the arrivals alone
             link = np.concatenate([rows.bin_number for rows in found if rows.series == 0])
-            places = stretches(arrivals.origin, source, part, link, max(spec.horizons_ms))
+            places = intervals(arrivals.origin, source, part, link, max(spec.horizons_ms))
         for place in places:
             if place.part in seen_by:
                 out += [series for rows in found for series in cut(rows, place, passage.name)]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import Packets, part_of
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.bins.virtual_queue import largest_ahead
 from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
 from offramp.stream.datasets.trace_queue import Service, goes_down, queue_bins
@@ -25,11 +25,11 @@ BACKLOG_UP, BACKLOG_DOWN = CHANNELS.index("backlog_up"), CHANNELS.index("backlog
 PEAK, OVERFLOW = CHANNELS.index("delay_peak"), CHANNELS.index("overflow")
 
 
-class Passage(NamedTuple):
+class Bottleneck(NamedTuple):
     """What arrivals pass: its name in series, the link as the bins take it, and traces up and down that serve it."""
 
     name: str
-    shape: LinkShape
+    shape: LinkConfig
     served: tuple[Service, Service] | None = None
 
 
@@ -52,7 +52,7 @@ class Timeline(NamedTuple):
 
 
 def labelled_rows(
-    packets: Packets, passage: Passage, horizons_ms: Sequence[int], *, devices: int = 0
+    packets: Packets, passage: Bottleneck, horizons_ms: Sequence[int], *, devices: int = 0
 ) -> list[LabelledRows]:
     """Return the link's series and those of its `devices` busiest, cut where they begin anew and a window long."""
     rows = closed_rows(packets, passage.shape)
@@ -84,7 +84,7 @@ def labelled_rows(
     return out
 
 
-def closed_rows(packets: Packets, shape: LinkShape) -> dict[str, NDArray[Any]]:
+def closed_rows(packets: Packets, shape: LinkConfig) -> dict[str, NDArray[Any]]:
     """Return all closed bins of link and devices as arrays; end_ms, delay_ms: the queue's at the end, and largest."""
     bins = Bins(shape)
     names = ("bin_number", "series", "fresh", "x", "rate_bps", "end_ms", "delay_ms")
@@ -130,7 +130,7 @@ def held_delays(line: Timeline, end_ms: NDArray[np.float32], largest_ms: NDArray
 
 
 def follow_traces(
-    packets: Packets, shape: LinkShape, served: tuple[Service, Service], line: Timeline, rows: dict[str, NDArray[Any]]
+    packets: Packets, shape: LinkConfig, served: tuple[Service, Service], line: Timeline, rows: dict[str, NDArray[Any]]
 ) -> NDArray[np.float32]:
     """Write the queue of a link that traces serve into the channels of `rows`; return its delays by place."""
     down = goes_down(packets, shape.networks)

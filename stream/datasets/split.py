@@ -14,7 +14,7 @@ from offramp.stream.datasets.labelling import LabelledRows
 from offramp.stream.datasets.spec import Source
 
 
-class Stretch(NamedTuple):
+class Interval(NamedTuple):
     """Bins from `start` until before `end` of an origin, and their part; `origin` is what the part calls it."""
 
     origin: str
@@ -26,7 +26,7 @@ class Stretch(NamedTuple):
 EVER = np.iinfo(np.int64).max
 
 
-def dealt(origins: Sequence[str], shares: tuple[float, float, float], seed: int) -> dict[str, str]:
+def assigned(origins: Sequence[str], shares: tuple[float, float, float], seed: int) -> dict[str, str]:
     """Return the part of each origin, whole, dealt by seed so that the counts come closest to the shares."""
     order = np.random.default_rng([seed, 77]).permutation(len(origins))
     ends = np.rint(np.cumsum(shares) * len(origins)).astype(int)
@@ -36,13 +36,15 @@ def dealt(origins: Sequence[str], shares: tuple[float, float, float], seed: int)
     return out
 
 
-def stretches(origin: str, source: Source, part: str | None, bins: NDArray[np.int64], horizon_ms: int) -> list[Stretch]:
+def intervals(
+    origin: str, source: Source, part: str | None, bins: NDArray[np.int64], horizon_ms: int
+) -> list[Interval]:
     """Return the stretches of an origin whose link has these bins (int64, rising).
 
     Split by time, a part begins a window and the longest horizon after the one before it has ended.
     """
     if part is not None or source.split is None:
-        return [Stretch(origin, part or str(source.part), 0, EVER)]
+        return [Interval(origin, part or str(source.part), 0, EVER)]
     gap = WINDOW_BINS + horizon_ms // BIN_MS
     out, start, total = [], 0, 0.0
     for name, share in zip(PARTS, source.split.shares, strict=True):
@@ -50,12 +52,12 @@ def stretches(origin: str, source: Source, part: str | None, bins: NDArray[np.in
         at = round(total * len(bins))
         end = int(bins[at]) if at < len(bins) else EVER
         if share > 0:
-            out.append(Stretch(f"{origin}:{name}", name, start, end))
+            out.append(Interval(f"{origin}:{name}", name, start, end))
             start = end + gap if end < EVER else EVER
     return out
 
 
-def cut(rows: LabelledRows, stretch: Stretch, passage: str) -> Iterator[LabelledSeries]:
+def cut(rows: LabelledRows, stretch: Interval, passage: str) -> Iterator[LabelledSeries]:
     """Yield what of a series lies in a stretch, where it is a window long."""
     begin, end = np.searchsorted(rows.bin_number, [stretch.start, stretch.end])
     if end - begin < WINDOW_BINS:

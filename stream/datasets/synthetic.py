@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from offramp.stream import channels
 from offramp.stream.bins.packets import IPV4_MAPPED, TCP, UDP, Packets
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.channels import Counter
 
 Rng = np.random.Generator
@@ -148,7 +148,7 @@ def arrivals(grid: NDArray[np.float64], per_step: NDArray[np.float64], rng: Rng)
     return np.interp(at, total, grid + STEP) + rng.uniform(0, 0.001, len(at))
 
 
-def bulk_transfers(rng: Rng, seconds: float, device: int, shape: LinkShape) -> list[Flow]:
+def bulk_transfers(rng: Rng, seconds: float, device: int, shape: LinkConfig) -> list[Flow]:
     """Return transfers that fill the link: the window grows until the buffer overflows, then halves."""
     flows, now = [], rng.uniform(0, seconds / 3)
     while now < seconds - 1:
@@ -164,7 +164,7 @@ def bulk_transfers(rng: Rng, seconds: float, device: int, shape: LinkShape) -> l
     return flows
 
 
-def closed_loop(rng: Rng, length: float, shape: LinkShape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def closed_loop(rng: Rng, length: float, shape: LinkConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the steps of one transfer and the packets sent in each: a fluid model of a loss-driven sender."""
     packets_per_second = shape.capacity_up_bps / 8 / MTU
     limit = (shape.buffer_bytes or shape.capacity_up_bps / 8 * 0.3) / MTU
@@ -185,11 +185,11 @@ def closed_loop(rng: Rng, length: float, shape: LinkShape) -> tuple[NDArray[np.f
     return grid, sent
 
 
-def synthetic_packets(rng: Rng, seconds: float) -> tuple[Packets, LinkShape]:
+def synthetic_packets(rng: Rng, seconds: float) -> tuple[Packets, LinkConfig]:
     """Return one synthetic link: its packets in order of time and its shape."""
     capacity = float(round(np.exp(rng.uniform(np.log(1e6), np.log(50e6)))))  # bit/s, whole
     buffer = None if rng.random() < 0.1 else max(capacity / 8 * rng.uniform(0.03, 0.4), 10.0 * MTU)
-    shape = LinkShape(capacity, capacity, buffer, (NETWORK,))
+    shape = LinkConfig(capacity, capacity, buffer, (NETWORK,))
     flows: list[Flow] = []
     for device in range(int(rng.integers(1, 10))):
         flows += periodic_device(rng, seconds, device) + name_lookups(rng, seconds, device)

@@ -11,18 +11,18 @@ import numpy as np
 from offramp.errors import ContractError
 from offramp.inference.baselines.forecaster import Series
 from offramp.inference.dataset.dataset import Dataset
-from offramp.inference.evaluation.world import Transform, World
+from offramp.inference.evaluation.evaluation_data import EvaluationData, Transform
 from offramp.stream.channels import CHANNELS
 from offramp.stream.windows.model_input import model_input
 from offramp.stream.windows.normaliser import Normaliser
 
 
-def world_of(dataset: Dataset, limits: tuple[float, float] | None, seed: int, command: str) -> World:
+def evaluation_data_of(dataset: Dataset, limits: tuple[float, float] | None, seed: int, command: str) -> EvaluationData:
     """Return the data set as an evaluation takes it; command: the command line that gives the same again."""
     scale = scale_of(dataset)
     transform = transform_of(scale)
     told = dataset.manifest.get("origins", {})
-    return World(
+    return EvaluationData(
         parts=prepared(dataset, transform), transform=transform, channels=dataset.channels,
         normaliser=scale.state() | {"limits": np.stack(scale.limits())},
         horizons_ms=dataset.horizons_ms, bin_ms=int(dataset.manifest["bin_ms"]), fingerprint=dataset.fingerprint,

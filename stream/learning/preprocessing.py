@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.stream.learning.preprocessing_options import Imputation, Outliers, Preprocessing, Treatment
-from offramp.stream.windows.normaliser import OUTLIER_Z, Limits, Normaliser
+from offramp.stream.windows.normaliser import OUTLIER_Z, Normaliser, ScaleLimits
 
 FOREST_ROWS = 50_000
 FOREST_SHARE = 0.01
@@ -39,7 +39,7 @@ def fit_scale(
     else:
         kept = normaliser
         _, low, high = kept.limits()
-    kept.chosen = Limits(stand_in(kept, choice.imputation), low, high)
+    kept.chosen = ScaleLimits(stand_in(kept, choice.imputation), low, high)
     return kept, inside if trims else [np.ones(len(part), np.bool_) for part in rows]
 
 

@@ -24,7 +24,7 @@ from offramp.stream.datasets.spec import PAGE, Capacity, DatasetSpec, Source, Sp
 from offramp.stream.learning.preprocessing import fit_scale
 from offramp.stream.learning.preprocessing_options import Preprocessing
 from offramp.stream.windows.model_input import model_input
-from offramp.stream.windows.normaliser import Limits
+from offramp.stream.windows.normaliser import ScaleLimits
 from offramp.streams import tell
 
 TRACE_ENDINGS = {".txt", ".trace"}
@@ -158,7 +158,7 @@ def kinds_of(dataset: Dataset) -> dict[str, str]:
 
 
 def sequence_of(
-    series: LabelledSeries, at: int, limits: Limits, kept: NDArray[np.bool_] | None = None
+    series: LabelledSeries, at: int, limits: ScaleLimits, kept: NDArray[np.bool_] | None = None
 ) -> TrainingSequence:
     """Return a series as the model takes it; the targets of rows that are not kept are unknown, so weigh nothing."""
     x, spectrum = model_input(series.x, limits)

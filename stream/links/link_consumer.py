@@ -53,7 +53,7 @@ class IntakeLedger(Counts):
     ends: int = 0
 
 
-class LinkRun:
+class LinkConsumer:
     """A link's pipeline with its place in the topic; `make` builds an empty pipeline of the link.
 
     next_offset: the state holds every message of the link before it; packet_ns: time of the last packet of the

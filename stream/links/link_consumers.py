@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from offramp.capture.message.decode import FeatureMessage, RefusedError
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.timeline import LinkTimeline
 
 log = logging.getLogger("offramp.worker")
@@ -15,25 +15,25 @@ log = logging.getLogger("offramp.worker")
 ELSEWHERE = "elsewhere"
 """In a state that was loaded: its offset is of another life of the topic, and the state may hold what comes now."""
 
-MakeRun = Callable[[str, Callable[[LinkTimeline], None]], LinkRun]
+MakeConsumer = Callable[[str, Callable[[LinkTimeline], None]], LinkConsumer]
 """Makes an empty run of a link, whose closed bins are told to the function."""
 
 
-class LinkRuns:
+class LinkConsumers:
     """Makes the run of a link with its first message.
 
     names: the links of the site, other ones are refused; states: the newest checkpoints, taken up with the first
     message of their link; runs: the links that had one; restored, states_refused: checkpoints taken up, and not.
     """
 
-    def __init__(self, names: frozenset[str], make: MakeRun) -> None:
+    def __init__(self, names: frozenset[str], make: MakeConsumer) -> None:
         self._names, self._make = names, make
         self._told: list[LinkTimeline] = []
         self.states: dict[str, dict[str, Any]] = {}
-        self.runs: dict[str, LinkRun] = {}
+        self.runs: dict[str, LinkConsumer] = {}
         self.restored = self.states_refused = 0
 
-    def of(self, message: FeatureMessage) -> LinkRun:
+    def of(self, message: FeatureMessage) -> LinkConsumer:
         """Return the run of the message's link. Raises RefusedError where the site has no such link."""
         link = message.link
         if link not in self._names:
@@ -42,7 +42,7 @@ class LinkRuns:
             self.runs[link] = self._restored(link, message) or self._make(link, self._told.append)
         return self.runs[link]
 
-    def _restored(self, link: str, message: FeatureMessage) -> LinkRun | None:
+    def _restored(self, link: str, message: FeatureMessage) -> LinkConsumer | None:
         """Return the run of a link's checkpoint; None, counted and told, where there is none that can be taken up."""
         state = self.states.pop(link, None)
         if state is None:

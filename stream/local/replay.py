@@ -22,7 +22,7 @@ from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.windows.windows import Windowed
 
 if TYPE_CHECKING:
-    from offramp.stream.refine.refiners import Refining
+    from offramp.stream.refine.refiners import Refiners
 
 WINDOWS_AHEAD = 2
 """Portions of windows that may wait for the model."""
@@ -42,7 +42,7 @@ class Replay:
     predictor: Predictor
     sink: Callable[[LinkTimeline], None] | None = None
     factor: float = 0.0
-    refining: Refining | None = None
+    refining: Refiners | None = None
     choice: LinkChoice | None = None
     dissector: str = "fast"
     pipelines: dict[str, Pipeline] = field(default_factory=dict)

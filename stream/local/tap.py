@@ -26,7 +26,7 @@ from offramp.stream.windows.windows import Windowed
 
 if TYPE_CHECKING:
     from offramp.stream.refine.refiner import Refiner
-    from offramp.stream.refine.refiners import Refining
+    from offramp.stream.refine.refiners import Refiners
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Tap:
     sources: Sequence[LiveBatches]
     make: Callable[[str], Pipeline]
     tick: Callable[[int], None] | None = None
-    refining: Refining | None = None
+    refining: Refiners | None = None
     observe: Observe = unobserved
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     _over: set[str] = field(default_factory=set)
@@ -97,14 +97,14 @@ class Tap:
         self._over |= set(source.links.dissectors) if len(self.sources) > 1 else set()
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     """A model that was loaded."""
 
     artifact: Artifact
     predictor: Predictor
 
     @classmethod
-    def of(cls, folder: Path) -> Loaded:
+    def of(cls, folder: Path) -> LoadedModel:
         """Load the model of a folder."""
         artifact = load_artifact(folder)
         return cls(artifact, open_backend("compiled", artifact))
@@ -120,7 +120,8 @@ class Loaded(NamedTuple):
 
 
 def assembled(
-    sources: Sequence[LiveBatches], site: Site, loaded: Loaded, sink: Sink | None, observe: Observe = unobserved, *,
+    sources: Sequence[LiveBatches], site: Site, loaded: LoadedModel, sink: Sink | None, observe: Observe = unobserved,
+    *,
     refine: Path | None = None, refine_every_s: int = 60,
 ) -> Tap:  # fmt: skip
     """Return the tap of live batches, with a pipeline a link."""
@@ -137,10 +138,10 @@ def assembled(
 
     if refine is not None:
         from offramp.stream.refine.refiner import RefineSettings
-        from offramp.stream.refine.refiners import Refining
+        from offramp.stream.refine.refiners import Refiners
 
         settings = RefineSettings(every_s=refine_every_s)
-        refining = Refining(artifact, refine, site.name, wait=False, settings=settings)
+        refining = Refiners(artifact, refine, site.name, wait=False, settings=settings)
 
     def make(link: str) -> Pipeline:
         return pipeline(link, sink, observe, refining.of(link) if refining is not None else None)

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, di
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from offramp.stream.metrics.table import TABLE, Kind, Metric
+from offramp.stream.metrics.table import TABLE, Metric, MetricKind
 
 Reading = tuple[str, float, tuple[str, ...]]
 """A metric's name, its value, and the values of its labels in the table's order."""
@@ -39,7 +39,7 @@ class Metrics(Collector):
                 metric.name, metric.about, metric.labels, buckets=metric.buckets, registry=self.registry
             )
             for metric in self.rows.values()
-            if metric.kind is Kind.HISTOGRAM
+            if metric.kind is MetricKind.HISTOGRAM
         }
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -69,7 +69,7 @@ class Metrics(Collector):
 
 def _family(metric: Metric, readings: Iterable[Reading]) -> Family:
     """Return a metric with its values. Raises ValueError where labels are not those of the table."""
-    made = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+    made = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
     family = made(metric.name, metric.about, labels=metric.labels)
     for _, value, labels in readings:
         if len(labels) != len(metric.labels):

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """The kinds of Prometheus' metrics that there are here."""
 
     COUNTER = "counter"
@@ -18,7 +18,7 @@ class Metric(NamedTuple):
     """One metric: its full name, kind, labels, the commands that have it, what it tells; buckets of a histogram."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     labels: tuple[str, ...]
     commands: tuple[str, ...]
     about: str
@@ -45,7 +45,7 @@ ROWS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 8192.0, 16384.0, 65536.0)
 
 PUBLISH, TAP, WORKER = "publish", "tap", "worker"
 CAPTURING, STREAMING = (PUBLISH, TAP), (TAP, WORKER)
-C, G, H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 
 CAPTURE = (
     Metric("offramp_capture_packets_total", C, ("link",), CAPTURING, "packets captured: decoded + undecodable + shed"),

@@ -23,7 +23,18 @@ from offramp.decision.site import Site
 from offramp.decision.traffic import Quality
 from offramp.errors import ArtifactError
 from offramp.inference.forecast import BINS_PER_S, Forecast
-from offramp.stream.bins.state import AHEAD, HITS, LATE, ROWS, SERIES, STEPS, UNTIMED, UNTRACKED, ClosedBins, LinkShape
+from offramp.stream.bins.state import (
+    AHEAD,
+    EVICTED,
+    LATE,
+    ROWS,
+    SERIES,
+    STEPS,
+    UNTIMED,
+    UNTRACKED,
+    ClosedBins,
+    LinkConfig,
+)
 from offramp.stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
 from offramp.stream.pipeline.carried_state import Ask, CarriedState, predict_together
 from offramp.stream.pipeline.data_quality import DataQuality
@@ -71,7 +82,7 @@ class Pipeline:
         check_predictor(predictor)
         self.refiner, self._watched, predictor = refiner, watched, watched(predictor)
         self.link, self.policy, self.sink, self.predictor = site.link(link), policy, sink, predictor
-        shape = LinkShape(
+        shape = LinkConfig(
             self.link.capacity_bps,
             self.link.capacity_down_bps,
             self.link.buffer_bytes,
@@ -93,7 +104,7 @@ class Pipeline:
         self._ledger.holes = self.windows.holes
         self._ledger.ahead, self._ledger.untimed = int(clock[AHEAD]), int(clock[UNTIMED])
         self._ledger.time_steps = int(clock[STEPS])
-        self._ledger.untracked, self._ledger.devices_evicted = int(clock[UNTRACKED]), int(clock[HITS])
+        self._ledger.untracked, self._ledger.devices_evicted = int(clock[UNTRACKED]), int(clock[EVICTED])
         return self._ledger
 
     @property
@@ -204,7 +215,7 @@ class Pipeline:
         commands: list[Command] = []
         if not (self.policy.open_scopes or asked.any()):
             return commands
-        told = Told.of(rows, prediction)
+        told = ForecastRows.of(rows, prediction)
         start = 0
         while start < len(asked):
             row = self._next_row(asked, start)
@@ -226,12 +237,12 @@ class Pipeline:
         ahead = int(np.argmax(asked[start:]))
         return start + ahead if asked[start + ahead] else -1
 
-    def _scope(self, told: Told, row: int) -> str:
+    def _scope(self, told: ForecastRows, row: int) -> str:
         if told.series[row] == 0:
             return self.policy.scope
         return f"device:{self.link.name}/{address_text(told.key[2 * row], told.key[2 * row + 1])}"
 
-    def _forecast(self, told: Told, row: int, scope: str) -> Forecast:
+    def _forecast(self, told: ForecastRows, row: int, scope: str) -> Forecast:
         end_ns = (told.bin_number[row] + 1) * BIN_NS
         normal, medium, high = told.probabilities[3 * row : 3 * row + 3]
         middle, most, nearly_all = told.delay_ms[3 * row : 3 * row + 3]
@@ -289,7 +300,7 @@ class Pipeline:
         self.windows.holes = self._ledger.holes
 
 
-class Told(NamedTuple):
+class ForecastRows(NamedTuple):
     """What forecasts tell of closed bins, as plain numbers: an array gives one at ten times the time.
 
     A row has two numbers of `key`, three of `probabilities` and of `delay_ms`, one of the others.
@@ -303,7 +314,7 @@ class Told(NamedTuple):
     delay_now_ms: list[float]
 
     @classmethod
-    def of(cls, rows: ClosedBins, prediction: Prediction) -> Told:
+    def of(cls, rows: ClosedBins, prediction: Prediction) -> ForecastRows:
         """Return the numbers of rows and of the predictions for them."""
         return cls(
             rows.bin_number.tolist(), rows.series.tolist(), rows.key.ravel().tolist(),

@@ -11,8 +11,8 @@ from offramp.inference.artifact import Artifact
 from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.refinement.paired_test import BLOCK, Scored
 from offramp.stream.bins.packets import Packets
-from offramp.stream.bins.state import LinkShape
-from offramp.stream.datasets.labelling import Passage, labelled_rows
+from offramp.stream.bins.state import LinkConfig
+from offramp.stream.datasets.labelling import Bottleneck, labelled_rows
 from offramp.stream.datasets.synthetic import synthetic_packets
 from offramp.stream.windows.model_input import model_input
 from offramp.stream.windows.normaliser import Normaliser
@@ -34,13 +34,13 @@ def reference_set(artifact: Artifact) -> tuple[list[TrainingSequence], list[Scor
 
 
 def sequences_of(
-    packets: Packets, shape: LinkShape, name: str, artifact: Artifact, *, devices: int = 0
+    packets: Packets, shape: LinkConfig, name: str, artifact: Artifact, *, devices: int = 0
 ) -> list[TrainingSequence]:
     """Return the labelled series of a link and its busiest devices, on the artifact's scale, at its horizon."""
     limits = Normaliser.from_state(dict(artifact.normaliser)).limits()
     out = []
     horizon_ms = int(artifact.manifest["horizon_ms"])
-    for rows in labelled_rows(packets, Passage(name, shape), (horizon_ms,), devices=devices):
+    for rows in labelled_rows(packets, Bottleneck(name, shape), (horizon_ms,), devices=devices):
         x, spectrum = model_input(rows.x, limits)
         source = f"{name}#device{rows.series}" if rows.series else name
         out.append(TrainingSequence(x, spectrum, np.ascontiguousarray(rows.delay_ms[:, 0]), source))

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from offramp.errors import OfframpError
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BINS_PER_S, Prediction
-from offramp.inference.refinement.challenger import Job, Weights, blended, refined_artifact
+from offramp.inference.refinement.challenger import ChallengerJob, Weights, blended, refined_artifact
 from offramp.inference.refinement.drift import DriftWatch
-from offramp.inference.refinement.paired_test import FEWEST, Scored, Verdict, block_losses, compare, row_losses
+from offramp.inference.refinement.paired_test import FEWEST, PairedResult, Scored, block_losses, compare, row_losses
 from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.stream.bins.state import SERIES, ClosedBins
 from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
 from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.reference_set import reference_set
-from offramp.stream.refine.replay_buffer import LabelledRows, Rows, sequences
+from offramp.stream.refine.replay_buffer import BufferRows, ReplayBuffer, sequences
 from offramp.stream.windows.normaliser import Normaliser
 from offramp.stream.windows.windows import WindowRows
 
@@ -72,7 +72,7 @@ class RefineSettings:
 class Trainer(Protocol):
     """What makes challengers; see inference.refinement.challenger."""
 
-    def submit(self, job: Job) -> Any:
+    def submit(self, job: ChallengerJob) -> Any:
         """Begin to refine; return work with `ready()` and `get()`."""
         ...
 
@@ -98,7 +98,7 @@ class Refiner:
         self.artifact, self._folder, self.events, self._trainer, self._wait = artifact, folder, events, trainer, wait
         self.predictor = CompiledPredictor(artifact)
         self._horizon = self.predictor.horizon_ms // BIN_MS
-        self.memory = LabelledRows(self._horizon, self.settings.memory_s * 1000 // BIN_MS)
+        self.memory = ReplayBuffer(self._horizon, self.settings.memory_s * 1000 // BIN_MS)
         self._inputs, self._errors = DriftWatch(INPUTS), DriftWatch(("error",))
         self.rehearsal, self.reference = reference_set(artifact)
         self._allowed = (1 + self.settings.bound) * self._reference_loss(self.predictor)
@@ -164,7 +164,7 @@ class Refiner:
 
     def forget(self) -> None:
         """Begin anew with another recording, whose times may lie before: rows are forgotten, the champion stays."""
-        self.memory = LabelledRows(self._horizon, self.settings.memory_s * 1000 // BIN_MS)
+        self.memory = ReplayBuffer(self._horizon, self.settings.memory_s * 1000 // BIN_MS)
         self._inputs, self._errors = DriftWatch(INPUTS), DriftWatch(("error",))
         self._tick = self._begun = self._swapped_at = self._due = self._mistrusted = 0
         self._former = self._running = None
@@ -191,7 +191,7 @@ class Refiner:
             if self._wait and self._running is not None:
                 self._judge(now, self._running)
 
-    def _look_for_drift(self, now: int, new: Rows) -> bool:
+    def _look_for_drift(self, now: int, new: BufferRows) -> bool:
         """Tell of drifts; return whether the errors drifted upwards, or an input did."""
         link = new.only(new.series == 0)
         errors = row_losses(
@@ -233,7 +233,7 @@ class Refiner:
         if rows < self._least // 2:
             return None
         self._rounds += 1
-        job = Job(
+        job = ChallengerJob(
             self.artifact.weights, self.artifact.manifest, sequences(own), self.rehearsal, self._rounds,
             settings.epochs, settings.learning_rate, settings.update_share,
         )  # fmt: skip
@@ -279,7 +279,7 @@ class Refiner:
         told["blend"] = share
         return blend, challenger
 
-    def _objection(self, challenger: CompiledPredictor, verdict: Verdict, told: dict[str, Any]) -> str:
+    def _objection(self, challenger: CompiledPredictor, verdict: PairedResult, told: dict[str, Any]) -> str:
         """Return why the challenger may not serve; empty where it may. Adds the scores to what is told."""
         if verdict.blocks < FEWEST:
             return "too few blocks in the holdout"

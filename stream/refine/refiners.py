@@ -18,7 +18,7 @@ NEEDS = ("keras", "tensorflow", "river", "scipy")
 """What makes and judges challengers, of the extra `learn`."""
 
 
-class Refining:
+class Refiners:
     """What `--refine DIR` asks for. DIR/LINK has `events.jsonl`, and `models`, every model that ever served."""
 
     def __init__(

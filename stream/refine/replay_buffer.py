@@ -20,7 +20,7 @@ from offramp.stream.windows.windows import WindowRows
 MOST_ROWS = 60_000
 
 
-class Rows(NamedTuple):
+class BufferRows(NamedTuple):
     """Rows in order of bins, the link first in each: as `bins.ClosedBins`, the model's input, and its output.
 
     peak_ms, end_ms: float32 [n] largest delay of the bin, and that at its end; delay_ms: float32 [n] label, NaN while
@@ -38,38 +38,38 @@ class Rows(NamedTuple):
     probabilities: NDArray[np.float32]
     quantiles_ms: NDArray[np.float32]
 
-    def only(self, which: NDArray[np.bool_] | slice) -> Rows:
+    def only(self, which: NDArray[np.bool_] | slice) -> BufferRows:
         """Return some of the rows."""
-        return Rows._make(array[which] for array in self)
+        return BufferRows._make(array[which] for array in self)
 
 
-class LabelledRows:
+class ReplayBuffer:
     """The memory of one link and its devices."""
 
     def __init__(self, horizon_bins: int, memory_bins: int, most_rows: int = MOST_ROWS) -> None:
         self._horizon, self._bins, self._most = horizon_bins, memory_bins, most_rows
-        self._waiting: list[Rows] = []
-        self.rows: Rows | None = None
+        self._waiting: list[BufferRows] = []
+        self.rows: BufferRows | None = None
         self._labelled_until = 0
 
     def add(self, rows: WindowRows, prediction: Prediction, peak_ms: NDArray[np.float32]) -> None:
         """Remember rows that were forecast; peak_ms: largest delay of each bin, NaN where it is not to be relied on."""
         closed = rows.closed
         self._waiting.append(
-            Rows(
+            BufferRows(
                 closed.bin_number, closed.series, closed.fresh, rows.x, rows.spectrum, peak_ms,
                 np.minimum(closed.delay_ms[:, 0], peak_ms),
                 np.full(len(rows.x), np.nan, np.float32), prediction.probabilities, prediction.delay_ms,
             )
         )  # fmt: skip
 
-    def label(self, until: int) -> Rows | None:
+    def label(self, until: int) -> BufferRows | None:
         """Label what can be, all bins before `until` being closed; return the rows whose label is new."""
         parts = [*([self.rows] if self.rows else []), *self._waiting]
         if not parts:
             return None
         self._waiting.clear()
-        rows = Rows._make(np.concatenate(column) for column in zip(*parts, strict=True))
+        rows = BufferRows._make(np.concatenate(column) for column in zip(*parts, strict=True))
         oldest = until - self._bins
         if len(rows.series) > self._most:
             oldest = max(oldest, int(rows.bin_number[-self._most]))
@@ -82,7 +82,7 @@ class LabelledRows:
         self._labelled_until = max(self._labelled_until, until - self._horizon)
         return rows.only(new)
 
-    def labels(self, rows: Rows, until: int) -> NDArray[np.float32]:
+    def labels(self, rows: BufferRows, until: int) -> NDArray[np.float32]:
         """Return the labels of rows: NaN where the horizon has not passed; in a silence the queue runs dry."""
         link = rows.series == 0
         bins, peaks = rows.bin_number[link], np.append(rows.peak_ms[link], np.float32(0))
@@ -112,7 +112,7 @@ class LabelledRows:
         return [each._replace(first=int(np.searchsorted(each.bins, asked))) for each in out]
 
 
-def _unbroken(rows: Rows, source: str) -> list[Scored]:
+def _unbroken(rows: BufferRows, source: str) -> list[Scored]:
     """Return the rows of one series as series that begin where it begins anew."""
     cuts = np.flatnonzero((np.diff(rows.bin_number) > 1) | (rows.fresh[1:] > 0)) + 1
     out = []

@@ -20,10 +20,10 @@ from offramp.errors import ArtifactError, ConfigError
 from offramp.inference.artifact import Artifact, require_like
 from offramp.kafka import KafkaAccessError, KafkaRefusedError
 from offramp.stream.channels import BIN_MS
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline, Step
 from offramp.stream.refine.refiner import Refiner
-from offramp.stream.refine.refiners import Refining
+from offramp.stream.refine.refiners import Refiners
 from offramp.stream.topics.model_message import ModelMessage
 from offramp.stream.topics.model_topic import ModelPublisher, readable
 from offramp.stream.topics.records import pairs_of
@@ -37,14 +37,14 @@ class RefineService:
     """Refines the model of each link of a site; `take` is given the messages of the feature topic in order."""
 
     def __init__(
-        self, site: Site, artifact: Artifact, folder: Path, refining: Refining, publisher: ModelPublisher,
+        self, site: Site, artifact: Artifact, folder: Path, refining: Refiners, publisher: ModelPublisher,
         known: dict[str, ModelMessage],
     ) -> None:  # fmt: skip
         """Build it; artifact, folder: what service begins with; known: the newest models of the site/links."""
         self.site, self.base, self._folder, self._refining = site, artifact, folder, refining
         self._links = frozenset(link.name for link in site.links)
         self._publisher, self._known = publisher, known
-        self._runs: dict[str, tuple[LinkRun, Refiner]] = {}
+        self._runs: dict[str, tuple[LinkConsumer, Refiner]] = {}
         self._at: dict[str, Pipeline] = {}
         self.counts: Counter[str] = Counter()
 
@@ -96,7 +96,7 @@ class RefineService:
         if model.link in self._runs:
             self._take_up(self._runs[model.link][1], model)
 
-    def _of(self, link: str) -> tuple[LinkRun, Refiner]:
+    def _of(self, link: str) -> tuple[LinkConsumer, Refiner]:
         if link not in self._runs:
             refiner = self._refining.of(link)
             newest = self._known.get(f"{self.site.name}/{link}")
@@ -108,7 +108,7 @@ class RefineService:
                 policy, scale = Policy(self.site, name), self.base.normaliser
                 return Pipeline(self.site, name, refiner.predictor, scale, policy, refiner=refiner)
 
-            self._runs[link] = LinkRun(link, make), refiner
+            self._runs[link] = LinkConsumer(link, make), refiner
         return self._runs[link]
 
     def _take_up(self, refiner: Refiner, model: ModelMessage) -> None:

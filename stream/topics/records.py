@@ -18,7 +18,7 @@ class Record(Protocol):
     headers: Any
 
 
-class Outgoing(NamedTuple):
+class OutgoingMessage(NamedTuple):
     """A message to send: topic without prefix and version, key, value, headers, and hops to be told in one more.
 
     partition: -1: by the key; packet_ns: of a command, the time of the last packet of the message that it comes of.

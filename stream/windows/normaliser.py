@@ -25,7 +25,7 @@ LOW_QUANTILE, HIGH_QUANTILE = 0.001, 0.999
 STATE_KEYS = ("count", "missing", "total", "squares", "least", "greatest", "histogram")
 
 
-class Limits(NamedTuple):
+class ScaleLimits(NamedTuple):
     """What a transform needs, float64 [F] each: the mean for missing values, and the ends of the min-max scale."""
 
     mean: NDArray[np.float64]
@@ -73,7 +73,7 @@ class Normaliser:
         self.least = np.full(channels, np.inf)
         self.greatest = np.full(channels, -np.inf)
         self.histogram = np.zeros((channels, BUCKETS), np.int64)
-        self.chosen: Limits | None = None
+        self.chosen: ScaleLimits | None = None
 
     def update(self, x: NDArray[np.float32]) -> None:
         """Learn from rows: float32 [n, F], NaN where missing. A chosen scale is given up."""
@@ -90,7 +90,7 @@ class Normaliser:
         edge = np.where(bucket == 0, 0.0, SMALLEST * RATIO**bucket)
         return np.minimum(edge, np.where(self.count > 0, self.greatest, 0.0))
 
-    def limits(self) -> Limits:
+    def limits(self) -> ScaleLimits:
         """Return the scale as chosen; else what is outside mean ± OUTLIER_Z deviations is drawn in to the quantiles."""
         if self.chosen is not None:
             return self.chosen
@@ -101,7 +101,7 @@ class Normaliser:
         greatest = np.where(self.count > 0, self.greatest, 0.0)
         low = np.minimum(self.quantile(LOW_QUANTILE), np.maximum(least, mean - OUTLIER_Z * deviation))
         high = np.maximum(self.quantile(HIGH_QUANTILE), np.minimum(greatest, mean + OUTLIER_Z * deviation))
-        return Limits(mean, low, high)
+        return ScaleLimits(mean, low, high)
 
     def transform(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return rows on the scale: float32 [n, F] in [0, 1]; a channel that never varied is 0."""
@@ -137,7 +137,7 @@ class Normaliser:
                     f"normaliser: limits have shape {state['limits'].shape}, expected (3, {len(out.count)}); train the "
                     "model again"
                 )
-            out.chosen = Limits(*state["limits"].astype(np.float64))
+            out.chosen = ScaleLimits(*state["limits"].astype(np.float64))
         if not all(np.isfinite(each).all() for each in out.limits()):
             raise ArtifactError("normaliser: the scale is no number; train the model again")
         return out

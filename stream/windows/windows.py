@@ -16,7 +16,7 @@ from offramp.capture.block import END_OF_TIME_NS
 from offramp.capture.message.encode import sampling_of
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import Packets, packets_from_batch
-from offramp.stream.bins.state import SERIES, ClosedBins, LinkShape
+from offramp.stream.bins.state import SERIES, ClosedBins, LinkConfig
 from offramp.stream.windows.loss import Loss, Scale, loss_of
 from offramp.stream.windows.normaliser import Normaliser, scaled
 from offramp.stream.windows.stft import Spectra
@@ -54,7 +54,7 @@ class Windowed(NamedTuple):
 class Windows:
     """The open bins and newest STFT frames of one link and its devices; rows are on the scale of the artifact."""
 
-    def __init__(self, shape: LinkShape, normaliser_state: Mapping[str, NDArray[Any]], lateness_ms: float = 1) -> None:
+    def __init__(self, shape: LinkConfig, normaliser_state: Mapping[str, NDArray[Any]], lateness_ms: float = 1) -> None:
         self.bins = Bins(shape, lateness_ms)
         self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
         self.spectra = Spectra(SERIES)

@@ -18,7 +18,7 @@ from offramp.stream.worker.checkpoint import decode_checkpoint
 log = logging.getLogger("offramp.worker")
 
 
-class Loaded(NamedTuple):
+class LoadedStates(NamedTuple):
     """The state of each link that has a checkpoint, by name; the offset of the first message to take.
 
     refused: checkpoints that could not be read.
@@ -37,7 +37,7 @@ TOPIC = "topic"
 
 def load_states(
     settings: KafkaSettings, partition: int, site: str, links: frozenset[str], group: str, topic_id: str = ""
-) -> Loaded:
+) -> LoadedStates:
     """Return what a new owner of a partition starts from: checkpoints of a site's links, and what `group` committed.
 
     Of several the one with the greatest input offset counts: a worker that lost the partition may have written late.
@@ -72,7 +72,7 @@ def load_states(
                 refused += not _note(found, record, site, links, beyond, topic_id)
         finally:
             consumer.close()
-    return Loaded(found, due, refused)
+    return LoadedStates(found, due, refused)
 
 
 def place_of(committed: Any, topic_id: str) -> int:

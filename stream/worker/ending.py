@@ -14,9 +14,9 @@ from offramp.streams import tell
 
 END_S = 8.5
 """From the signal to the end at the latest; supervisors kill after 10 s (Docker) or later."""
-LANES_S = 6.0
+PROCESSORS_S = 6.0
 """Of these: for the last checkpoints, while Kafka answers."""
-LANES_AWAY_S = 1.0
+PROCESSORS_AWAY_S = 1.0
 """While it does not."""
 
 

@@ -26,7 +26,7 @@ IDLE_S = 0.5
 """Shedding ends too where nothing waited behind for so long: then the clocks differ, and there is no backlog."""
 
 
-class Backlog:
+class LinkBacklog:
     """Judges the age of a live link's messages, in order.
 
     max_age_s: 0 sheds nothing; grace_s: how much longer the first backlog may take, which a new owner finds.
@@ -75,7 +75,7 @@ class Backlogs:
 
     def __init__(self, site: str, links: frozenset[str], max_age_s: float, grace_s: float) -> None:
         self._site = site.encode()
-        self._links = {link: Backlog(max_age_s, grace_s) for link in links} if max_age_s else {}
+        self._links = {link: LinkBacklog(max_age_s, grace_s) for link in links} if max_age_s else {}
 
     def sheds(self, key: bytes | None) -> bool:
         """Tell whether the live messages of a link are shed now."""
@@ -99,7 +99,7 @@ class Backlogs:
             log.warning("link %s: up to date again, nothing is shed", _text(key))
         return turned
 
-    def _of(self, key: bytes | None) -> Backlog | None:
+    def _of(self, key: bytes | None) -> LinkBacklog | None:
         return self._links.get(_text(key))
 
 

@@ -18,10 +18,10 @@ from offramp.capture.message.decode import RefusedError, decode_message
 from offramp.hops import Hops
 from offramp.kafka import BODY_LIMIT
 from offramp.stream.links.link_consumer import conclude
-from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.links.link_consumers import LinkConsumers
 from offramp.stream.pipeline.pipeline import Step
 from offramp.stream.topics.cloud_events import command_message, forecast_messages
-from offramp.stream.topics.records import Outgoing, Record, pairs_of
+from offramp.stream.topics.records import OutgoingMessage, Record, pairs_of
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
@@ -34,7 +34,7 @@ packets, small as they are, close thousands of bins each."""
 
 
 @dataclass(slots=True)
-class Outcome:
+class MessageOutcome:
     """What became of a message: its link, empty where it is refused or another site's, and what it gives to send.
 
     rows: of the message; packet_ns: time of its last packet; shed_rows: the rows of one that was shed, else -1.
@@ -48,17 +48,17 @@ class Outcome:
     commands: int = 0
     shed_rows: int = -1
     steps: list[Step] = field(default_factory=list)
-    outgoing: list[Outgoing] = field(default_factory=list)
+    outgoing: list[OutgoingMessage] = field(default_factory=list)
     hops: Hops = field(default_factory=dict)
 
 
-class Portion:
+class MessageBatch:
     """Messages of one partition that are worked on together; `outcomes` holds one for each when it is concluded."""
 
     def __init__(
         self,
         records: Sequence[Record],
-        runs: LinkRuns,
+        runs: LinkConsumers,
         site: str,
         *,
         horizon_ms: int,
@@ -68,7 +68,7 @@ class Portion:
         """Build it; shed: the offsets of messages that are shed."""
         self.records, self.runs, self.site = records, runs, site
         self.size = sum(len(record.value or b"") for record in records)
-        self.outcomes = [Outcome(record.offset) for record in records]
+        self.outcomes = [MessageOutcome(record.offset) for record in records]
         self._horizon_ms, self._forecasts, self._shed = horizon_ms, forecasts, shed
         self._fetched_ns = time.time_ns()
         self._opened = 0
@@ -97,7 +97,7 @@ class Portion:
             rows += sum(step.rows for step in outcome.steps)
         return [step for outcome in self.outcomes[first : self._opened] for step in outcome.steps]
 
-    def _open(self, record: Record, outcome: Outcome, begun_ns: int) -> None:
+    def _open(self, record: Record, outcome: MessageOutcome, begun_ns: int) -> None:
         shed = record.offset in self._shed
         message = decode_message(record.key, pairs_of(record.headers), record.value, site=self.site, shed=shed)
         if message is None:
@@ -126,21 +126,23 @@ class Portion:
                 fail(outcome, record, error)
             start += len(steps)
 
-    def _decide(self, outcome: Outcome, steps: Sequence[Step], predictions: Sequence[Sequence[Prediction]]) -> None:
+    def _decide(
+        self, outcome: MessageOutcome, steps: Sequence[Step], predictions: Sequence[Sequence[Prediction]]
+    ) -> None:
         commands = conclude(steps, predictions)
         outcome.commands = len(commands)
         hops = {**outcome.hops, "decided": time.time_ns()}
         outcome.outgoing = [
-            Outgoing("decisions", *command_message(command, self.site), hops, packet_ns=outcome.packet_ns)
+            OutgoingMessage("decisions", *command_message(command, self.site), hops, packet_ns=outcome.packet_ns)
             for command in commands
         ]
         timelines = self.runs.told()
         if self._forecasts:
             told = forecast_messages(timelines, self.site, self._horizon_ms)
-            outcome.outgoing += [Outgoing("forecasts", *each) for each in told]
+            outcome.outgoing += [OutgoingMessage("forecasts", *each) for each in told]
 
 
-def fail(outcome: Outcome, record: Record, error: Exception) -> None:
+def fail(outcome: MessageOutcome, record: Record, error: Exception) -> None:
     """Bury a message that could be read but not worked on."""
     at = traceback.extract_tb(error.__traceback__)[-1:]
     where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in at)
@@ -149,7 +151,7 @@ def fail(outcome: Outcome, record: Record, error: Exception) -> None:
     bury(outcome, record, "failed", text)
 
 
-def bury(outcome: Outcome, record: Record, reason: str, text: str) -> None:
+def bury(outcome: MessageOutcome, record: Record, reason: str, text: str) -> None:
     """Let a message go to the dead letters, with the reason; nothing else comes of it."""
     outcome.link, outcome.refused, outcome.commands, outcome.steps = "", reason, 0, []
     origin = {"topic": "features", "partition": record.partition, "offset": record.offset}
@@ -158,8 +160,8 @@ def bury(outcome: Outcome, record: Record, reason: str, text: str) -> None:
 
 def dead_letter(
     key: bytes | None, value: bytes | None, origin: Mapping[str, object], reason: str, text: str
-) -> Outgoing:
+) -> OutgoingMessage:
     """Return the dead letter of a message, cut to what a broker takes; origin: where it was, or was to go."""
     told = {**origin, "reason": reason, "error": text[:1_000], "bytes": len(value or b"")}
     headers = [(f"dead_{name}", str(each).encode(errors="replace")) for name, each in told.items()]
-    return Outgoing("dead-letters", (key or b"")[:1_000], (value or b"")[:BODY_LIMIT], headers)
+    return OutgoingMessage("dead-letters", (key or b"")[:1_000], (value or b"")[:BODY_LIMIT], headers)

@@ -14,35 +14,17 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from offramp.stream.pipeline.pipeline import Step, predictions_of
+from offramp.stream.pipeline.pipeline import predictions_of
 
 if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
+    from offramp.stream.worker.message_batch import MessageBatch
 
 log = logging.getLogger("offramp.worker")
 BYTES = 256 << 10
 """Bytes of the messages of a micro-batch: one of the size that files are published in, or hundreds of live ones."""
-
-
-class Portion(Protocol):
-    """What a lane hands in; see stream.worker.message_batch.Portion. size: bytes of its messages."""
-
-    size: int
-
-    @property
-    def done(self) -> bool:
-        """Whether all of it has been opened."""
-        ...
-
-    def open(self) -> list[Step]:
-        """Return what is to be decided, or a part of it."""
-        ...
-
-    def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
-        """Take the predictions of what `open` returned, or what the model raised."""
-        ...
 
 
 @dataclass(slots=True)
@@ -56,7 +38,7 @@ class BatchLedger:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    portion: Portion
+    portion: MessageBatch
     done: asyncio.Future[None] = field(repr=False)
 
 
@@ -70,7 +52,7 @@ class MicroBatches:
         self._waiting: deque[_Waiting] = deque()
         self._busy = 0
 
-    async def work(self, portion: Portion) -> None:
+    async def work(self, portion: MessageBatch) -> None:
         """Have a portion opened and concluded. One caller has one portion at a time, so its portions keep order."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(portion, loop.create_future())
@@ -103,13 +85,13 @@ class MicroBatches:
             self._busy -= not batch
         return batch
 
-    def _work(self, portions: list[Portion]) -> None:
+    def _work(self, portions: list[MessageBatch]) -> None:
         """Open all portions, ask the model once, conclude all; again, where a portion is opened in parts."""
         while portions:
             self._round(portions)
             portions = [portion for portion in portions if not portion.done]
 
-    def _round(self, portions: Sequence[Portion]) -> None:
+    def _round(self, portions: Sequence[MessageBatch]) -> None:
         opened = [portion.open() for portion in portions]
         steps = [step for each in opened for step in each]
         found: list[list[Prediction]] | Exception

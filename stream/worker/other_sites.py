@@ -8,7 +8,7 @@ OTHERS_S = 30.0
 """So long without one of ours, beside those of others, is told."""
 
 
-class Taken(Protocol):
+class TakenCounts(Protocol):
     """What a worker has taken; last_other_site: the site of the last message that was another's."""
 
     messages: int
@@ -25,7 +25,7 @@ class OtherSites:
         self._since_s: float | None = None
         self._told = False
 
-    def look(self, now_s: float, taken: Taken) -> str:
+    def look(self, now_s: float, taken: TakenCounts) -> str:
         """Return a line for the operator, empty where there is nothing to tell."""
         own, others = taken.messages - taken.other_site, taken.other_site
         if own != self._own:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from offramp.kafka import is_final
-from offramp.stream.topics.records import Outgoing
+from offramp.stream.topics.records import OutgoingMessage
 from offramp.stream.worker.log import tell_retry
 
 LIMIT = 64
@@ -22,10 +22,10 @@ LIMIT = 64
 RETRY_S = 0.5
 
 
-Post = Callable[[Outgoing], Awaitable[asyncio.Future[Any]]]
+Post = Callable[[OutgoingMessage], Awaitable[asyncio.Future[Any]]]
 """Hands a message to the producer, trying as long as it takes; the future is done when the broker has acknowledged."""
 
-GiveUp = Callable[[Outgoing, Exception], Outgoing | None]
+GiveUp = Callable[[OutgoingMessage, Exception], OutgoingMessage | None]
 """Is told of a message that can never be sent, and why; returns what is to be sent in its place."""
 
 
@@ -34,14 +34,14 @@ class Outbox:
 
     def __init__(self, post: Post, give_up: GiveUp, limit: int = LIMIT) -> None:
         self._post, self._give_up, self._limit = post, give_up, limit
-        self._under_way: deque[tuple[Outgoing, asyncio.Future[Any]]] = deque()
+        self._under_way: deque[tuple[OutgoingMessage, asyncio.Future[Any]]] = deque()
         self._put = self._settled = 0
         self._lock = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._under_way)
 
-    async def put(self, message: Outgoing) -> None:
+    async def put(self, message: OutgoingMessage) -> None:
         """Hand a message to the producer; wait only where too many are under way."""
         async with self._lock:
             while self._under_way and (self._under_way[0][1].done() or len(self._under_way) >= self._limit):

@@ -16,8 +16,8 @@ from offramp.stream.metrics.table import Observe, unobserved
 from offramp.stream.pipeline.ledger import StreamLedger
 
 if TYPE_CHECKING:
-    from offramp.stream.links.link_consumer import LinkRun
-    from offramp.stream.topics.records import Outgoing
+    from offramp.stream.links.link_consumer import LinkConsumer
+    from offramp.stream.topics.records import OutgoingMessage
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class LinkWork:
     packet_ns: int = 0
 
 
-class LaneMeter:
+class PartitionMeter:
     """Takes note for all lanes of a worker; `observe` gets what goes into histograms.
 
     links: what was done, by link; sent_messages, sent_bytes: what was acknowledged, by topic.
@@ -40,7 +40,7 @@ class LaneMeter:
         self.sent_messages, self.sent_bytes = Counter[str](), Counter[str]()
         self._observe = observe
 
-    def worked(self, run: LinkRun, rows: int, begun_s: float) -> None:
+    def worked(self, run: LinkConsumer, rows: int, begun_s: float) -> None:
         """Note that a message of a link is done with; begun_s: when it was begun, by the monotonic clock."""
         intake, stream = run.untold()
         work = self.links.setdefault(run.link, LinkWork())
@@ -54,7 +54,7 @@ class LaneMeter:
         """Note that a checkpoint is written and committed."""
         self._observe("offramp_worker_checkpoint_seconds", time.monotonic() - begun_s)
 
-    def acknowledged(self, message: Outgoing, future: asyncio.Future[Any]) -> None:
+    def acknowledged(self, message: OutgoingMessage, future: asyncio.Future[Any]) -> None:
         """Note that the broker has a message, where that is how its future ended."""
         if future.cancelled() or future.exception() is not None:
             return

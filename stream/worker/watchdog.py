@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from offramp.kafka import KafkaAccessError, TopicState, kafka_errors
 from offramp.reach import ANSWER_S, patient_admin
 from offramp.stream.worker.checkpoint_reader import place_of
-from offramp.stream.worker.ending import LANES_S
+from offramp.stream.worker.ending import PROCESSORS_S
 from offramp.stream.worker.other_sites import OtherSites
 from offramp.stream.worker.topic_watch import TopicWatch, unowned
 from offramp.streams import tell
@@ -42,7 +42,7 @@ class StallError(KafkaAccessError):
     """Messages wait with Kafka and do not come, though it answers."""
 
 
-class Place(NamedTuple):
+class OffsetPosition(NamedTuple):
     """The offset from which on a partition's messages are not done with; idle: the message there is waited for."""
 
     offset: int
@@ -56,7 +56,7 @@ class Wait(NamedTuple):
     seconds: float
 
 
-class Waits:
+class PartitionWaits:
     """Judges how long each partition has been waiting in vain."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Waits:
         """Forget all: what was looked at has changed hands, or Kafka was away."""
         self._since.clear()
 
-    def update(self, now_s: float, places: Mapping[int, Place], ends: Mapping[int, int]) -> dict[int, Wait]:
+    def update(self, now_s: float, places: Mapping[int, OffsetPosition], ends: Mapping[int, int]) -> dict[int, Wait]:
         """Return each partition's wait at a time, from its place and the offset after its last message."""
         found = {}
         for partition, place in places.items():
@@ -94,7 +94,7 @@ class Watchdog:
         self.stall = ""
         self._worker, self._stall_s, self._end, self._end_s = worker, stall_s, end or end_in_order, end_s
         self._look_s = min(LOOK_S, stall_s / 4) if stall_s else LOOK_S
-        self._judge = Waits()
+        self._judge = PartitionWaits()
         self._changed_s = time.monotonic()
         self._assigned: frozenset[int] | None = None
         self._committed: dict[Any, int] = {}
@@ -180,12 +180,12 @@ class Watchdog:
         self._committed.clear()
         moved = asyncio.run_coroutine_threadsafe(self._worker.take_up(features), self._worker.app.loop)
         try:
-            moved.result(LANES_S + self._end_s)
+            moved.result(PROCESSORS_S + self._end_s)
         except TimeoutError:
             return "the feature topic was made again and is not taken up"
         return ""
 
-    def _is_short(self, places: Mapping[int, Place], ends: Mapping[int, int]) -> bool:
+    def _is_short(self, places: Mapping[int, OffsetPosition], ends: Mapping[int, int]) -> bool:
         """Tell whether a partition has ended before our place in it for two looks: it has lost its end.
 
         Once: where no message comes, the place is what the group has committed, and stays.
@@ -215,7 +215,7 @@ class Watchdog:
         what = f"belong to no worker of group {group}" if lost else "are ours and not there"
         return f"partition(s) {shown} {what}, for {now_s - self._apart_s:.0f} s"
 
-    def _place(self, partition: Any, end: int) -> Place:
+    def _place(self, partition: Any, end: int) -> OffsetPosition:
         """Return where a partition of ours stands: its lane, or where no message has made one, the group."""
         lane = self._worker.lanes.get(partition.partition)
         offset = lane.done if lane is not None else -1
@@ -227,7 +227,7 @@ class Watchdog:
         idle = (lane is None or lane.idle) and not self._held_up()
         if idle and offset < end:  # the broker may have let go of what was not read
             offset = max(offset, self._client().beginning_offsets([partition])[partition])
-        return Place(offset, idle)
+        return OffsetPosition(offset, idle)
 
     def _held_up(self) -> bool:
         """Tell whether a lane has no room: then messages of others wait behind its own, and that is no stall."""

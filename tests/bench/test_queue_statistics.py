@@ -10,9 +10,9 @@ import pytest
 from bench.queue_statistics import asked, correlations, run, switch_queues
 from offramp.errors import InputError
 from offramp.stream.bins.packets import Packets
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.datasets.arrivals import Arrivals
-from offramp.stream.datasets.labelling import Passage
+from offramp.stream.datasets.labelling import Bottleneck
 
 HEAD = (
     ",ID,downlink deq_qdepth,downlink deq_timedelta,downlink enq_qdepth,time,uplink deq_qdepth,uplink deq_timedelta,x"
@@ -50,7 +50,7 @@ def test_the_virtual_queue_is_asked_once_a_second() -> None:
     starts = np.repeat(np.arange(60), 4) * 1_000_000_000 + 10**18
     size, zeros = np.full(240, 12_500), np.zeros(240, np.int64)
     packets = Packets(starts, size, np.zeros((240, 4), np.int64), zeros, zeros, zeros, np.full(240, np.nan))
-    found = list(asked(Arrivals("a", packets, np.empty(0, np.uint64)), Passage("1", LinkShape(1e6, 1e6))))
+    found = list(asked(Arrivals("a", packets, np.empty(0, np.uint64)), Bottleneck("1", LinkConfig(1e6, 1e6))))
     for phase, (delay, depth) in enumerate(found):
         since = phase * 50
         assert delay == pytest.approx(np.full(len(delay), max(400 - since, 0)), abs=0.01)

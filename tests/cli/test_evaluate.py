@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from offramp.inference.baselines.forecaster import Budget
 from offramp.inference.dataset.dataset import PARTS, open_dataset
 from offramp.inference.evaluation.jobs import Job, stamp_of
-from offramp.stream.learning.evaluating import world_of
+from offramp.stream.learning.evaluating import evaluation_data_of
 from tests.support.made_datasets import made_dataset
 from tests.support.places import ROOT
 
@@ -71,7 +71,7 @@ def test_a_report_and_what_it_is_made_of(data: Path) -> None:
 
 def test_a_kept_model_is_of_the_input_that_it_was_made_of(data: Path) -> None:
     """Another normaliser or other spectra give other inputs of the same data."""
-    world = world_of(open_dataset(data / "data"), None, 7, "offramp evaluate")
+    world = evaluation_data_of(open_dataset(data / "data"), None, 7, "offramp evaluate")
 
     def louder(raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         x, spectrum = world.transform(raw)

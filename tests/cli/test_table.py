@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from offramp.cli.show.table import HEADER, Table, bar
+from offramp.cli.show.table import HEADER, LineTable, bar
 from offramp.stream.pipeline.timeline import LinkTimeline
 
 
@@ -33,7 +33,7 @@ def timeline(n: int, start: int = 0) -> LinkTimeline:
 def test_table_sums_up_intervals_however_the_bins_come() -> None:
     def run(cuts: list[int]) -> list[str]:
         lines: list[str] = []
-        table = Table(lines.append, 1_000_000_000, 10_000_000)
+        table = LineTable(lines.append, 1_000_000_000, 10_000_000)
         for start, end in pairwise(cuts):
             table.update(timeline(end - start, start))
         table.close()

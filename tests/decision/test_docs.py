@@ -9,8 +9,7 @@ import tomllib
 import pytest
 
 from offramp.decision.command import SCHEMA_FILE, validate
-from offramp.decision.site import Device, Limits, Link, Node, Policy, Site
-from offramp.decision.site import Path as Way
+from offramp.decision.site import AltPath, Device, Limits, Link, Node, Rules, Site
 from offramp.decision.tables import Strict
 from tests.support.places import ROOT
 
@@ -18,10 +17,10 @@ DOCS = ROOT / "docs"
 TABLES: dict[str, type[Strict]] = {
     "top": Site,
     "[[links]]": Link,
-    "[[links.paths]]": Way,
+    "[[links.paths]]": AltPath,
     "[[links.nodes]]": Node,
     "[[links.known]]": Device,
-    "[policy]": Policy,
+    "[policy]": Rules,
     "[limits]": Limits,
 }
 

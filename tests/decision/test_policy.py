@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from offramp.decision.bounds import BOUNDS
 from offramp.decision.command import Command, validate
 from offramp.decision.policy import Policy
-from offramp.decision.site import Device, Limits, Link, Node, Site, load_site
-from offramp.decision.site import Path as Way
-from offramp.decision.site import Policy as Rules
+from offramp.decision.site import AltPath, Device, Limits, Link, Node, Rules, Site, load_site
 from offramp.decision.traffic import DeviceRate, FlowRate, Quality, Traffic
 from offramp.errors import ConfigError, ContractError
 from offramp.inference.forecast import Forecast
@@ -21,7 +19,7 @@ from tests.support.places import SITE as SAMPLE
 LINK = Link(
     name="wan",
     capacity=10e6,
-    paths=(Way(name="slow", capacity=20e6, delay_ms=30), Way(name="fast", capacity=20e6, delay_ms=2)),
+    paths=(AltPath(name="slow", capacity=20e6, delay_ms=30), AltPath(name="fast", capacity=20e6, delay_ms=2)),
     nodes=(Node(name="edge-1"), Node(name="cloud", tier="cloud", delay_ms=20)),
     known=(Device(address="10.0.0.9", priority=-1),),
 )
@@ -102,7 +100,7 @@ def test_a_devices_forecast_ranks_it_but_moves_nothing_alone() -> None:
 
 
 def test_what_reroutes_leave_over_is_offloaded_but_nothing_is_moved_twice() -> None:
-    narrow = LINK.model_copy(update={"paths": (Way(name="lte", capacity=5e6),)})
+    narrow = LINK.model_copy(update={"paths": (AltPath(name="lte", capacity=5e6),)})
     traffic = Traffic(
         (FlowRate("10.0.0.1", "10.1.0.1", 6, 1, 2, 6e6), FlowRate("10.0.0.2", "10.1.0.1", 6, 1, 2, 3e6)),
         (DeviceRate("10.0.0.1", 6e6), DeviceRate("10.0.0.2", 3e6)),

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from offramp.decision.bounds import BOUNDS
-from offramp.decision.moves import Taken
+from offramp.decision.moves import HeldMoves
 from offramp.decision.offload import offload
 from offramp.decision.reroute import mark, reroute
-from offramp.decision.site import Device, Limits, Link, Node, Policy, Site, load_site
-from offramp.decision.site import Path as Way
+from offramp.decision.site import AltPath, Device, Limits, Link, Node, Rules, Site, load_site
 from offramp.decision.tables import WORDS, Strict
 from offramp.decision.traffic import DeviceRate, FlowRate, Traffic
 from offramp.errors import ConfigError
@@ -43,14 +42,16 @@ def complaint(tmp_path: Path, text: str | bytes) -> str:
 
 def moved(site: Site, device: str) -> bool:
     """Whether anything would move a device that is the whole load of its link."""
-    link = site.links[0].model_copy(update={"paths": (Way(name="lte", capacity=1e9),), "nodes": (Node(name="edge"),)})
+    link = site.links[0].model_copy(
+        update={"paths": (AltPath(name="lte", capacity=1e9),), "nodes": (Node(name="edge"),)}
+    )
     flow = FlowRate(device, "192.0.2.1" if "." in device else "2001:db8:f::1", 17, 5000, 6000, 9e6)
     back = FlowRate(flow.dst, flow.src, 17, 6000, 5000, 9e6)
     traffic = Traffic((flow, back), (DeviceRate(device, 9e6),), 9e6, link.capacity_bps)
     return bool(
-        reroute(link, site.limits, traffic, 9e6, Taken())
-        or offload(link, site.limits, traffic, 9e6, Taken(), {})
-        or mark(link, site.limits, traffic, 9e6, Taken())
+        reroute(link, site.limits, traffic, 9e6, HeldMoves())
+        or offload(link, site.limits, traffic, 9e6, HeldMoves(), {})
+        or mark(link, site.limits, traffic, 9e6, HeldMoves())
     )
 
 
@@ -180,10 +181,10 @@ def test_a_folder_and_a_missing_file_are_one_line(tmp_path: Path) -> None:
 
 TABLES: dict[str, tuple[type[Strict], str]] = {
     "": (Site, ""),
-    "[policy]": (Policy, ""),
+    "[policy]": (Rules, ""),
     "[limits]": (Limits, ""),
     "[[links]]": (Link, 'name = "a"\ncapacity = 1e6\n'),
-    "[[links.paths]]": (Way, 'name = "p"\ncapacity = 1e6\n'),
+    "[[links.paths]]": (AltPath, 'name = "p"\ncapacity = 1e6\n'),
     "[[links.nodes]]": (Node, 'name = "n"\n'),
     "[[links.known]]": (Device, 'address = "10.0.0.1"\n'),
 }

@@ -18,7 +18,7 @@ from offramp.capture.block import PacketBlock
 from offramp.capture.dissect.dissector import Dissector
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import packets_from_batch
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from tests.fuzz.growth import BOUNDS, grown
 from tests.fuzz.mutations import Mutator, block_of, odd_times
 from tests.fuzz.regressions import REGRESSIONS
@@ -30,7 +30,7 @@ PROFILES = ("full", "stream")
 LARGE_STEP, LARGE = 10, 5
 """Of ten cases the sixth grows to the bounds; interpreted kernels, which take every tenth, do not meet it."""
 
-SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
+SHAPE = LinkConfig(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 LARGEST_TIMES = 12
 """Packets of a large case whose times are odd; each may close thousands of bins."""
 

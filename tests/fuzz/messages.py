@@ -33,16 +33,16 @@ from offramp.decision.policy import Policy
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
 from offramp.kafka import BODY_LIMIT, LARGEST_MESSAGE, KafkaSettings
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
-from offramp.stream.refine.refiners import Refining
+from offramp.stream.refine.refiners import Refiners
 from offramp.stream.refine.service import RefineService
 from offramp.stream.topics.acl import READABLE
-from offramp.stream.topics.records import Outgoing
-from offramp.stream.worker.checkpoint_reader import Loaded
+from offramp.stream.topics.records import OutgoingMessage
+from offramp.stream.worker.checkpoint_reader import LoadedStates
 from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
 from offramp.stream.worker.micro_batch import MicroBatches
-from offramp.stream.worker.partition import Lane, WorkerLedger
+from offramp.stream.worker.partition_processor import PartitionProcessor, WorkerLedger
 from tests.fuzz.odd_values import ANY, JSONS, NUMBERS, TEXTS
 from tests.support.workers import demo_batches, expected_of
 
@@ -186,7 +186,7 @@ class Outlet:
         self.sent: Counter[str] = Counter()
         self.commands: dict[str, bytes] = {}
 
-    async def post(self, message: Outgoing) -> asyncio.Future[Any]:
+    async def post(self, message: OutgoingMessage) -> asyncio.Future[Any]:
         size = len(message.value) + len(message.key) + sum(len(name) + len(text) for name, text in message.headers)
         assert len(message.value) <= BODY_LIMIT and size < LARGEST_MESSAGE, (message.topic, size)  # noqa: PT018
         self.sent[message.topic] += 1
@@ -225,17 +225,17 @@ async def through_lane(mutator: Mutator, kept: dict[str, list[Message]], more: C
     site, _ = site_file(2, folder)
     artifact, predictor, outlet = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT), Outlet()
 
-    def make_run(link: str, sink: Any) -> LinkRun:
-        return LinkRun(
+    def make_run(link: str, sink: Any) -> LinkConsumer:
+        return LinkConsumer(
             link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name), sink=sink)
         )
 
-    async def load(_: int) -> Loaded:
-        return Loaded({}, 0)
+    async def load(_: int) -> LoadedStates:
+        return LoadedStates({}, 0)
 
     ledger, links, count = WorkerLedger(), frozenset((ATTACKED, CLEAN)), 0
     with ThreadPoolExecutor(1) as executor:
-        lane = Lane(
+        lane = PartitionProcessor(
             0, site.name, links, make_run, load, outlet, MicroBatches(executor, 1), executor, ledger,
             horizon_ms=500, checkpoint_s=0.5,
         )  # fmt: skip
@@ -257,7 +257,7 @@ def through_refiner(mutator: Mutator, kept: dict[str, list[Message]], more: Call
     """Let a refiner take messages, and models; return what it did."""
     site, _ = site_file(2, folder)
     artifact = load_artifact(DEFAULT_ARTIFACT)
-    refining = Refining(artifact, folder / "refine", site.name, wait=True, trainer=NoTrainer())
+    refining = Refiners(artifact, folder / "refine", site.name, wait=True, trainer=NoTrainer())
     service = RefineService(site, artifact, DEFAULT_ARTIFACT, refining, NoPublisher(), {})  # type: ignore[arg-type]
     count = 0
     while more():

@@ -25,11 +25,11 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.errors import ContractError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.stream.links.link_consumer import LinkRun
-from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.link_consumers import LinkConsumers
 from offramp.stream.pipeline.pipeline import Pipeline, predictions_of
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
-from offramp.stream.worker.message_batch import Portion
+from offramp.stream.worker.message_batch import MessageBatch
 from tests.fuzz.messages import Message, Mutator, stock
 from tests.support.fake_predictor import FakePredictor
 from tests.support.places import SITE
@@ -51,20 +51,20 @@ class Case:
             replace(each, key=LINK.encode(), offset=at) for at, each in enumerate(stock(250)["uplink1"])
         ]
 
-    def links(self) -> LinkRuns:
+    def links(self) -> LinkConsumers:
         """Return links without a state."""
 
-        def make(link: str, sink: Any) -> LinkRun:
+        def make(link: str, sink: Any) -> LinkConsumer:
             predictor: Any = FakePredictor()
-            return LinkRun(
+            return LinkConsumer(
                 link, lambda name: Pipeline(self.site, name, predictor, self.scale, Policy(self.site, name), sink=sink)
             )
 
-        return LinkRuns(frozenset((LINK,)), make)
+        return LinkConsumers(frozenset((LINK,)), make)
 
-    def work(self, links: LinkRuns, messages: list[Message]) -> list[str]:
+    def work(self, links: LinkConsumers, messages: list[Message]) -> list[str]:
         """Let links take messages; return why each was refused, if it was."""
-        portion = Portion(messages, links, "lab", horizon_ms=500)
+        portion = MessageBatch(messages, links, "lab", horizon_ms=500)
         steps = portion.open()
         portion.conclude(predictions_of(steps))
         return [outcome.refused for outcome in portion.outcomes]

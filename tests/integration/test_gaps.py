@@ -18,7 +18,7 @@ from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
 from offramp.kafka import BODY_LIMIT, KafkaSettings
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
 from tests.support.workers import Decisions, WorkerProcess, demo_batches, workers
 
@@ -44,7 +44,7 @@ def test_a_gap_is_told_and_nothing_is_enforced_on_it(
     path.write_text('mode = "enforce"\n' + path.read_text())
     site = load_site(path)
     artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
-    run = LinkRun("uplink0", lambda link: Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link)))
+    run = LinkConsumer("uplink0", lambda link: Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link)))
     raw, wanted, begun_ns = KafkaProducer(**topics.client_arguments()), list[bytes](), 0
     told = [
         (part, value, ledger_of(batch).as_dict() if not at else {})

@@ -15,7 +15,7 @@ import pytest
 from bench.service import site_file
 from offramp.kafka import KafkaSettings
 from offramp.stream.topics.table import create_topics
-from offramp.stream.worker.watchdog import Place, Wait, Waits
+from offramp.stream.worker.watchdog import OffsetPosition, PartitionWaits, Wait
 from tests.support.places import ROOT
 from tests.support.workers import (
     Decisions,
@@ -107,10 +107,10 @@ def test_a_worker_whose_messages_do_not_come_is_ended(kafka: KafkaSettings, tmp_
 
 
 def test_only_what_is_waited_for_in_vain_waits() -> None:
-    waits = Waits()
+    waits = PartitionWaits()
 
     def at(now_s: float, offset: int, end: int, *, idle: bool = True) -> Wait:
-        return waits.update(now_s, {3: Place(offset, idle)}, {3: end})[3]
+        return waits.update(now_s, {3: OffsetPosition(offset, idle)}, {3: end})[3]
 
     assert at(0, 5, 9) == Wait(4, 0)
     assert at(10, 5, 9) == Wait(4, 10)

@@ -17,7 +17,7 @@ from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import FeatureMessage
 from offramp.capture.message.encode import FeatureHeaders, times_of
 from offramp.capture.publish.publisher import Publisher
-from offramp.cli.show.table import Table
+from offramp.cli.show.table import LineTable
 from offramp.cli.worker import account
 from offramp.decision.command import Command, validate
 from offramp.decision.policy import Policy
@@ -26,12 +26,12 @@ from offramp.errors import ContractError
 from offramp.inference.serving.predictor import Predictor
 from offramp.kafka import KafkaSettings
 from offramp.stream.channels import BIN_NS
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
-from offramp.stream.worker.partition import WorkerLedger
-from offramp.stream.worker.partition_meter import LaneMeter
+from offramp.stream.worker.partition_meter import PartitionMeter
+from offramp.stream.worker.partition_processor import WorkerLedger
 from tests.support.fake_predictor import FakePredictor
 from tests.support.pipelines import SITE
 
@@ -72,7 +72,7 @@ def message(headers: FeatureHeaders, batch: pa.RecordBatch | None) -> FeatureMes
     return replace(made, batch=batch and batch.replace_schema_metadata(made.metadata()))
 
 
-def fed(run: LinkRun, told: Sequence[FeatureMessage], start: int = 0) -> list[Command]:
+def fed(run: LinkConsumer, told: Sequence[FeatureMessage], start: int = 0) -> list[Command]:
     return [command for at, each in enumerate(told, start) for command in run.feed(each, at)]
 
 
@@ -86,7 +86,7 @@ def bins_of(seen: list[LinkTimeline]) -> list[int]:
 
 def test_a_gap_is_no_silence_and_lowers_the_quality(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)[:-1]
-    run, lost = LinkRun("uplink", make), range(1, 7)
+    run, lost = LinkConsumer("uplink", make), range(1, 7)
     commands = fed(run, [each for at, each in enumerate(whole) if at not in lost])
     first, last = whole[lost[0]].headers.first_time_ns, whole[lost[-1]].headers.last_time_ns
     bins = bins_of(make.seen)
@@ -111,7 +111,7 @@ def test_a_hole_longer_than_the_window_of_quality_is_not_forgotten_at_its_end(
     whole = messages(busy_batch)[:-1]
     hour_ns = 3_600_000_000_000
     late = [moved(each, hour_ns) for each in whole[20:]]
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     fed(run, whole[:10])
     if how == "shed":
         fed(run, [replace(each, batch=None, shed=True) for each in whole[10:20]], 10)
@@ -127,12 +127,12 @@ def test_a_hole_longer_than_the_window_of_quality_is_not_forgotten_at_its_end(
 def test_a_checkpoint_of_a_version_that_knew_no_holes_is_refused_in_words(
     busy_batch: pa.RecordBatch, make: Maker
 ) -> None:
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     fed(run, messages(busy_batch)[:10])
     old = decode_checkpoint(encode_checkpoint(run.state()))
     old["pipeline"]["quality"] = dict.fromkeys(("captured", "decoded", "shed", "dropped"), 1)
     with pytest.raises(ContractError, match=r"quality: lacks .*slots"):
-        LinkRun("uplink", make).restore(old)
+        LinkConsumer("uplink", make).restore(old)
 
 
 def moved(told: FeatureMessage, by_ns: int) -> FeatureMessage:
@@ -149,7 +149,7 @@ def moved(told: FeatureMessage, by_ns: int) -> FeatureMessage:
 @pytest.mark.parametrize("lost", [range(1), range(5), range(3, 4), range(35, 40), range(3, 38)])
 def test_wherever_a_gap_is_nothing_is_enforced_on_it(busy_batch: pa.RecordBatch, make: Maker, lost: range) -> None:
     whole = messages(busy_batch)
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     commands = fed(run, [each for at, each in enumerate(whole) if at not in lost])
     assert run.ledger.gaps == len(lost)
     bad_ns = 0 if lost.start == 0 else whole[lost.start].headers.first_time_ns
@@ -157,7 +157,7 @@ def test_wherever_a_gap_is_nothing_is_enforced_on_it(busy_batch: pa.RecordBatch,
 
 
 def test_without_a_gap_all_is_enforced(busy_batch: pa.RecordBatch, make: Maker) -> None:
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     commands = fed(run, messages(busy_batch))
     assert {(each.phase, each.mode) for each in commands} >= {("onset", "enforce"), ("abated", "enforce")}
     assert (run.ledger.gaps, sum(each.behind_hole for each in make.seen)) == (0, 0)
@@ -165,8 +165,8 @@ def test_without_a_gap_all_is_enforced(busy_batch: pa.RecordBatch, make: Maker) 
 
 def test_repeats_are_no_gaps(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)
-    expected = texts(fed(LinkRun("uplink", make), whole))
-    run = LinkRun("uplink", make)
+    expected = texts(fed(LinkConsumer("uplink", make), whole))
+    run = LinkConsumer("uplink", make)
     again = [*whole[:9], *whole[3:9], *whole[5:20], *whole[:30], *whole]
     assert texts(fed(run, again)) == expected
     assert run.ledger.gaps == 0
@@ -175,7 +175,7 @@ def test_repeats_are_no_gaps(busy_batch: pa.RecordBatch, make: Maker) -> None:
 def test_an_open_move_is_not_cleared_on_a_hole(busy_batch: pa.RecordBatch, make: Maker) -> None:
     """The agent's messages are lost from the onset on, to where the link is long calm again."""
     whole = messages(busy_batch, 400)[:-1]
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     for at, each in enumerate(whole):
         if any(command.mode == "enforce" for command in run.feed(each, at)):
             break
@@ -190,7 +190,7 @@ def test_an_open_move_is_not_cleared_on_a_hole(busy_batch: pa.RecordBatch, make:
 def test_another_recording_whose_first_messages_are_lost_is_another_recording(
     busy_batch: pa.RecordBatch, make: Maker
 ) -> None:
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     fed(run, messages(busy_batch)[:-1])
     make.seen.clear()
     fed(run, messages(busy_batch, epoch=2)[4:-1], 40)
@@ -201,7 +201,7 @@ def test_another_recording_whose_first_messages_are_lost_is_another_recording(
 
 def test_an_agent_that_died_leaves_a_hole_not_silence(busy_batch: pa.RecordBatch, make: Maker) -> None:
     """No sequence says that anything is missing: the next life begins 2 s later. Nothing is known of these."""
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     whole = messages(busy_batch)
     fed(run, whole[:12])
     make.seen.clear()
@@ -222,10 +222,10 @@ def test_a_gap_of_one_of_two_agents_is_a_hole_of_the_link(busy_batch: pa.RecordB
         replace(each, headers=replace(each.headers, agent="ab"[at % 2], sequence=at // 2))
         for at, each in enumerate(whole)
     ]
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     fed(run, both)
     assert (run.ledger.gaps, run.pipeline.ledger.holes) == (0, 0)
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     fed(run, both[:10] + both[11:])
     assert (run.ledger.gaps, run.pipeline.ledger.holes) == (1, 1)
     assert run.pipeline.quality.dropped > 0.01
@@ -243,8 +243,8 @@ def test_a_checkpoint_beside_a_hole_changes_no_byte(busy_batch: pa.RecordBatch, 
         rows = headers.rows
         account = {"captured": rows + sum(ledger.get("shed", {}).values()), "decoded": rows, **ledger}
         told[at] = message(replace(headers, ledger=account), told[at].batch)
-    whole = fed(LinkRun("uplink", make), told)
-    first, second = LinkRun("uplink", make), LinkRun("uplink", make)
+    whole = fed(LinkConsumer("uplink", make), told)
+    first, second = LinkConsumer("uplink", make), LinkConsumer("uplink", make)
     before = fed(first, told[:after])
     assert second.restore(decode_checkpoint(encode_checkpoint(first.state())))
     assert texts(before + fed(second, told[after - 2 :], after - 2)) == texts(whole)
@@ -252,7 +252,7 @@ def test_a_checkpoint_beside_a_hole_changes_no_byte(busy_batch: pa.RecordBatch, 
 
 
 def first_state(make: Any, told: Sequence[FeatureMessage]) -> dict[str, Any]:
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     fed(run, told[:-1])
     fed(run, told[-1:], len(told) - 1)
     state: dict[str, Any] = run.state()["pipeline"]
@@ -268,13 +268,13 @@ def test_a_sequence_that_leaps_to_the_end_of_numbers_is_a_gap_like_any(busy_batc
             for at, each in enumerate(whole[20:])
         ),
     ]
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     commands = fed(run, leaps)
     assert run.pipeline.quality.share < 0.01
     assert all(
         command.mode == "dry_run" for command in commands if command.not_before_ns > whole[20].headers.first_time_ns
     )
-    assert LinkRun("uplink", make).restore(decode_checkpoint(encode_checkpoint(run.state())))
+    assert LinkConsumer("uplink", make).restore(decode_checkpoint(encode_checkpoint(run.state())))
 
 
 # what the kernel dropped
@@ -340,8 +340,8 @@ def test_drops_of_nearly_everything_are_a_hole(busy_batch: pa.RecordBatch, make:
 
 def test_the_table_tells_what_its_lines_do_not_have(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)[:-1]
-    run, lines = LinkRun("uplink", make), list[str]()
-    table = Table(lines.append, 500_000_000, BIN_NS)
+    run, lines = LinkConsumer("uplink", make), list[str]()
+    table = LineTable(lines.append, 500_000_000, BIN_NS)
     for at, each in enumerate(whole):
         if at in range(10, 20):
             continue
@@ -384,7 +384,7 @@ def test_what_an_agent_shed_is_told_by_the_message_behind_it(busy_batch: pa.Reco
     shed = [each.ledger["shed"].get("publish_backlog", 0) for each in sent]
     assert shed == [publisher.ledger.rows_shed] + [0] * (len(sent) - 1)
     assert sum(each.ledger["captured"] for each in sent) == busy_batch.num_rows
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     fed(run, messages(busy_batch)[:2])
     told = replace(messages(busy_batch)[38].headers, sequence=2, ledger=sent[0].ledger)
     fed(run, [message(told, messages(busy_batch)[38].batch)], 2)
@@ -395,9 +395,9 @@ def test_what_an_agent_shed_is_told_by_the_message_behind_it(busy_batch: pa.Reco
 def test_a_workers_ledger_has_a_line_for_gaps_and_one_for_each_link_that_has_any(
     busy_batch: pa.RecordBatch, make: Maker
 ) -> None:
-    meter = LaneMeter()
+    meter = PartitionMeter()
     for link, lost in (("uplink", range(3, 8)), ("spare", range(0))):
-        run = LinkRun(link, make)
+        run = LinkConsumer(link, make)
         fed(run, [each for at, each in enumerate(messages(busy_batch)) if at not in lost])
         fed(run, messages(busy_batch)[:2], 100)
         meter.worked(run, 0, 0.0)

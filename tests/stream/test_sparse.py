@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from offramp.capture.message.decode import MAX_ROWS, SCHEMA, RefusedError, decode_message
 from offramp.capture.message.encode import LONGEST_NS, FeatureHeaders, covered_ns, encode_batch, encode_parts, times_of
 from offramp.decision.policy import Policy
-from offramp.stream.bins.state import OUT_ROWS, LinkShape
+from offramp.stream.bins.state import OUT_ROWS, LinkConfig
 from offramp.stream.channels import BIN_NS, WINDOW_BINS
-from offramp.stream.links.link_consumer import LinkRun
-from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.link_consumers import LinkConsumers
 from offramp.stream.pipeline.pipeline import Pipeline, Sink
 from offramp.stream.windows.windows import PORTION_ROWS, Windows
-from offramp.stream.worker.message_batch import OPEN_ROWS, Portion
+from offramp.stream.worker.message_batch import OPEN_ROWS, MessageBatch
 from offramp.stream.worker.micro_batch import MicroBatches
 from tests.support.fake_predictor import FakePredictor
 from tests.support.feature_batches import BASE, ip, make_batch
@@ -51,9 +51,9 @@ def message(batch: pa.RecordBatch, sequence: int = 0) -> tuple[list[tuple[str, b
 
 def test_windows_of_a_batch_come_in_portions_that_say_the_same(normaliser_state: dict[str, NDArray[Any]]) -> None:
     batch = sparse_batch(600)
-    whole = Windows(LinkShape(1e7, 1e7), normaliser_state).update(batch)
+    whole = Windows(LinkConfig(1e7, 1e7), normaliser_state).update(batch)
     sizes, rows = [], []
-    for windowed in Windows(LinkShape(1e7, 1e7), normaliser_state).portions(batch):
+    for windowed in Windows(LinkConfig(1e7, 1e7), normaliser_state).portions(batch):
         sizes.append(sum(len(each.x) for each in windowed.rows))
         rows += windowed.rows
     assert sum(sizes) > 599 * (WINDOW_BINS - 2)
@@ -89,7 +89,7 @@ def test_rows_without_a_time_are_taken_as_such() -> None:
         assert times_of(altered) == ((BASE, BASE) if BASE in odd else (0, 0))
         taken = decode_message(b"uplink", *message(altered))
         assert taken is not None
-        run = LinkRun("uplink", lambda name: pipeline(name))
+        run = LinkConsumer("uplink", lambda name: pipeline(name))
         run.feed(taken, 0)
         assert (run.pipeline.ledger.rows, run.pipeline.ledger.untimed) == (4, 3 if BASE in odd else 4)
         assert run.pipeline.ledger.closes()
@@ -106,10 +106,10 @@ def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
         headers, value = message(part, offset)
         records.append(SimpleNamespace(partition=0, offset=offset, key=b"uplink", value=value, headers=headers))
 
-    def make_run(link: str, sink: Sink | None) -> LinkRun:
-        return LinkRun(link, lambda name: pipeline(name, sink))
+    def make_run(link: str, sink: Sink | None) -> LinkConsumer:
+        return LinkConsumer(link, lambda name: pipeline(name, sink))
 
-    portion = Portion(records, LinkRuns(frozenset(["uplink"]), make_run), "lab", horizon_ms=500)
+    portion = MessageBatch(records, LinkConsumers(frozenset(["uplink"]), make_run), "lab", horizon_ms=500)
     held: list[int] = []
     opens = portion.open
 
@@ -123,7 +123,7 @@ def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
     assert portion.done
     assert len(held) > 1
     assert max(held) < OPEN_ROWS + 2 * LONGEST_NS // BIN_NS
-    alone = LinkRun("uplink", lambda name: pipeline(name))
+    alone = LinkConsumer("uplink", lambda name: pipeline(name))
     for offset, record in enumerate(records):
         taken = decode_message(record.key, record.headers, record.value)
         assert taken is not None

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from offramp.capture.block import NO_TIME, Interface, PacketBlock
-from offramp.cli.show.table import Table
+from offramp.cli.show.table import LineTable
 from offramp.stream.channels import BIN_NS
 from offramp.stream.local import pace
 from offramp.stream.local.bin_edges import until_bins_close
 from offramp.stream.pipeline.timeline import LinkTimeline
-from offramp.stream.worker.load_shedding import Backlog
+from offramp.stream.worker.load_shedding import LinkBacklog
 from tests.support.times import BASE, SECOND, Times, steady
 
 
@@ -66,7 +66,7 @@ def test_blocks_of_a_live_link_do_not_wait_for_a_time_that_is_over(bins: int) ->
 
 
 def test_a_message_of_the_future_does_not_end_the_shedding() -> None:
-    backlog = Backlog(1.0)
+    backlog = LinkBacklog(1.0)
     turns = [backlog.judge(5.0, now, waiting=True) for now in (0.0, 1.0, 4.0)]
     assert turns == [False, False, True]
     assert not backlog.judge(-3_600.0, 4.1, waiting=True)
@@ -76,7 +76,7 @@ def test_a_message_of_the_future_does_not_end_the_shedding() -> None:
 
 def test_the_table_prints_on_when_time_goes_back() -> None:
     lines: list[str] = []
-    table = Table(lines.append, SECOND, BIN_NS)
+    table = LineTable(lines.append, SECOND, BIN_NS)
     one = np.zeros((1, 3), np.float32)
     for second in (10, 11, 12, 5, 6, 7):
         end = np.array([BASE + second * SECOND])

@@ -15,7 +15,7 @@ from tests.support.places import ROOT
 
 DECORATORS = ("kernel", "kernel_entry", "kernel_lean", "kernel_inline")
 GROWING = ("extra_row", "extra_column", "extra_value", "text", "cursor")
-"""The fields of capture.dissect.packet.table.Table that only its own functions may write."""
+"""The fields of capture.dissect.packet.table.LineTable that only its own functions may write."""
 
 
 @dataclass(frozen=True, order=True)

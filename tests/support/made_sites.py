@@ -11,7 +11,7 @@ from offramp.inference.forecast import Prediction
 from offramp.inference.refinement.paired_test import Scored, block_losses
 from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.stream.bins.packets import Packets, part_of
-from offramp.stream.bins.state import SERIES, LinkShape
+from offramp.stream.bins.state import SERIES, LinkConfig
 from offramp.stream.datasets.synthetic import (
     NETWORK,
     Flow,
@@ -28,7 +28,7 @@ from offramp.stream.refine.refiner import Refiner
 from offramp.stream.windows.windows import WindowRows, Windows
 
 CAPACITY = 8e6
-SHAPE = LinkShape(CAPACITY, CAPACITY, 60_000.0, (NETWORK,))
+SHAPE = LinkConfig(CAPACITY, CAPACITY, 60_000.0, (NETWORK,))
 
 
 def site_flows(seed: int, seconds: float) -> list[Flow]:

@@ -12,12 +12,12 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
-from offramp.stream.topics.records import Outgoing
-from offramp.stream.worker.checkpoint_reader import Loaded
+from offramp.stream.topics.records import OutgoingMessage
+from offramp.stream.worker.checkpoint_reader import LoadedStates
 from offramp.stream.worker.micro_batch import MicroBatches
-from offramp.stream.worker.partition import Lane, WorkerLedger
+from offramp.stream.worker.partition_processor import PartitionProcessor, WorkerLedger
 from tests.support.places import SITE
 from tests.support.workers import demo_batches
 
@@ -40,11 +40,11 @@ class Outlet:
 
     def __init__(self, at_once: bool = True) -> None:
         self.at_once = at_once
-        self.sent: list[Outgoing] = []
+        self.sent: list[OutgoingMessage] = []
         self.futures: list[asyncio.Future[None]] = []
         self.committed: list[int] = []
 
-    async def post(self, message: Outgoing) -> asyncio.Future[Any]:
+    async def post(self, message: OutgoingMessage) -> asyncio.Future[Any]:
         future = asyncio.get_running_loop().create_future()
         self.sent.append(message)
         self.futures.append(future)
@@ -80,18 +80,20 @@ def demo_messages() -> list[Message]:
     return out
 
 
-async def lane_of(outlet: Outlet, executor: ThreadPoolExecutor, states: dict[str, Any] | None = None) -> Lane:
+async def lane_of(
+    outlet: Outlet, executor: ThreadPoolExecutor, states: dict[str, Any] | None = None
+) -> PartitionProcessor:
     site, artifact, predictor = load_site(SITE), load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
 
-    def make_run(link: str, sink: Any) -> LinkRun:
-        return LinkRun(
+    def make_run(link: str, sink: Any) -> LinkConsumer:
+        return LinkConsumer(
             link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name), sink=sink)
         )
 
-    async def load(_: int) -> Loaded:
-        return Loaded(dict(states or {}), 0)
+    async def load(_: int) -> LoadedStates:
+        return LoadedStates(dict(states or {}), 0)
 
-    return Lane(
+    return PartitionProcessor(
         0, "lab", frozenset({LINK}), make_run, load, outlet, MicroBatches(executor, 1), executor, WorkerLedger(),
         horizon_ms=500, checkpoint_s=3600,
     )  # fmt: skip
@@ -105,6 +107,6 @@ async def until(condition: Any) -> None:
     raise AssertionError("it did not come to pass")
 
 
-async def reached(lane: Lane, offset: int) -> None:
+async def reached(lane: PartitionProcessor, offset: int) -> None:
     """Wait until the lane has worked on all before an offset."""
     await until(lambda: lane._next == offset)

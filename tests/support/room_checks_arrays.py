@@ -17,7 +17,7 @@ from offramp.capture.sources.file.record_scan import (
 )
 from offramp.stream.bins import bins
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets
-from offramp.stream.bins.state import SERIES, BinOut, ClosedBins, LinkShape, new_bin_out
+from offramp.stream.bins.state import SERIES, BinOut, ClosedBins, LinkConfig, new_bin_out
 from offramp.stream.channels import Counter
 from offramp.stream.windows.normaliser import BUCKETS, Normaliser
 from tests.support.room_shares import check
@@ -44,7 +44,7 @@ def small_out(rows: int) -> BinOut:
 def closed_in(room: int, packets: Packets, last_ns: int) -> list[tuple[int, int]]:
     """Return the bins and series of the rows that packets close, a clock at `last_ns` and the end, in so much room."""
     bins._ROOM.out = small_out(room)
-    link = bins.Bins(LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0))
+    link = bins.Bins(LinkConfig(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0))
     found: list[tuple[int, int]] = []
     steps: tuple[Callable[[], Iterator[ClosedBins]], ...] = (
         lambda: link.update(packets), lambda: link.advance(last_ns), link.close,
@@ -76,7 +76,7 @@ def closed_bins_are_handed_on_before_there_is_no_room() -> None:
 
 @check("offramp.stream.bins.bins")
 def marks_beyond_the_counters_count_nothing() -> None:
-    link = bins.Bins(LinkShape(1e7, 1e7, None, ()))
+    link = bins.Bins(LinkConfig(1e7, 1e7, None, ()))
     list(link.update(link_packets([1_700_000_000_000_000_000], [1], marks=(1 << 40) - 1)))
     counters = link.state.counters[:, 0].sum(axis=0)
     assert counters[Counter.SYN : Counter.RTT_SUM_MS].tolist() == [1.0] * 12

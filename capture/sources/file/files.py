@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from offramp.capture.block import Interface, PacketBlock
 from offramp.capture.sources.file.byte_stream import CHUNK, ByteStream, open_file
-from offramp.capture.sources.file.formats import HEADER_BYTES, Format, Reading, recognise
-from offramp.capture.sources.source import Damage, PacketSource, Progress
+from offramp.capture.sources.file.formats import HEADER_BYTES, CaptureFormat, ScanEnd, recognise
+from offramp.capture.sources.source import Fault, PacketSource, Progress
 from offramp.errors import InputError
 
 BLOCK_PACKETS = 8192
@@ -40,7 +40,7 @@ class FileSource:
         self.name = ", ".join(paths)
         sizes = [Path(path).stat().st_size if path != "-" and Path(path).is_file() else 0 for path in paths]
         self.progress = Progress(total=sum(sizes) if all(sizes) else 0)
-        self.damages: list[Damage] = []
+        self.damages: list[Fault] = []
         self._paths = paths
         self._rows = block_packets
         self._interfaces: list[Interface] = []
@@ -64,7 +64,7 @@ class FileSource:
 
     def _read_one(self, stream: ByteStream) -> Iterator[PacketBlock]:
         chunks = _Chunks(stream)
-        form: Format | None = None
+        form: CaptureFormat | None = None
         while form is None:
             chunks.more()
             if stream.broken and chunks.end - chunks.start < HEADER_BYTES:
@@ -75,9 +75,9 @@ class FileSource:
             block, reading = self._scan(form, chunks)
             if len(block):
                 yield block
-            if reading is Reading.ROWS:
+            if reading is ScanEnd.ROWS:
                 continue
-            if reading is Reading.ABSURD:
+            if reading is ScanEnd.ABSURD:
                 self._damage(stream.name, chunks.position, form.complaint)
                 return
             if chunks.ended:
@@ -90,7 +90,7 @@ class FileSource:
                 self._damage(stream.name, chunks.position, "a record is longer than any capture has")
                 return
 
-    def _scan(self, form: Format, chunks: _Chunks) -> tuple[PacketBlock, Reading]:
+    def _scan(self, form: CaptureFormat, chunks: _Chunks) -> tuple[PacketBlock, ScanEnd]:
         n = self._rows
         offset, time = np.empty(n, np.int64), np.empty(n, np.int64)
         caplen, length = np.empty(n, np.int32), np.empty(n, np.int32)
@@ -110,7 +110,7 @@ class FileSource:
         return block, reading
 
     def _damage(self, name: str, position: int, reason: str) -> None:
-        self.damages.append(Damage(name, self._packets + 1, position, reason))
+        self.damages.append(Fault(name, self._packets + 1, position, reason))
 
 
 class _Chunks:

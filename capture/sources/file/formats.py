@@ -39,7 +39,7 @@ LARGEST_OFFSET_S = 2**33
 """Farther than int64 goes in nanoseconds: packets of such an interface have no time."""
 
 
-class Reading(Enum):
+class ScanEnd(Enum):
     """Why a scan stopped."""
 
     ROWS = auto()  # the block is full
@@ -47,7 +47,7 @@ class Reading(Enum):
     ABSURD = auto()  # the bytes make no sense from here on
 
 
-class Format(Protocol):
+class CaptureFormat(Protocol):
     """How the records of one input are found."""
 
     header: int
@@ -55,14 +55,14 @@ class Format(Protocol):
 
     def scan(
         self, data: NDArray[np.uint8], start: int, end: int, interfaces: list[Interface], *columns: NDArray[Any]
-    ) -> tuple[int, int, Reading]:
+    ) -> tuple[int, int, ScanEnd]:
         """Fill columns (offset, caplen, length, time, interface); return rows, where it stopped, and why."""
         ...
 
 
 def recognise(
     data: NDArray[np.uint8], start: int, end: int, ended: bool, name: str, interfaces: list[Interface]
-) -> Format | None:
+) -> CaptureFormat | None:
     """Return the format of an input by its first bytes, or None while there are too few of them.
 
     Raise InputError for what is no capture.
@@ -99,7 +99,7 @@ class Pcap:
 
     def scan(
         self, data: NDArray[np.uint8], start: int, end: int, interfaces: list[Interface], *columns: NDArray[Any]
-    ) -> tuple[int, int, Reading]:
+    ) -> tuple[int, int, ScanEnd]:
         """Find records; see Format.scan."""
         offset, caplen, length, time, interface = columns
         rows, at, why = scan_pcap(
@@ -109,8 +109,8 @@ class Pcap:
         return rows, at, _reading(why)
 
 
-def _reading(why: int) -> Reading:
-    return {FULL: Reading.ROWS, MORE: Reading.MORE, ABSURD: Reading.ABSURD}[why]
+def _reading(why: int) -> ScanEnd:
+    return {FULL: ScanEnd.ROWS, MORE: ScanEnd.MORE, ABSURD: ScanEnd.ABSURD}[why]
 
 
 class Pcapng:
@@ -126,7 +126,7 @@ class Pcapng:
 
     def scan(
         self, data: NDArray[np.uint8], start: int, end: int, interfaces: list[Interface], *columns: NDArray[Any]
-    ) -> tuple[int, int, Reading]:
+    ) -> tuple[int, int, ScanEnd]:
         """Find packet blocks, reading section and interface blocks on the way; see Format.scan."""
         rows, at = 0, start
         while True:
@@ -137,7 +137,7 @@ class Pcapng:
                 return rows, at, _reading(why)
             step = self._special(data, at, end, interfaces)
             if step <= 0:
-                return rows, at, Reading.ABSURD if step < 0 else Reading.MORE
+                return rows, at, ScanEnd.ABSURD if step < 0 else ScanEnd.MORE
             at += step
 
     def _special(self, data: NDArray[np.uint8], at: int, end: int, interfaces: list[Interface]) -> int:

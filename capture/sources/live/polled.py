@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from offramp.capture.block import Interface, PacketBlock, tick
-from offramp.capture.sources.source import Damage, Progress
+from offramp.capture.sources.source import Fault, Progress
 
 WAIT_S = 0.05
 LAG_NS = 50_000_000
@@ -49,7 +49,7 @@ class PolledSource:
     def __init__(self, listener: Listener) -> None:
         self.name = listener.name
         self.progress = Progress()
-        self.damages: list[Damage] = []
+        self.damages: list[Fault] = []
         self._listener = listener
         self._interface = Interface(listener.name, listener.linktype, listener.snaplen)
         self._packets = 0
@@ -82,7 +82,7 @@ class PolledSource:
         except OSError as error:
             if not self.damages:
                 reason = error.strerror or str(error)
-                self.damages.append(Damage(self.name, self._packets, 0, reason))
+                self.damages.append(Fault(self.name, self._packets, 0, reason))
             self._closed = True
             return []
 

@@ -16,7 +16,7 @@ from offramp.capture.block import Interface, PacketBlock, tick
 from offramp.capture.sources.live.cooked import InterfacesOfAny
 from offramp.capture.sources.live.packet_filter import SLL2
 from offramp.capture.sources.live.packet_socket import BLOCK_BYTES, ETHERNET, EVERY_INTERFACE, PacketSocket
-from offramp.capture.sources.source import Damage, Progress
+from offramp.capture.sources.source import Fault, Progress
 from offramp.kernels import kernel_entry, kernel_lean
 
 TICK_MS = 50
@@ -42,7 +42,7 @@ class RingSource:
     def __init__(self, sock: PacketSocket) -> None:
         self.name = sock.interface
         self.progress = Progress()
-        self.damages: list[Damage] = []
+        self.damages: list[Fault] = []
         self._socket = sock
         self._interface = Interface(sock.interface, sock.linktype, sock.snaplen)
         every = sock.interface == EVERY_INTERFACE
@@ -133,7 +133,7 @@ class RingSource:
             if number == errno.ENETDOWN:
                 time.sleep(VANISHING_S)
                 reason = "the interface went down" if self._socket.exists() else "the interface vanished"
-            self.damages.append(Damage(self.name, self._packets, 0, reason))
+            self.damages.append(Fault(self.name, self._packets, 0, reason))
         self._closed = True
 
 

@@ -76,13 +76,13 @@ def evaluate(options: EvaluateOptions) -> None:
     from offramp.inference.evaluation.verdict import summary
     from offramp.kernels import announce_compiling
     from offramp.stream.datasets.edge_traffic import edge_traffic
-    from offramp.stream.learning.evaluating import world_of
+    from offramp.stream.learning.evaluating import evaluation_data_of
     from offramp.stream.learning.training import parse_thresholds
 
     announce_compiling()
     limits = parse_thresholds(options.thresholds)
     edge = edge_traffic(options.edge) if options.edge else None
-    world = world_of(open_dataset(options.dataset), limits, options.seed, options.command)
+    world = evaluation_data_of(open_dataset(options.dataset), limits, options.seed, options.command)
     budget = Budget().scaled(QUICK if options.quick else options.scale)
     plan = Plan(chosen(options.models), options.horizon_ms, options.curves, budget, options.watts)
     with writing(options.out):

@@ -52,7 +52,7 @@ def tune(options: TuneOptions) -> None:
 
     from offramp.inference.network.preset import load_preset, preset_toml
     from offramp.inference.scores import terciles
-    from offramp.inference.training.tune import Bounds, Method, Task
+    from offramp.inference.training.tune import Bounds, Method, StudyTask
     from offramp.inference.training.tune import tune as search
     from offramp.stream.channels import BIN_MS, CHANNELS
     from offramp.stream.learning.training import Material, labelled, parse_thresholds, prepared
@@ -62,7 +62,7 @@ def tune(options: TuneOptions) -> None:
     thresholds = parse_thresholds(options.thresholds) or terciles(np.concatenate([each.delay_ms for each in fit]))
     about = {"channels": list(CHANNELS), "horizon_ms": options.horizon_ms, "bin_ms": BIN_MS}
     found = search(
-        Task(fit, held, normaliser, about, thresholds, options.seed), load_preset(options.preset),
+        StudyTask(fit, held, normaliser, about, thresholds, options.seed), load_preset(options.preset),
         Method(options.method), Bounds(options.trials, options.minutes, options.epochs), options.study,
         lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip

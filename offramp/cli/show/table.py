@@ -55,7 +55,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class Table:
+class LineTable:
     """Prints lines through `write`: one per link and interval, and each command after the line of its interval.
 
     Lines are printed one `update` late, so that the lines of links whose bins come in turn stand together. `note` ends

@@ -14,7 +14,7 @@ from offramp.capture.block import Interface, PacketBlock, joined, tick
 from offramp.capture.intake.block_queue import ROW_BYTES, BlockQueue
 from offramp.capture.intake.intake import Intake, Until
 from offramp.capture.intake.shedding import Shedding, SheddingRule
-from offramp.capture.sources.source import Damage, ListSource
+from offramp.capture.sources.source import Fault, ListSource
 
 INTERFACE = Interface("t", 1)
 
@@ -119,7 +119,7 @@ class Endless:
     """A source that goes on until it is closed."""
 
     name = "endless"
-    damages: ClassVar[list[Damage]] = []
+    damages: ClassVar[list[Fault]] = []
 
     def __init__(self) -> None:
         self.closed = threading.Event()

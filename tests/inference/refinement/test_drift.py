@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from offramp.inference.refinement.drift import SCALE_FROM, DriftWatch
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.channels import CHANNELS
 from offramp.stream.datasets.labelling import closed_rows
 from offramp.stream.datasets.synthetic import NETWORK, merged, periodic_device, web_bursts
@@ -21,7 +21,7 @@ def link_rows(seed: int, seconds: float, busy: float) -> np.ndarray:
     rng = np.random.default_rng([77, seed])
     flows = [flow for device in range(5) for flow in periodic_device(rng, seconds, device)]
     flows += [flow for device in range(5, 12) for flow in web_bursts(rng, seconds, device, CAPACITY * busy)]
-    rows = closed_rows(merged(flows), LinkShape(CAPACITY, CAPACITY, 1e5, (NETWORK,)))
+    rows = closed_rows(merged(flows), LinkConfig(CAPACITY, CAPACITY, 1e5, (NETWORK,)))
     own: NDArray[np.float64] = rows["x"][rows["series"] == 0].astype(np.float64)
     return own[:, [CHANNELS.index(name) for name in SIGNALS]]
 

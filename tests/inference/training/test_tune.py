@@ -9,7 +9,7 @@ import pytest
 
 from offramp.errors import ConfigError, OfframpError
 from offramp.inference.network.preset import PRESETS, load_preset, preset_toml
-from offramp.inference.training.tune import GRID, Bounds, Method, Task, suggested, tune
+from offramp.inference.training.tune import GRID, Bounds, Method, StudyTask, suggested, tune
 from tests.support.disks import SmallFiles
 from tests.support.training_sequences import META, SCALE, sequences
 
@@ -17,14 +17,14 @@ SMALL = replace(PRESETS["default"], dense=8, spectrum=4, lstm=8, fusion=8)
 
 
 @pytest.fixture
-def task() -> Task:
+def task() -> StudyTask:
     made = sequences(4)
-    return Task(made[:3], made[3:], SCALE, META, (5.0, 25.0))
+    return StudyTask(made[:3], made[3:], SCALE, META, (5.0, 25.0))
 
 
 @pytest.mark.long
 def test_a_study_is_bounded_and_resumed_and_gives_a_preset(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: StudyTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(GRID, "lstm", [8, 12])
     monkeypatch.setitem(GRID, "learning_rate", [1e-3])
@@ -74,12 +74,12 @@ def test_a_preset_file_that_does_not_fit_is_refused(text: str, words: str, tmp_p
         load_preset("nowhere")
 
 
-def test_a_study_that_cannot_be_written_is_one_line(task: Task) -> None:
+def test_a_study_that_cannot_be_written_is_one_line(task: StudyTask) -> None:
     with pytest.raises(OfframpError, match=r"/proc/nowhere/study\.db: the study cannot be written"):
         tune(task, SMALL, Method.GRID, Bounds(1, 5, 1), Path("/proc/nowhere/study.db"), print)
 
 
-def test_a_study_on_a_full_disk_is_one_line(task: Task, tmp_path: Path, small_files: SmallFiles) -> None:
+def test_a_study_on_a_full_disk_is_one_line(task: StudyTask, tmp_path: Path, small_files: SmallFiles) -> None:
     study = tmp_path / "study.db"
     tune(task, SMALL, Method.GRID, Bounds(1, 5, 1), study, lambda _: None)
     small_files.allow(study.stat().st_size // 2)

@@ -28,7 +28,7 @@ from offramp.decision.site import load_site
 from offramp.errors import ConfigError
 from offramp.kafka import KafkaSettings
 from offramp.stream.agent.live import LiveAgent
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.local.link_batches import ByLink
 from offramp.stream.local.link_choice import LinkChoice
 from offramp.stream.local.live_batches import LiveBatches
@@ -183,7 +183,7 @@ def test_a_worker_sees_what_the_tap_sees(
         pipelines.append(pipeline(seen))
         return pipelines[-1]
 
-    run = LinkRun(LINK, made)
+    run = LinkConsumer(LINK, made)
     for offset, message in enumerate(found):
         assert run.feed(message, offset) == []
     for name in ("time_ns", "load_up", "load_down", "delay_now_ms", "probabilities"):

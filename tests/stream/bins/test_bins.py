@@ -19,20 +19,20 @@ from offramp.stream.bins.packets import IPV4_MAPPED, Packets
 from offramp.stream.bins.state import (
     DEVICE_SLOTS,
     DOWN,
-    HITS,
+    EVICTED,
     LATE,
     OUT_ROWS,
     ROWS,
     UP,
     ClosedBins,
-    LinkShape,
+    LinkConfig,
 )
 from offramp.stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
 from offramp.stream.refine.refiner import TICK
 from tests.support.places import ROOT
 
 BASE = 1_700_000_000_000_000_000
-SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
+SHAPE = LinkConfig(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 
 
 Row = tuple[int, int, int, dict[str, float]]
@@ -144,12 +144,12 @@ def test_the_idlest_device_makes_room() -> None:
     count = DEVICE_SLOTS + 3
     bins = Bins(SHAPE)
     closed(bins, packets(np.arange(count) * 20.0, np.arange(count)))
-    assert bins.state.clock[HITS] == 3
+    assert bins.state.clock[EVICTED] == 3
     assert len({tuple(key) for key in bins.state.key[1:].tolist()}) == DEVICE_SLOTS
 
 
 def test_a_device_has_a_series_while_it_carries_a_share() -> None:
-    shape = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.05)
+    shape = LinkConfig(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.05)
     times = np.arange(0, 3_000, 2.0)
     sizes = np.where((times > 1_000) & (times < 1_400), 1_400, 60)
     quiet = np.arange(0, 12_000, 20.0)
@@ -177,7 +177,7 @@ def test_directions_follow_the_networks_ipv6_too() -> None:
     part = packets([0, 1])
     far = (0xFD << 56) - 2**64
     part.address[:, :] = [[0x20010DB8 << 32, 1, far, 2], [far, 2, 0x20010DB8 << 32, 1]]
-    shape = LinkShape(1e7, 1e7, None, ("2001:db8::/32",), device_share=0.0)
+    shape = LinkConfig(1e7, 1e7, None, ("2001:db8::/32",), device_share=0.0)
     rows = closed(Bins(shape), part)
     assert np.expm1(rows[0][3]["packets_up"]) == pytest.approx(1)
     assert np.expm1(rows[0][3]["packets_down"]) == pytest.approx(1)

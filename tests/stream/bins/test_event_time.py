@@ -27,10 +27,10 @@ from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS, lives
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets, part_of
-from offramp.stream.bins.state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, ClosedBins, LinkShape
+from offramp.stream.bins.state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, ClosedBins, LinkConfig
 from offramp.stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
 from offramp.stream.datasets.arrivals import of_one_time
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.local.replay import Replay
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.refiner import Refiner
@@ -40,7 +40,7 @@ from tests.support.link_messages import cut, fed
 from tests.support.places import ROOT
 from tests.support.times import BASE, SECOND, Times, steady
 
-SHAPE = LinkShape(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
+SHAPE = LinkConfig(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
 UP = CHANNELS.index("packets_up")
 
 
@@ -366,13 +366,13 @@ def test_a_link_in_a_worker_takes_wrong_times_as_they_come(
         times[3_000] += 3_600 * SECOND
         return times
 
-    right = fed(LinkRun("uplink", make), cut(busy_batch))
+    right = fed(LinkConsumer("uplink", make), cut(busy_batch))
     assert right
-    run, told = LinkRun("uplink", make), []
+    run, told = LinkConsumer("uplink", make), []
     for offset, message in enumerate(cut(dated(busy_batch, one))):
         told += [command.to_json() for command in run.feed(message, offset)]
         if offset % 3 == 1:
-            other = LinkRun("uplink", make)
+            other = LinkConsumer("uplink", make)
             assert other.restore(decode_checkpoint(encode_checkpoint(run.state())))
             run = other
     assert len(told) == len(right)
@@ -382,14 +382,14 @@ def test_a_link_in_a_worker_takes_wrong_times_as_they_come(
         times[len(times) // 2 :] -= 3_600 * SECOND
         return times
 
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     messages = cut(dated(busy_batch, back))
     fed(run, messages[:-1])
     assert run.pipeline.ledger.time_steps == 1
     assert run.pipeline.ledger.late < STAYS_ROWS
     assert run._newest_ns == run.pipeline.reached_ns == messages[-2].headers.last_time_ns
 
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     messages = cut(busy_batch)
     ahead = FeatureHeaders("lab", "a", 1, 99, 0, clock_ns=BASE + 10**6 * SECOND)
     fed(run, messages[:6])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from offramp.errors import InputError
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import Packets
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.bins.virtual_queue import largest_ahead, read_trace, virtual_delays_ms
 from offramp.stream.channels import BIN_NS
 
@@ -91,7 +91,7 @@ def test_bins_hold_the_largest_delay_of_their_packets() -> None:
     sizes = rng.integers(60, 1_500, n)
     zeros = np.zeros(n, np.int64)
     packets = Packets(times, sizes, np.zeros((n, 4), np.int64), zeros, zeros, zeros, np.full(n, np.nan))
-    bins = Bins(LinkShape(12e6, 12e6, 60_000))
+    bins = Bins(LinkConfig(12e6, 12e6, 60_000))
     rows = [(int(b), float(d)) for part in (bins.update(packets), bins.close()) for chunk in part
             for b, d in zip(chunk.bin_number, chunk.delay_ms[:, 1], strict=True)]  # fmt: skip
     delays = virtual_delays_ms(times, sizes, capacity_bps=12e6, buffer_bytes=60_000)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from offramp.stream.bins.packets import Packets
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 from offramp.stream.channels import BIN_MS, BIN_NS, CHANNELS, WINDOW_BINS
-from offramp.stream.datasets.labelling import Passage, labelled_rows, timeline
+from offramp.stream.datasets.labelling import Bottleneck, labelled_rows, timeline
 from offramp.stream.datasets.synthetic import synthetic_packets
 from offramp.stream.datasets.trace_queue import Service, queue_bins
 
@@ -33,8 +33,8 @@ BURSTS = arrivals([(0.0, 2.0), (3.1, 1.5), (3.0, 0.05), (20.0, 3.0)])
 
 
 def test_a_target_is_the_largest_wait_to_come_through_silences_too() -> None:
-    shape = LinkShape(4e6, 4e6)
-    found = labelled_rows(BURSTS, Passage("own", shape), HORIZONS)
+    shape = LinkConfig(4e6, 4e6)
+    found = labelled_rows(BURSTS, Bottleneck("own", shape), HORIZONS)
     assert len(found) == 3, "a silence longer than a window ends a series"
     waits = virtual_delays_ms(BURSTS.time_ns, BURSTS.size, capacity_bps=4e6)
     empty_at = BURSTS.time_ns + (waits * 1e6 + BURSTS.size * 8e9 / 4e6).astype(np.int64)
@@ -56,7 +56,7 @@ def test_a_target_is_the_largest_wait_to_come_through_silences_too() -> None:
 
 def test_in_a_silence_the_queue_runs_dry() -> None:
     packets = arrivals([(0.0, 1.0), (4.0, 1.0)], rate=1_000)
-    first = labelled_rows(packets, Passage("own", LinkShape(2e6, 2e6)), (2_000,))[0]
+    first = labelled_rows(packets, Bottleneck("own", LinkConfig(2e6, 2e6)), (2_000,))[0]
     last = len(first.x) - 1
     assert first.delay_ms[last, 0] > 2_000, "three seconds of backlog are not gone after a window of silence"
 
@@ -66,8 +66,8 @@ def test_delays_now_make_the_targets(served: bool) -> None:
     packets, shape = synthetic_packets(np.random.default_rng([7, 3]), 8)
     service = Service(np.sort(np.random.default_rng(2).integers(1, 700, 300)) * 1_000_000)
     mean = service.mean_bps
-    own = Passage("trace", LinkShape(mean, mean, 90_000.0, shape.networks), (service, service))
-    found = labelled_rows(packets, own if served else Passage("own", shape), HORIZONS, devices=2)
+    own = Bottleneck("trace", LinkConfig(mean, mean, 90_000.0, shape.networks), (service, service))
+    found = labelled_rows(packets, own if served else Bottleneck("own", shape), HORIZONS, devices=2)
     assert {rows.series for rows in found} != {0}
     for rows in found:
         dense = np.all(np.diff(rows.bin_number) == 1)
@@ -82,7 +82,7 @@ def test_a_trace_makes_the_queue_of_the_channels() -> None:
     packets = arrivals([(0.0, 4.0)])
     service = Service(np.arange(2, 700, 2) * 1_000_000, 1_500)
     mean = service.mean_bps
-    (rows,) = labelled_rows(packets, Passage("t", LinkShape(mean, mean, 50_000.0), (service, service)), (50,))
+    (rows,) = labelled_rows(packets, Bottleneck("t", LinkConfig(mean, mean, 50_000.0), (service, service)), (50,))
     wanted = queue_bins(packets.time_ns, packets.size, service, 50_000.0, rows.bin_number)
     np.testing.assert_allclose(rows.now_ms, wanted.delay_ms, rtol=1e-6)
     backlog = np.expm1(rows.x[:, CHANNELS.index("backlog_up")])
@@ -95,7 +95,7 @@ def test_round_trips_within_the_horizon() -> None:
     packets = arrivals([(0.0, 2.0)])
     rtt = packets.rtt_ms.copy()
     rtt[[400, 1_200, 1_201]] = [30.0, 8.0, 12.0]
-    (rows,) = labelled_rows(packets._replace(rtt_ms=rtt), Passage("own", LinkShape(1e7, 1e7)), (200,))
+    (rows,) = labelled_rows(packets._replace(rtt_ms=rtt), Bottleneck("own", LinkConfig(1e7, 1e7)), (200,))
     seen = (packets.time_ns[[400, 1_200]] // BIN_NS - rows.bin_number[0]).tolist()
     for at, largest in zip(seen, (30.0, 8.0), strict=True):
         assert rows.rtt_ms[at - 1, 0] >= largest * 0.999
@@ -112,6 +112,8 @@ def test_a_timeline_keeps_short_silences_and_cuts_long_ones() -> None:
 
 def test_no_packets_no_rows() -> None:
     none = arrivals([(0.0, 0.0)])
-    assert labelled_rows(none, Passage("own", LinkShape(1e6, 1e6)), (50,)) == []
+    assert labelled_rows(none, Bottleneck("own", LinkConfig(1e6, 1e6)), (50,)) == []
     short = arrivals([(0.0, 0.1)])
-    assert all(len(rows.x) >= WINDOW_BINS for rows in labelled_rows(short, Passage("o", LinkShape(1e6, 1e6)), (50,)))
+    assert all(
+        len(rows.x) >= WINDOW_BINS for rows in labelled_rows(short, Bottleneck("o", LinkConfig(1e6, 1e6)), (50,))
+    )

@@ -11,7 +11,7 @@ import pytest
 from offramp.stream.channels import WINDOW_BINS
 from offramp.stream.datasets.labelling import LabelledRows
 from offramp.stream.datasets.spec import Capacity, Source, Split
-from offramp.stream.datasets.split import cut, dealt, stretches
+from offramp.stream.datasets.split import assigned, cut, intervals
 
 
 def source(**more: object) -> Source:
@@ -20,7 +20,7 @@ def source(**more: object) -> Source:
 
 def test_by_time_a_gap_of_a_window_and_the_longest_horizon_is_between() -> None:
     bins = np.arange(1_000, 11_000)
-    found = stretches("s/a", source(split=Split(by="time", train=0.6, validation=0.2, test=0.2)), None, bins, 5_000)
+    found = intervals("s/a", source(split=Split(by="time", train=0.6, validation=0.2, test=0.2)), None, bins, 5_000)
     assert [(each.origin, each.part) for each in found] == [
         ("s/a:train", "train"), ("s/a:validation", "validation"), ("s/a:test", "test"),
     ]  # fmt: skip
@@ -30,7 +30,7 @@ def test_by_time_a_gap_of_a_window_and_the_longest_horizon_is_between() -> None:
 
 
 def test_parts_without_a_share_are_not_there() -> None:
-    found = stretches(
+    found = intervals(
         "s/a", source(split=Split(by="time", train=0.8, validation=0.2, test=0)), None, np.arange(900), 50
     )
     assert [each.part for each in found] == ["train", "validation"]
@@ -38,23 +38,23 @@ def test_parts_without_a_share_are_not_there() -> None:
 
 
 def test_a_whole_origin_is_one_stretch() -> None:
-    assert [each[:2] for each in stretches("s/a", source(part="test"), "test", np.arange(9), 50)] == [("s/a", "test")]
+    assert [each[:2] for each in intervals("s/a", source(part="test"), "test", np.arange(9), 50)] == [("s/a", "test")]
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 64])
 def test_origins_are_dealt_by_shares_and_seed(count: int) -> None:
     names = [f"o{number}" for number in range(count)]
-    found = dealt(names, (0.6, 0.2, 0.2), 1)
-    assert found == dealt(names, (0.6, 0.2, 0.2), 1)
+    found = assigned(names, (0.6, 0.2, 0.2), 1)
+    assert found == assigned(names, (0.6, 0.2, 0.2), 1)
     counts = Counter(found.values())
     assert abs(counts["train"] - 0.6 * count) <= 1
     assert abs(counts["test"] - 0.2 * count) <= 1
-    assert count < 64 or found != dealt(names, (0.6, 0.2, 0.2), 2)
+    assert count < 64 or found != assigned(names, (0.6, 0.2, 0.2), 2)
 
 
 def test_what_is_shorter_than_a_window_after_the_cut_is_left_out() -> None:
     rows = LabelledRows(3, np.arange(100, 300), *(np.zeros((200, 1), np.float32) for _ in range(4)))
-    first, second = stretches("s/a", source(split=Split(by="time", train=0.8, validation=0, test=0.2)), None,
+    first, second = intervals("s/a", source(split=Split(by="time", train=0.8, validation=0, test=0.2)), None,
                               np.arange(100, 300), 50)  # fmt: skip
     (kept,) = cut(rows, first, "0.9")
     assert (kept.source, kept.origin, len(kept.x)) == ("s/a:train@0.9#device3", "s/a:train", 160)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from offramp.decision.policy import Policy
 from offramp.errors import ContractError
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from tests.support.fake_predictor import FakePredictor
@@ -29,18 +29,18 @@ def test_messages_give_what_the_pipeline_gives(
 ) -> None:
     whole = commands_of(build(predictor, normaliser_state), busy_batch, [])
     assert whole
-    assert fed(LinkRun("uplink", make), cut(busy_batch)) == whole
+    assert fed(LinkConsumer("uplink", make), cut(busy_batch)) == whole
 
 
 def test_repeats_change_nothing_and_gaps_are_counted(busy_batch: pa.RecordBatch, make: Callable[..., Pipeline]) -> None:
     messages = cut(busy_batch)
-    whole = fed(LinkRun("uplink", make), messages)
-    run = LinkRun("uplink", make)
+    whole = fed(LinkConsumer("uplink", make), messages)
+    run = LinkConsumer("uplink", make)
     assert fed(run, [*messages[:5], *messages[2:5], *messages, *messages]) == whole
     assert run.ledger.duplicates == 3 + 5 + 13
     assert run.ledger.gaps == 0
     assert run.ledger.rows == busy_batch.num_rows
-    lossy = LinkRun("uplink", make)
+    lossy = LinkConsumer("uplink", make)
     fed(lossy, messages[:3] + messages[6:])
     assert lossy.ledger.gaps == 3
 
@@ -50,24 +50,24 @@ def test_a_checkpoint_carries_a_link_to_another_worker(
     busy_batch: pa.RecordBatch, make: Callable[..., Pipeline], after: int
 ) -> None:
     messages = cut(busy_batch)
-    whole = fed(LinkRun("uplink", make), messages)
-    first, second = LinkRun("uplink", make), LinkRun("uplink", make)
+    whole = fed(LinkConsumer("uplink", make), messages)
+    first, second = LinkConsumer("uplink", make), LinkConsumer("uplink", make)
     before = fed(first, messages[:after])
     value = encode_checkpoint(first.state())
     assert len(value) < 500_000
     assert second.restore(decode_checkpoint(value))
     replayed = fed(second, messages[max(0, after - 4) :], max(0, after - 4))
     assert before + replayed == whole
-    assert second.ledger == LinkRun("uplink", make).ledger or second.ledger.rows == busy_batch.num_rows
+    assert second.ledger == LinkConsumer("uplink", make).ledger or second.ledger.rows == busy_batch.num_rows
 
 
 def test_another_models_checkpoint_keeps_the_place_only(
     busy_batch: pa.RecordBatch, make: Callable[..., Pipeline], predictor: FakePredictor
 ) -> None:
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     fed(run, cut(busy_batch)[:4])
     state = decode_checkpoint(encode_checkpoint(run.state()))
-    other = LinkRun("uplink", make)
+    other = LinkConsumer("uplink", make)
     assert not other.restore({**state, "model": "another"})
     assert other.next_offset == 4
     assert other.pipeline.ledger.rows == 0
@@ -76,11 +76,11 @@ def test_another_models_checkpoint_keeps_the_place_only(
 def test_another_recording_begins_the_link_anew(busy_batch: pa.RecordBatch, make: Callable[..., Pipeline]) -> None:
     first = cut(busy_batch)[:-1]
     again = cut(busy_batch, epoch=2)
-    once = fed(LinkRun("uplink", make), cut(busy_batch))
-    run = LinkRun("uplink", make)
+    once = fed(LinkConsumer("uplink", make), cut(busy_batch))
+    run = LinkConsumer("uplink", make)
     assert fed(run, first + again) == once + once
     later = [replace(message, headers=replace(message.headers, agent_epoch=3)) for message in cut(busy_batch)[6:]]
-    live = LinkRun("uplink", make)
+    live = LinkConsumer("uplink", make)
     fed(live, cut(busy_batch)[:6] + later)
     assert live.ledger.restarts == 1  # by its end only
 
@@ -97,7 +97,7 @@ def test_an_agent_that_takes_over_may_begin_a_little_in_the_past(
     """Within 20 ms, or what the site waits for packets out of order: no other recording, so windows are kept."""
     link = SITE.links[0].model_copy(update={"lateness_ms": lateness_ms})
     site = SITE.model_copy(update={"links": (link,)})
-    run = LinkRun("uplink", lambda name: Pipeline(site, name, predictor, normaliser_state, Policy(site, name)))
+    run = LinkConsumer("uplink", lambda name: Pipeline(site, name, predictor, normaliser_state, Policy(site, name)))
     first = cut(busy_batch)[:6]
     fed(run, first)
     newest_ns = first[-1].headers.last_time_ns

@@ -17,8 +17,8 @@ from offramp.capture.block import PacketBlock, tick
 from offramp.capture.intake.intake import Intake
 from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.ledger import CaptureLedger
-from offramp.capture.sources.source import Damage, ListSource
-from offramp.cli.show.table import Table
+from offramp.capture.sources.source import Fault, ListSource
+from offramp.cli.show.table import LineTable
 from offramp.decision.policy import Policy
 from offramp.decision.site import Link, Site, default_site
 from offramp.stream.agent.live import LiveAgent
@@ -117,7 +117,7 @@ class Each:
 
     def __init__(self, source: ListSource, shedding: Shedding) -> None:
         self.source, self.shedding, self.account = source, shedding, CaptureLedger()
-        self.damages: list[Damage] = []
+        self.damages: list[Fault] = []
 
     def read(self) -> Iterator[PacketBlock]:
         for block in self.source.read():
@@ -129,7 +129,7 @@ class Each:
 def test_a_block_that_was_shed_is_a_hole(predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]) -> None:
     """Half a second of blocks is shed while the dissection stands; the tap says so, and makes no silence of it."""
     lines: list[str] = []
-    table = Table(lines.append, 100_000_000, 10_000_000)
+    table = LineTable(lines.append, 100_000_000, 10_000_000)
     rounds = [replace(each, shed_before=7 * FLOWS if at == 12 else 0) for at, each in enumerate(blocks(24))]
     site = default_site()
     link = site.links[0].name
@@ -151,7 +151,7 @@ def test_an_idle_links_bins_and_lines_come_by_the_clock(
     predictor: FakePredictor, normaliser_state: dict[str, NDArray[Any]]
 ) -> None:
     lines: list[str] = []
-    table = Table(lines.append, 100_000_000, 10_000_000, note="  1/4 of flows")
+    table = LineTable(lines.append, 100_000_000, 10_000_000, note="  1/4 of flows")
     after: list[tuple[int, int]] = []
     idle = [tick(INTERFACE, BASE + at * 1_000_000, 0, 0) for at in (60, 120, 250, 800, 900, 5_000, 5_001)]
 

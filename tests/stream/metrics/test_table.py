@@ -29,17 +29,17 @@ from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.inference.serving.predictor import Predictor
 from offramp.inference.serving.table import open_predictor
 from offramp.kafka import KafkaSettings
-from offramp.stream.links.link_consumer import LinkRun
+from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.local.link_batches import LinkBatches
 from offramp.stream.metrics.readings import acknowledgements, file_readings, pipeline_readings, publish_readings
 from offramp.stream.metrics.registry import Metrics
 from offramp.stream.metrics.server import parse_address, serving
-from offramp.stream.metrics.table import TABLE, Kind, markdown
+from offramp.stream.metrics.table import TABLE, MetricKind, markdown
 from offramp.stream.metrics.timed_predictor import TimedPredictor
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.refiner import Refiner, RefineSettings
-from offramp.stream.worker.partition_meter import LaneMeter
+from offramp.stream.worker.partition_meter import PartitionMeter
 from tests.support.fake_predictor import FakePredictor
 from tests.support.link_messages import cut, fed
 from tests.support.pipelines import SITE as SITE_MADE
@@ -55,8 +55,8 @@ def test_names_follow_prometheus_conventions() -> None:
     assert len(set(names)) == len(names)
     for metric in TABLE:
         assert re.fullmatch(r"offramp(_[a-z]+)+", metric.name)
-        assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name
-        assert bool(metric.buckets) == (metric.kind is Kind.HISTOGRAM), metric.name
+        assert metric.name.endswith("_total") == (metric.kind is MetricKind.COUNTER), metric.name
+        assert bool(metric.buckets) == (metric.kind is MetricKind.HISTOGRAM), metric.name
         assert list(metric.buckets) == sorted(metric.buckets)
         assert metric.commands
         assert not {"le", "quantile"} & set(metric.labels)
@@ -98,8 +98,8 @@ def test_counts_of_another_worker_are_not_ours(
 ) -> None:
     """Two workers, one after the other: what they count adds up to what one counts alone."""
     messages = cut(busy_batch)
-    runs = [LinkRun("uplink", lambda _: build(predictor, normaliser_state)) for _ in range(3)]
-    meters = [LaneMeter() for _ in runs]
+    runs = [LinkConsumer("uplink", lambda _: build(predictor, normaliser_state)) for _ in range(3)]
+    meters = [PartitionMeter() for _ in runs]
 
     def feed(number: int, start: int, stop: int) -> None:
         for at in range(start, stop):

@@ -22,7 +22,7 @@ from offramp.stream.datasets.synthetic import START_NS, Flow, mark, merged, pace
 from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.reference_set import sequences_of
 from offramp.stream.refine.refiner import Refiner, RefineSettings
-from offramp.stream.refine.replay_buffer import LabelledRows
+from offramp.stream.refine.replay_buffer import ReplayBuffer
 from offramp.stream.windows.windows import WindowRows
 from tests.support import made_sites as refining
 from tests.support.made_sites import CAPACITY, SHAPE, clean, loss, site_flows, window_rows
@@ -218,7 +218,7 @@ def test_a_model_that_harms_is_rolled_back(tmp_path: Path, artifact: Artifact) -
 
 def test_labels_are_those_that_training_uses(artifact: Artifact) -> None:
     flows = site_flows(4, 20.0)
-    memory = LabelledRows(50, 100_000)
+    memory = ReplayBuffer(50, 100_000)
     refiner_rows = list(window_rows(flows, artifact))
     for rows in refiner_rows:
         n = len(rows.x)
@@ -235,7 +235,7 @@ def test_labels_are_those_that_training_uses(artifact: Artifact) -> None:
 
 
 def test_one_device_has_no_more_rows_than_its_share(artifact: Artifact) -> None:
-    memory = LabelledRows(50, 100_000)
+    memory = ReplayBuffer(50, 100_000)
     for rows in window_rows(site_flows(4, 20.0) + replayed_flood(20.0), artifact):
         memory.add(rows, refining.nothing(len(rows.x)), rows.closed.delay_ms[:, 1])
         until = int(rows.closed.bin_number[-1]) + 100
@@ -251,7 +251,7 @@ def test_one_device_has_no_more_rows_than_its_share(artifact: Artifact) -> None:
 
 
 def test_memory_is_bounded_in_bins_and_in_rows(artifact: Artifact) -> None:
-    memory = LabelledRows(50, 500, most_rows=2_000)
+    memory = ReplayBuffer(50, 500, most_rows=2_000)
     for rows in window_rows(site_flows(4, 20.0), artifact, 1_000):
         memory.add(rows, refining.nothing(len(rows.x)), rows.closed.delay_ms[:, 1])
         memory.label(int(rows.closed.bin_number[-1]) + 1)

@@ -10,7 +10,7 @@ import pytest
 from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.refinement.challenger import InProcess
-from offramp.stream.refine.refiners import Refining
+from offramp.stream.refine.refiners import Refiners
 from offramp.stream.refine.service import RefineService
 from offramp.stream.topics.model_message import encode_model
 from tests.support.disks import SmallFiles
@@ -21,7 +21,7 @@ def test_a_model_that_the_disk_does_not_take_is_left_aside(
 ) -> None:
     site, artifact = default_site(), load_artifact(DEFAULT_ARTIFACT)
     link = site.links[0].name
-    refining = Refining(artifact, tmp_path, site.name, wait=True, trainer=InProcess())
+    refining = Refiners(artifact, tmp_path, site.name, wait=True, trainer=InProcess())
     service = RefineService(site, artifact, DEFAULT_ARTIFACT, refining, SimpleNamespace(), {})  # type: ignore[arg-type]
     service._of(link)
     key, value, headers = encode_model(site.name, link, DEFAULT_ARTIFACT, artifact.sha, artifact.sha, "federated", 0)

@@ -12,7 +12,7 @@ from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import RefusedError, decode_headers
 from offramp.capture.message.encode import sampling_of
 from offramp.errors import ContractError
-from offramp.stream.bins.state import LinkShape
+from offramp.stream.bins.state import LinkConfig
 from offramp.stream.windows.loss import MOST_SCALED, SLOT_NS, Loss, Scale, loss_of
 from offramp.stream.windows.windows import Windows
 from tests.support.feature_batches import make_batch
@@ -115,7 +115,7 @@ def test_time_that_goes_back_forgets_too() -> None:
 
 
 def test_a_batch_without_times_makes_no_time_of_its_own(normaliser_state: dict[str, NDArray[Any]]) -> None:
-    windows = Windows(LinkShape(1e8, 1e8), normaliser_state)
+    windows = Windows(LinkConfig(1e8, 1e8), normaliser_state)
     told = json.dumps(CaptureLedger(1, 1, kernel_drops=1).as_dict())
     for cells in ({}, {"frame__time_epoch": [-5]}, {"frame__time_epoch": [(1 << 63) - 1]}):
         batch = make_batch(1, frame__len=[60], **cells)

@@ -16,9 +16,9 @@ from offramp.cli.follow import FollowOptions, _show
 from offramp.errors import ConfigError
 from offramp.kafka import BODY_LIMIT, LONGEST_NAME
 from offramp.stream.topics.consume import parse_start
-from offramp.stream.topics.records import Outgoing
+from offramp.stream.topics.records import OutgoingMessage
 from offramp.stream.worker.checkpoint import decode_checkpoint
-from offramp.stream.worker.partition import Lane
+from offramp.stream.worker.partition_processor import PartitionProcessor
 from tests.support.partitions import LINK, Message, Outlet, lane_of, reached
 from tests.support.shown import Shown
 
@@ -28,10 +28,10 @@ def headed(message: Message, **changed: bytes | None) -> Message:
     return replace(message, headers=[(name, changed.get(name, text)) for name, text in message.headers])
 
 
-def worked_on(outlet: Outlet, records: list[Message]) -> Lane:
+def worked_on(outlet: Outlet, records: list[Message]) -> PartitionProcessor:
     """Let a lane take messages, to the end."""
 
-    async def work() -> Lane:
+    async def work() -> PartitionProcessor:
         with ThreadPoolExecutor(1) as executor:
             lane = await lane_of(outlet, executor)
             for record in records:
@@ -83,7 +83,7 @@ def test_what_fails_when_it_is_worked_on_is_told_in_one_line(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("told by a test: \ud800")
 
-    monkeypatch.setattr("offramp.stream.links.link_consumer.LinkRun.open", broken)
+    monkeypatch.setattr("offramp.stream.links.link_consumer.LinkConsumer.open", broken)
     outlet = Outlet()
     lane = worked_on(outlet, [messages[0]])
     assert lane.ledger.refused == {"failed": 1}
@@ -114,7 +114,7 @@ class Refusing(Outlet):
         super().__init__()
         self.topic = topic
 
-    async def post(self, message: Outgoing) -> asyncio.Future[Any]:
+    async def post(self, message: OutgoingMessage) -> asyncio.Future[Any]:
         future = await super().post(message)
         if message.topic == self.topic:
             future = asyncio.get_running_loop().create_future()

@@ -15,10 +15,10 @@ import pytest
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.decode import MAX_ROWS, FeatureMessage, RefusedError, decode_message
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
-from offramp.stream.links.link_consumer import REASON, LinkRun
+from offramp.stream.links.link_consumer import REASON, LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
-from offramp.stream.worker.load_shedding import FRESH, PATIENCE_S, Backlog, Backlogs
+from offramp.stream.worker.load_shedding import FRESH, PATIENCE_S, Backlogs, LinkBacklog
 from tests.support.feature_batches import BASE
 from tests.support.link_messages import cut, fed
 from tests.support.random_batches import random_batch
@@ -26,7 +26,7 @@ from tests.support.random_batches import random_batch
 STEP_S = 0.1
 
 
-def ages(backlog: Backlog, told: list[float], *, waiting: bool = True) -> list[bool]:
+def ages(backlog: LinkBacklog, told: list[float], *, waiting: bool = True) -> list[bool]:
     """Whether each of some ages, STEP_S apart, is shed."""
     out = []
     for number, age_s in enumerate(told):
@@ -36,25 +36,25 @@ def ages(backlog: Backlog, told: list[float], *, waiting: bool = True) -> list[b
 
 
 def test_a_backlog_that_is_worked_off_in_time_is_left_alone() -> None:
-    assert not any(ages(Backlog(1.0), list(np.linspace(30, 0, int(PATIENCE_S / STEP_S)))))
+    assert not any(ages(LinkBacklog(1.0), list(np.linspace(30, 0, int(PATIENCE_S / STEP_S)))))
 
 
 def test_one_that_is_not_is_shed_until_what_comes_is_fresh() -> None:
     patience = int(PATIENCE_S / STEP_S)
-    shed = ages(Backlog(1.0), [0.1] * 5 + [1.5] * (patience + 1) + [1.2, 0.8, FRESH, 0.8])
+    shed = ages(LinkBacklog(1.0), [0.1] * 5 + [1.5] * (patience + 1) + [1.2, 0.8, FRESH, 0.8])
     assert shed == [False] * (5 + patience) + [True, True, True, False, False]
 
 
 def test_a_new_owner_has_more_patience_once() -> None:
     patience = int(PATIENCE_S / STEP_S)
-    backlog = Backlog(1.0, grace_s=1.0)
+    backlog = LinkBacklog(1.0, grace_s=1.0)
     assert not any(ages(backlog, [5.0] * (patience + int(1.0 / STEP_S))))
-    assert ages(Backlog(1.0, grace_s=1.0), [5.0] * 60).index(True) == patience + int(1.0 / STEP_S)
+    assert ages(LinkBacklog(1.0, grace_s=1.0), [5.0] * 60).index(True) == patience + int(1.0 / STEP_S)
 
 
 def test_clocks_that_differ_shed_nothing_where_nothing_waits() -> None:
-    assert not any(ages(Backlog(1.0), [50.0] * 100, waiting=False))
-    backlog = Backlog(1.0)
+    assert not any(ages(LinkBacklog(1.0), [50.0] * 100, waiting=False))
+    backlog = LinkBacklog(1.0)
     assert ages(backlog, [50.0] * 60)[-1]
     for number in range(60, 80):
         backlog.judge(50.0, number * STEP_S, waiting=False)
@@ -62,7 +62,7 @@ def test_clocks_that_differ_shed_nothing_where_nothing_waits() -> None:
 
 
 def test_zero_sheds_nothing() -> None:
-    assert not any(ages(Backlog(0.0), [1e6] * 100))
+    assert not any(ages(LinkBacklog(0.0), [1e6] * 100))
 
 
 def headers_of(batch: pa.RecordBatch, **more: Any) -> FeatureHeaders:
@@ -124,13 +124,13 @@ def test_shed_messages_are_counted_and_told_and_make_no_silence(
 ) -> None:
     messages = with_ledgers(cut(busy_batch, parts=40))[:-1]
     gone = range(10, 20)
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     bins: list[int] = []
     run.pipeline.sink = lambda line: bins.extend((line.time_ns - BASE).tolist())
     for at, message in enumerate(messages):
         run.feed(shed(message) if at in gone else message, at)
         if at == 19:
-            carried = LinkRun("uplink", make)
+            carried = LinkConsumer("uplink", make)
             assert carried.restore(decode_checkpoint(encode_checkpoint(run.state())))
     rows = sum(messages[at].headers.rows for at in gone)
     assert (run.ledger.shed, run.ledger.shed_rows, run.ledger.gaps) == (len(gone), rows, 0)
@@ -145,9 +145,9 @@ def test_shed_messages_are_counted_and_told_and_make_no_silence(
     assert fed(carried, messages[20:], 20) == fed(again(messages, make, gone), messages[20:], 20)
 
 
-def again(messages: Sequence[FeatureMessage], make: Callable[[str], Pipeline], gone: Container[int]) -> LinkRun:
+def again(messages: Sequence[FeatureMessage], make: Callable[[str], Pipeline], gone: Container[int]) -> LinkConsumer:
     """A run that has had the messages to the end of the hole, without a checkpoint."""
-    run = LinkRun("uplink", make)
+    run = LinkConsumer("uplink", make)
     for at, message in enumerate(messages[:20]):
         run.feed(shed(message) if at in gone else message, at)
     return run

@@ -24,12 +24,12 @@ from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.inference.serving.predictor import Predictor
 from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.state import SERIES
-from offramp.stream.links.link_consumer import LinkRun
-from offramp.stream.links.link_consumers import LinkRuns
+from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.link_consumers import LinkConsumers
 from offramp.stream.pipeline import carried_state
 from offramp.stream.pipeline.carried_state import CALL_ROWS, Ask, CarriedState, StatePool, predict_together
 from offramp.stream.pipeline.pipeline import Pipeline, Sink, Step
-from offramp.stream.worker.message_batch import Portion
+from offramp.stream.worker.message_batch import MessageBatch
 from offramp.stream.worker.micro_batch import BYTES, MicroBatches
 from tests.support.workers import demo_batches, expected
 
@@ -75,20 +75,20 @@ def parts() -> Parts:
     return [*out, (FeatureHeaders("lab", "tap", 1, len(whole), 0, end=True).pairs(), b"")]
 
 
-def runs_of(site: Site, predictor: Predictor, pool: StatePool) -> LinkRuns:
+def runs_of(site: Site, predictor: Predictor, pool: StatePool) -> LinkConsumers:
     scale = load_artifact(DEFAULT_ARTIFACT).normaliser
 
-    def make_run(link: str, sink: Sink | None) -> LinkRun:
+    def make_run(link: str, sink: Sink | None) -> LinkConsumer:
         carried = pool.take()
-        return LinkRun(
+        return LinkConsumer(
             link,
             lambda name: Pipeline(site, name, predictor, scale, Policy(site, name), sink=sink, carried=carried),
         )
 
-    return LinkRuns(frozenset(link.name for link in site.links), make_run)
+    return LinkConsumers(frozenset(link.name for link in site.links), make_run)
 
 
-def portions(parts: Parts, runs: LinkRuns, links: list[str]) -> Iterator[Portion]:
+def portions(parts: Parts, runs: LinkConsumers, links: list[str]) -> Iterator[MessageBatch]:
     """Portions of one partition: a message of each of its links, in turn."""
     offset = 0
     for headers, value in parts:
@@ -96,10 +96,10 @@ def portions(parts: Parts, runs: LinkRuns, links: list[str]) -> Iterator[Portion
         for link in links:
             records.append(SimpleNamespace(partition=0, offset=offset, key=link.encode(), value=value, headers=headers))
             offset += 1
-        yield Portion(records, runs, "lab", horizon_ms=500)
+        yield MessageBatch(records, runs, "lab", horizon_ms=500)
 
 
-def sent(portion: Portion) -> list[tuple[str, bytes, bytes]]:
+def sent(portion: MessageBatch) -> list[tuple[str, bytes, bytes]]:
     return [(each.topic, each.key, each.value) for outcome in portion.outcomes for each in outcome.outgoing]
 
 
@@ -120,7 +120,7 @@ async def worked(lanes: Any, threads: int) -> tuple[list[tuple[str, bytes, bytes
         batches = MicroBatches(executor, threads)
         out: list[tuple[str, bytes, bytes]] = []
 
-        async def lane(waiting: Iterable[Portion]) -> None:
+        async def lane(waiting: Iterable[MessageBatch]) -> None:
             for portion in waiting:
                 await batches.work(portion)
                 out.extend(sent(portion))

@@ -19,16 +19,16 @@ from aiokafka.errors import (
 )
 
 from offramp.kafka import is_final
-from offramp.stream.topics.records import Outgoing
+from offramp.stream.topics.records import OutgoingMessage
 from offramp.stream.worker import outbox
 from offramp.stream.worker.outbox import Outbox
 
 
-def message(number: int) -> Outgoing:
-    return Outgoing("decisions", b"k", str(number).encode(), [])
+def message(number: int) -> OutgoingMessage:
+    return OutgoingMessage("decisions", b"k", str(number).encode(), [])
 
 
-def instead_of(given_up: Outgoing, error: Exception) -> Outgoing | None:
+def instead_of(given_up: OutgoingMessage, error: Exception) -> OutgoingMessage | None:
     """A thousand more stands for a message of an even number; of another one nothing is sent."""
     number = int(given_up.value)
     return message(1_000 + number) if number % 2 == 0 else None
@@ -40,7 +40,7 @@ class Producer:
     def __init__(self) -> None:
         self.taken: list[tuple[int, asyncio.Future[None]]] = []
 
-    async def post(self, each: Outgoing) -> asyncio.Future[None]:
+    async def post(self, each: OutgoingMessage) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.taken.append((int(each.value), future))
         return future

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from offramp.stream.worker.watchdog import Place, Watchdog
+from offramp.stream.worker.watchdog import OffsetPosition, Watchdog
 
 
 def test_a_partition_that_lost_its_end_is_read_again_once() -> None:
@@ -16,7 +16,7 @@ def test_a_partition_that_lost_its_end_is_read_again_once() -> None:
     watchdog = Watchdog(worker)
 
     def look(offset: int, end: int) -> bool:
-        return watchdog._is_short({0: Place(offset, idle=True)}, {0: end})
+        return watchdog._is_short({0: OffsetPosition(offset, idle=True)}, {0: end})
 
     assert [look(9, 5) for _ in range(6)] == [False, True, False, False, False, False]
     assert not look(5, 5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Verdict(Enum):
+class OffsetAction(Enum):
     """What to do with a message: take it, drop it, or drop it and ask for the one that is due."""
 
     TAKE = "take"
@@ -17,7 +17,7 @@ class Verdict(Enum):
     REWIND = "rewind"
 
 
-class Turn:
+class OffsetSequence:
     """Judges offsets against the one that is due; `due` moves on with each that is taken."""
 
     def __init__(self, due: int) -> None:
@@ -25,20 +25,20 @@ class Turn:
         self._asked_for = -1
         self._dropped = -1
 
-    def judge(self, offset: int) -> Verdict:
+    def judge(self, offset: int) -> OffsetAction:
         """Judge the next offset that came.
 
         Ahead of what is due, that is asked for once; what still comes ahead is dropped, until the offsets go back: then
         what is due is there no more (the broker has let it go), and the next there is is taken.
         """
         if offset < self.due:
-            return Verdict.DROP
+            return OffsetAction.DROP
         if offset > self.due:
             if self._asked_for != self.due:
                 self._asked_for, self._dropped = self.due, offset
-                return Verdict.REWIND
+                return OffsetAction.REWIND
             if offset > self._dropped:
                 self._dropped = offset
-                return Verdict.DROP
+                return OffsetAction.DROP
         self.due = offset + 1
-        return Verdict.TAKE
+        return OffsetAction.TAKE

@@ -19,7 +19,7 @@ Transform = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[n
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class EvaluationData:
     """A data set, ready.
 
     parts: series by train, validation, test; transform: raw [T, F] to normalised [T, F] and spectrum [T, K];
@@ -58,7 +58,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class TestSet:
     """The rows of the test part that every forecaster is scored on, n of them, and their truth."""
 
     series: tuple[Series, ...]
@@ -76,7 +76,7 @@ class Exam:
         )
 
 
-def exam_of(world: World, task: Task) -> Exam:
+def test_set_of(world: EvaluationData, task: Task) -> TestSet:
     """Return the rows of the test part with a known target and a whole window before them."""
     world.targets("test", task.horizon)
     picked = [(s, usable(s, task)) for s in world.parts["test"]]
@@ -86,7 +86,7 @@ def exam_of(world: World, task: Task) -> Exam:
     delay = np.concatenate([s.delay_ms[rows, task.horizon] for s, rows in picked])
     time = np.concatenate([s.time_ns + rows * (task.bin_ms * 1_000_000) for s, rows in picked])
     origins = np.repeat([s.origin for s, _ in picked], [len(rows) for _, rows in picked])
-    return Exam(
+    return TestSet(
         tuple(s for s, _ in picked), tuple(rows for _, rows in picked), delay, classify(delay, task.thresholds_ms),
         cells_of(origins.tolist(), time, task.horizon_ms),
     )  # fmt: skip

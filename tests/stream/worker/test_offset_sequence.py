@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from offramp.stream.worker.offset_order import Turn, Verdict
+from offramp.stream.worker.offset_sequence import OffsetAction, OffsetSequence
 
-TAKE, DROP, REWIND = Verdict.TAKE, Verdict.DROP, Verdict.REWIND
+TAKE, DROP, REWIND = OffsetAction.TAKE, OffsetAction.DROP, OffsetAction.REWIND
 
 
-def verdicts(due: int, *offsets: int) -> list[Verdict]:
-    turn = Turn(due)
+def verdicts(due: int, *offsets: int) -> list[OffsetAction]:
+    turn = OffsetSequence(due)
     return [turn.judge(offset) for offset in offsets]
 
 

@@ -14,7 +14,7 @@ from offramp.capture.message.decode import decode_message
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.stream.worker.checkpoint import decode_checkpoint
 from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
-from offramp.stream.worker.partition import Lane
+from offramp.stream.worker.partition_processor import PartitionProcessor
 from tests.support.partitions import LINK, Message, Outlet, lane_of, reached, until
 
 ORDER = ("packet", "read", "dissected", "published", "fetched", "begun", "decoded", "decided")
@@ -103,7 +103,7 @@ def test_what_is_taken_up_after_shedding_comes_behind_a_checkpoint(messages: lis
         for message in messages[:5]
     ]
 
-    async def work() -> Lane:
+    async def work() -> PartitionProcessor:
         with ThreadPoolExecutor(1) as executor:
             lane = await lane_of(outlet, executor)
             lane._backlogs = Backlogs(

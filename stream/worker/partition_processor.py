@@ -17,17 +17,17 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from offramp.stream.links.link_consumer import LinkRun
-from offramp.stream.links.link_consumers import LinkRuns, MakeRun
-from offramp.stream.topics.records import Outgoing, Record, pairs_of
+from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.link_consumers import LinkConsumers, MakeConsumer
+from offramp.stream.topics.records import OutgoingMessage, Record, pairs_of
 from offramp.stream.worker.checkpoint import encode_checkpoint
-from offramp.stream.worker.checkpoint_reader import TOPIC, Loaded
+from offramp.stream.worker.checkpoint_reader import TOPIC, LoadedStates
 from offramp.stream.worker.load_shedding import MAX_AGE_S, Backlogs
-from offramp.stream.worker.message_batch import Outcome, Portion, dead_letter
+from offramp.stream.worker.message_batch import MessageBatch, MessageOutcome, dead_letter
 from offramp.stream.worker.micro_batch import BYTES, MicroBatches
-from offramp.stream.worker.offset_order import Turn, Verdict
+from offramp.stream.worker.offset_sequence import OffsetAction, OffsetSequence
 from offramp.stream.worker.outbox import Outbox
-from offramp.stream.worker.partition_meter import LaneMeter
+from offramp.stream.worker.partition_meter import PartitionMeter
 
 log = logging.getLogger("offramp.worker")
 
@@ -66,7 +66,7 @@ class WorkerLedger:
 class Outlet(Protocol):
     """What a lane writes to."""
 
-    async def post(self, message: Outgoing) -> asyncio.Future[Any]:
+    async def post(self, message: OutgoingMessage) -> asyncio.Future[Any]:
         """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged."""
         ...
 
@@ -83,7 +83,7 @@ class Outlet(Protocol):
         ...
 
 
-class Lane:
+class PartitionProcessor:
     """Takes the messages of one partition; `put` waits where the lane is full, `close` ends in order."""
 
     def __init__(
@@ -91,8 +91,8 @@ class Lane:
         partition: int,
         site: str,
         links: frozenset[str],
-        make_run: MakeRun,
-        load: Callable[[int], Awaitable[Loaded]],
+        make_run: MakeConsumer,
+        load: Callable[[int], Awaitable[LoadedStates]],
         outlet: Outlet,
         batches: MicroBatches,
         executor: Executor,
@@ -103,7 +103,7 @@ class Lane:
         checkpoint_s: float = CHECKPOINT_S,
         max_age_s: float = MAX_AGE_S,
         session_s: float = SESSION_S,
-        meter: LaneMeter | None = None,
+        meter: PartitionMeter | None = None,
         topic_id: str = "",
     ) -> None:
         """Build it; topic_id: of the feature topic whose offsets these are."""
@@ -111,11 +111,11 @@ class Lane:
         self._load, self._outlet, self._batches, self._executor = load, outlet, batches, executor
         self._horizon_ms, self._forecasts = horizon_ms, forecasts
         self._checkpoint_s, self._session_s = checkpoint_s, session_s
-        self._meter = meter or LaneMeter()
+        self._meter = meter or PartitionMeter()
         self.done = -1
-        self._turn: Turn | None = None
+        self._turn: OffsetSequence | None = None
         self._queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)
-        self._runs = LinkRuns(links, make_run)
+        self._runs = LinkConsumers(links, make_run)
         self._backlogs = Backlogs(site, links, max_age_s, grace_s=checkpoint_s)
         self._outbox = Outbox(outlet.post, self._give_up)
         self._saving: asyncio.Task[None] | None = None
@@ -125,7 +125,7 @@ class Lane:
         self._task = asyncio.create_task(self._work(), name=f"lane-{partition}")
 
     @property
-    def runs(self) -> dict[str, LinkRun]:
+    def runs(self) -> dict[str, LinkConsumer]:
         """The links of the partition that had a message, by name."""
         return self._runs.runs
 
@@ -171,7 +171,7 @@ class Lane:
         self._runs.states.update(loaded.states)
         self.ledger.states_refused += loaded.refused
         due = loaded.due
-        turn, ended = Turn(due), False
+        turn, ended = OffsetSequence(due), False
         self._turn, self.done = turn, due
         self._is_sure(due, begun_s)
         while not ended:
@@ -205,13 +205,13 @@ class Lane:
             size += len(record.value or b"")
         return waiting, False
 
-    async def _in_turn(self, turn: Turn, offset: int) -> bool:
+    async def _in_turn(self, turn: OffsetSequence, offset: int) -> bool:
         """Tell whether to take the message; ask for the one that is due where another came."""
         verdict = turn.judge(offset)
-        if verdict is Verdict.REWIND:
+        if verdict is OffsetAction.REWIND:
             self.ledger.rewinds += 1
             await self._outlet.rewind(self.partition, turn.due)
-        return verdict is Verdict.TAKE
+        return verdict is OffsetAction.TAKE
 
     async def _take_or_shed(self, records: list[Record]) -> None:
         """Take messages, some of live links only to be shed.
@@ -247,7 +247,7 @@ class Lane:
         if not records:
             return
         begun_s = time.monotonic()
-        portion = Portion(
+        portion = MessageBatch(
             records, self._runs, self.site, horizon_ms=self._horizon_ms, forecasts=self._forecasts, shed=shed
         )
         await self._batches.work(portion)
@@ -266,7 +266,7 @@ class Lane:
         self._runs.restored = self._runs.states_refused = 0
         self._next = self.done = records[-1].offset + 1
 
-    def _note(self, outcome: Outcome, begun_s: float) -> None:
+    def _note(self, outcome: MessageOutcome, begun_s: float) -> None:
         """Enter what became of a message."""
         self.ledger.messages += 1
         self.ledger.commands += outcome.commands
@@ -281,7 +281,7 @@ class Lane:
         else:
             self.ledger.other_site += 1
 
-    def _give_up(self, message: Outgoing, error: Exception) -> Outgoing | None:
+    def _give_up(self, message: OutgoingMessage, error: Exception) -> OutgoingMessage | None:
         """Count what can never be sent, tell it once a topic; return its dead letter, of what consumers wait for."""
         self.ledger.unsendable[message.topic] += 1
         text = f"{type(error).__name__}: {error}"
@@ -325,7 +325,9 @@ class Lane:
         for link, state in states.items():
             value = await loop.run_in_executor(self._executor, encode_checkpoint, state)
             key = f"{self.site}/{link}".encode()
-            await self._outbox.put(Outgoing("state", key, value, [("schema_version", b"1")], partition=self.partition))
+            await self._outbox.put(
+                OutgoingMessage("state", key, value, [("schema_version", b"1")], partition=self.partition)
+            )
         await self._outbox.settle()
         if not await self._commit(offset):
             self._next = max(self._next, offset)
