@@ -13,7 +13,7 @@ class Busier:
     """A source whose packets come `factor` times as fast, so that fewer bins, and forecasts, fall to a packet."""
 
     def __init__(self, source: PacketSource, factor: int) -> None:
-        self.name, self.progress, self.damages = source.name, source.progress, source.damages
+        self.name, self.progress, self.faults = source.name, source.progress, source.faults
         self._source, self._factor = source, factor
 
     def read(self) -> Iterator[PacketBlock]:

@@ -107,10 +107,10 @@ class Links:
         """Work on messages, one portion each; return the processor seconds."""
         before = time.thread_time()
         for message in messages:
-            portion = MessageBatch([message], self.runs, "lab", horizon_ms=500)
-            while not portion.done:
-                steps = portion.open()
-                portion.conclude(predictions_of(steps) if steps else [])
+            batch = MessageBatch([message], self.runs, "lab", horizon_ms=500)
+            while not batch.done:
+                steps = batch.to_steps()
+                batch.apply(predictions_of(steps) if steps else [])
         return time.thread_time() - before
 
 
@@ -126,7 +126,7 @@ def prices(folder: Path) -> Prices:
         for _ in range(3):
             links = Links(site)
             best = min(best, links.work(messages))
-        forecasts = links.runs.runs[name].pipeline.ledger.forecasts
+        forecasts = links.runs.consumers[name].pipeline.ledger.forecasts
         amounts.append([len(messages), PACKETS, forecasts])
         seconds.append(best)
     message, packet, forecast = (np.linalg.solve(np.array(amounts, float), np.array(seconds)) * 1e6).tolist()
@@ -148,7 +148,7 @@ def _per_link(capture: Path, folder: Path) -> tuple[float, float, float]:
     memory = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     began = time.thread_time()
-    sizes = [len(encode_checkpoint(run.state())) for run in links.runs.runs.values()]
+    sizes = [len(encode_checkpoint(consumer.state())) for consumer in links.runs.consumers.values()]
     return (time.thread_time() - began) / LINKS * 1e6, sum(sizes) / LINKS, memory / LINKS / 1e3
 
 

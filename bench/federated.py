@@ -84,8 +84,8 @@ def scored(predictor: CompiledPredictor, data: Sequence[TrainingSequence]) -> di
     for sequence in data:
         state = np.zeros((1, predictor.state_size), np.float32)
         found = predictor.predict(sequence.x, sequence.spectrum, np.zeros(len(sequence.x), np.int32), state)
-        known = ~np.isnan(sequence.delay_ms)
-        parts.append((sequence.delay_ms[known], found.probabilities[known], found.delay_ms[known]))
+        known = ~np.isnan(sequence.label_ms)
+        parts.append((sequence.label_ms[known], found.probabilities[known], found.quantiles_ms[known]))
     delay, probabilities, quantiles = (np.concatenate(column) for column in zip(*parts, strict=True))
     loss = row_losses(delay, Prediction(probabilities, quantiles), predictor.thresholds_ms).mean()
     told = score(delay, probabilities, quantiles, delay, predictor.thresholds_ms)

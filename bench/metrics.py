@@ -102,15 +102,15 @@ async def turn(messages: list[Message], observe: Any, predictor: Any) -> None:
 
     ledger = WorkerLedger()
     with ThreadPoolExecutor(2) as executor:
-        lane = PartitionProcessor(
+        processor = PartitionProcessor(
             0, site.name, frozenset({"uplink"}), make_run, load, Nowhere(), MicroBatches(executor, 1), executor, ledger,
             horizon_ms=predictor.horizon_ms, meter=PartitionMeter(observe),
         )  # fmt: skip
         for message in messages:
-            await lane.put(message)
-        while lane.done <= messages[-1].offset:
+            await processor.put(message)
+        while processor.done <= messages[-1].offset:
             await asyncio.sleep(0.001)
-        await lane.close()
+        await processor.close()
     assert ledger.messages == len(messages)
     assert not ledger.refused
 
@@ -145,7 +145,9 @@ def a_note_s(times: int = 20_000) -> float:
         open_predictor(DEFAULT_ARTIFACT),
         load_artifact(DEFAULT_ARTIFACT),
     )
-    run = LinkConsumer("uplink", lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name)))
+    consumer = LinkConsumer(
+        "uplink", lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name))
+    )
     metrics = Metrics("worker")
     meter = PartitionMeter(metrics.observe)
     command, future = (
@@ -155,7 +157,7 @@ def a_note_s(times: int = 20_000) -> float:
     future.set_result(None)
     begun = time.process_time()
     for _ in range(times):
-        meter.worked(run, 1000, 0.0)
+        meter.worked(consumer, 1000, 0.0)
         meter.acknowledged(command, future)
         metrics.observe("offramp_model_seconds", 0.001)
         metrics.observe("offramp_model_rows", 100)

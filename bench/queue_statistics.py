@@ -116,23 +116,23 @@ def virtual_queues(source: Source, seed: int, here: Path, root: Path | None) -> 
     """Return the virtual queue of a source for each capacity, over all its origins."""
     found: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
     for _, arrivals in arrivals_of(origins_of(source, here, root), seed):
-        for passage, _ in bottlenecks(arrivals, source, here, root):
-            found.setdefault(passage.name, []).extend(asked(arrivals, passage))
+        for bottleneck, _ in bottlenecks(arrivals, source, here, root):
+            found.setdefault(bottleneck.name, []).extend(asked(arrivals, bottleneck))
     return [
         Queue(f"{source.name} @ {name}", padded([pair[0] for pair in runs]), padded([pair[1] for pair in runs]))
         for name, runs in found.items()
     ]
 
 
-def asked(arrivals: Arrivals, passage: Bottleneck) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def asked(arrivals: Arrivals, bottleneck: Bottleneck) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Yield delay and depth once a second, from each phase on, of the direction that carries more."""
     packets = arrivals.packets
-    down = goes_down(packets, passage.shape.networks)
+    down = goes_down(packets, bottleneck.config.networks)
     side = int(packets.size[down].sum() > packets.size[~down].sum())
     chosen = Packets(*(column[down == bool(side)] for column in packets))
     if not len(chosen.time_ns):
         return
-    came, left = through(chosen, passage, side)
+    came, left = through(chosen, bottleneck, side)
     for phase in range(PHASES):
         at = np.arange(came[0] + phase * SECOND_NS // PHASES, came[-1], SECOND_NS)
         if len(at) >= LEAST_S:
@@ -141,18 +141,18 @@ def asked(arrivals: Arrivals, passage: Bottleneck) -> Iterator[tuple[NDArray[np.
             yield np.maximum(last - at, 0) / 1e6, (here - gone).astype(np.float64)
 
 
-def through(packets: Packets, passage: Bottleneck, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def through(packets: Packets, bottleneck: Bottleneck, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return when each packet that is not dropped came and left, ns."""
-    shape, time = passage.shape, np.maximum.accumulate(packets.time_ns)
-    if passage.served:
-        service = passage.served[side]
+    config, time = bottleneck.config, np.maximum.accumulate(packets.time_ns)
+    if bottleneck.served:
+        service = bottleneck.served[side]
         delay = virtual_delays_ms(
             time, packets.size, trace_ns=service.trace_ns, opportunity_bytes=service.opportunity_bytes,
-            buffer_bytes=shape.buffer_bytes,
+            buffer_bytes=config.buffer_bytes,
         )  # fmt: skip
     else:
-        rate = shape.capacity_down_bps if side else shape.capacity_up_bps
-        delay = virtual_delays_ms(time, packets.size, capacity_bps=rate, buffer_bytes=shape.buffer_bytes)
+        rate = config.capacity_down_bps if side else config.capacity_up_bps
+        delay = virtual_delays_ms(time, packets.size, capacity_bps=rate, buffer_bytes=config.buffer_bytes)
         delay += packets.size * 8e3 / rate
     kept = ~np.isnan(delay)
     return time[kept], time[kept] + (delay[kept] * 1e6).astype(np.int64)

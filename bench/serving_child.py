@@ -63,7 +63,7 @@ def steps(backend: Backend, weights: Any, n: int) -> dict[str, Any]:
     some = np.linspace(0, n - 1, min(n, CHECKED)).astype(int)
     expected = reference_forecasts(weights, wide_windows(backend, x[some]), frames[some])
     gap = max(
-        difference((each.probabilities[some], each.delay_ms[some]), (expected[0][:, t], expected[1][:, t]))
+        difference((each.probabilities[some], each.quantiles_ms[some]), (expected[0][:, t], expected[1][:, t]))
         for t, each in enumerate(found)
     )
     traces = backend.traces
@@ -77,7 +77,7 @@ def windows(backend: Backend, weights: Any, n: int) -> dict[str, Any]:
     found = backend.predict_windows(x, frames)
     some = np.linspace(0, n - 1, min(n, CHECKED)).astype(int)
     expected = reference_forecasts(weights, wide_windows(backend, x[some]), frames[some])
-    gap = difference((found.probabilities[some], found.delay_ms[some]), (expected[0][:, -1], expected[1][:, -1]))
+    gap = difference((found.probabilities[some], found.quantiles_ms[some]), (expected[0][:, -1], expected[1][:, -1]))
     traces = backend.traces
     cpu, wall = spent(lambda: backend.predict_windows(x, frames))
     return _row(backend, "window", n, cpu, wall, gap, backend.traces - traces)

@@ -38,32 +38,32 @@ class SimulatedSite(NamedTuple):
     def traffic(self, seed: int, seconds: float, artifact: Artifact) -> list[TrainingSequence]:
         """Return the labelled series of the link and its busiest device, on the artifact's scale."""
         rng = np.random.default_rng([seed, sum(self.name.encode())])
-        shape = LinkConfig(self.capacity_bps, self.capacity_bps, self.buffer_bytes, (NETWORK,))
+        config = LinkConfig(self.capacity_bps, self.capacity_bps, self.buffer_bytes, (NETWORK,))
         flows = [flow for device in range(4) for flow in periodic_device(rng, seconds, device)]
         flows += name_lookups(rng, seconds, 4)
         for make in self.makes:
-            flows += make(rng, seconds, shape)
-        return sequences_of(merged(flows), shape, f"{self.name}:{seed}", artifact, devices=1)
+            flows += make(rng, seconds, config)
+        return sequences_of(merged(flows), config, f"{self.name}:{seed}", artifact, devices=1)
 
 
-def pages(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
-    return web_bursts(rng, seconds, 5, shape.capacity_up_bps) + web_bursts(rng, seconds, 6, shape.capacity_up_bps)
+def pages(rng: np.random.Generator, seconds: float, config: LinkConfig) -> list[Flow]:
+    return web_bursts(rng, seconds, 5, config.capacity_up_bps) + web_bursts(rng, seconds, 6, config.capacity_up_bps)
 
 
-def transfers(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
-    return bulk_transfers(rng, seconds, 7, shape)
+def transfers(rng: np.random.Generator, seconds: float, config: LinkConfig) -> list[Flow]:
+    return bulk_transfers(rng, seconds, 7, config)
 
 
-def streams(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
-    return on_off(rng, seconds, 8, shape.capacity_up_bps) + on_off(rng, seconds, 9, shape.capacity_up_bps)
+def streams(rng: np.random.Generator, seconds: float, config: LinkConfig) -> list[Flow]:
+    return on_off(rng, seconds, 8, config.capacity_up_bps) + on_off(rng, seconds, 9, config.capacity_up_bps)
 
 
-def ramps(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
-    return [flow for _ in range(int(seconds / 12)) for flow in ramp(rng, seconds, 10, shape.capacity_up_bps)]
+def ramps(rng: np.random.Generator, seconds: float, config: LinkConfig) -> list[Flow]:
+    return [flow for _ in range(int(seconds / 12)) for flow in ramp(rng, seconds, 10, config.capacity_up_bps)]
 
 
-def floods(rng: np.random.Generator, seconds: float, shape: LinkConfig) -> list[Flow]:
-    return [flow for _ in range(int(seconds / 15)) for flow in overload(rng, seconds, 11, shape.capacity_up_bps)]
+def floods(rng: np.random.Generator, seconds: float, config: LinkConfig) -> list[Flow]:
+    return [flow for _ in range(int(seconds / 15)) for flow in overload(rng, seconds, 11, config.capacity_up_bps)]
 
 
 TAKING_PART = (

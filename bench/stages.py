@@ -64,14 +64,14 @@ def windowing(capture: Path) -> tuple[Result, list[Rows]]:
     """Measure bins, normaliser and spectra over batches in memory; return the rows for the model too."""
     batches = stream_batches(list(open_captures([str(capture)]).read()))
     link = default_site().links[0]
-    shape = LinkConfig(
+    config = LinkConfig(
         link.capacity_bps, link.capacity_down_bps, link.buffer_bytes, tuple(str(net) for net in link.devices)
     )
     limits = Normaliser.from_state(load_artifact(DEFAULT_ARTIFACT).normaliser).limits()
     rows: list[Rows] = []
 
     def run() -> int:
-        bins, learned, spectra = Bins(shape), Normaliser(len(CHANNELS)), Spectra(SERIES)
+        bins, learned, spectra = Bins(config), Normaliser(len(CHANNELS)), Spectra(SERIES)
         rows.clear()
         for batch in batches:
             for closed in bins.update(packets_from_batch(batch)):

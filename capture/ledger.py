@@ -30,7 +30,7 @@ class CaptureLedger(Counts):
     unfollowed: Counter[str] = field(default_factory=Counter)
     """Decoded packets that name something which is not followed, by what that is: `ether_type_0x88e5`."""
 
-    def closes(self) -> bool:
+    def balances(self) -> bool:
         """Tell whether the account adds up."""
         return self.captured == self.decoded + self.undecodable.total() + self.shed.total()
 

@@ -44,16 +44,16 @@ P = TypeVar("P", bound=Target)
 R = TypeVar("R", bound=Rated)
 
 
-def cost(place: Target, rate_bps: float) -> float:
+def cost(target: Target, rate_bps: float) -> float:
     """Return the cost in ms of sending `rate_bps` over `place`: delay (paper eq. 16) plus weighted energy (eq. 17).
 
     Delay is propagation plus the transmission of a packet on what the rate leaves free; no room costs infinity.
     """
-    free = place.capacity - rate_bps
+    free = target.capacity - rate_bps
     if free <= 0:
         return math.inf
-    energy_mj = rate_bps * place.energy_nj_per_bit / 1e6
-    return place.delay_ms + UNIT_BITS / free * 1e3 + ENERGY_WEIGHT * energy_mj
+    energy_mj = rate_bps * target.energy_nj_per_bit / 1e6
+    return target.delay_ms + UNIT_BITS / free * 1e3 + ENERGY_WEIGHT * energy_mj
 
 
 def cheapest(places: Sequence[P], rate_bps: float, used_bps: Mapping[str, float]) -> P | None:
@@ -61,7 +61,7 @@ def cheapest(places: Sequence[P], rate_bps: float, used_bps: Mapping[str, float]
 
     used_bps: what earlier moves already put on each place, by name.
     """
-    costs = [cost(place, rate_bps + used_bps.get(place.name, 0.0)) for place in places]
+    costs = [cost(target, rate_bps + used_bps.get(target.name, 0.0)) for target in places]
     least = min(costs, default=math.inf)
     return places[costs.index(least)] if least < math.inf else None
 
@@ -80,8 +80,8 @@ def spread(
         if most <= 0 or excess_bps <= 0:
             return
         rate_bps = min(each.rate_bps, capacity_bps)
-        place = cheapest(places, rate_bps, used)
-        if place is not None:
-            yield each, place, rate_bps
-            used[place.name] = used.get(place.name, 0.0) + rate_bps
+        target = cheapest(places, rate_bps, used)
+        if target is not None:
+            yield each, target, rate_bps
+            used[target.name] = used.get(target.name, 0.0) + rate_bps
             most, excess_bps = most - 1, excess_bps - each.rate_bps

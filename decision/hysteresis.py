@@ -45,24 +45,24 @@ class Hysteresis:
 
     def delay_ms(self, forecast: Forecast) -> float:
         """Return the delay quantile that is held against the budget."""
-        return float(forecast.delay_ms[QUANTILE[self.settings.quantile]])
+        return float(forecast.quantiles_ms[QUANTILE[self.settings.quantile]])
 
     def is_above(self, forecast: Forecast) -> bool:
         """Tell whether the forecast breaks the budget."""
         probable = forecast.probabilities[2] >= self.settings.enter_probability
-        return self.delay_ms(forecast) > self.budget_ms or (probable and forecast.delay_ms[2] > self.budget_ms)
+        return self.delay_ms(forecast) > self.budget_ms or (probable and forecast.quantiles_ms[2] > self.budget_ms)
 
     def is_below(self, forecast: Forecast) -> bool:
         """Tell whether the forecast is well within the budget (lower than what enters)."""
         improbable = forecast.probabilities[2] < self.settings.exit_probability
         calm = self.delay_ms(forecast) < self.budget_ms * self.settings.exit_share
-        return calm and (improbable or forecast.delay_ms[2] <= self.budget_ms)
+        return calm and (improbable or forecast.quantiles_ms[2] <= self.budget_ms)
 
-    def interesting(self, probabilities: NDArray[np.float32], delay_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def may_trigger(self, probabilities: NDArray[np.float32], quantiles_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return bool [n]: the rows that foresee congestion (as `is_above`), of float32 [n, 3] each."""
-        delay = delay_ms[:, QUANTILE[self.settings.quantile]]
+        delay = quantiles_ms[:, QUANTILE[self.settings.quantile]]
         probable = probabilities[:, 2] >= self.settings.enter_probability
-        found: NDArray[np.bool_] = (delay > self.budget_ms) | (probable & (delay_ms[:, 2] > self.budget_ms))
+        found: NDArray[np.bool_] = (delay > self.budget_ms) | (probable & (quantiles_ms[:, 2] > self.budget_ms))
         return found
 
     def entered(self) -> bool:

@@ -23,7 +23,7 @@ class Move:
         return len(self.action.get("flows", ())) or 1
 
     @property
-    def place(self) -> str:
+    def target(self) -> str:
         """The path or node that takes the traffic; empty where it stays on the link."""
         return str(self.action.get("path") or self.action.get("to") or "")
 
@@ -86,6 +86,6 @@ class HeldMoves:
         for move in moves:
             flows.update(tuple(match.items()) for match in move.action.get("flows", ()))
             devices.update([move.action["device"]] if "device" in move.action else [])
-            used[move.place] = used.get(move.place, 0.0) + move.rate_bps
+            used[move.target] = used.get(move.target, 0.0) + move.rate_bps
             count += move.size
         return HeldMoves(frozenset(flows), frozenset(devices), used, count)

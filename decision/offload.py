@@ -16,22 +16,22 @@ ENERGY_NJ_PER_BIT = 1.0
 
 
 def offload(
-    link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: HeldMoves, p_high: Mapping[str, float]
+    link: Link, limits: Limits, traffic: Traffic, excess_bps: float, held: HeldMoves, p_high: Mapping[str, float]
 ) -> list[Move]:
     """Return a move per device, each to the cheapest node, until they make up `excess_bps`.
 
     p_high: P(High) of the devices that have a fresh forecast, by address.
     """
-    wanted, room = ranked(link, limits, traffic, taken, p_high), limits.moves - taken.moves
+    wanted, room = ranked(link, limits, traffic, held, p_high), limits.moves - held.moves
     moves: list[Move] = []
-    for device, node, rate_bps in spread(wanted, link.nodes, taken.used_bps, link.capacity_bps, room, excess_bps):
+    for device, node, rate_bps in spread(wanted, link.nodes, held.used_bps, link.capacity_bps, room, excess_bps):
         action = {"type": "offload", "device": device.address, "from": link.name, "to": node.name}
         moves.append(Move(f"device:{link.name}/{device.address}", action, rate_bps))
     return moves
 
 
 def ranked(
-    link: Link, limits: Limits, traffic: Traffic, taken: HeldMoves, p_high: Mapping[str, float]
+    link: Link, limits: Limits, traffic: Traffic, held: HeldMoves, p_high: Mapping[str, float]
 ) -> list[DeviceRate]:
     """Return the devices that may be moved: by priority, then P(High), then the power their sending takes."""
     known = known_of(link.known)
@@ -44,7 +44,7 @@ def ranked(
 
     free = [
         device
-        for device in (taken.left_of(device, traffic) for device in traffic.devices)
+        for device in (held.left_of(device, traffic) for device in traffic.devices)
         if is_movable_size(device.rate_bps, traffic)
         and not known.is_fixed(device.address)
         and allowed(limits, device.address)

@@ -32,7 +32,7 @@ class Policy:
     """Turns the forecasts of a link and its devices into commands.
 
     The link's forecast opens and closes moves; a device's forecast only ranks the device among those to offload.
-    `decide` must be called, in order of time, for every bin that is `interesting` or whose scope is in
+    `decide` must be called, in order of time, for every bin that is `may_trigger` or whose scope is in
     `open_scopes`.
     """
 
@@ -53,9 +53,9 @@ class Policy:
         self._quiet_until_ns = 0
         self.expired = 0
 
-    def interesting(self, probabilities: NDArray[np.float32], delay_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def may_trigger(self, probabilities: NDArray[np.float32], quantiles_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return bool [n]: the rows (float32 [n, 3] each) that may change something although the scope is idle."""
-        return self._hysteresis.interesting(probabilities, delay_ms)
+        return self._hysteresis.may_trigger(probabilities, quantiles_ms)
 
     @property
     def open_scopes(self) -> frozenset[str]:

@@ -18,13 +18,13 @@ LOWER_EFFORT = 1
 """The DSCP of traffic that gives way to all other (RFC 8622)."""
 
 
-def movable(link: Link, limits: Limits, traffic: Traffic, taken: HeldMoves) -> Iterator[FlowRate]:
+def movable(link: Link, limits: Limits, traffic: Traffic, held: HeldMoves) -> Iterator[FlowRate]:
     """Yield the flows that may be moved and are not yet, heaviest first."""
     known = known_of(link.known)
     for flow in traffic.flows:
         if not is_movable_size(flow.rate_bps, traffic):
             return  # so are all that follow
-        free = not (known.is_fixed(flow.src) or known.is_fixed(flow.dst) or taken.has(flow))
+        free = not (known.is_fixed(flow.src) or known.is_fixed(flow.dst) or held.has(flow))
         if free and allowed(limits, flow.src, flow.dst):
             yield flow
 
@@ -39,20 +39,20 @@ def allowed(limits: Limits, *addresses: str) -> bool:
     return not limits.only or any(address_of(text) in network for text in addresses for network in limits.only)
 
 
-def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: HeldMoves) -> list[Move]:
+def reroute(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, held: HeldMoves) -> list[Move]:
     """Return one move per path: the heaviest flows, each to the cheapest path, until they make up `excess_bps`."""
-    wanted, room = movable(link, limits, traffic, taken), limits.moves - taken.moves
+    wanted, room = movable(link, limits, traffic, held), limits.moves - held.moves
     by_path: dict[str, list[FlowRate]] = {}
-    for flow, path, _ in spread(wanted, link.paths, taken.used_bps, link.capacity_bps, room, excess_bps):
+    for flow, path, _ in spread(wanted, link.paths, held.used_bps, link.capacity_bps, room, excess_bps):
         by_path.setdefault(path.name, []).append(flow)
     return [_move(link, {"type": "reroute", "path": path}, flows) for path, flows in sorted(by_path.items())]
 
 
-def mark(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, taken: HeldMoves) -> list[Move]:
+def mark(link: Link, limits: Limits, traffic: Traffic, excess_bps: float, held: HeldMoves) -> list[Move]:
     """Return one move that marks the heaviest flows as giving way: what is left where no path or node has room."""
     flows: list[FlowRate] = []
-    for flow in movable(link, limits, traffic, taken):
-        if len(flows) >= limits.moves - taken.moves or excess_bps <= 0:
+    for flow in movable(link, limits, traffic, held):
+        if len(flows) >= limits.moves - held.moves or excess_bps <= 0:
             break
         flows.append(flow)
         excess_bps -= flow.rate_bps

@@ -22,19 +22,20 @@ QUANTILES = (0.5, 0.9, 0.99)
 class Prediction(NamedTuple):
     """Forecasts of many rows.
 
-    probabilities: float32 [n, 3] of Normal, Medium, High; delay_ms: float32 [n, 3] quantiles 0.5, 0.9, 0.99, or [n, 1].
+    probabilities: float32 [n, 3] of Normal, Medium, High; quantiles_ms: float32 [n, 3] quantiles 0.5, 0.9, 0.99, or
+    [n, 1].
     """
 
     probabilities: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
+    quantiles_ms: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """What one scope (`link:NAME` or `device:LINK/ADDRESS`) will meet one horizon after window_end_ns.
 
-    probabilities: of Normal, Medium, High, summing to 1; delay_ms: the 0.5, 0.9 and 0.99 quantiles of the largest
-    queueing delay within the horizon; delay_now_ms: the virtual queue's delay at the end of the window.
+    probabilities: of Normal, Medium, High, summing to 1; quantiles_ms: the 0.5, 0.9 and 0.99 quantiles of the largest
+    queueing delay within the horizon; bin_end_ms: the virtual queue's delay at the end of the window.
     """
 
     scope: str
@@ -42,7 +43,7 @@ class Forecast:
     window_end_ns: int
     horizon_ms: int
     probabilities: tuple[float, float, float]
-    delay_ms: tuple[float, float, float]
-    delay_now_ms: float
+    quantiles_ms: tuple[float, float, float]
+    bin_end_ms: float
     model: str
     model_sha: str

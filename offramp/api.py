@@ -71,7 +71,7 @@ class Features:
             for block in source.read():
                 for batch in dissector.dissect(block):
                     yield self._derived(typed_batch(batch, schema))
-        self.faults = [str(each) for each in source.damages]
+        self.faults = [str(each) for each in source.faults]
 
     def table(self) -> pa.Table:
         """Return all rows as one table; a capture of a million packets takes half a gigabyte."""
@@ -158,8 +158,8 @@ _BINS = pa.schema(
 
 
 def _bins(timeline: LinkTimeline) -> pa.RecordBatch:
-    numbers = [timeline.load_up, timeline.load_down, timeline.delay_now_ms]
-    numbers += [*timeline.probabilities.T, *timeline.delay_ms.T]
+    numbers = [timeline.load_up, timeline.load_down, timeline.bin_end_ms]
+    numbers += [*timeline.probabilities.T, *timeline.quantiles_ms.T]
     columns = [pa.array([timeline.link] * len(timeline.time_ns)), pa.array(timeline.time_ns, pa.timestamp("ns", "UTC"))]
     columns += [pa.array(np.ascontiguousarray(each), pa.float32()) for each in numbers]
     return pa.RecordBatch.from_arrays(columns, schema=_BINS)
@@ -184,5 +184,5 @@ def replay(
         dissector=dissector,
     )  # fmt: skip
     commands = list(running.run())
-    warnings += [*map(str, running.source.damages), *running.batches.warnings()]
+    warnings += [*map(str, running.source.faults), *running.batches.warnings()]
     return Replayed(commands, Ledger(running.capture_ledger(), running.stream_ledger()), warnings, timelines)

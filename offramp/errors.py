@@ -54,7 +54,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or path
+        folder = error.filename or path
         raise OfframpError(
-            f"{place}: cannot write: {error.strerror or error}; check the folder, its rights and its space"
+            f"{folder}: cannot write: {error.strerror or error}; check the folder, its rights and its space"
         ) from error

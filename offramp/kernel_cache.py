@@ -72,7 +72,7 @@ class KernelCache:
                 if kept is not None:
                     places().used(root / self._folder)
                     return compiler.CompileResult._rebuild(target, *kept)
-        places().tell()
+        places().report()
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:

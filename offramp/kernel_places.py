@@ -105,7 +105,7 @@ class Places:
                 shutil.rmtree(folder, ignore_errors=True)
         return removed
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say on standard error, once, that what is now compiled cannot be kept for long, and how to mend that."""
         if self.lasting or self._told:
             return
@@ -126,7 +126,7 @@ class Places:
         if self.writable is not None:
             self.writable, self.lasting = None, False
             self.reasons.append(f"{root}: {error.strerror}")
-            self.tell()
+            self.report()
 
     def _try(self, root: Path) -> None:
         """Take a folder to read from and to write to, as far as it serves."""

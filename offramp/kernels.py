@@ -110,7 +110,7 @@ class CompilingNotice(event.Listener):  # type: ignore[misc]
         if self._depth == 0:
             self.seconds += time.monotonic() - self._begin
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say how long it took, where anything was compiled."""
         if self.seconds:
             places().tidy()
@@ -124,7 +124,7 @@ def announce_compiling() -> CompilingNotice:
     """Have this process say when it compiles kernels; what a command calls before its work."""
     notice = CompilingNotice()
     event.register("numba:compile", notice)
-    atexit.register(notice.tell)
+    atexit.register(notice.report)
     return notice
 
 

@@ -95,7 +95,7 @@ class Worker:
         read_past_unreadable_records()
         self.settings, self.site, self.artifact, self.predictor = settings, site, artifact, predictor
         self.ledger = WorkerLedger()
-        self.lanes: dict[int, PartitionProcessor] = {}
+        self.processors: dict[int, PartitionProcessor] = {}
         self.assigned: frozenset[int] | None = None
         self._given = frozenset[int]()
         self.topic, self.reach = topic, Reach("worker")
@@ -148,22 +148,22 @@ class Worker:
             if self.ending or self._moving or message.partition >= self.topic.partitions:
                 continue
             try:
-                await self._lane(message.partition).put(message)
+                await self._processor(message.partition).put(message)
             except Exception as error:
                 log.exception("partition %d", message.partition)
                 await self.app.crash(error)  # started again, the worker takes up from the checkpoint
                 return
 
-    def _lane(self, partition: int) -> PartitionProcessor:
-        if partition not in self.lanes:
-            self.lanes[partition] = PartitionProcessor(
-                partition, self.site.name, frozenset(link.name for link in self.site.links), self._make_run,
+    def _processor(self, partition: int) -> PartitionProcessor:
+        if partition not in self.processors:
+            self.processors[partition] = PartitionProcessor(
+                partition, self.site.name, frozenset(link.name for link in self.site.links), self._make_consumer,
                 self._load, self, self.batches, self._executor, self.ledger, horizon_ms=self.predictor.horizon_ms,
                 topic_id=self.topic.id, **self._options,
             )  # fmt: skip
-        return self.lanes[partition]
+        return self.processors[partition]
 
-    def _make_run(self, link: str, sink: Callable[[LinkTimeline], None]) -> LinkConsumer:
+    def _make_consumer(self, link: str, sink: Callable[[LinkTimeline], None]) -> LinkConsumer:
         carried = self._states.take()
 
         def make(name: str) -> Pipeline:
@@ -190,7 +190,7 @@ class Worker:
         Where that takes longer than the group waits for us, the next owner does again what has none.
         """
         self.assigned, self._given = None, frozenset()
-        await self.close_lanes(REBALANCE_S)
+        await self.close_processors(REBALANCE_S)
 
     async def _assigned(self, _: Any, assigned: Any, **__: Any) -> None:
         self._given = frozenset(tp.partition for tp in assigned if tp.topic == self.settings.topic("features"))
@@ -201,14 +201,14 @@ class Worker:
         """Return those of the partitions that the group gave us that are worked on."""
         return frozenset(partition for partition in self._given if partition < self.topic.partitions)
 
-    async def close_lanes(self, patience_s: float) -> None:
+    async def close_processors(self, patience_s: float) -> None:
         """End all lanes with a checkpoint each; what takes longer than there is patience for is given up."""
-        lanes, self.lanes = self.lanes, {}
+        lanes, self.processors = self.processors, {}
         if not lanes:
             return
-        await asyncio.wait([asyncio.create_task(lane.close()) for lane in lanes.values()], timeout=patience_s)
-        for lane in lanes.values():
-            lane.abandon()
+        await asyncio.wait([asyncio.create_task(processor.close()) for processor in lanes.values()], timeout=patience_s)
+        for processor in lanes.values():
+            processor.abandon()
 
     async def take_up(self, topic: TopicState) -> None:
         """Go on with another life of the feature topic, or one that lost its end: no place in the former is one in it.
@@ -217,7 +217,7 @@ class Worker:
         """
         self._moving = True
         try:
-            await self.close_lanes(PROCESSORS_S)
+            await self.close_processors(PROCESSORS_S)
             self.topic = topic
             if self.assigned is not None:
                 self.assigned = self._served()
@@ -318,7 +318,7 @@ class Worker:
     async def stop(self) -> None:
         """Take no more, end lanes and producer; the app is stopped by its own worker."""
         self.ending = True
-        await self.close_lanes(PROCESSORS_S if self.reach.connected else PROCESSORS_AWAY_S)
+        await self.close_processors(PROCESSORS_S if self.reach.connected else PROCESSORS_AWAY_S)
         producer, self._producer = self._producer, None
         if producer is not None:
             with suppress(KafkaError, OSError, TimeoutError):

@@ -92,7 +92,7 @@ def offramp_rows(path: Path) -> tuple[list[list[str]], bool]:
             rendered = dict(zip(batch.schema.names, render_batch(batch), strict=False))
             cells = [rendered[name].to_pylist() for name in [*COLUMNS, "tcp.stream"]]
             rows += [[cell or "" for cell in row] for row in zip(*cells, strict=True)]
-    return rows, bool(source.damages)
+    return rows, bool(source.faults)
 
 
 def compare(paths: Iterable[Path], report: Report | None = None, workers: int = 2, cache: Path | None = None) -> Report:

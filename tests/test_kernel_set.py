@@ -179,7 +179,7 @@ def test_a_processor_that_nobody_knows_is_refused_in_a_line(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path))
     return tmp_path
 
@@ -192,35 +192,35 @@ def kept(root: Path, name: str, age_s: float) -> Path:
     return folder
 
 
-def test_a_set_that_nobody_used_for_long_is_removed(place: Path) -> None:
-    old, recent = kept(place, "old", UNUSED_S + 60), kept(place, "recent", UNUSED_S - 3600)
-    ahead, other = kept(place, "ahead", -UNUSED_S), place / "site.toml"
+def test_a_set_that_nobody_used_for_long_is_removed(folder: Path) -> None:
+    old, recent = kept(folder, "old", UNUSED_S + 60), kept(folder, "recent", UNUSED_S - 3600)
+    ahead, other = kept(folder, "ahead", -UNUSED_S), folder / "site.toml"
     other.touch()
     os.utime(other, (0, 0))
-    torn = place / f"{GONE}1234"
+    torn = folder / f"{GONE}1234"
     torn.mkdir()
     found = Places()
-    assert found.writable == place
+    assert found.writable == folder
     assert found.tidy() == 1
     assert not old.exists()
     assert not torn.exists()
     assert recent.exists()
     assert ahead.exists()
     assert other.exists()
-    kept(place, "old", UNUSED_S + 60)
+    kept(folder, "old", UNUSED_S + 60)
     assert found.tidy() == 0, "once a process"
     assert Places().tidy() == 1
 
 
-def test_no_more_are_removed_at_once_than_take_a_moment(place: Path) -> None:
+def test_no_more_are_removed_at_once_than_take_a_moment(folder: Path) -> None:
     for number in range(MOST_REMOVED + 3):
-        kept(place, str(number), UNUSED_S + 60)
+        kept(folder, str(number), UNUSED_S + 60)
     assert Places().tidy() == MOST_REMOVED
     assert Places().tidy() == 3
 
 
-def test_use_is_noted_at_most_daily(place: Path) -> None:
-    old, recent = kept(place, "old", UNUSED_S + 60), kept(place, "recent", 3600)
+def test_use_is_noted_at_most_daily(folder: Path) -> None:
+    old, recent = kept(folder, "old", UNUSED_S + 60), kept(folder, "recent", 3600)
     before = recent.stat().st_mtime
     found = Places()
     found.used(old)

@@ -130,8 +130,8 @@ def by_parser(path: Path) -> set[Path]:
     found = set()
     for module in modules:
         if module.split(".")[0] in OURS:
-            place = ROOT.joinpath(*module.split("."))
-            found |= {file.resolve() for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()}
+            folder = ROOT.joinpath(*module.split("."))
+            found |= {file.resolve() for file in (folder.with_suffix(".py"), folder / "__init__.py") if file.is_file()}
     return found
 
 

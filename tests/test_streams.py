@@ -112,13 +112,13 @@ def test_events_that_do_not_fit_are_counted_and_leave_no_torn_line(
     tmp_path: Path, small_files: SmallFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events = RefineEvents(tmp_path, "here", "uplink", quiet=True)
-    events.tell("refused", 1, {"reason": "first"})
+    events.record("refused", 1, {"reason": "first"})
     size = (tmp_path / "events.jsonl").stat().st_size
     small_files.allow(size + 20)
     for number in range(3):
-        events.tell("refused", number, {"reason": "does not fit"})
+        events.record("refused", number, {"reason": "does not fit"})
     small_files.allow(None)
-    events.tell("refused", 9, {"reason": "last"})
+    events.record("refused", 9, {"reason": "last"})
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
     assert [line.count('"first"') + 2 * line.count('"last"') for line in lines] == [1, 2]
     assert events.unwritten == 3

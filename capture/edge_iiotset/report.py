@@ -32,7 +32,7 @@ class EdgeReport:
         """Rows that the table has."""
         return self.whole + self.repaired.total()
 
-    def closes(self) -> bool:
+    def balances(self) -> bool:
         """Tell whether the account adds up."""
         return self.rows == self.kept + self.dropped.total()
 

@@ -15,13 +15,13 @@ ROW_BYTES = 28
 class BlockQueue:
     """Blocks in order. Where a block has no room, the oldest ones are shed, and counted, to make some.
 
-    shed: packets shed so far; told: those of them before the blocks that were taken, which `shed_before` tells of;
-    sampled_away: those that the blocks taken had lost before they came here. So the account of what was handed over is
-    the same however far the one who puts is ahead.
+    shed: packets shed so far; shed_taken: those of them before the blocks that were taken, which `shed_before` tells
+    of; sampled_away: those that the blocks taken had lost before they came here. So the account of what was handed
+    over is the same however far the one who puts is ahead.
     """
 
     def __init__(self, limit_bytes: int = 64 << 20, limit_s: float = 4.0) -> None:
-        self.shed = self.told = self.sampled_away = 0
+        self.shed = self.shed_taken = self.sampled_away = 0
         self._limit, self._limit_ns = limit_bytes, limit_s * 1e9
         self._blocks: deque[PacketBlock] = deque()
         self._bytes = 0
@@ -69,7 +69,7 @@ class BlockQueue:
             ):
                 taken.append(self._pop())
                 count += len(taken[-1])
-            self.told += taken[0].shed_before
+            self.shed_taken += taken[0].shed_before
             self.sampled_away += sum(block.sampled_away for block in taken)
         return joined(taken)
 

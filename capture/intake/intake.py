@@ -68,14 +68,14 @@ class Intake:
         return self._queue.fill
 
     @property
-    def damages(self) -> list[Fault]:
+    def faults(self) -> list[Fault]:
         """What was wrong with the source."""
-        return self._source.damages
+        return self._source.faults
 
     @property
     def account(self) -> CaptureLedger:
         """The packets that were captured and not handed on, by reason, and those handed on without payload."""
-        shed = Counter(flow_sampling=self._queue.sampled_away, queue_full=self._queue.told)
+        shed = Counter(flow_sampling=self._queue.sampled_away, queue_full=self._queue.shed_taken)
         return CaptureLedger(shed.total(), shed=+shed, notes=+Counter(payload_shed=self.shedding.cut))
 
     def read(self) -> Iterator[PacketBlock]:

@@ -63,9 +63,9 @@ class FeatureMessage:
 
     def metadata(self) -> dict[str, str]:
         """Return what the pipeline reads of a batch's metadata."""
-        told = self.headers
-        return {"site": told.site, "link": self.link, "agent": told.agent, "ledger": json.dumps(told.ledger),
-                "sampling": str(told.sampling)}  # fmt: skip
+        headers = self.headers
+        return {"site": headers.site, "link": self.link, "agent": headers.agent, "ledger": json.dumps(headers.ledger),
+                "sampling": str(headers.sampling)}  # fmt: skip
 
 
 def decode_message(
@@ -247,16 +247,16 @@ def _place(schema: pa.Schema, wanted: pa.Field, agent: str) -> int:
     return int(places[0])
 
 
-def _check_rows(batch: pa.RecordBatch, told: FeatureHeaders) -> None:
+def _check_rows(batch: pa.RecordBatch, headers: FeatureHeaders) -> None:
     """Hold the rows against the headers."""
-    if batch.num_rows != told.rows:
-        raise RefusedError("rows", f"agent {told.agent}: {batch.num_rows} rows, the headers say {told.rows}")
+    if batch.num_rows != headers.rows:
+        raise RefusedError("rows", f"agent {headers.agent}: {batch.num_rows} rows, the headers say {headers.rows}")
     if batch.column("frame.len").null_count:
-        raise RefusedError("rows", f"agent {told.agent}: rows without a length")
+        raise RefusedError("rows", f"agent {headers.agent}: rows without a length")
     if covered_ns(batch) > LONGEST_NS:
         longest_s = LONGEST_NS // 1_000_000_000
         raise RefusedError(
-            "span", f"agent {told.agent}: the rows cover more than {longest_s} s; send fewer in a message"
+            "span", f"agent {headers.agent}: the rows cover more than {longest_s} s; send fewer in a message"
         )
-    if times_of(batch) != (told.first_time_ns, told.last_time_ns):
-        raise RefusedError("rows", f"agent {told.agent}: times of the rows are not those of the headers")
+    if times_of(batch) != (headers.first_time_ns, headers.last_time_ns):
+        raise RefusedError("rows", f"agent {headers.agent}: times of the rows are not those of the headers")

@@ -33,13 +33,13 @@ class Progress:
 class PacketSource(Protocol):
     """A source of packet blocks: files, standard input, a live interface.
 
-    Built inert; `read` yields blocks until the end, then `damages` holds what was wrong on the way; `close` may be
+    Built inert; `read` yields blocks until the end, then `faults` holds what was wrong on the way; `close` may be
     called at any time and ends `read` in order.
     """
 
     name: str
     progress: Progress
-    damages: list[Fault]
+    faults: list[Fault]
 
     def read(self) -> Iterator[PacketBlock]:
         """Yield blocks in the order of the packets."""
@@ -57,7 +57,7 @@ class ListSource:
     blocks: list[PacketBlock]
     name: str = "memory"
     progress: Progress = field(default_factory=Progress)
-    damages: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
     def read(self) -> Iterator[PacketBlock]:
         """Yield the blocks as they are."""

@@ -47,8 +47,8 @@ class BayesForest:
         trees = min(TREES, 20 * task.budget.epochs)
         self._classifier = self._forest(rows, chosen, trees)
         self._regressor = RandomForestRegressor(trees // 2, n_jobs=2, random_state=task.seed, **chosen)
-        self._regressor.fit(rows.features, np.log1p(rows.delay_ms))
-        self.settings = {"rows": len(rows.delay_ms), "trees": trees, **chosen}
+        self._regressor.fit(rows.features, np.log1p(rows.label_ms))
+        self.settings = {"rows": len(rows.label_ms), "trees": trees, **chosen}
 
     def predict(self, series: Series) -> Prediction:
         """Forecast by both forests; see Forecaster.predict."""

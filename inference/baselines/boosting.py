@@ -47,7 +47,7 @@ class Boosting:
         of_delay = best_of(targets, lambda one: self._mae(few, held, one), most)
         self._classifier, self._regressor = self._classify(rows, held, of_class), self._regress(rows, held, of_delay)
         self.settings = {
-            "rows": len(rows.delay_ms), "class": {**of_class, "rounds": int(self._classifier.n_iter_)},
+            "rows": len(rows.label_ms), "class": {**of_class, "rounds": int(self._classifier.n_iter_)},
             "delay": {**of_delay, "rounds": int(self._regressor.n_iter_)},
         }  # fmt: skip
 
@@ -70,7 +70,7 @@ class Boosting:
         kept = {key: value for key, value in settings.items() if key != "log"}
         model = HistGradientBoostingRegressor(loss="absolute_error", **self._common(), **kept)
         turn = np.log1p if settings["log"] else np.asarray
-        return model.fit(rows.features, turn(rows.delay_ms), X_val=held.features, y_val=turn(held.delay_ms))
+        return model.fit(rows.features, turn(rows.label_ms), X_val=held.features, y_val=turn(held.label_ms))
 
     def _common(self) -> dict[str, Any]:
         return {
@@ -87,4 +87,4 @@ class Boosting:
 
     def _mae(self, rows: TrainingRows, held: TrainingRows, settings: dict[str, Any]) -> float:
         found = self._delay(held.features, self._regress(rows, held, settings), settings)
-        return float(np.mean(np.abs(found - held.delay_ms)))
+        return float(np.mean(np.abs(found - held.label_ms)))

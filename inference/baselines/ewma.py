@@ -54,7 +54,7 @@ class Ewma:
 
     def _pair(self, series: Series, settings: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         at = usable(series, self._task)
-        return self._delay(series, settings)[at], series.delay_ms[at, self._task.horizon]
+        return self._delay(series, settings)[at], series.targets_ms[at, self._task.horizon]
 
     def _mae(self, validation: Sequence[Series], settings: dict[str, Any]) -> float:
         found, truth = (np.concatenate(p) for p in zip(*(self._pair(s, settings) for s in validation), strict=True))

@@ -24,15 +24,15 @@ class Series:
     """One unbroken series of one link or device, T bins.
 
     raw: float32 [T, F] channels, NaN where missing; x: float32 [T, F] normalised; spectrum: float32 [T, K] newest
-    STFT frame; now_ms: float32 [T] largest delay of the bin; delay_ms: float32 [T, H] targets, NaN where unknown;
-    origin: the recording it was made from; time_ns: end of its first bin.
+    STFT frame; bin_peak_ms: float32 [T] largest delay of the bin; targets_ms: float32 [T, H] targets, NaN where
+    unknown; origin: the recording it was made from; time_ns: end of its first bin.
     """
 
     raw: NDArray[np.float32]
     x: NDArray[np.float32]
     spectrum: NDArray[np.float32]
-    now_ms: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
+    bin_peak_ms: NDArray[np.float32]
+    targets_ms: NDArray[np.float32]
     source: str
     origin: str
     time_ns: int
@@ -41,7 +41,8 @@ class Series:
         """Return the bins from start up to end."""
         at = slice(start, end)
         return Series(
-            self.raw[at], self.x[at], self.spectrum[at], self.now_ms[at], self.delay_ms[at], self.source, self.origin,
+            self.raw[at], self.x[at], self.spectrum[at], self.bin_peak_ms[at], self.targets_ms[at], self.source,
+            self.origin,
             self.time_ns + start * bin_ms * 1_000_000,
         )  # fmt: skip
 
@@ -112,7 +113,7 @@ class Forecaster(Protocol):
 
 def usable(series: Series, task: Task) -> NDArray[np.int64]:
     """Return the bins with a known target and a whole window before them, in order."""
-    known = ~np.isnan(series.delay_ms[:, task.horizon])
+    known = ~np.isnan(series.targets_ms[:, task.horizon])
     known[: HISTORY_BINS - 1] = False
     return np.flatnonzero(known)
 

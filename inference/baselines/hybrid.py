@@ -56,7 +56,7 @@ class Hybrid:
         bins = sum(len(each.x) for each in series)
         out = []
         for each in portion(series, most / max(bins, 1), task.seed, task.bin_ms, CHUNK):
-            delay = each.delay_ms[:, task.horizon].copy()
+            delay = each.targets_ms[:, task.horizon].copy()
             delay[: HISTORY_BINS - 1] = np.nan
             out.append(TrainingSequence(each.x, each.spectrum, delay, each.source))
         return out

@@ -24,15 +24,15 @@ PEAKS = (16, 64)
 
 
 class TrainingRows(NamedTuple):
-    """Rows to learn from: features float32 [n, D], delay_ms float32 [n], classes int64 [n]."""
+    """Rows to learn from: features float32 [n, D], label_ms float32 [n], classes int64 [n]."""
 
     features: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
+    label_ms: NDArray[np.float32]
     classes: NDArray[np.int64]
 
     def every(self, step: int) -> TrainingRows:
         """Return every step-th row."""
-        return TrainingRows(self.features[::step], self.delay_ms[::step], self.classes[::step])
+        return TrainingRows(self.features[::step], self.label_ms[::step], self.classes[::step])
 
 
 def lagged(x: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
@@ -57,7 +57,7 @@ def peak_of_last(x: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
 def features(series: Series, task: Task) -> NDArray[np.float32]:
     """Return the features of every bin: float32 [T, D]; row t is made of bins 0 to t alone."""
     x, h = series.x, task.bins
-    delay = np.log1p(np.nan_to_num(series.now_ms))[:, None].astype(np.float32)
+    delay = np.log1p(np.nan_to_num(series.bin_peak_ms))[:, None].astype(np.float32)
     parts = [
         x,
         *(lagged(x, n) for n in LAGS),
@@ -84,6 +84,6 @@ def table(series: Sequence[Series], task: Task, most: int) -> TrainingRows:
         rows = place[::step]
         if len(rows):
             found.append(features(each, task)[rows])
-            delays.append(each.delay_ms[rows, task.horizon])
+            delays.append(each.targets_ms[rows, task.horizon])
     delay = np.concatenate(delays)
     return TrainingRows(np.concatenate(found), delay, classify(delay, task.thresholds_ms))

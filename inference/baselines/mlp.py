@@ -46,7 +46,7 @@ class Mlp:
         self._task = task
         rows, held = table(train, task, task.budget.rows), table(validation, task, task.budget.rows // 3)
         self._mean, self._width = rows.features.mean(axis=0), rows.features.std(axis=0) + 1e-3
-        self.learn(rows.features, rows.delay_ms)
+        self.learn(rows.features, rows.label_ms)
         rows, held = (part._replace(features=self.inputs(part.features)) for part in (rows, held))
         learned, judged = rows_as_examples(rows, task), rows_as_examples(held, task)
         model, self.settings = tuned(

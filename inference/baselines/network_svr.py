@@ -47,7 +47,7 @@ class NetworkSvr:
             rows = place[::step]
             if len(rows):
                 hidden.append(self._network.outputs(series)["body"][rows])
-                delays.append(series.delay_ms[rows, task.horizon])
+                delays.append(series.targets_ms[rows, task.horizon])
         return support_regression(np.concatenate(hidden), np.concatenate(delays), COST, task.seed)
 
 

@@ -45,7 +45,7 @@ def examples(inputs: NDArray[np.float32], delay_ms: NDArray[np.float32], task: T
 
 def rows_as_examples(rows: TrainingRows, task: Task) -> Examples:
     """Return a table as examples."""
-    return examples(rows.features, rows.delay_ms, task)
+    return examples(rows.features, rows.label_ms, task)
 
 
 def pieces(series: Sequence[Series], task: Task, most: int) -> Examples:
@@ -55,7 +55,7 @@ def pieces(series: Sequence[Series], task: Task, most: int) -> Examples:
     """
     inputs, delays = [], []
     for each in series:
-        delay = each.delay_ms[:, task.horizon].copy()
+        delay = each.targets_ms[:, task.horizon].copy()
         delay[: HISTORY_BINS - 1] = np.nan
         for start in range(0, len(each.x), PIECE):
             x, part = each.x[start : start + PIECE], delay[start : start + PIECE]

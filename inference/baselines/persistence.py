@@ -17,7 +17,7 @@ from offramp.inference.scores import classify
 
 def last_peak(series: Series, bins: int) -> NDArray[np.float32]:
     """Return the largest delay of the last `bins` bins after each bin: float32 [T], ms."""
-    return peak_of_last(np.nan_to_num(series.now_ms)[:, None], bins)[:, 0]
+    return peak_of_last(np.nan_to_num(series.bin_peak_ms)[:, None], bins)[:, 0]
 
 
 def trusting(classes: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -47,7 +47,7 @@ class Persistence:
         self._task = task
         rows = [usable(series, task) for series in train]
         found = np.concatenate([last_peak(s, task.bins)[at] for s, at in zip(train, rows, strict=True)])
-        truth = np.concatenate([s.delay_ms[at, task.horizon] for s, at in zip(train, rows, strict=True)])
+        truth = np.concatenate([s.targets_ms[at, task.horizon] for s, at in zip(train, rows, strict=True)])
         self._trust = trusting(classify(found, task.thresholds_ms), classify(truth, task.thresholds_ms))
 
     def predict(self, series: Series) -> Prediction:

@@ -45,8 +45,8 @@ class Svm:
         chosen = best_of(CANDIDATES, lambda one: self._loss(few, held, one), task.budget.trials)
         self._classifier, self._calibration = self._classify(rows, held, chosen)
         mapped = self._map.transform(rows.features)
-        self._regressor = support_regression(mapped, rows.delay_ms, chosen["c"], task.seed)
-        self.settings = {"rows": len(rows.delay_ms), "landmarks": LANDMARKS, **chosen}
+        self._regressor = support_regression(mapped, rows.label_ms, chosen["c"], task.seed)
+        self.settings = {"rows": len(rows.label_ms), "landmarks": LANDMARKS, **chosen}
 
     def predict(self, series: Series) -> Prediction:
         """Forecast by both machines; see Forecaster.predict."""

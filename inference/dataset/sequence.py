@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 class TrainingSequence:
     """One series in order of time.
 
-    x: float32 [T, F] normalised channels; spectrum: float32 [T, K]; delay_ms: float32 [T] largest delay within the
+    x: float32 [T, F] normalised channels; spectrum: float32 [T, K]; label_ms: float32 [T] largest delay within the
     horizon after each bin, NaN where unknown; source: what it was made from (splits keep a source whole);
     weight: of each of its bins in the loss.
     """
 
     x: NDArray[np.float32]
     spectrum: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
+    label_ms: NDArray[np.float32]
     source: str
     weight: float = 1.0

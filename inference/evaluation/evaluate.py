@@ -24,25 +24,25 @@ LINED = ("hybrid", "hybrid-paper", "boosting", "ewma", "persistence")
 
 
 def evaluate(
-    world: EvaluationData, plan: Plan, folder: Path, edge: EdgeTraffic | None, workers: int = 1
+    data: EvaluationData, plan: Plan, folder: Path, edge: EdgeTraffic | None, workers: int = 1
 ) -> dict[str, Any]:
     """Do or load every job, write results.json, figures/*.png and report.html to `folder`; return the results.
 
     workers: jobs done at once.
     """
-    if plan.horizon_ms not in world.horizons_ms:
-        raise ConfigError(f"--horizon {plan.horizon_ms}: the data set has {', '.join(map(str, world.horizons_ms))} ms")
+    if plan.horizon_ms not in data.horizons_ms:
+        raise ConfigError(f"--horizon {plan.horizon_ms}: the data set has {', '.join(map(str, data.horizons_ms))} ms")
     import matplotlib
 
     from offramp.inference.evaluation.palette import RC
 
     folder.mkdir(parents=True, exist_ok=True)
-    exams = TestSets(world, plan.budget)
-    outcomes = run_jobs(world, plan, exams, folder / "models", workers)
-    results: dict[str, Any] = finite(results_of(world, plan, exams, outcomes))
+    test_sets = TestSets(data, plan.budget)
+    outcomes = run_jobs(data, plan, test_sets, folder / "models", workers)
+    results: dict[str, Any] = finite(results_of(data, plan, test_sets, outcomes))
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with matplotlib.rc_context(RC):
-        pictures = draw(world, plan, exams, outcomes, results, edge, folder / "figures")
+        pictures = draw(data, plan, test_sets, outcomes, results, edge, folder / "figures")
     (folder / "report.html").write_text(page(with_nan(results), pictures, edge_notes(edge)), encoding="utf-8")
     return results
 
@@ -77,7 +77,7 @@ def edge_notes(edge: EdgeTraffic | None) -> list[str]:
 
 
 def draw(
-    world: EvaluationData, plan: Plan, exams: TestSets, outcomes: Sequence[JobOutcome], results: dict[str, Any],
+    data: EvaluationData, plan: Plan, test_sets: TestSets, outcomes: Sequence[JobOutcome], results: dict[str, Any],
     edge: EdgeTraffic | None, folder: Path,
 ) -> list[Picture]:  # fmt: skip
     """Draw every figure to `folder` as PNG and return them in the order of the page."""
@@ -85,11 +85,11 @@ def draw(
     from offramp.inference.evaluation import figures_data, figures_scores, figures_time
 
     numbers = with_nan(results)
-    task, exam = exams.at(plan.horizon_ms)
+    task, test_set = test_sets.at(plan.horizon_ms)
     main = {o.job.model: o for o in outcomes if o.job.horizon_ms == plan.horizon_ms and o.job.share >= 1}
     lined = [name for name in LINED if name in main] or list(main)[:3]
-    judge = Scorer(exam, world.seed)
-    sums = {name: judge.sums(main[name]) for name in lined}
+    scorer = Scorer(test_set, data.seed)
+    sums = {name: scorer.sums(main[name]) for name in lined}
     over = {name: main[name].found for name in lined if name != "hybrid-paper" and name != "ewma"} or {
         name: main[name].found for name in lined
     }
@@ -108,17 +108,17 @@ def draw(
          "told from the rest; the grey line is chance.", lambda: figures_scores.rocs(sums, numbers)),
         ("over-time", "delay", "Forecasts beside the truth, in the 30 s in which the truth moves most. Above: the "
          "delay that was forecast for the horizon ahead, and what came. Below: the class probabilities.",
-         lambda: figures_time.over_time(task, exam, over)),
+         lambda: figures_time.over_time(task, test_set, over)),
         ("reliability", "calibration", "Reliability: of the forecasts that were so sure, how many came true. On the "
          "grey line a probability means what it says; below it the model was too sure.",
          lambda: figures_scores.reliability(sums, numbers)),
         ("class-distribution", "data", "Class distribution (figure 4): all bins whose delay to come is known, also "
          "those with too little before them to be scored. The limits are terciles of the training part, if not given.",
-         lambda: figures_data.class_distribution(world, task)),
+         lambda: figures_data.class_distribution(data, task)),
         ("correlation", "data", "Correlation matrix (figure 5): of the channels that models see, and of the delay to "
-         "come (last row).", lambda: figures_data.correlations(world, task)),
+         "come (last row).", lambda: figures_data.correlations(data, task)),
         ("traffic", "data", "Channels now, by the class to come (figure 8 in our data): where the lines part, a "
-         "channel tells of what comes.", lambda: figures_data.traffic(world, task)),
+         "channel tells of what comes.", lambda: figures_data.traffic(data, task)),
     ]  # fmt: skip
     if len(results["horizons"]) > 1:
         figures.append(("horizons", "horizons", "Scores by how far ahead is forecast, with 95 % bands.",

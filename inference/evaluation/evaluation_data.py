@@ -48,7 +48,7 @@ class EvaluationData:
 
     def targets(self, part: str, horizon: int) -> NDArray[np.float32]:
         """Return the known targets of a part. Raise InputError where there is none."""
-        known = [s.delay_ms[~np.isnan(s.delay_ms[:, horizon]), horizon] for s in self.parts[part]]
+        known = [s.targets_ms[~np.isnan(s.targets_ms[:, horizon]), horizon] for s in self.parts[part]]
         if not sum(map(len, known)):
             raise InputError(
                 f"the data set's {part} part has no known delay {self.horizons_ms[horizon]} ms ahead; "
@@ -63,7 +63,7 @@ class TestSet:
 
     series: tuple[Series, ...]
     rows: tuple[NDArray[np.int64], ...]
-    delay_ms: NDArray[np.float32]
+    label_ms: NDArray[np.float32]
     classes: NDArray[np.int64]
     cells: Cells
 
@@ -72,18 +72,18 @@ class TestSet:
         pairs = list(zip(predictions, self.rows, strict=True))
         return Prediction(
             np.concatenate([found.probabilities[rows] for found, rows in pairs]),
-            np.concatenate([found.delay_ms[rows] for found, rows in pairs]),
+            np.concatenate([found.quantiles_ms[rows] for found, rows in pairs]),
         )
 
 
-def test_set_of(world: EvaluationData, task: Task) -> TestSet:
+def test_set_of(data: EvaluationData, task: Task) -> TestSet:
     """Return the rows of the test part with a known target and a whole window before them."""
-    world.targets("test", task.horizon)
-    picked = [(s, usable(s, task)) for s in world.parts["test"]]
+    data.targets("test", task.horizon)
+    picked = [(s, usable(s, task)) for s in data.parts["test"]]
     picked = [(s, rows) for s, rows in picked if len(rows)]
     if not picked:
         raise InputError("no series of the test part is longer than a window; build the data set of longer recordings")
-    delay = np.concatenate([s.delay_ms[rows, task.horizon] for s, rows in picked])
+    delay = np.concatenate([s.targets_ms[rows, task.horizon] for s, rows in picked])
     time = np.concatenate([s.time_ns + rows * (task.bin_ms * 1_000_000) for s, rows in picked])
     origins = np.repeat([s.origin for s, _ in picked], [len(rows) for _, rows in picked])
     return TestSet(

@@ -19,26 +19,26 @@ TRAFFIC = ("load_up", "load_down", "packets_up", "size_up", "size_down", "new_fl
 """Channels of the traffic figure, where the data set has them; others fill up."""
 
 
-def sample(world: EvaluationData, task: Task, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def sample(data: EvaluationData, task: Task, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return raw channels [n, F] and targets [n] of at most MOST_ROWS bins, evenly spread over a part."""
-    places = [usable(series, task) for series in world.parts[part]]
+    places = [usable(series, task) for series in data.parts[part]]
     step = max(1, -(-sum(map(len, places)) // MOST_ROWS))
-    raw = [series.raw[rows[::step]] for series, rows in zip(world.parts[part], places, strict=True)]
-    delay = [s.delay_ms[rows[::step], task.horizon] for s, rows in zip(world.parts[part], places, strict=True)]
+    raw = [series.raw[rows[::step]] for series, rows in zip(data.parts[part], places, strict=True)]
+    delay = [s.targets_ms[rows[::step], task.horizon] for s, rows in zip(data.parts[part], places, strict=True)]
     return np.concatenate(raw), np.concatenate(delay)
 
 
-def class_distribution(world: EvaluationData, task: Task) -> Figure:
+def class_distribution(data: EvaluationData, task: Task) -> Figure:
     """Draw the share of each class in each part (the paper's figure 4)."""
     figure = Figure((7, 3.6))
     axes = figure.subplots()
-    for i, part in enumerate(world.parts):
-        counts = np.bincount(classify(world.targets(part, task.horizon), task.thresholds_ms), minlength=3)
+    for i, part in enumerate(data.parts):
+        counts = np.bincount(classify(data.targets(part, task.horizon), task.thresholds_ms), minlength=3)
         for kind, name in enumerate(CLASSES):
             share = counts[kind] / counts.sum()
             axes.bar(i + (kind - 1) * 0.27, share, 0.25, color=CLASS_COLOURS[name], label=name if i == 0 else None)
             axes.text(i + (kind - 1) * 0.27, share + 0.01, f"{counts[kind]:,}", ha="center", fontsize=7)
-    axes.set_xticks(range(len(world.parts)), [part.capitalize() for part in world.parts])
+    axes.set_xticks(range(len(data.parts)), [part.capitalize() for part in data.parts])
     low, high = task.thresholds_ms
     axes.set(
         ylabel="share of bins",
@@ -49,14 +49,14 @@ def class_distribution(world: EvaluationData, task: Task) -> Figure:
     return figure
 
 
-def correlations(world: EvaluationData, task: Task) -> Figure:
+def correlations(data: EvaluationData, task: Task) -> Figure:
     """Draw the correlation of the channels and of the target (figure 5)."""
-    raw, delay = sample(world, task, "train")
+    raw, delay = sample(data, task, "train")
     columns = np.column_stack([raw, np.log1p(delay)]).astype(np.float64)
     gaps = np.isnan(columns)
     means = np.where(gaps, 0, columns).sum(axis=0) / np.maximum((~gaps).sum(axis=0), 1)
     columns = np.where(gaps, means, columns)
-    names = [*world.channels, "log1p target"]
+    names = [*data.channels, "log1p target"]
     varied = columns.std(axis=0) > 1e-9
     columns, names = columns[:, varied], [name for name, kept in zip(names, varied, strict=True) if kept]
     matrix = np.corrcoef(columns, rowvar=False)
@@ -74,13 +74,13 @@ def correlations(world: EvaluationData, task: Task) -> Figure:
     return figure
 
 
-def traffic(world: EvaluationData, task: Task) -> Figure:
+def traffic(data: EvaluationData, task: Task) -> Figure:
     """Draw how traffic differs between the classes: channels now, by the class to come (figures 7 to 9)."""
-    raw, delay = sample(world, task, "train")
+    raw, delay = sample(data, task, "train")
     kinds = classify(delay, task.thresholds_ms)
     figure = Figure((10, 5.2))
     grid = figure.subplots(2, 4).ravel()
-    for axes, at in zip(grid, _shown(world.channels, raw), strict=False):
+    for axes, at in zip(grid, _shown(data.channels, raw), strict=False):
         values = raw[:, at]
         fine = np.isfinite(values)
         top = float(np.quantile(values[fine], 0.995)) if fine.any() else 1.0
@@ -92,7 +92,7 @@ def traffic(world: EvaluationData, task: Task) -> Figure:
                 axes.stairs(counts / len(mine), edges, color=CLASS_COLOURS[name], label=name, linewidth=1.4,
                             linestyle=("-", "--", ":")[kind])  # fmt: skip
         axes.set_yscale("log")
-        axes.set_title(world.channels[at], fontsize=10)
+        axes.set_title(data.channels[at], fontsize=10)
         axes.tick_params(labelsize=8)
     for axes in grid[::4]:
         axes.set_ylabel("share of bins")

@@ -17,15 +17,15 @@ EXCERPT_S = 30.0
 MOST_CHANNELS = 16
 
 
-def over_time(task: Task, exam: TestSet, found: Mapping[str, Prediction]) -> Figure:
+def over_time(task: Task, test_set: TestSet, found: Mapping[str, Prediction]) -> Figure:
     """Draw truth and forecasts where the test part moves most, and the class probabilities of the first model."""
-    begin, end, series = _liveliest(exam, round(EXCERPT_S * 1_000 / task.bin_ms))
-    time_s = (exam.rows[series][: end - begin] - exam.rows[series][0]) * task.bin_ms / 1_000
+    begin, end, series = _liveliest(test_set, round(EXCERPT_S * 1_000 / task.bin_ms))
+    time_s = (test_set.rows[series][: end - begin] - test_set.rows[series][0]) * task.bin_ms / 1_000
     figure = Figure((10, 5.6))
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
-    top.plot(time_s, exam.delay_ms[begin:end], color="#999999", linewidth=3, label="truth")
+    top.plot(time_s, test_set.label_ms[begin:end], color="#999999", linewidth=3, label="truth")
     for name, forecasts in found.items():
-        delay = forecasts.delay_ms[begin:end]
+        delay = forecasts.quantiles_ms[begin:end]
         if delay.shape[1] == 3 and name == next(iter(found)):
             top.fill_between(time_s, delay[:, 0], delay[:, 1], color=line(name)["color"], alpha=0.2, linewidth=0,
                              label=f"{title(name).split(' (')[0]}:\nmedian to 0.9 quantile")  # fmt: skip
@@ -33,10 +33,12 @@ def over_time(task: Task, exam: TestSet, found: Mapping[str, Prediction]) -> Fig
     for i, limit in enumerate(task.thresholds_ms):
         label = "limits of the classes" if i == 0 else None
         top.axhline(limit, color="#666666", linewidth=0.7, linestyle=(0, (1, 3)), label=label)
-    where = exam.series[series].source
+    where = test_set.series[series].source
     top.set(ylabel=f"largest delay of the\nnext {task.horizon_ms} ms, ms", title=f"Forecast and truth: {where}")
-    highest = max(float(each[begin:end].max()) for each in (exam.delay_ms, *(f.delay_ms[:, 0] for f in found.values())))
-    top.set_ylim(0, min(1.05 * highest, 2 * float(exam.delay_ms[begin:end].max())) + 0.1)
+    highest = max(
+        float(each[begin:end].max()) for each in (test_set.label_ms, *(f.quantiles_ms[:, 0] for f in found.values()))
+    )
+    top.set_ylim(0, min(1.05 * highest, 2 * float(test_set.label_ms[begin:end].max())) + 0.1)
     name = next(iter(found))
     first = found[name].probabilities[begin:end]
     below.stackplot(time_s, first.T, colors=("#56B4E9", "#E69F00", "#8B2500"), labels=("Normal", "Medium", "High"))
@@ -46,16 +48,16 @@ def over_time(task: Task, exam: TestSet, found: Mapping[str, Prediction]) -> Fig
     return figure
 
 
-def _liveliest(exam: TestSet, length: int) -> tuple[int, int, int]:
+def _liveliest(test_set: TestSet, length: int) -> tuple[int, int, int]:
     """Return the stretch of the exam's rows, of one series, in which the truth varies most (by log), and the series.
 
     Stretches are as long as asked for, or as the longest series.
     """
-    length = min(length, max(map(len, exam.rows)))
+    length = min(length, max(map(len, test_set.rows)))
     best, begin = (-1.0, 0, 0), 0
-    for at, rows in enumerate(exam.rows):
+    for at, rows in enumerate(test_set.rows):
         for start in range(begin, begin + len(rows) - length + 1, max(1, length // 2)):
-            moved = float(np.log1p(exam.delay_ms[start : start + length]).std())
+            moved = float(np.log1p(test_set.label_ms[start : start + length]).std())
             best = max(best, (moved, start, at))
         begin += len(rows)
     return best[1], best[1] + length, best[2]

@@ -23,19 +23,19 @@ PIECE = 2_000
 
 
 def importance_of(
-    forecaster: Forecaster, exam: TestSet, transform: Transform, channels: Sequence[str], bin_ms: int
+    forecaster: Forecaster, test_set: TestSet, transform: Transform, channels: Sequence[str], bin_ms: int
 ) -> dict[str, dict[str, float]]:
     """Return by channel what its turning costs: `f1` lost (macro) and `mae_ms` gained, on a spread of test pieces."""
-    pieces, chosen = _pieces(exam, bin_ms)
-    truth_delay = np.concatenate([exam.delay_ms[rows] for rows, _ in chosen])
-    truth = np.concatenate([exam.classes[rows] for rows, _ in chosen])
+    pieces, chosen = _pieces(test_set, bin_ms)
+    truth_delay = np.concatenate([test_set.label_ms[rows] for rows, _ in chosen])
+    truth = np.concatenate([test_set.classes[rows] for rows, _ in chosen])
 
     def judge(series: Sequence[Series]) -> tuple[float, float]:
         found = [forecaster.predict(each) for each in series]
         rows = Prediction(
             *(np.concatenate([p[i][at] for p, (_, at) in zip(found, chosen, strict=True)]) for i in (0, 1))
         )
-        error = float(np.mean(np.abs(rows.delay_ms[:, 0] - truth_delay)))
+        error = float(np.mean(np.abs(rows.quantiles_ms[:, 0] - truth_delay)))
         return macro_f1(truth, rows.probabilities.argmax(axis=1)), error
 
     f1, mae = judge(pieces)
@@ -46,20 +46,20 @@ def importance_of(
     return out
 
 
-def _pieces(exam: TestSet, bin_ms: int) -> tuple[list[Series], list[tuple[np.ndarray, np.ndarray]]]:
+def _pieces(test_set: TestSet, bin_ms: int) -> tuple[list[Series], list[tuple[np.ndarray, np.ndarray]]]:
     """Return pieces of the test series, and of each the exam's rows in it and their places within the piece."""
-    begins = np.cumsum([0, *(len(rows) for rows in exam.rows)])
-    places = [(i, start) for i, s in enumerate(exam.series) for start in range(0, len(s.x), PIECE)]
+    begins = np.cumsum([0, *(len(rows) for rows in test_set.rows)])
+    places = [(i, start) for i, s in enumerate(test_set.series) for start in range(0, len(s.x), PIECE)]
     pieces: list[Series] = []
     chosen: list[tuple[np.ndarray, np.ndarray]] = []
     for at in np.random.default_rng(len(places)).permutation(len(places)):
         if sum(len(piece.x) for piece in pieces) > MOST_BINS:
             break
         i, start = places[at]
-        rows = exam.rows[i]
+        rows = test_set.rows[i]
         inside = np.flatnonzero((rows >= start) & (rows < start + PIECE))
         if len(inside):
-            pieces.append(exam.series[i].cut(start, start + PIECE, bin_ms))
+            pieces.append(test_set.series[i].cut(start, start + PIECE, bin_ms))
             chosen.append((begins[i] + inside, rows[inside] - start))
     return pieces, chosen
 
@@ -68,5 +68,5 @@ def _turned(series: Series, channel: int, peak: bool, transform: Transform) -> S
     raw = np.array(series.raw)
     raw[:, channel] = np.roll(raw[:, channel], len(raw) // 2)
     x, spectrum = transform(raw)
-    now = np.roll(series.now_ms, len(raw) // 2) if peak else series.now_ms
-    return replace(series, raw=raw, x=x, spectrum=spectrum, now_ms=now)
+    now = np.roll(series.bin_peak_ms, len(raw) // 2) if peak else series.bin_peak_ms
+    return replace(series, raw=raw, x=x, spectrum=spectrum, bin_peak_ms=now)

@@ -78,31 +78,31 @@ class JobOutcome(NamedTuple):
     """What a job came to: what its job.json tells, and its forecasts of the exam's rows."""
 
     job: Job
-    told: dict[str, Any]
+    record: dict[str, Any]
     found: Prediction
 
 
 class TestSets:
     """The task and the exam of each horizon, made when first asked for."""
 
-    def __init__(self, world: EvaluationData, budget: Budget) -> None:
-        self._world, self._budget = world, budget
+    def __init__(self, data: EvaluationData, budget: Budget) -> None:
+        self._data, self._budget = data, budget
         self._made: dict[int, tuple[Task, TestSet]] = {}
 
     def at(self, horizon_ms: int) -> tuple[Task, TestSet]:
         """Return what is to be forecast at a horizon, and the rows to forecast."""
         if horizon_ms not in self._made:
-            task = self._world.task(horizon_ms, self._budget)
-            self._made[horizon_ms] = task, test_set_of(self._world, task)
+            task = self._data.task(horizon_ms, self._budget)
+            self._made[horizon_ms] = task, test_set_of(self._data, task)
         return self._made[horizon_ms]
 
 
 class Work(NamedTuple):
     """What the jobs of an evaluation share."""
 
-    world: EvaluationData
+    data: EvaluationData
     plan: Plan
-    exams: TestSets
+    test_sets: TestSets
     folder: Path
     jobs: list[Job]
 
@@ -111,13 +111,13 @@ _shared: list[Work] = []
 """What a forked worker finds: data sets are too large to be sent to it."""
 
 
-def run_jobs(world: EvaluationData, plan: Plan, exams: TestSets, folder: Path, workers: int = 1) -> list[JobOutcome]:
+def run_jobs(data: EvaluationData, plan: Plan, test_sets: TestSets, folder: Path, workers: int = 1) -> list[JobOutcome]:
     """Return the outcome of every job, done or loaded; a line of progress each, on standard error.
 
     workers: jobs done at once, each in a process of its own; a process does one and gives its memory back.
     """
-    work = Work(world, plan, exams, folder, plan.jobs(world.horizons_ms))
-    outcomes = [loaded(job, world, exams, folder) for job in work.jobs]
+    work = Work(data, plan, test_sets, folder, plan.jobs(data.horizons_ms))
+    outcomes = [loaded(job, data, test_sets, folder) for job in work.jobs]
     missing = [number for number, one in enumerate(outcomes) if one is None]
     total = len(work.jobs)
     if len(missing) < total:
@@ -133,7 +133,7 @@ def run_jobs(world: EvaluationData, plan: Plan, exams: TestSets, folder: Path, w
         for number in missing:
             _one_job(work, number)
     for number in missing:
-        outcomes[number] = loaded(work.jobs[number], world, exams, folder)
+        outcomes[number] = loaded(work.jobs[number], data, test_sets, folder)
     whole = [one for one in outcomes if one is not None]
     if len(whole) < total:
         raise InputError("the program's files changed while its models were trained; run it again, it does the rest")
@@ -156,31 +156,31 @@ def _one_job(work: Work, number: int) -> None:
     job, begin = work.jobs[number], time.monotonic()
     place = f"[{number + 1}/{len(work.jobs)}] {job.key}"
     tell(f"{place} ...")
-    done(job, work.world, work.plan, work.exams, work.folder)
+    done(job, work.data, work.plan, work.test_sets, work.folder)
     tell(f"{place} {time.monotonic() - begin:.0f} s")
 
 
-def stamp_of(job: Job, world: EvaluationData, task: Task) -> str:
+def stamp_of(job: Job, data: EvaluationData, task: Task) -> str:
     """Return what a kept job must have depended on: data, what is made of them, task, budget, the model's own code."""
     place = model_of(job.model).place.split(":")[0]
     digest = hashlib.sha256(
-        json.dumps([job, world.fingerprint, task.thresholds_ms, task.seed, asdict(task.budget)]).encode()
+        json.dumps([job, data.fingerprint, task.thresholds_ms, task.seed, asdict(task.budget)]).encode()
     )
     sources = set(sources_of(HERE.parent / f"baselines/{place}.py"))
     if job.model in LEARNERS:
         sources.add(HERE / "importance.py")
     digest.update(digest_of(sorted(sources)).encode())
-    for made in world.transform(np.random.default_rng(0).normal(size=(PROBE_BINS, len(world.channels))).astype("f4")):
+    for made in data.transform(np.random.default_rng(0).normal(size=(PROBE_BINS, len(data.channels))).astype("f4")):
         digest.update(np.round(made, 3).tobytes())  # other processors round otherwise
     return digest.hexdigest()
 
 
-def loaded(job: Job, world: EvaluationData, exams: TestSets, folder: Path) -> JobOutcome | None:
+def loaded(job: Job, data: EvaluationData, test_sets: TestSets, folder: Path) -> JobOutcome | None:
     """Return a kept job; None where there is none, or one of other data, settings or code."""
     at = folder / job.key
     try:
         told = json.loads((at / "job.json").read_text(encoding="utf-8"))
-        if told["stamp"] != stamp_of(job, world, exams.at(job.horizon_ms)[0]):
+        if told["stamp"] != stamp_of(job, data, test_sets.at(job.horizon_ms)[0]):
             return None
         with np.load(at / "forecasts.npz", allow_pickle=False) as kept:
             return JobOutcome(job, told, Prediction(kept["probabilities"], kept["delay_ms"]))
@@ -188,24 +188,24 @@ def loaded(job: Job, world: EvaluationData, exams: TestSets, folder: Path) -> Jo
         return None
 
 
-def done(job: Job, world: EvaluationData, plan: Plan, exams: TestSets, folder: Path) -> None:
+def done(job: Job, data: EvaluationData, plan: Plan, test_sets: TestSets, folder: Path) -> None:
     """Fit, ask, measure, and keep."""
-    task, exam = exams.at(job.horizon_ms)
+    task, test_set = test_sets.at(job.horizon_ms)
     at = folder / job.key
     shutil.rmtree(at, ignore_errors=True)
     at.mkdir(parents=True)
     forecaster = make(job.model, at)
-    train = portion(world.parts["train"], job.share, task.seed, task.bin_ms)
+    train = portion(data.parts["train"], job.share, task.seed, task.bin_ms)
     wall, cpu = time.monotonic(), time.process_time()
-    forecaster.fit(train, world.parts["validation"], task)
+    forecaster.fit(train, data.parts["validation"], task)
     told: dict[str, Any] = {
         "model": job.model, "horizon_ms": job.horizon_ms, "share": job.share, "settings": forecaster.settings,
-        "fit_s": time.monotonic() - wall, "fit_cpu_s": time.process_time() - cpu, "stamp": stamp_of(job, world, task),
+        "fit_s": time.monotonic() - wall, "fit_cpu_s": time.process_time() - cpu, "stamp": stamp_of(job, data, task),
     }  # fmt: skip
-    found = exam.take([forecaster.predict(series) for series in exam.series])
+    found = test_set.take([forecaster.predict(series) for series in test_set.series])
     if job.share >= 1 and job.horizon_ms == plan.horizon_ms:
-        told["cost"] = cost_of(forecaster, exam.series, task.bin_ms, plan.watts)
+        told["cost"] = cost_of(forecaster, test_set.series, task.bin_ms, plan.watts)
         if job.model in LEARNERS:
-            told["importance"] = importance_of(forecaster, exam, world.transform, world.channels, world.bin_ms)
-    np.savez(at / "forecasts.npz", probabilities=found.probabilities, delay_ms=found.delay_ms)
+            told["importance"] = importance_of(forecaster, test_set, data.transform, data.channels, data.bin_ms)
+    np.savez(at / "forecasts.npz", probabilities=found.probabilities, delay_ms=found.quantiles_ms)
     (at / "job.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -32,17 +32,19 @@ Replicates = Mapping[str, NDArray[np.float64]]
 class Scorer:
     """Scores the forecasts of one exam; its draws are the same for all."""
 
-    def __init__(self, exam: TestSet, seed: int) -> None:
-        self.exam = exam
-        self.cells = len(exam.cells.origin)
+    def __init__(self, test_set: TestSet, seed: int) -> None:
+        self.test_set = test_set
+        self.cells = len(test_set.cells.origin)
         self._blocks = block_weights(self.cells, REPLICATES, seed)
-        self._sources = source_weights(exam.cells.origin, REPLICATES, seed)
+        self._sources = source_weights(test_set.cells.origin, REPLICATES, seed)
 
     def sums(self, outcome: JobOutcome) -> Sums:
         """Return the sums of a model's forecasts by cell."""
-        return sums_by_cell(outcome.found, self.exam.delay_ms, self.exam.classes, self.exam.cells.cell, self.cells)
+        return sums_by_cell(
+            outcome.found, self.test_set.label_ms, self.test_set.classes, self.test_set.cells.cell, self.cells
+        )
 
-    def judge(self, sums: Sums) -> tuple[dict[str, dict[str, float]], Replicates]:
+    def score(self, sums: Sums) -> tuple[dict[str, dict[str, float]], Replicates]:
         """Return each score with its interval by blocks and by sources, and its block replicates."""
         value = scores(weighted(sums, np.ones((1, self.cells))))
         blocks, sources = (scores(weighted(sums, weights)) for weights in (self._blocks, self._sources))
@@ -55,44 +57,44 @@ class Scorer:
         return out, blocks
 
 
-def results_of(world: EvaluationData, plan: Plan, exams: TestSets, outcomes: Sequence[JobOutcome]) -> dict[str, Any]:
+def results_of(data: EvaluationData, plan: Plan, test_sets: TestSets, outcomes: Sequence[JobOutcome]) -> dict[str, Any]:
     """Return everything of results.json."""
-    task, exam = exams.at(plan.horizon_ms)
-    judge = Scorer(exam, world.seed)
+    task, test_set = test_sets.at(plan.horizon_ms)
+    scorer = Scorer(test_set, data.seed)
     main = [one for one in outcomes if one.job.horizon_ms == plan.horizon_ms and one.job.share >= 1]
     models, replicates = {}, {}
     for outcome in main:
-        sums = judge.sums(outcome)
-        judged, replicates[outcome.job.model] = judge.judge(sums)
+        sums = scorer.sums(outcome)
+        judged, replicates[outcome.job.model] = scorer.score(sums)
         models[outcome.job.model] = {
             "title": model_of(outcome.job.model).title, "scores": judged, "classes": per_class(sums),
             "confusion": sums.confusion.sum(axis=0).astype(int).tolist(),
             "published": PUBLISHED.get(outcome.job.model, {}),
-            **{key: outcome.told[key] for key in ("settings", "fit_s", "fit_cpu_s", "cost")},
+            **{key: outcome.record[key] for key in ("settings", "fit_s", "fit_cpu_s", "cost")},
         }  # fmt: skip
     return {
-        "command": world.command, "fingerprint": world.fingerprint, "seed": world.seed,
+        "command": data.command, "fingerprint": data.fingerprint, "seed": data.seed,
         "budget": asdict(plan.budget), "full_budget": plan.budget.rows >= Budget().rows,
         "horizon_ms": plan.horizon_ms, "thresholds_ms": list(task.thresholds_ms), "reference": REFERENCE,
-        "test": {"forecasts": len(exam.delay_ms), "series": len(exam.series),
-                 "sources": len({s.origin for s in exam.series}), "block_s": block_seconds(plan.horizon_ms),
-                 "blocks": -(-judge.cells // CELLS_PER_BLOCK)},
+        "test": {"forecasts": len(test_set.label_ms), "series": len(test_set.series),
+                 "sources": len({s.origin for s in test_set.series}), "block_s": block_seconds(plan.horizon_ms),
+                 "blocks": -(-scorer.cells // CELLS_PER_BLOCK)},
         "models": models, "differences": differences(models, replicates), "winners": winners(models, replicates),
-        "horizons": by_horizon(world, exams, outcomes), "learning": learning(plan, judge, outcomes),
-        "kinds": by_kind(world, judge, main),
-        "importance": {o.job.model: o.told["importance"] for o in main if "importance" in o.told},
+        "horizons": by_horizon(data, test_sets, outcomes), "learning": learning(plan, scorer, outcomes),
+        "kinds": by_kind(data, scorer, main),
+        "importance": {o.job.model: o.record["importance"] for o in main if "importance" in o.record},
     }  # fmt: skip
 
 
-def by_kind(world: EvaluationData, judge: Scorer, main: Sequence[JobOutcome]) -> dict[str, Any]:
+def by_kind(data: EvaluationData, scorer: Scorer, main: Sequence[JobOutcome]) -> dict[str, Any]:
     """Return accuracy, macro F1 and MAE of every model by kind of source."""
-    origins = np.unique([series.origin for series in judge.exam.series])
-    kinds = np.array([world.kinds.get(str(origin), str(origin)) for origin in origins])[judge.exam.cells.origin]
+    origins = np.unique([series.origin for series in scorer.test_set.series])
+    kinds = np.array([data.kinds.get(str(origin), str(origin)) for origin in origins])[scorer.test_set.cells.origin]
     names = sorted(set(kinds.tolist()))
     weights = np.stack([(kinds == name).astype(np.float64) for name in names])
     out: dict[str, Any] = {name: {"forecasts": 0, "models": {}} for name in names}
     for outcome in main:
-        sums = weighted(judge.sums(outcome), weights)
+        sums = weighted(scorer.sums(outcome), weights)
         found = scores(sums)
         for i, name in enumerate(names):
             out[name]["forecasts"] = int(sums.errors[i, 0])
@@ -144,29 +146,29 @@ def winners(models: Mapping[str, Any], replicates: Mapping[str, Replicates]) -> 
     return out
 
 
-def by_horizon(world: EvaluationData, exams: TestSets, outcomes: Sequence[JobOutcome]) -> list[dict[str, Any]]:
+def by_horizon(data: EvaluationData, test_sets: TestSets, outcomes: Sequence[JobOutcome]) -> list[dict[str, Any]]:
     """Return scores of the models that were asked at every horizon, by rising horizon."""
     whole = [one for one in outcomes if one.job.share >= 1]
-    names = {one.job.model for one in whole if one.job.horizon_ms != max(world.horizons_ms)} & {
-        one.job.model for one in whole if one.job.horizon_ms == max(world.horizons_ms)
+    names = {one.job.model for one in whole if one.job.horizon_ms != max(data.horizons_ms)} & {
+        one.job.model for one in whole if one.job.horizon_ms == max(data.horizons_ms)
     }
     out = []
     for horizon in sorted({one.job.horizon_ms for one in whole}):
-        task, exam = exams.at(horizon)
-        judge = Scorer(exam, world.seed)
+        task, test_set = test_sets.at(horizon)
+        scorer = Scorer(test_set, data.seed)
         asked = [one for one in whole if one.job.horizon_ms == horizon and one.job.model in names]
-        found = {one.job.model: judge.judge(judge.sums(one))[0] for one in asked}
+        found = {one.job.model: scorer.score(scorer.sums(one))[0] for one in asked}
         out.append({"horizon_ms": horizon, "thresholds_ms": list(task.thresholds_ms), "models": found})
     return out
 
 
-def learning(plan: Plan, judge: Scorer, outcomes: Sequence[JobOutcome]) -> list[dict[str, Any]]:
+def learning(plan: Plan, scorer: Scorer, outcomes: Sequence[JobOutcome]) -> list[dict[str, Any]]:
     """Return the scores of the learners by share of the training part."""
     asked = [one for one in outcomes if one.job.horizon_ms == plan.horizon_ms]
     learners = {one.job.model for one in asked if one.job.share < 1}
     return [
         {"share": share, "models": {
-            one.job.model: judge.judge(judge.sums(one))[0]
+            one.job.model: scorer.score(scorer.sums(one))[0]
             for one in asked if one.job.model in learners and one.job.share == share
         }}
         for share in (*SHARES, 1.0) if learners

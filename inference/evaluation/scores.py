@@ -42,10 +42,10 @@ def sums_by_cell(
     """Return the sums of the forecasts of each cell: rows [n] each belong to cells[i] of `count`."""
     n = len(delay_ms)
     best = found.probabilities.argmax(axis=1)
-    error = found.delay_ms[:, 0].astype(np.float64) - delay_ms
+    error = found.quantiles_ms[:, 0].astype(np.float64) - delay_ms
     likely = np.clip(found.probabilities[np.arange(n), classes], 1e-7, 1.0)
-    whole = found.delay_ms.shape[1] == len(QUANTILES)
-    covered = [delay_ms <= found.delay_ms[:, i] if whole else np.full(n, np.nan) for i in range(1, len(QUANTILES))]
+    whole = found.quantiles_ms.shape[1] == len(QUANTILES)
+    covered = [delay_ms <= found.quantiles_ms[:, i] if whole else np.full(n, np.nan) for i in range(1, len(QUANTILES))]
     errors = np.column_stack([np.ones(n), np.abs(error), error**2, -np.log(likely), *covered])
     place, three = confidences(found.probabilities, classes)
     return Sums(

@@ -120,7 +120,7 @@ def refined_artifact(
     meta = {key: value for key, value in parent.manifest.items() if key not in ("format", "sha256")}
     name = str(meta["name"]).removesuffix("-refined")
     before = meta.pop("refined", None) or {"base": parent.sha}
-    rows = sum(int(np.count_nonzero(~np.isnan(each.delay_ms))) for each in own)
+    rows = sum(int(np.count_nonzero(~np.isnan(each.label_ms))) for each in own)
     meta |= {
         "name": f"{name}-refined", "seed": seed, "data_fingerprint": fingerprint(own), "metrics": {},
         "command": "refined in service",

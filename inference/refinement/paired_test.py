@@ -39,7 +39,7 @@ class PairedResult(NamedTuple):
     blocks: int
     better: bool
 
-    def told(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float]:
         """Return the numbers for an event."""
         return {
             "champion": round(self.champion, 6), "challenger": round(self.challenger, 6), "p": round(self.p, 6),
@@ -48,12 +48,12 @@ class PairedResult(NamedTuple):
 
 
 def row_losses(
-    delay_ms: NDArray[np.float32], found: Prediction, thresholds_ms: tuple[float, float]
+    label_ms: NDArray[np.float32], found: Prediction, thresholds_ms: tuple[float, float]
 ) -> NDArray[np.float64]:
     """Return the loss of each forecast: cross-entropy of the class, and the quantile loss of log1p(delay in ms)."""
-    truth = classify(delay_ms, thresholds_ms)
+    truth = classify(label_ms, thresholds_ms)
     given = found.probabilities[np.arange(len(truth)), truth].astype(np.float64)
-    error = np.log1p(delay_ms)[:, None] - np.log1p(np.maximum(found.delay_ms, 0)).astype(np.float64)
+    error = np.log1p(label_ms)[:, None] - np.log1p(np.maximum(found.quantiles_ms, 0)).astype(np.float64)
     q = np.array(QUANTILES)
     out: NDArray[np.float64] = -np.log(np.maximum(given, LEAST)) + np.maximum(q * error, (q - 1) * error).mean(axis=1)
     return out
@@ -70,11 +70,11 @@ def block_losses(predictor: Predictor, scored: Sequence[Scored]) -> NDArray[np.f
         np.repeat(np.arange(len(scored), dtype=np.int32), lengths),
         np.zeros((len(scored), predictor.state_size), np.float32),
     )
-    delay = np.concatenate([each.sequence.delay_ms for each in scored])
+    delay = np.concatenate([each.sequence.label_ms for each in scored])
     asked = np.concatenate([np.arange(len(each.bins)) >= each.first for each in scored])
     asked &= ~np.isnan(delay)
     losses = row_losses(
-        delay[asked], Prediction(found.probabilities[asked], found.delay_ms[asked]), predictor.thresholds_ms
+        delay[asked], Prediction(found.probabilities[asked], found.quantiles_ms[asked]), predictor.thresholds_ms
     )
     _, place = np.unique(np.concatenate([each.bins for each in scored])[asked] // BLOCK, return_inverse=True)
     out: NDArray[np.float64] = np.bincount(place, weights=losses) / np.bincount(place)

@@ -34,7 +34,7 @@ class CompiledPredictor(Served):
         """Predict rows; see Predictor.predict."""
         out = Prediction(np.empty((len(x), 3), np.float32), np.empty((len(x), 3), np.float32))
         wide = self.rows(x, series, state)
-        predict_rows(self._weights, wide, spectrum, series, state, out.probabilities, out.delay_ms)
+        predict_rows(self._weights, wide, spectrum, series, state, out.probabilities, out.quantiles_ms)
         return out
 
     def predict_windows(self, x: Floats, spectrum: Floats) -> Prediction:
@@ -46,4 +46,4 @@ class CompiledPredictor(Served):
             np.ascontiguousarray(x.swapaxes(0, 1).reshape(n * bins, -1)),
             np.ascontiguousarray(spectrum.swapaxes(0, 1).reshape(n * bins, -1)), which, state,
         )  # fmt: skip
-        return Prediction(found.probabilities[-n:], found.delay_ms[-n:])
+        return Prediction(found.probabilities[-n:], found.quantiles_ms[-n:])

@@ -67,7 +67,7 @@ class FixedShapes(Served, ABC):
                 )
                 n = len(which)
                 out.probabilities[which] = found[0][:n]
-                out.delay_ms[which] = np.expm1(found[1][:n])
+                out.quantiles_ms[which] = np.expm1(found[1][:n])
                 carried[whose] = found[2][:n]
         return out
 
@@ -78,7 +78,7 @@ class FixedShapes(Served, ABC):
         for part, size in batches(len(x), self.shapes):
             found = self.window(padded(wide[part], size), padded(spectrum[part], size))
             n = len(x[part])
-            out.probabilities[part], out.delay_ms[part] = found[0][:n], np.expm1(found[1][:n])
+            out.probabilities[part], out.quantiles_ms[part] = found[0][:n], np.expm1(found[1][:n])
         return out
 
 

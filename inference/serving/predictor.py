@@ -99,6 +99,6 @@ def require_forecasts(served: Predictor) -> None:
     x = np.repeat(series[:, None], len(served.channels), 1).astype(np.float32) / np.float32(2)
     spectrum = np.repeat(x[:, :1], served.spectrum_size, 1)
     found = served.predict(x, spectrum, series, np.zeros((3, served.state_size), np.float32))
-    delay_ms = float(found.delay_ms.max())
+    delay_ms = float(found.quantiles_ms.max())
     if not (np.isfinite(found.probabilities).all() and delay_ms < math.expm1(HIGHEST) / 2):
         raise ArtifactError(f"model {served.name}: forecasts {delay_ms:g} ms for plain rows; train it again")

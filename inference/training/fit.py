@@ -69,7 +69,7 @@ def learning_rate(preset: Preset, steps: int, epochs: int) -> Any:
 class Pieces(NamedTuple):
     """Sequences in P pieces of L bins, zeros behind their ends.
 
-    x: float32 [P, L, F]; frames: float32 [P, L, K]; delay_ms: float32 [P, L], NaN where unknown and behind the end;
+    x: float32 [P, L, F]; frames: float32 [P, L, K]; label_ms: float32 [P, L], NaN where unknown and behind the end;
     weight: float32 [P], of the bins of a piece; before: float32 [P, STATE], what the memory holds where a piece begins,
     so that its rows are those of service.
     The memory's many numbers are made batch by batch: of all pieces at once they would be most of what training holds.
@@ -77,7 +77,7 @@ class Pieces(NamedTuple):
 
     x: NDArray[np.float32]
     frames: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
+    label_ms: NDArray[np.float32]
     weight: NDArray[np.float32]
     before: NDArray[np.float32]
     memory: Memory | None
@@ -85,7 +85,7 @@ class Pieces(NamedTuple):
 
     def batch(self, which: NDArray[np.int64]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return inputs, targets and weights of some pieces; unknown targets weigh nothing."""
-        rows, delay = self.x[which], self.delay_ms[which]
+        rows, delay = self.x[which], self.label_ms[which]
         if self.memory:
             series = np.repeat(np.arange(len(rows), dtype=np.int32), rows.shape[1])
             flat = rows.reshape(-1, rows.shape[2])
@@ -113,7 +113,7 @@ def pieces(
                 memory.update(rows, np.zeros(len(rows), np.int32), state)
             xs.append(np.pad(rows, ((0, short), (0, 0))))
             frames.append(np.pad(sequence.spectrum[part], ((0, short), (0, 0))))
-            delays.append(np.pad(sequence.delay_ms[part], (0, short), constant_values=np.nan))
+            delays.append(np.pad(sequence.label_ms[part], (0, short), constant_values=np.nan))
     return Pieces(
         np.stack(xs), np.stack(frames), np.stack(delays), np.array(weights, np.float32), np.stack(before), memory,
         thresholds_ms,

@@ -23,12 +23,12 @@ from offramp.inference.training.fit import fit
 
 
 class Validated(NamedTuple):
-    """Forecasts of the sequences held out, and what came true; all [n] or [n, 3]. now_ms: persistence."""
+    """Forecasts of the sequences held out, and what came true; all [n] or [n, 3]. persistence_ms: persistence."""
 
-    delay_ms: NDArray[np.float32]
+    label_ms: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     quantiles_ms: NDArray[np.float32]
-    now_ms: NDArray[np.float32]
+    persistence_ms: NDArray[np.float32]
 
 
 def train(
@@ -45,7 +45,7 @@ def train(
     validate on.
     """
     if thresholds_ms is None:
-        thresholds_ms = terciles(np.concatenate([sequence.delay_ms for sequence in sequences]))
+        thresholds_ms = terciles(np.concatenate([sequence.label_ms for sequence in sequences]))
     shape = load_preset(preset) if isinstance(preset, str) else preset
     scale = scale_of(normaliser, meta) if shape.memory else None
     memory = Memory(scale, meta, thresholds_ms) if scale else None
@@ -61,9 +61,9 @@ def train(
     weights = weights_of(model) | (dict(zip(SCALE_NAMES, scale, strict=True)) if scale else {})
     save_artifact(out, weights, normaliser, full)
     before = validate(out, validation)
-    truth = classify(before.delay_ms, thresholds_ms)
+    truth = classify(before.label_ms, thresholds_ms)
     temperature = best_temperature(before.probabilities, truth)
-    shifts = conformal_shifts(before.delay_ms, before.quantiles_ms)
+    shifts = conformal_shifts(before.label_ms, before.quantiles_ms)
     weights = folded(weights, temperature, shifts)
     save_artifact(out, weights, normaliser, full)
     full["metrics"] = {
@@ -98,10 +98,10 @@ def validate(folder: Path, held: Sequence[TrainingSequence]) -> Validated:
     for sequence in held:
         state = np.zeros((1, predictor.state_size), np.float32)
         found = predictor.predict(sequence.x, sequence.spectrum, np.zeros(len(sequence.x), np.int32), state)
-        past = np.full_like(sequence.delay_ms, np.nan)
-        past[bins:] = sequence.delay_ms[:-bins]
-        good = ~np.isnan(sequence.delay_ms) & ~np.isnan(past)
-        for part, values in zip(parts, (sequence.delay_ms, found.probabilities, found.delay_ms, past), strict=True):
+        past = np.full_like(sequence.label_ms, np.nan)
+        past[bins:] = sequence.label_ms[:-bins]
+        good = ~np.isnan(sequence.label_ms) & ~np.isnan(past)
+        for part, values in zip(parts, (sequence.label_ms, found.probabilities, found.quantiles_ms, past), strict=True):
             part.append(values[good])
     return Validated(*(np.concatenate(part) for part in parts))
 
@@ -110,6 +110,6 @@ def fingerprint(sequences: Sequence[TrainingSequence]) -> str:
     """Return the sha256 of all training data."""
     digest = hashlib.sha256()
     for sequence in sequences:
-        for array in (sequence.x, sequence.spectrum, sequence.delay_ms):
+        for array in (sequence.x, sequence.spectrum, sequence.label_ms):
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -51,7 +51,7 @@ class StudyTask:
     train: Sequence[TrainingSequence]
     validation: Sequence[TrainingSequence]
     normaliser: Mapping[str, NDArray[Any]]
-    told: Mapping[str, Any]
+    manifest: Mapping[str, Any]
     thresholds_ms: tuple[float, float]
     seed: int = 1
 
@@ -111,7 +111,11 @@ def _searched(
 
     def aim(trial: Any) -> float:
         preset = suggested(trial, base, method)
-        memory = Memory(scale_of(task.normaliser, task.told), task.told, task.thresholds_ms) if preset.memory else None
+        memory = (
+            Memory(scale_of(task.normaliser, task.manifest), task.manifest, task.thresholds_ms)
+            if preset.memory
+            else None
+        )
         model = fit(
             task.train, task.validation, memory, task.thresholds_ms, preset, seed=task.seed, epochs=bounds.epochs,
             watch=[_watcher(trial, deadline)], verbose=0,

@@ -80,8 +80,8 @@ def features(options: FeatureOptions) -> None:
         closing(prefetch(dissected(_blocks(source, bar), lambda _: dissector))) as batches,
     ):
         write((batch for _, batch in batches), options.out)
-    for damage in source.damages:
-        warn(str(damage))
+    for fault in source.faults:
+        warn(str(fault))
     print("\n".join(["ledger", *capture_lines(dissector.ledger), f"written to {options.out}"]), file=sys.stderr)
     if options.strict:
         hold_strict(source)

@@ -95,8 +95,8 @@ def read_features(record: Any) -> dict[str, Any]:
 
     message = decode_message(record.key, record.headers or (), record.value)
     assert message is not None  # noqa: S101 - no site was asked for
-    told = message.headers
-    return {"link": message.link, **{name: getattr(told, name) for name in told.__dataclass_fields__},
+    headers = message.headers
+    return {"link": message.link, **{name: getattr(headers, name) for name in headers.__dataclass_fields__},
             "bytes": len(record.value or b"")}  # fmt: skip
 
 

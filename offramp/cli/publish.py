@@ -144,7 +144,7 @@ def publish_files(options: PublishOptions, settings: KafkaSettings, metrics: Reg
             finished = publish_source(batches, publisher, bar.update)
     finally:
         watch.close()
-        for text in (*map(str, source.damages), *batches.warnings()):
+        for text in (*map(str, source.faults), *batches.warnings()):
             warn(text)
         lines = ["ledger", *capture_lines(batches.ledger(), choice.unlinked), *published_lines(publisher)]
         print("\n".join(lines), file=sys.stderr)

@@ -60,12 +60,12 @@ def refine(options: RefineOptions) -> None:
     topics = topic_states(settings, "refine", "features", "models")
     known = newest_models(settings, "refine", frozenset((site.name,)), frozenset(link.name for link in site.links))
     chosen = RefineSettings(every_s=options.every_s)
-    refining = Refiners(artifact, options.folder, site.name, wait=True, settings=chosen)
+    refiners = Refiners(artifact, options.folder, site.name, wait=True, settings=chosen)
     with (
         model_publisher(settings, "refine") as publisher, reader(settings, "refine") as consumer,
         reach_watched(settings, "refine", "features", "models") as watch, ending(),
     ):  # fmt: skip
-        service = RefineService(site, artifact, folder, refining, publisher, known)
+        service = RefineService(site, artifact, folder, refiners, publisher, known)
         print(f"refining site {site.name} on {settings.shown}; stop it with Ctrl-C", file=sys.stderr, flush=True)
         try:
             with kafka_errors(settings, "refine"):
@@ -75,7 +75,7 @@ def refine(options: RefineOptions) -> None:
             pass
         finally:
             print("\n".join(service.lines()), file=sys.stderr, flush=True)
-            refining.close()
+            refiners.close()
 
 
 @contextmanager

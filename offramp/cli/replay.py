@@ -88,26 +88,26 @@ def replay(options: ReplayOptions) -> None:
     with ExitStack() as stack:
         out = stack.enter_context(open_out(options.out))
         predictor = open_backend(options.serve_by, artifact)
-        refining = refinement(options, artifact, site)
+        refiners = refinement(options, artifact, site)
         running = Replay(
             source,
             site,
             artifact,
             predictor,
             factor=factor,
-            refining=refining,
+            refining=refiners,
             choice=choice,
             dissector=options.dissector,
         )
-        if refining:
-            stack.callback(refining.close)
+        if refiners:
+            stack.callback(refiners.close)
         try:
             write(running, options, out, stack)
         except KeyboardInterrupt:
             count = running.capture_ledger().captured
             print(f"interrupted behind packet {count:,}\n{account(running, options)}", file=sys.stderr)
             raise
-    for text in (*map(str, source.damages), *running.batches.warnings()):
+    for text in (*map(str, source.faults), *running.batches.warnings()):
         warn(text)
     print(account(running, options), file=sys.stderr)
     if options.strict:

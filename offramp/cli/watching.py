@@ -159,7 +159,7 @@ def failures(sources: Sequence[LiveBatches], options: ListenOptions) -> list[str
     """Return what ended captures or their files other than by request, in words."""
     found = []
     for batches in sources:
-        found += [f"{damage.source}: {damage.reason}" for damage in batches.intake.damages]
+        found += [f"{fault.source}: {fault.reason}" for fault in batches.intake.faults]
         if batches.recorder is not None and batches.recorder.error is not None:
             found.append(f"--write {options.write}: {batches.recorder.error.strerror}")
     return found

@@ -122,7 +122,7 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
         raise
     finally:
         ending.begin()
-        ending.tell()
+        ending.report()
         watchdog.close()
         shutil.rmtree(str(running.app.conf.datadir), ignore_errors=True)
         if watchdog.stall:

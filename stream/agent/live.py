@@ -41,7 +41,7 @@ class LiveAgent:
                     self._publish(link, item)
             for source in self.sources:
                 for link in source.links.dissectors:
-                    self.publisher.end(link, source.untold(link))
+                    self.publisher.end(link, source.take_delta(link))
         except BaseException:
             self.publisher.close(0.0)  # keeps what it can in the spool
             raise

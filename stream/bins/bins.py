@@ -297,13 +297,13 @@ def tell(
 class Bins:
     """The open bins of one link and its devices."""
 
-    def __init__(self, shape: LinkConfig, lateness_ms: float = 1) -> None:
+    def __init__(self, config: LinkConfig, lateness_ms: float = 1) -> None:
         """Build empty bins. Raises ValueError where the lateness needs more than the open bins there is room for."""
         if not 0 <= lateness_ms * 1_000_000 <= (OPEN - 2) * BIN_NS:
             raise ValueError(f"lateness {lateness_ms:g} ms: give 0 to {(OPEN - 2) * BIN_NS // 1_000_000} ms")
         self.lateness_ns = int(lateness_ms * 1_000_000)
-        self.networks = network_table(shape.networks)
-        self.state, self.hitters = new_bin_state(shape)
+        self.networks = network_table(config.networks)
+        self.state, self.hitters = new_bin_state(config)
         self.held = no_packets(1)
         self.key = np.empty(KEY, np.int64)
 

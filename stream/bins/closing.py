@@ -71,7 +71,7 @@ def own_channels(state: BinState, series: int, counters: NDArray[np.float64], x:
 
 
 @kernel_lean
-def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], delay_ms: NDArray[np.float32]) -> None:
+def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], queue_ms: NDArray[np.float32]) -> None:
     """Write the shared channels of a bin and the link's delay (at its end, largest)."""
     place = bin_number % OPEN
     end = (bin_number + 1) * BIN_NS
@@ -85,9 +85,9 @@ def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], del
         x[BACKLOG + side] = log1p_ratio(left)
         now = max(now, left)
         peak = max(peak, max(start_wait, state.peak[place, side]) / NS_PER_MS)
-    delay_ms[0] = now
-    delay_ms[1] = max(peak, now)
-    x[PEAK] = log1p_ratio(delay_ms[1])
+    queue_ms[0] = now
+    queue_ms[1] = max(peak, now)
+    x[PEAK] = log1p_ratio(queue_ms[1])
     x[OVERFLOW] = log1p_ratio(state.overflow[place])
     limit = state.shape[LIMIT_NS + UP] / NS_PER_MS
     x[CEILING] = np.log1p(limit) if np.isfinite(limit) else np.nan
@@ -122,7 +122,7 @@ def close_series(state: BinState, bin_number: int, series: int, link_row: int, o
         for i in range(FIRST_SHARED, out.bins.x.shape[1]):
             out.bins.x[row, i] = out.bins.x[link_row, i]
         for i in range(SIDES):
-            out.bins.delay_ms[row, i] = out.bins.delay_ms[link_row, i]
+            out.bins.queue_ms[row, i] = out.bins.queue_ms[link_row, i]
     for i in range(len(counters)):
         counters[i] = 0.0
 
@@ -149,7 +149,7 @@ def worth_a_forecast(state: BinState, series: int) -> bool:
 def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinOut) -> None:
     """Write the rows of one bin: the link, then its devices."""
     link_row = out.used[0]
-    queue_channels(state, bin_number, out.bins.x[link_row], out.bins.delay_ms[link_row])
+    queue_channels(state, bin_number, out.bins.x[link_row], out.bins.queue_ms[link_row])
     mark_running(state, bin_number, 0)
     close_series(state, bin_number, 0, link_row, out)
     top(hitters, scale_at(hitters, bin_number), out.bins.flow_key[link_row], out.bins.flow_rate_bps[link_row])

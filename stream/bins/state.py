@@ -91,7 +91,7 @@ class ClosedBins(NamedTuple):
 
     bin_number: int64 [n] (start ns over BIN_NS); series: int32 [n], 0 the link; fresh: uint8 [n], 1 where it begins;
     key: int64 [n, 2] the device's address; x: float32 [n, F] raw channels; rate_bps: float64 [n] decayed;
-    load: float32 [n, 2] up, down; delay_ms: float32 [n, 2] (virtual delay at the bin's end, largest of the bin);
+    load: float32 [n, 2] up, down; queue_ms: float32 [n, 2] (virtual delay at the bin's end, largest of the bin);
     flow_key: int64 [n, TOP, KEY], flow_rate_bps: float64 [n, TOP], of link rows only.
     """
 
@@ -102,7 +102,7 @@ class ClosedBins(NamedTuple):
     x: NDArray[np.float32]
     rate_bps: NDArray[np.float64]
     load: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
+    queue_ms: NDArray[np.float32]
     flow_key: NDArray[np.int64]
     flow_rate_bps: NDArray[np.float64]
 
@@ -114,14 +114,14 @@ class BinOut(NamedTuple):
     bins: ClosedBins
 
 
-def new_bin_state(shape: LinkConfig) -> tuple[BinState, HeavyHitters]:
+def new_bin_state(config: LinkConfig) -> tuple[BinState, HeavyHitters]:
     """Return empty bins for a link."""
-    up, down = 8e9 / shape.capacity_up_bps, 8e9 / shape.capacity_down_bps
-    limit = float("inf") if shape.buffer_bytes is None else float(shape.buffer_bytes)
+    up, down = 8e9 / config.capacity_up_bps, 8e9 / config.capacity_down_bps
+    limit = float("inf") if config.buffer_bytes is None else float(config.buffer_bytes)
     numbers = np.empty(SHAPES)
     numbers[NS_PER_BYTE + UP], numbers[NS_PER_BYTE + DOWN] = up, down
     numbers[LIMIT_NS + UP], numbers[LIMIT_NS + DOWN] = limit * up, limit * down
-    numbers[DEVICE_SHARE] = shape.device_share
+    numbers[DEVICE_SHARE] = config.device_share
     state = BinState(
         clock=np.zeros(CLOCKS, np.int64),
         counters=np.zeros((OPEN, SERIES, len(Counter))),
@@ -169,7 +169,7 @@ def new_bin_out() -> BinOut:
         x=np.zeros((OUT_ROWS, len(CHANNELS)), np.float32),
         rate_bps=np.zeros(OUT_ROWS),
         load=np.zeros((OUT_ROWS, 2), np.float32),
-        delay_ms=np.zeros((OUT_ROWS, 2), np.float32),
+        queue_ms=np.zeros((OUT_ROWS, 2), np.float32),
         flow_key=np.zeros((OUT_ROWS, TOP, KEY), np.int64),
         flow_rate_bps=np.zeros((OUT_ROWS, TOP)),
     )

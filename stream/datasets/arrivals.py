@@ -44,14 +44,14 @@ CAPTURE_ENDINGS = (".pcap", ".pcapng", ".cap", ".pcap.gz", ".pcapng.gz", ".pcap.
 class Arrivals(NamedTuple):
     """Packets of one origin.
 
-    content: what is in them but times and addresses (duplicates), empty where made up; shape: a synthetic link's;
+    content: what is in them but times and addresses (duplicates), empty where made up; config: a synthetic link's;
     faults: what of a capture could not be read.
     """
 
     origin: str
     packets: Packets
     content: NDArray[np.uint64]
-    shape: LinkConfig | None = None
+    config: LinkConfig | None = None
     faults: tuple[str, ...] = ()
 
 
@@ -118,7 +118,7 @@ def read_capture(origin: str, path: Path) -> Arrivals:
                 keys.append(packet_keys(batch))
     except InputError as error:
         raise InputError(f"{origin} ({path}): {error}; or leave it out with exclude") from error
-    faults = [f"{damage.reason} at packet {damage.packet}; read as far as it goes" for damage in captures.damages]
+    faults = [f"{fault.reason} at packet {fault.packet}; read as far as it goes" for fault in captures.faults]
     faults += [f"{count} packets: {reason}" for reason, count in sorted(dissector.ledger.undecodable.items()) if count]
     if not parts:
         return Arrivals(origin, empty_packets(), np.empty(0, np.uint64), faults=tuple(faults))
@@ -175,5 +175,5 @@ def read_packet_times(origin: str, path: Path) -> Arrivals:
 def synthetic_arrivals(source: Source, seed: int) -> Iterator[Arrivals]:
     """Yield seeded synthetic links: quiet devices, bursts, bulk transfers, ramps, overloads."""
     for number in range(source.count):
-        packets, shape = synthetic_packets(np.random.default_rng([seed, number]), source.seconds)
-        yield Arrivals(f"{source.name}/{number:03d}", packets, np.empty(0, np.uint64), shape)
+        packets, config = synthetic_packets(np.random.default_rng([seed, number]), source.seconds)
+        yield Arrivals(f"{source.name}/{number:03d}", packets, np.empty(0, np.uint64), config)

@@ -31,21 +31,21 @@ def bottlenecks(
     arrivals: Arrivals, source: Source, here: Path, root: Path | None
 ) -> list[tuple[Bottleneck, tuple[str, ...]]]:
     """Return what the arrivals of a source pass, and the parts that see it."""
-    if arrivals.shape is not None:
-        return [(Bottleneck("own", arrivals.shape), ("train", "validation", "test"))]
+    if arrivals.config is not None:
+        return [(Bottleneck("own", arrivals.config), ("train", "validation", "test"))]
     networks = tuple(str(network) for network in source.networks)
     out: list[tuple[Bottleneck, tuple[str, ...]]] = []
     for capacity in source.capacity:
         for load in capacity.loads or (None,):
             offered = offered_bps(arrivals.packets, capacity.of) if load else 0.0
             if capacity.trace:
-                passage = _served(capacity, source, load and offered / load, networks, here, root)
+                bottleneck = _served(capacity, source, load and offered / load, networks, here, root)
                 name = f"{Path(capacity.trace).name}{'' if load is None else f'-{load:g}'}"
             else:
                 rate = offered / load if load else float(capacity.rate or 0)
-                passage = Bottleneck("", _shape(capacity, rate, capacity.rate_down or rate, networks))
+                bottleneck = Bottleneck("", _shape(capacity, rate, capacity.rate_down or rate, networks))
                 name = f"{load:g}" if load else f"{rate / 1e6:g}Mbit"
-            out.append((passage._replace(name=name), tuple(capacity.parts)))
+            out.append((bottleneck._replace(name=name), tuple(capacity.parts)))
     return out
 
 

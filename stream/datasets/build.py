@@ -38,7 +38,7 @@ class Built(NamedTuple):
     """Labelled series, and what the manifest tells of where they come from."""
 
     series: list[LabelledSeries]
-    told: dict[str, Any]
+    manifest: dict[str, Any]
 
 
 def build_series(
@@ -144,16 +144,16 @@ def series_of(
     if not len(arrivals.packets.time_ns):
         return out
     places = None
-    for passage, seen_by in bottlenecks(arrivals, source, here, root):
-        found = labelled_rows(arrivals.packets, passage, spec.horizons_ms, devices=source.devices)
+    for bottleneck, seen_by in bottlenecks(arrivals, source, here, root):
+        found = labelled_rows(arrivals.packets, bottleneck, spec.horizons_ms, devices=source.devices)
         if not found:
             continue
         if places is None:  # the link's bins follow from the arrivals alone
             link = np.concatenate([rows.bin_number for rows in found if rows.series == 0])
             places = intervals(arrivals.origin, source, part, link, max(spec.horizons_ms))
-        for place in places:
-            if place.part in seen_by:
-                out += [series for rows in found for series in cut(rows, place, passage.name)]
+        for interval in places:
+            if interval.part in seen_by:
+                out += [series for rows in found for series in cut(rows, interval, bottleneck.name)]
     return out
 
 

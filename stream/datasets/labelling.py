@@ -29,7 +29,7 @@ class Bottleneck(NamedTuple):
     """What arrivals pass: its name in series, the link as the bins take it, and traces up and down that serve it."""
 
     name: str
-    shape: LinkConfig
+    config: LinkConfig
     served: tuple[Service, Service] | None = None
 
 
@@ -48,29 +48,29 @@ class Timeline(NamedTuple):
     """The link's bins without their long silences: number of each place, and the place of each of the link's rows."""
 
     bin_number: NDArray[np.int64]
-    place: NDArray[np.int64]
+    slot: NDArray[np.int64]
 
 
 def labelled_rows(
-    packets: Packets, passage: Bottleneck, horizons_ms: Sequence[int], *, devices: int = 0
+    packets: Packets, bottleneck: Bottleneck, horizons_ms: Sequence[int], *, devices: int = 0
 ) -> list[LabelledRows]:
     """Return the link's series and those of its `devices` busiest, cut where they begin anew and a window long."""
-    rows = closed_rows(packets, passage.shape)
+    rows = closed_rows(packets, bottleneck.config)
     link = np.flatnonzero(rows["series"] == 0)
     if not len(link):
         return []
     bins = rows["bin_number"][link]
     line = timeline(bins, max(horizons_ms) // BIN_MS)
-    if passage.served is None:
+    if bottleneck.served is None:
         now = held_delays(line, rows["end_ms"][link], rows["delay_ms"][link])
     else:
-        now = follow_traces(packets, passage.shape, passage.served, line, rows)
+        now = follow_traces(packets, bottleneck.config, bottleneck.served, line, rows)
     counts = [horizon // BIN_MS for horizon in horizons_ms]
     targets = np.stack([largest_ahead(now, count) for count in counts], axis=1)
     out = []
     for series in [0, *busiest(rows, devices)]:
         own = np.flatnonzero(rows["series"] == series)
-        at = line.place[np.searchsorted(bins, rows["bin_number"][own])]
+        at = line.slot[np.searchsorted(bins, rows["bin_number"][own])]
         rtt = round_trips(rows["x"][own, RTT], at, len(now), counts)
         begins = np.flatnonzero(rows["fresh"][own])
         for begin, end in zip(begins, [*begins[1:], len(own)], strict=True):
@@ -84,9 +84,9 @@ def labelled_rows(
     return out
 
 
-def closed_rows(packets: Packets, shape: LinkConfig) -> dict[str, NDArray[Any]]:
+def closed_rows(packets: Packets, config: LinkConfig) -> dict[str, NDArray[Any]]:
     """Return all closed bins of link and devices as arrays; end_ms, delay_ms: the queue's at the end, and largest."""
-    bins = Bins(shape)
+    bins = Bins(config)
     names = ("bin_number", "series", "fresh", "x", "rate_bps", "end_ms", "delay_ms")
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
 
@@ -94,8 +94,8 @@ def closed_rows(packets: Packets, shape: LinkConfig) -> dict[str, NDArray[Any]]:
         for chunk in closed:
             for name in names[:5]:
                 parts[name].append(getattr(chunk, name).copy())
-            parts["end_ms"].append(chunk.delay_ms[:, 0].copy())
-            parts["delay_ms"].append(chunk.delay_ms[:, 1].copy())
+            parts["end_ms"].append(chunk.queue_ms[:, 0].copy())
+            parts["delay_ms"].append(chunk.queue_ms[:, 1].copy())
 
     for start in range(0, len(packets.time_ns), BLOCK):
         keep(bins.update(part_of(packets, start, start + BLOCK)))
@@ -122,26 +122,26 @@ def timeline(bins: NDArray[np.int64], longest: int) -> Timeline:
 
 def held_delays(line: Timeline, end_ms: NDArray[np.float32], largest_ms: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the largest delay of every place of the timeline; in a silence the queue of the last row runs dry."""
-    row = np.searchsorted(line.place, np.arange(len(line.bin_number)), side="right") - 1
-    since = np.arange(len(row)) - line.place[row]
+    row = np.searchsorted(line.slot, np.arange(len(line.bin_number)), side="right") - 1
+    since = np.arange(len(row)) - line.slot[row]
     out = np.maximum(end_ms[row] - (since - 1) * np.float32(BIN_MS), 0).astype(np.float32)
-    out[line.place] = largest_ms
+    out[line.slot] = largest_ms
     return out
 
 
 def follow_traces(
-    packets: Packets, shape: LinkConfig, served: tuple[Service, Service], line: Timeline, rows: dict[str, NDArray[Any]]
+    packets: Packets, config: LinkConfig, served: tuple[Service, Service], line: Timeline, rows: dict[str, NDArray[Any]]
 ) -> NDArray[np.float32]:
     """Write the queue of a link that traces serve into the channels of `rows`; return its delays by place."""
-    down = goes_down(packets, shape.networks)
+    down = goes_down(packets, config.networks)
     sides = [
-        queue_bins(packets.time_ns[side], packets.size[side], service, shape.buffer_bytes, line.bin_number)
+        queue_bins(packets.time_ns[side], packets.size[side], service, config.buffer_bytes, line.bin_number)
         for side, service in zip((~down, down), served, strict=True)
     ]
     now = np.maximum(sides[0].delay_ms, sides[1].delay_ms).astype(np.float32)
     at = np.searchsorted(line.bin_number, rows["bin_number"])
     for channel, side, rate in (
-        (BACKLOG_UP, sides[0], shape.capacity_up_bps), (BACKLOG_DOWN, sides[1], shape.capacity_down_bps)
+        (BACKLOG_UP, sides[0], config.capacity_up_bps), (BACKLOG_DOWN, sides[1], config.capacity_down_bps)
     ):  # fmt: skip
         rows["x"][:, channel] = np.log1p(side.backlog_bytes * 8e3 / rate)[at]
     rows["x"][:, PEAK] = np.log1p(now.astype(np.float64))[at]  # single precision's last bit hangs on the processor

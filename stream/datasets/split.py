@@ -57,14 +57,14 @@ def intervals(
     return out
 
 
-def cut(rows: LabelledRows, stretch: Interval, passage: str) -> Iterator[LabelledSeries]:
+def cut(rows: LabelledRows, interval: Interval, passage: str) -> Iterator[LabelledSeries]:
     """Yield what of a series lies in a stretch, where it is a window long."""
-    begin, end = np.searchsorted(rows.bin_number, [stretch.start, stretch.end])
+    begin, end = np.searchsorted(rows.bin_number, [interval.start, interval.end])
     if end - begin < WINDOW_BINS:
         return
     device = f"#device{rows.series}" if rows.series else "#link"
     at = slice(int(begin), int(end))
     yield LabelledSeries(
-        rows.x[at], rows.delay_ms[at], rows.now_ms[at], f"{stretch.origin}@{passage}{device}", stretch.origin,
-        stretch.part, int(rows.bin_number[at.start] + 1) * BIN_NS, rows.rtt_ms[at],
+        rows.x[at], rows.delay_ms[at], rows.now_ms[at], f"{interval.origin}@{passage}{device}", interval.origin,
+        interval.part, int(rows.bin_number[at.start] + 1) * BIN_NS, rows.rtt_ms[at],
     )  # fmt: skip

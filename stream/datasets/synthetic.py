@@ -148,13 +148,13 @@ def arrivals(grid: NDArray[np.float64], per_step: NDArray[np.float64], rng: Rng)
     return np.interp(at, total, grid + STEP) + rng.uniform(0, 0.001, len(at))
 
 
-def bulk_transfers(rng: Rng, seconds: float, device: int, shape: LinkConfig) -> list[Flow]:
+def bulk_transfers(rng: Rng, seconds: float, device: int, config: LinkConfig) -> list[Flow]:
     """Return transfers that fill the link: the window grows until the buffer overflows, then halves."""
     flows, now = [], rng.uniform(0, seconds / 3)
     while now < seconds - 1:
         down = bool(rng.random() < 0.6)
         length = rng.uniform(1.0, 8.0)
-        grid, rounds = closed_loop(rng, min(length, seconds - now), shape)
+        grid, rounds = closed_loop(rng, min(length, seconds - now), config)
         times = now + arrivals(grid, rounds, rng)
         data = np.full(len(times), float(MTU))
         flows.append(Flow(times, data, down, device, TCP, 443, 0))
@@ -164,10 +164,10 @@ def bulk_transfers(rng: Rng, seconds: float, device: int, shape: LinkConfig) -> 
     return flows
 
 
-def closed_loop(rng: Rng, length: float, shape: LinkConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def closed_loop(rng: Rng, length: float, config: LinkConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the steps of one transfer and the packets sent in each: a fluid model of a loss-driven sender."""
-    packets_per_second = shape.capacity_up_bps / 8 / MTU
-    limit = (shape.buffer_bytes or shape.capacity_up_bps / 8 * 0.3) / MTU
+    packets_per_second = config.capacity_up_bps / 8 / MTU
+    limit = (config.buffer_bytes or config.capacity_up_bps / 8 * 0.3) / MTU
     base, window, threshold, queue = rng.uniform(0.01, 0.08), 10.0, float("inf"), 0.0
     grid = np.arange(0, length, STEP)
     sent = np.empty(len(grid))
@@ -189,7 +189,7 @@ def synthetic_packets(rng: Rng, seconds: float) -> tuple[Packets, LinkConfig]:
     """Return one synthetic link: its packets in order of time and its shape."""
     capacity = float(round(np.exp(rng.uniform(np.log(1e6), np.log(50e6)))))  # bit/s, whole
     buffer = None if rng.random() < 0.1 else max(capacity / 8 * rng.uniform(0.03, 0.4), 10.0 * MTU)
-    shape = LinkConfig(capacity, capacity, buffer, (NETWORK,))
+    config = LinkConfig(capacity, capacity, buffer, (NETWORK,))
     flows: list[Flow] = []
     for device in range(int(rng.integers(1, 10))):
         flows += periodic_device(rng, seconds, device) + name_lookups(rng, seconds, device)
@@ -199,8 +199,8 @@ def synthetic_packets(rng: Rng, seconds: float) -> tuple[Packets, LinkConfig]:
             flows += make(rng, seconds, device, capacity)
             device += 1
     if busy and rng.random() < 0.5:
-        flows += bulk_transfers(rng, seconds, device, shape)
-    return merged(flows), shape
+        flows += bulk_transfers(rng, seconds, device, config)
+    return merged(flows), config
 
 
 def merged(flows: list[Flow]) -> Packets:

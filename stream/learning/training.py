@@ -144,7 +144,7 @@ def balanced(sequences: Sequence[TrainingSequence], kinds: Mapping[str, str]) ->
     own = [kinds.get(each.source.rsplit("@", 1)[0], "") for each in sequences]
     bins = Counter[str]()
     for kind, each in zip(own, sequences, strict=True):
-        bins[kind] += int(np.count_nonzero(~np.isnan(each.delay_ms)))
+        bins[kind] += int(np.count_nonzero(~np.isnan(each.label_ms)))
     scale = sum(bins.values()) / max(1e-9, sum(count**0.5 for count in bins.values()))
     return [
         replace(each, weight=scale / bins[kind] ** 0.5 if bins[kind] else 1.0)
@@ -165,4 +165,4 @@ def sequence_of(
     delay = np.array(series.delay_ms[:, at], np.float32)
     if kept is not None:
         delay[~kept] = np.nan
-    return TrainingSequence(x=x, spectrum=spectrum, delay_ms=delay, source=series.source)
+    return TrainingSequence(x=x, spectrum=spectrum, label_ms=delay, source=series.source)

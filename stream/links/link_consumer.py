@@ -68,22 +68,22 @@ class LinkConsumer:
         self.packet_ns = 0
         self._past = StreamLedger()
         self._ended: list[StreamLedger] = []
-        self._told = IntakeLedger(), StreamLedger()
+        self._taken = IntakeLedger(), StreamLedger()
         self._epochs: dict[str, int] = {}
         self._newest_ns = 0
         self._behind_hole = False
 
     def feed(self, message: FeatureMessage, offset: int) -> list[Command]:
         """Take the message at an offset of the topic; return the commands it causes."""
-        steps = self.open(message, offset)
+        steps = self.accept(message, offset)
         return conclude(steps, predictions_of(steps)) if steps else []
 
-    def open(self, message: FeatureMessage, offset: int) -> list[Step]:
+    def accept(self, message: FeatureMessage, offset: int) -> list[Step]:
         """Take the message at an offset of the topic; return what it gives to decide, for `conclude`, in order."""
         if offset < self.next_offset:
             return []  # the checkpoint has it
         self.next_offset = offset + 1
-        begins, gap = self._place(message)
+        begins, gap = self._sequence_of(message)
         if gap < 0:
             return []
         apart_ns = self._apart_ns(message) if begins else 0
@@ -119,25 +119,25 @@ class LinkConsumer:
 
     def _shed(self, message: FeatureMessage) -> Step:
         """Count a message that is shed, so that the commands to come tell it as data quality."""
-        told = message.headers
+        headers = message.headers
         self.ledger.shed += 1
-        self.ledger.shed_rows += told.rows
-        self._newest_ns = max(self._newest_ns, told.last_time_ns, told.clock_ns)
-        return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(told.ledger).all_shed(REASON))))
+        self.ledger.shed_rows += headers.rows
+        self._newest_ns = max(self._newest_ns, headers.last_time_ns, headers.clock_ns)
+        return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(headers.ledger).all_shed(REASON))))
 
-    def _place(self, message: FeatureMessage) -> tuple[bool, int]:
+    def _sequence_of(self, message: FeatureMessage) -> tuple[bool, int]:
         """Tell whether an epoch begins, and how many messages are missing before this one: -1 where it is a repeat."""
-        told = message.headers
-        life = f"{told.agent}/{told.agent_epoch}"
+        headers = message.headers
+        life = f"{headers.agent}/{headers.agent_epoch}"
         last = self._epochs.get(life, -1)
-        if told.sequence <= last:
+        if headers.sequence <= last:
             self.ledger.duplicates += 1
-            self.ledger.duplicate_rows += told.rows
+            self.ledger.duplicate_rows += headers.rows
             return False, -1
-        gap = told.sequence - last - 1
+        gap = headers.sequence - last - 1
         self.ledger.gaps += gap
         self._epochs.pop(life, None)
-        self._epochs[life] = told.sequence  # the last in order is the last heard of
+        self._epochs[life] = headers.sequence  # the last in order is the last heard of
         while len(self._epochs) > MAX_EPOCHS:
             del self._epochs[next(iter(self._epochs))]
         return last < 0, gap
@@ -153,9 +153,9 @@ class LinkConsumer:
         0 where it is by no more than the site waits for packets out of order: those have a place in the bins. So it is
         by OVERLAP_NS, of which the site may wait for less: a few late packets cost less than windows begun anew.
         """
-        told = message.headers
-        begins_ns = told.first_time_ns if told.rows else told.clock_ns
-        apart_ns = begins_ns - self._newest_ns if self._newest_ns and (told.rows or told.clock_ns) else 0
+        headers = message.headers
+        begins_ns = headers.first_time_ns if headers.rows else headers.clock_ns
+        apart_ns = begins_ns - self._newest_ns if self._newest_ns and (headers.rows or headers.clock_ns) else 0
         return apart_ns if abs(apart_ns) > max(OVERLAP_NS, self.pipeline.windows.bins.lateness_ns) else 0
 
     def _begin_anew(self) -> Step:
@@ -168,17 +168,17 @@ class LinkConsumer:
         self.ledger.restarts += 1
         return step
 
-    def untold(self) -> tuple[IntakeLedger, StreamLedger]:
+    def take_delta(self) -> tuple[IntakeLedger, StreamLedger]:
         """Return what was done since the last call, or since the state that was taken up: by us, not by others.
 
         Ask for it between messages: when all that `open` returned has been concluded.
         """
         while self._ended:
             self._past.add(self._ended.pop())
-        before, stream = self._told, StreamLedger()
+        before, stream = self._taken, StreamLedger()
         stream.add(self._past)
         stream.add(self.pipeline.ledger)
-        self._told = replace(self.ledger), stream
+        self._taken = replace(self.ledger), stream
         return self.ledger.since(before[0]), stream.since(before[1])
 
     def state(self) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class LinkConsumer:
             require_bins(found["bins"], found["hitters"], found["held"], mine["bins"]["shape"])
             self._newest_ns = int(state["newest_ns"])
             self.pipeline.restore(found)
-        self.untold()
+        self.take_delta()
         return same
 
 

@@ -23,14 +23,14 @@ class LinkConsumers:
     """Makes the run of a link with its first message.
 
     names: the links of the site, other ones are refused; states: the newest checkpoints, taken up with the first
-    message of their link; runs: the links that had one; restored, states_refused: checkpoints taken up, and not.
+    message of their link; consumers: the links that had one; restored, states_refused: checkpoints taken up, and not.
     """
 
     def __init__(self, names: frozenset[str], make: MakeConsumer) -> None:
         self._names, self._make = names, make
-        self._told: list[LinkTimeline] = []
+        self._timelines: list[LinkTimeline] = []
         self.states: dict[str, dict[str, Any]] = {}
-        self.runs: dict[str, LinkConsumer] = {}
+        self.consumers: dict[str, LinkConsumer] = {}
         self.restored = self.states_refused = 0
 
     def of(self, message: FeatureMessage) -> LinkConsumer:
@@ -38,32 +38,32 @@ class LinkConsumers:
         link = message.link
         if link not in self._names:
             raise RefusedError("link", f"agent {message.headers.agent}: the site has no link {link[:80]!r}")
-        if link not in self.runs:
-            self.runs[link] = self._restored(link, message) or self._make(link, self._told.append)
-        return self.runs[link]
+        if link not in self.consumers:
+            self.consumers[link] = self._restored(link, message) or self._make(link, self._timelines.append)
+        return self.consumers[link]
 
     def _restored(self, link: str, message: FeatureMessage) -> LinkConsumer | None:
         """Return the run of a link's checkpoint; None, counted and told, where there is none that can be taken up."""
         state = self.states.pop(link, None)
         if state is None:
             return None
-        run = self._make(link, self._told.append)
+        consumer = self._make(link, self._timelines.append)
         try:
             if _holds(state, message):
                 return None
-            self.restored += run.restore(state)
+            self.restored += consumer.restore(state)
         except Exception as error:  # whoever may write to the topic of states may write anything
             self.states_refused += 1
             log.warning(
                 "checkpoint of link %s: not taken up, it begins anew: %s: %s", link, type(error).__name__, error
             )
             return None
-        return run
+        return consumer
 
-    def told(self) -> list[LinkTimeline]:
+    def take_timelines(self) -> list[LinkTimeline]:
         """Return what the runs told of closed bins since the last time this was asked for."""
-        told = list(self._told)
-        self._told.clear()
+        told = list(self._timelines)
+        self._timelines.clear()
         return told
 
 
@@ -72,6 +72,6 @@ def _holds(state: Mapping[str, Any], message: FeatureMessage) -> bool:
 
     Then what was published before is published anew, and the link begins anew with it; else its agent just goes on.
     """
-    told = message.headers
-    last = state["epochs"].get(f"{told.agent}/{told.agent_epoch}", -1)
-    return bool(state.get(ELSEWHERE)) and told.sequence <= int(last)
+    headers = message.headers
+    last = state["epochs"].get(f"{headers.agent}/{headers.agent_epoch}", -1)
+    return bool(state.get(ELSEWHERE)) and headers.sequence <= int(last)

@@ -40,7 +40,7 @@ class LiveBatches:
     bins: int = 1
     warn: Callable[[str], None] = ignore
     ended: Callable[[str], None] | None = None
-    _told: dict[str, CaptureLedger] = field(default_factory=dict)
+    _taken: dict[str, CaptureLedger] = field(default_factory=dict)
 
     def read(self) -> Iterator[tuple[str, pa.RecordBatch | int]]:
         """Yield link and feature batch, with what became of the packets since the one before, or the clock in ns.
@@ -62,9 +62,9 @@ class LiveBatches:
                 for link in tuple(self.links.dissectors):
                     if link not in untold:
                         yield link, block.clock_ns
-        for damage in self.intake.damages:
+        for fault in self.intake.faults:
             if self.ended is not None:
-                self.ended(f"{damage.source}: {damage.reason}; the others go on")
+                self.ended(f"{fault.source}: {fault.reason}; the others go on")
 
     def ledger(self) -> CaptureLedger:
         """Return the account of the packets of all links: dissected, shed before that, dropped by the kernel."""
@@ -82,15 +82,15 @@ class LiveBatches:
             total.add(part)
         return total
 
-    def untold(self, link: str) -> CaptureLedger:
+    def take_delta(self, link: str) -> CaptureLedger:
         """Return what a link's ledger has more than its batches so far have told, and take it as told."""
         now = self.ledger_of(link)
-        new, self._told[link] = now.since(self._told.get(link, CaptureLedger())), now
+        new, self._taken[link] = now.since(self._taken.get(link, CaptureLedger())), now
         return new
 
     def _accounted(self, link: str, batch: pa.RecordBatch, block: PacketBlock) -> pa.RecordBatch:
         """Return a batch that says how many packets each row stands for, what was lost beside it, and the time."""
-        told = json.dumps(self.untold(link).as_dict(), separators=(",", ":"))
+        told = json.dumps(self.take_delta(link).as_dict(), separators=(",", ":"))
         hops = encode_hops({"read": block.read_ns, "dissected": time.time_ns()} if block.read_ns else {})
         more = {b"ledger": told, b"sampling": str(block.sampling), HEADER.encode(): hops}
         metadata = {**(batch.schema.metadata or {}), **more}

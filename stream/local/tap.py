@@ -126,7 +126,7 @@ def assembled(
 ) -> Tap:  # fmt: skip
     """Return the tap of live batches, with a pipeline a link."""
     artifact, predictor = loaded
-    refining = None
+    refiners = None
 
     def pipeline(link: str, told: Sink | None, observe: Observe, refiner: Refiner | None = None) -> Pipeline:
         def watched(predictor: Predictor) -> Predictor:
@@ -141,9 +141,9 @@ def assembled(
         from offramp.stream.refine.refiners import Refiners
 
         settings = RefineSettings(every_s=refine_every_s)
-        refining = Refiners(artifact, refine, site.name, wait=False, settings=settings)
+        refiners = Refiners(artifact, refine, site.name, wait=False, settings=settings)
 
     def make(link: str) -> Pipeline:
-        return pipeline(link, sink, observe, refining.of(link) if refining is not None else None)
+        return pipeline(link, sink, observe, refiners.of(link) if refiners is not None else None)
 
-    return Tap(sources, make, refining=refining, observe=observe)
+    return Tap(sources, make, refining=refiners, observe=observe)

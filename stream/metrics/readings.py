@@ -142,10 +142,10 @@ def acknowledgements(observe: Observe) -> Callable[[Outgoing], None]:
     """Return what takes note of each message of a publisher that the broker has."""
 
     def note(message: Outgoing) -> None:
-        told = message.headers
-        observe("offramp_publish_message_rows", told.rows)
-        if told.rows:
-            observe("offramp_publish_packet_to_topic_seconds", time.time() - told.last_time_ns / 1e9)
+        headers = message.headers
+        observe("offramp_publish_message_rows", headers.rows)
+        if headers.rows:
+            observe("offramp_publish_packet_to_topic_seconds", time.time() - headers.last_time_ns / 1e9)
 
     return note
 
@@ -171,8 +171,8 @@ def worker_readings(worker: Worker, watchdog: Watchdog) -> Readings:
     for partition, wait in dict(watchdog.waits).items():
         yield "offramp_worker_lag_messages", wait.lag, (str(partition),)
         yield "offramp_worker_waiting_seconds", wait.seconds, (str(partition),)
-    for partition, lane in dict(worker.lanes).items():
-        yield "offramp_worker_queue_fill_ratio", lane.fill, (str(partition),)
+    for partition, processor in dict(worker.processors).items():
+        yield "offramp_worker_queue_fill_ratio", processor.fill, (str(partition),)
     for link, work in dict(worker.meter.links).items():
         for name, metric in CONSUMED.items():
             yield metric, work.intake[name], (link,)

@@ -108,7 +108,7 @@ def _call(predictor: Predictor, asks: Sequence[Ask]) -> list[Prediction]:
         return [whole]
     ends = np.cumsum([len(ask.x) for ask in asks]).tolist()
     cuts = zip([0, *ends], ends, strict=False)
-    return [type(whole)(whole.probabilities[start:end], whole.delay_ms[start:end]) for start, end in cuts]
+    return [type(whole)(whole.probabilities[start:end], whole.quantiles_ms[start:end]) for start, end in cuts]
 
 
 @kernel

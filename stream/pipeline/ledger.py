@@ -44,7 +44,7 @@ class StreamLedger(Counts):
         """Rows that found their bin."""
         return self.rows - self.late - self.ahead - self.untimed
 
-    def closes(self) -> bool:
+    def balances(self) -> bool:
         """Tell whether the account adds up."""
         return self.binned >= 0 and self.windows == self.forecasts and self.bins <= self.windows
 

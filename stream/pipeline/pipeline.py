@@ -82,13 +82,13 @@ class Pipeline:
         check_predictor(predictor)
         self.refiner, self._watched, predictor = refiner, watched, watched(predictor)
         self.link, self.policy, self.sink, self.predictor = site.link(link), policy, sink, predictor
-        shape = LinkConfig(
+        config = LinkConfig(
             self.link.capacity_bps,
             self.link.capacity_down_bps,
             self.link.buffer_bytes,
             tuple(str(network) for network in self.link.devices),
         )
-        self.windows = Windows(shape, normaliser_state, self.link.lateness_ms)
+        self.windows = Windows(config, normaliser_state, self.link.lateness_ms)
         self.carried = carried or CarriedState(SERIES, predictor.state_size)
         self._quality = DataQuality()
         self._lost = [0, 0, 0]
@@ -199,9 +199,9 @@ class Pipeline:
                 (rows.bin_number[link] + 1) * BIN_NS,
                 rows.load[link, 0],
                 rows.load[link, 1],
-                rows.delay_ms[link, 0],
+                rows.queue_ms[link, 0],
                 prediction.probabilities[link],
-                prediction.delay_ms[link],
+                prediction.quantiles_ms[link],
                 tuple(commands),
                 lost,
                 windowed.behind_hole,
@@ -211,22 +211,25 @@ class Pipeline:
     def _commands(self, rows: ClosedBins, prediction: Prediction) -> list[Command]:
         """Ask the policy where something can change: a forecast that may open a move, a scope that has one open."""
         worth = (rows.series == 0) | (rows.rate_bps >= LEAST_SHARE * self.link.capacity_bps)
-        asked = worth & self.policy.interesting(prediction.probabilities, prediction.delay_ms)
+        asked = worth & self.policy.may_trigger(prediction.probabilities, prediction.quantiles_ms)
         commands: list[Command] = []
         if not (self.policy.open_scopes or asked.any()):
             return commands
-        told = ForecastRows.of(rows, prediction)
+        forecast_rows = ForecastRows.of(rows, prediction)
         start = 0
         while start < len(asked):
             row = self._next_row(asked, start)
             if row < 0:
                 break
             start = row + 1
-            scope = self._scope(told, row)
+            scope = self._scope(forecast_rows, row)
             if not asked[row] and scope not in self.policy.open_scopes:
                 continue
             self._ledger.decided += 1
-            forecast, quality = self._forecast(told, row, scope), self._quality.at(told.bin_number[row])
+            forecast, quality = (
+                self._forecast(forecast_rows, row, scope),
+                self._quality.at(forecast_rows.bin_number[row]),
+            )
             commands += self.policy.decide(forecast, partial(traffic_of, rows, row, self.link), quality)
         return commands
 
@@ -237,23 +240,23 @@ class Pipeline:
         ahead = int(np.argmax(asked[start:]))
         return start + ahead if asked[start + ahead] else -1
 
-    def _scope(self, told: ForecastRows, row: int) -> str:
-        if told.series[row] == 0:
+    def _scope(self, forecast_rows: ForecastRows, row: int) -> str:
+        if forecast_rows.series[row] == 0:
             return self.policy.scope
-        return f"device:{self.link.name}/{address_text(told.key[2 * row], told.key[2 * row + 1])}"
+        return f"device:{self.link.name}/{address_text(forecast_rows.key[2 * row], forecast_rows.key[2 * row + 1])}"
 
-    def _forecast(self, told: ForecastRows, row: int, scope: str) -> Forecast:
-        end_ns = (told.bin_number[row] + 1) * BIN_NS
-        normal, medium, high = told.probabilities[3 * row : 3 * row + 3]
-        middle, most, nearly_all = told.delay_ms[3 * row : 3 * row + 3]
+    def _forecast(self, forecast_rows: ForecastRows, row: int, scope: str) -> Forecast:
+        end_ns = (forecast_rows.bin_number[row] + 1) * BIN_NS
+        normal, medium, high = forecast_rows.probabilities[3 * row : 3 * row + 3]
+        middle, most, nearly_all = forecast_rows.quantiles_ms[3 * row : 3 * row + 3]
         return Forecast(
             scope=scope,
             window_start_ns=end_ns - WINDOW_BINS * BIN_NS,
             window_end_ns=end_ns,
             horizon_ms=self.predictor.horizon_ms,
             probabilities=(normal, medium, high),
-            delay_ms=(middle, most, nearly_all),
-            delay_now_ms=told.delay_now_ms[row],
+            quantiles_ms=(middle, most, nearly_all),
+            bin_end_ms=forecast_rows.bin_end_ms[row],
             model=self.predictor.name,
             model_sha=self.predictor.sha,
         )
@@ -269,7 +272,7 @@ class Pipeline:
         return dict(self._quality.totals)
 
     def _note_loss(self, windowed: Windowed) -> None:
-        loss = windowed.told or Loss()
+        loss = windowed.loss or Loss()
         self._quality.note(loss, windowed.missing)
         if self.sink is not None:
             for place, count in enumerate((loss.captured, loss.shed, loss.dropped + windowed.missing)):
@@ -303,23 +306,23 @@ class Pipeline:
 class ForecastRows(NamedTuple):
     """What forecasts tell of closed bins, as plain numbers: an array gives one at ten times the time.
 
-    A row has two numbers of `key`, three of `probabilities` and of `delay_ms`, one of the others.
+    A row has two numbers of `key`, three of `probabilities` and of `quantiles_ms`, one of the others.
     """
 
     bin_number: list[int]
     series: list[int]
     key: list[int]
     probabilities: list[float]
-    delay_ms: list[float]
-    delay_now_ms: list[float]
+    quantiles_ms: list[float]
+    bin_end_ms: list[float]
 
     @classmethod
     def of(cls, rows: ClosedBins, prediction: Prediction) -> ForecastRows:
         """Return the numbers of rows and of the predictions for them."""
         return cls(
             rows.bin_number.tolist(), rows.series.tolist(), rows.key.ravel().tolist(),
-            prediction.probabilities.ravel().tolist(), prediction.delay_ms.ravel().tolist(),
-            rows.delay_ms[:, 0].tolist(),
+            prediction.probabilities.ravel().tolist(), prediction.quantiles_ms.ravel().tolist(),
+            rows.queue_ms[:, 0].tolist(),
         )  # fmt: skip
 
 

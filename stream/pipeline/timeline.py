@@ -21,8 +21,8 @@ class Lost(NamedTuple):
 class LinkTimeline(NamedTuple):
     """Closed bins of one link, in order of time.
 
-    time_ns: int64 [n] end of the bin; load_up, load_down: float32 [n] share of the capacity; delay_now_ms: float32 [n]
-    virtual queue's delay at the end of the bin; probabilities: float32 [n, 3]; delay_ms: float32 [n, 3] quantiles;
+    time_ns: int64 [n] end of the bin; load_up, load_down: float32 [n] share of the capacity; bin_end_ms: float32 [n]
+    virtual queue's delay at the end of the bin; probabilities: float32 [n, 3]; quantiles_ms: float32 [n, 3] quantiles;
     commands: those that these bins caused; lost: what was told with them; behind_hole: nothing is known of the time
     between them and the bins before.
     """
@@ -31,9 +31,9 @@ class LinkTimeline(NamedTuple):
     time_ns: NDArray[np.int64]
     load_up: NDArray[np.float32]
     load_down: NDArray[np.float32]
-    delay_now_ms: NDArray[np.float32]
+    bin_end_ms: NDArray[np.float32]
     probabilities: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
+    quantiles_ms: NDArray[np.float32]
     commands: tuple[Command, ...] = ()
     lost: Lost = Lost()
     behind_hole: bool = False
@@ -42,6 +42,6 @@ class LinkTimeline(NamedTuple):
         """Return some of the bins, without the commands."""
         some = slice(start, end)
         return LinkTimeline(
-            self.link, self.time_ns[some], self.load_up[some], self.load_down[some], self.delay_now_ms[some],
-            self.probabilities[some], self.delay_ms[some],
+            self.link, self.time_ns[some], self.load_up[some], self.load_down[some], self.bin_end_ms[some],
+            self.probabilities[some], self.quantiles_ms[some],
         )  # fmt: skip

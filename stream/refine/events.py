@@ -30,7 +30,7 @@ class RefineEvents:
         self.listen: Callable[[str, int], None] | None = None
         """Told of each event's kind and bin once it is written."""
 
-    def tell(self, kind: str, bin_number: int, data: Mapping[str, Any]) -> None:
+    def record(self, kind: str, bin_number: int, data: Mapping[str, Any]) -> None:
         """Write an event of `kind` (swapped, rolled_back, refused, drifted, mistrusted) at the beginning of a bin."""
         self.counts[kind] += 1
         time = rfc3339(bin_number * BIN_NS)

@@ -24,8 +24,8 @@ def reference_set(artifact: Artifact) -> tuple[list[TrainingSequence], list[Scor
     """Return the rehearsal, and what is judged by."""
     halves: tuple[list[TrainingSequence], list[TrainingSequence]] = ([], [])
     for number in range(LINKS):
-        packets, shape = synthetic_packets(np.random.default_rng([SEED, number]), SECONDS)
-        halves[number % 2].extend(sequences_of(packets, shape, f"reference{number}", artifact))
+        packets, config = synthetic_packets(np.random.default_rng([SEED, number]), SECONDS)
+        halves[number % 2].extend(sequences_of(packets, config, f"reference{number}", artifact))
     judged, start = [], 0
     for each in halves[1]:
         judged.append(Scored(each, start + np.arange(len(each.x), dtype=np.int64)))
@@ -34,13 +34,13 @@ def reference_set(artifact: Artifact) -> tuple[list[TrainingSequence], list[Scor
 
 
 def sequences_of(
-    packets: Packets, shape: LinkConfig, name: str, artifact: Artifact, *, devices: int = 0
+    packets: Packets, config: LinkConfig, name: str, artifact: Artifact, *, devices: int = 0
 ) -> list[TrainingSequence]:
     """Return the labelled series of a link and its busiest devices, on the artifact's scale, at its horizon."""
     limits = Normaliser.from_state(dict(artifact.normaliser)).limits()
     out = []
     horizon_ms = int(artifact.manifest["horizon_ms"])
-    for rows in labelled_rows(packets, Bottleneck(name, shape), (horizon_ms,), devices=devices):
+    for rows in labelled_rows(packets, Bottleneck(name, config), (horizon_ms,), devices=devices):
         x, spectrum = model_input(rows.x, limits)
         source = f"{name}#device{rows.series}" if rows.series else name
         out.append(TrainingSequence(x, spectrum, np.ascontiguousarray(rows.delay_ms[:, 0]), source))

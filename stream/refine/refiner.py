@@ -127,7 +127,7 @@ class Refiner:
 
     def observe(self, rows: WindowRows, prediction: Prediction) -> None:
         """Remember rows and what was forecast of them; a delay that is not the one the model was shown is no label."""
-        peak = np.where(self.plausible(rows), rows.closed.delay_ms[:, 1], np.float32(np.nan))
+        peak = np.where(self.plausible(rows), rows.closed.queue_ms[:, 1], np.float32(np.nan))
         self._mistrusted += int(np.count_nonzero(np.isnan(peak)))
         self.memory.add(rows, prediction, peak)
         self._fresh_rows.append(rows.x[rows.closed.series == 0][:, _SEEN])
@@ -137,7 +137,7 @@ class Refiner:
 
         Both come from the virtual queue, by different ways; who alters one in order to mislead training alters one.
         """
-        told = (np.clip(np.log1p(rows.closed.delay_ms[:, 1]), self._low, self._high) - self._low) / self._width
+        told = (np.clip(np.log1p(rows.closed.queue_ms[:, 1]), self._low, self._high) - self._low) / self._width
         return np.abs(told - rows.x[:, _PEAK]) < PLAUSIBLE
 
     def carried(self) -> NDArray[np.float32]:
@@ -174,7 +174,7 @@ class Refiner:
         """Do what is due when all bins before `now` are closed."""
         new = self.memory.label(now)
         if self._mistrusted:
-            self.events.tell("mistrusted", now, {"rows": self._mistrusted, "model": self.artifact.sha})
+            self.events.record("mistrusted", now, {"rows": self._mistrusted, "model": self.artifact.sha})
             self._mistrusted = 0
         if new is None:
             return
@@ -185,24 +185,24 @@ class Refiner:
         if self._former is not None:
             self._watch_former(now, drifted, *self._former)
         if self._running is not None and self._running.work.ready():
-            self._judge(now, self._running)
+            self._decide(now, self._running)
         if self._running is None and (now >= self._due or (drifted and self._remembered(now) >= self._least)):
             self._running = self._challenge(now)
             if self._wait and self._running is not None:
-                self._judge(now, self._running)
+                self._decide(now, self._running)
 
     def _look_for_drift(self, now: int, new: BufferRows) -> bool:
         """Tell of drifts; return whether the errors drifted upwards, or an input did."""
         link = new.only(new.series == 0)
         errors = row_losses(
-            link.delay_ms, Prediction(link.probabilities, link.quantiles_ms), self.predictor.thresholds_ms
+            link.label_ms, Prediction(link.probabilities, link.quantiles_ms), self.predictor.thresholds_ms
         )
         inputs = np.concatenate(self._fresh_rows) if self._fresh_rows else np.empty((0, len(INPUTS)), np.float32)
         self._fresh_rows.clear()
         worse = False
         for drift in (*self._inputs.update(inputs), *self._errors.update(errors[:, None])):
             data = {"signal": drift.signal, "before": round(drift.before, 6), "after": round(drift.after, 6)}
-            self.events.tell("drifted", now, data | {"model": self.artifact.sha})
+            self.events.record("drifted", now, data | {"model": self.artifact.sha})
             worse |= drift.signal != "error" or drift.after > drift.before
         return worse
 
@@ -228,8 +228,8 @@ class Refiner:
         ]  # fmt: skip
         for each in own:
             for kept in self._kept_back:
-                each.sequence.delay_ms[np.isin(each.bins, kept.bins)] = np.nan
-        rows = sum(int(np.count_nonzero(~np.isnan(each.sequence.delay_ms))) for each in own)
+                each.sequence.label_ms[np.isin(each.bins, kept.bins)] = np.nan
+        rows = sum(int(np.count_nonzero(~np.isnan(each.sequence.label_ms))) for each in own)
         if rows < self._least // 2:
             return None
         self._rounds += 1
@@ -239,7 +239,7 @@ class Refiner:
         )  # fmt: skip
         return Running(self._trainer.submit(job), holdout_from, sequences(own), self._rounds)
 
-    def _judge(self, now: int, running: Running) -> None:
+    def _decide(self, now: int, running: Running) -> None:
         """Let the challenger serve where it has earned it."""
         settings, self._running = self.settings, None
         told: dict[str, Any] = {"from": self.artifact.sha, "round": running.seed}
@@ -249,23 +249,23 @@ class Refiner:
             block_losses(self.predictor, holdout), block_losses(challenger, holdout),
             margin=settings.margin, alpha=settings.alpha,
         )  # fmt: skip
-        told["newest"] = verdict.told()
+        told["newest"] = verdict.as_dict()
         why = self._objection(challenger, verdict, told)
         self._keep_back(holdout)
         if why:
-            self.events.tell("refused", now, told | {"reason": why})
+            self.events.record("refused", now, told | {"reason": why})
             return
         try:
-            artifact, place = refined_artifact(
+            artifact, folder = refined_artifact(
                 self.artifact, weights, self._folder / "models", running.own, running.seed, {**told}
             )
         except (OfframpError, OSError) as error:  # what cannot be kept does not serve: nobody could go back to it
-            self.events.tell("refused", now, told | {"reason": f"cannot be written: {error}"})
+            self.events.record("refused", now, told | {"reason": f"cannot be written: {error}"})
             return
         self._former = (self.artifact, self.predictor)
         self.artifact, self.predictor, self._swapped_at = artifact, CompiledPredictor(artifact), now
         self._errors = DriftWatch(("error",))
-        self.events.tell("swapped", now, told | {"to": artifact.sha, "artifact": place.name})
+        self.events.record("swapped", now, told | {"to": artifact.sha, "artifact": folder.name})
 
     def _restrained(self, weights: Weights, told: dict[str, Any]) -> tuple[Weights, CompiledPredictor]:
         """Return the challenger as far from the champion as the reference set allows; tell how far, and its loss."""
@@ -289,7 +289,7 @@ class Refiner:
             return "worse on the reference set"
         if self._kept_back:
             older = compare(block_losses(self.predictor, self._kept_back), block_losses(challenger, self._kept_back))
-            told["older"] = older.told()
+            told["older"] = older.as_dict()
             if older.challenger > (1 + self.settings.bound) * older.champion:
                 return "worse on older windows"
         return ""
@@ -305,10 +305,10 @@ class Refiner:
         harm = verdict.better
         if harm or (drifted and verdict.blocks >= FEWEST and verdict.challenger < verdict.champion):
             reason = "harm" if harm else "drift"
-            data = {"from": self.artifact.sha, "to": artifact.sha, "reason": reason, "newest": verdict.told()}
+            data = {"from": self.artifact.sha, "to": artifact.sha, "reason": reason, "newest": verdict.as_dict()}
             self.artifact, self.predictor, self._former = artifact, predictor, None
             self._due = now + 2 * settings.every_s * 1000 // BIN_MS
-            self.events.tell("rolled_back", now, data)
+            self.events.record("rolled_back", now, data)
         elif since >= 2 * settings.every_s * 1000 // BIN_MS:
             self._former = None
 
@@ -322,7 +322,7 @@ class Refiner:
         for each in holdout[:1]:
             last = slice(max(0, len(each.bins) - 4 * TICK - self._horizon), len(each.bins) - self._horizon)
             sequence = each.sequence
-            cut = type(sequence)(sequence.x[last], sequence.spectrum[last], sequence.delay_ms[last].copy(), "kept")
+            cut = type(sequence)(sequence.x[last], sequence.spectrum[last], sequence.label_ms[last].copy(), "kept")
             if len(cut.x) > 2 * WINDOW_BINS:
                 self._kept_back.append(Scored(cut, each.bins[last], WINDOW_BINS))
         del self._kept_back[:-KEPT_BACK]

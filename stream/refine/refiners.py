@@ -45,13 +45,13 @@ class Refiners:
         self._refiners.append((refiner, folder))
         return refiner
 
-    def place(self, link: str, sha: str) -> Path:
+    def folder_of(self, link: str, sha: str) -> Path:
         """Return the folder of a model that serves a link or has served it."""
         return self._folder / quote(link, safe="") / "models" / sha[:16]
 
     def keep(self, link: str, sha: str, files: Mapping[str, bytes]) -> None:
         """Write a model that came from elsewhere, byte for byte, beside those that were made here."""
-        folder = self.place(link, sha)
+        folder = self.folder_of(link, sha)
         folder.mkdir(exist_ok=True)
         for name, content in files.items():
             (folder / name).write_bytes(content)

@@ -23,7 +23,7 @@ MOST_ROWS = 60_000
 class BufferRows(NamedTuple):
     """Rows in order of bins, the link first in each: as `bins.ClosedBins`, the model's input, and its output.
 
-    peak_ms, end_ms: float32 [n] largest delay of the bin, and that at its end; delay_ms: float32 [n] label, NaN while
+    peak_ms, end_ms: float32 [n] largest delay of the bin, and that at its end; label_ms: float32 [n] label, NaN while
     unknown.
     """
 
@@ -34,7 +34,7 @@ class BufferRows(NamedTuple):
     spectrum: NDArray[np.float32]
     peak_ms: NDArray[np.float32]
     end_ms: NDArray[np.float32]
-    delay_ms: NDArray[np.float32]
+    label_ms: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     quantiles_ms: NDArray[np.float32]
 
@@ -58,8 +58,8 @@ class ReplayBuffer:
         self._waiting.append(
             BufferRows(
                 closed.bin_number, closed.series, closed.fresh, rows.x, rows.spectrum, peak_ms,
-                np.minimum(closed.delay_ms[:, 0], peak_ms),
-                np.full(len(rows.x), np.nan, np.float32), prediction.probabilities, prediction.delay_ms,
+                np.minimum(closed.queue_ms[:, 0], peak_ms),
+                np.full(len(rows.x), np.nan, np.float32), prediction.probabilities, prediction.quantiles_ms,
             )
         )  # fmt: skip
 
@@ -77,8 +77,8 @@ class ReplayBuffer:
         if not len(rows.series):
             self.rows = None
             return None
-        rows = self.rows = rows._replace(delay_ms=self.labels(rows, until))
-        new = ~np.isnan(rows.delay_ms) & (rows.bin_number >= self._labelled_until)
+        rows = self.rows = rows._replace(label_ms=self.labels(rows, until))
+        new = ~np.isnan(rows.label_ms) & (rows.bin_number >= self._labelled_until)
         self._labelled_until = max(self._labelled_until, until - self._horizon)
         return rows.only(new)
 
@@ -119,7 +119,7 @@ def _unbroken(rows: BufferRows, source: str) -> list[Scored]:
     for part in np.split(np.arange(len(rows.series)), cuts):
         if len(part):
             own = rows.only(slice(int(part[0]), int(part[-1]) + 1))
-            out.append(Scored(TrainingSequence(own.x, own.spectrum, own.delay_ms, source), own.bin_number))
+            out.append(Scored(TrainingSequence(own.x, own.spectrum, own.label_ms, source), own.bin_number))
     return out
 
 

@@ -37,11 +37,11 @@ class RefineService:
     """Refines the model of each link of a site; `take` is given the messages of the feature topic in order."""
 
     def __init__(
-        self, site: Site, artifact: Artifact, folder: Path, refining: Refiners, publisher: ModelPublisher,
+        self, site: Site, artifact: Artifact, folder: Path, refiners: Refiners, publisher: ModelPublisher,
         known: dict[str, ModelMessage],
     ) -> None:  # fmt: skip
         """Build it; artifact, folder: what service begins with; known: the newest models of the site/links."""
-        self.site, self.base, self._folder, self._refining = site, artifact, folder, refining
+        self.site, self.base, self._folder, self._refining = site, artifact, folder, refiners
         self._links = frozenset(link.name for link in site.links)
         self._publisher, self._known = publisher, known
         self._runs: dict[str, tuple[LinkConsumer, Refiner]] = {}
@@ -60,8 +60,8 @@ class RefineService:
                 self.counts["of other sites or links"] += 1
                 return
             self.counts["taken"] += 1
-            run, refiner = self._of(message.link)
-            self._learn(run.open(message, record.offset), message.link, refiner)
+            consumer, refiner = self._of(message.link)
+            self._learn(consumer.accept(message, record.offset), message.link, refiner)
         except RefusedError:
             self.counts["refused"] += 1
         except (KafkaAccessError, ConfigError):
@@ -81,8 +81,8 @@ class RefineService:
 
     def begin_anew(self) -> None:
         """Forget the places in the feature topic: it was made again. What agents publish anew is known by its epoch."""
-        for run, _ in self._runs.values():
-            run.next_offset = 0
+        for consumer, _ in self._runs.values():
+            consumer.next_offset = 0
 
     def note(self, record: Any) -> None:
         """Take a message of the topic of models: a federated one of this site is taken up."""
@@ -134,7 +134,7 @@ class RefineService:
         if kind not in ("swapped", "rolled_back"):
             return
         sha = refiner.artifact.sha
-        folder = self._folder if sha == self.base.sha else self._refining.place(link, sha)
+        folder = self._folder if sha == self.base.sha else self._refining.folder_of(link, sha)
         try:
             self._publisher.publish(
                 self.site.name, link, folder, sha, base=self.base.sha, reason=kind, serves_from=bin_number + LEAD

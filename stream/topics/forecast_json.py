@@ -38,8 +38,8 @@ def bins_text(timelines: list[LinkTimeline]) -> bytes:
     for timeline in timelines:
         n = len(timeline.time_ns)
         numbers = np.empty((n, len(PARTS)), np.float32)
-        numbers[:, :3] = timeline.delay_ms
-        numbers[:, 3] = timeline.delay_now_ms
+        numbers[:, :3] = timeline.quantiles_ms
+        numbers[:, 3] = timeline.bin_end_ms
         numbers[:, 4], numbers[:, 5] = timeline.load_up, timeline.load_down
         numbers[:, 6:] = timeline.probabilities
         room = np.empty(n * MOST, np.uint8)

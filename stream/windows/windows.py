@@ -47,15 +47,17 @@ class Windowed(NamedTuple):
     """
 
     rows: list[WindowRows]
-    told: Loss | None = None
+    loss: Loss | None = None
     missing: int = 0
 
 
 class Windows:
     """The open bins and newest STFT frames of one link and its devices; rows are on the scale of the artifact."""
 
-    def __init__(self, shape: LinkConfig, normaliser_state: Mapping[str, NDArray[Any]], lateness_ms: float = 1) -> None:
-        self.bins = Bins(shape, lateness_ms)
+    def __init__(
+        self, config: LinkConfig, normaliser_state: Mapping[str, NDArray[Any]], lateness_ms: float = 1
+    ) -> None:
+        self.bins = Bins(config, lateness_ms)
         self.limits = Normaliser.from_state(dict(normaliser_state)).limits()
         self.spectra = Spectra(SERIES)
         self.holes = 0
@@ -70,16 +72,16 @@ class Windows:
         before the next one. Raises ContractError where its metadata is no account of packets, or a column is missing.
         """
         metadata = batch.schema.metadata or {}
-        told, sampling = loss_of(metadata.get(b"ledger")), sampling_of(batch)
+        loss, sampling = loss_of(metadata.get(b"ledger")), sampling_of(batch)
         packets, rows = packets_from_batch(batch), list[WindowRows]()
-        if told is not None and (self.scale.take(told, self._newest_ns(packets)) or told.in_a_row):
+        if loss is not None and (self.scale.take(loss, self._newest_ns(packets)) or loss.in_a_row):
             rows = self.skip().rows
         for each in self._each(self.bins.update(packets, sampling * self.scale.factor)):
             rows.append(each)
             if sum(len(part.x) for part in rows) >= PORTION_ROWS:
-                yield Windowed(rows, told)
-                rows, told = [], None
-        yield Windowed(rows, told)
+                yield Windowed(rows, loss)
+                rows, loss = [], None
+        yield Windowed(rows, loss)
 
     def update(self, batch: pa.RecordBatch) -> Windowed:
         """Take one feature batch; return the rows of the bins it closes, all at once."""

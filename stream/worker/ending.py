@@ -43,7 +43,7 @@ class Ending:
             timer.start()
         return first
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Print the account, the first time."""
         with self._lock:
             if not self._told:
@@ -52,7 +52,7 @@ class Ending:
 
     def leave(self) -> None:
         """End at once: what is still going on waits for others."""
-        self.tell()
+        self.report()
         self._clean()
         failure = self._failure()
         if failure:

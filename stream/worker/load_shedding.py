@@ -38,7 +38,7 @@ class LinkBacklog:
         self._due: float | None = None
         self._idle_since: float | None = None
 
-    def judge(self, age_s: float, now_s: float, *, waiting: bool) -> bool:
+    def update(self, age_s: float, now_s: float, *, waiting: bool) -> bool:
         """Judge the next message; return whether `shedding` turned, on or off, with it.
 
         age_s: by the wall clock; now_s: by a steady one; waiting: whether newer messages wait behind this one.
@@ -82,7 +82,7 @@ class Backlogs:
         backlog = self._of(key)
         return backlog is not None and backlog.shedding
 
-    def judge(self, key: bytes | None, pairs: Iterable[tuple[str, bytes]], *, waiting: bool) -> bool:
+    def update(self, key: bytes | None, pairs: Iterable[tuple[str, bytes]], *, waiting: bool) -> bool:
         """Judge the next message; tell whether its link begins to shed with it, or ends to."""
         backlog, told = self._of(key), dict(pairs)
         if backlog is None or (told.get("live"), told.get("end"), told.get("site")) != (b"1", b"0", self._site):
@@ -92,7 +92,7 @@ class Backlogs:
         if not newest_ns or None in times:
             return False  # the dead letters are for it
         age_s = (time.time_ns() - newest_ns) / 1e9
-        turned = backlog.judge(age_s, time.monotonic(), waiting=waiting)
+        turned = backlog.update(age_s, time.monotonic(), waiting=waiting)
         if turned and backlog.shedding:
             log.warning("link %s: messages wait for %.1f s: too slow, the oldest are shed", _text(key), age_s)
         elif turned:

@@ -58,7 +58,7 @@ class MessageBatch:
     def __init__(
         self,
         records: Sequence[Record],
-        runs: LinkConsumers,
+        consumers: LinkConsumers,
         site: str,
         *,
         horizon_ms: int,
@@ -66,7 +66,7 @@ class MessageBatch:
         shed: Collection[int] = (),
     ) -> None:
         """Build it; shed: the offsets of messages that are shed."""
-        self.records, self.runs, self.site = records, runs, site
+        self.records, self.consumers, self.site = records, consumers, site
         self.size = sum(len(record.value or b"") for record in records)
         self.outcomes = [MessageOutcome(record.offset) for record in records]
         self._horizon_ms, self._forecasts, self._shed = horizon_ms, forecasts, shed
@@ -78,7 +78,7 @@ class MessageBatch:
         """Whether all messages have been opened."""
         return self._opened == len(self.records)
 
-    def open(self) -> list[Step]:
+    def to_steps(self) -> list[Step]:
         """Decode the next messages and make their windows; return what is to be decided, in order.
 
         All messages, or so many as give about OPEN_ROWS rows: conclude them, and call it again until it is `done`.
@@ -89,7 +89,7 @@ class MessageBatch:
             record, outcome = self.records[self._opened], self.outcomes[self._opened]
             self._opened += 1
             try:
-                self._open(record, outcome, begun_ns)
+                self._steps_of(record, outcome, begun_ns)
             except RefusedError as error:
                 bury(outcome, record, error.reason, str(error))
             except Exception as error:  # nothing that a message holds may end the worker
@@ -97,7 +97,7 @@ class MessageBatch:
             rows += sum(step.rows for step in outcome.steps)
         return [step for outcome in self.outcomes[first : self._opened] for step in outcome.steps]
 
-    def _open(self, record: Record, outcome: MessageOutcome, begun_ns: int) -> None:
+    def _steps_of(self, record: Record, outcome: MessageOutcome, begun_ns: int) -> None:
         shed = record.offset in self._shed
         message = decode_message(record.key, pairs_of(record.headers), record.value, site=self.site, shed=shed)
         if message is None:
@@ -105,12 +105,12 @@ class MessageBatch:
         own = {"fetched": self._fetched_ns, "begun": begun_ns, "decoded": time.time_ns()}
         newest = {"packet": message.headers.last_time_ns} if message.headers.last_time_ns else {}  # a clock has none
         outcome.hops = {**newest, **message.headers.hops, **own}
-        run = self.runs.of(message)
-        outcome.steps = run.open(message, record.offset)
-        outcome.link, outcome.rows, outcome.packet_ns = message.link, message.headers.rows, run.packet_ns
+        consumer = self.consumers.of(message)
+        outcome.steps = consumer.accept(message, record.offset)
+        outcome.link, outcome.rows, outcome.packet_ns = message.link, message.headers.rows, consumer.packet_ns
         outcome.shed_rows = message.headers.rows if message.shed else -1
 
-    def conclude(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
+    def apply(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
         """Decide what was opened with the predictions for each step; with an error instead, those messages fail."""
         start = 0
         for record, outcome in zip(self.records, self.outcomes, strict=True):
@@ -122,7 +122,7 @@ class MessageBatch:
                     raise predictions
                 self._decide(outcome, steps, predictions[start : start + len(steps)])
             except Exception as error:
-                self.runs.told()
+                self.consumers.take_timelines()
                 fail(outcome, record, error)
             start += len(steps)
 
@@ -136,7 +136,7 @@ class MessageBatch:
             OutgoingMessage("decisions", *command_message(command, self.site), hops, packet_ns=outcome.packet_ns)
             for command in commands
         ]
-        timelines = self.runs.told()
+        timelines = self.consumers.take_timelines()
         if self._forecasts:
             told = forecast_messages(timelines, self.site, self._horizon_ms)
             outcome.outgoing += [OutgoingMessage("forecasts", *each) for each in told]

@@ -38,7 +38,7 @@ class BatchLedger:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    portion: MessageBatch
+    batch: MessageBatch
     done: asyncio.Future[None] = field(repr=False)
 
 
@@ -52,10 +52,10 @@ class MicroBatches:
         self._waiting: deque[_Waiting] = deque()
         self._busy = 0
 
-    async def work(self, portion: MessageBatch) -> None:
+    async def work(self, batch: MessageBatch) -> None:
         """Have a portion opened and concluded. One caller has one portion at a time, so its portions keep order."""
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(portion, loop.create_future())
+        waiting = _Waiting(batch, loop.create_future())
         with self._lock:
             self._waiting.append(waiting)
             start = self._busy < self._threads
@@ -69,7 +69,7 @@ class MicroBatches:
         while batch := self._take():
             error = None
             try:
-                self._work([each.portion for each in batch])
+                self._work([each.batch for each in batch])
             except Exception as found:
                 error = found
             loop.call_soon_threadsafe(_settle, batch, error)
@@ -79,20 +79,20 @@ class MicroBatches:
         batch: list[_Waiting] = []
         size = 0
         with self._lock:
-            while self._waiting and (not batch or size + self._waiting[0].portion.size <= BYTES):
+            while self._waiting and (not batch or size + self._waiting[0].batch.size <= BYTES):
                 batch.append(self._waiting.popleft())
-                size += batch[-1].portion.size
+                size += batch[-1].batch.size
             self._busy -= not batch
         return batch
 
-    def _work(self, portions: list[MessageBatch]) -> None:
+    def _work(self, batches: list[MessageBatch]) -> None:
         """Open all portions, ask the model once, conclude all; again, where a portion is opened in parts."""
-        while portions:
-            self._round(portions)
-            portions = [portion for portion in portions if not portion.done]
+        while batches:
+            self._round(batches)
+            batches = [batch for batch in batches if not batch.done]
 
-    def _round(self, portions: Sequence[MessageBatch]) -> None:
-        opened = [portion.open() for portion in portions]
+    def _round(self, batches: Sequence[MessageBatch]) -> None:
+        opened = [batch.to_steps() for batch in batches]
         steps = [step for each in opened for step in each]
         found: list[list[Prediction]] | Exception
         try:
@@ -100,13 +100,13 @@ class MicroBatches:
         except Exception as error:
             found = error
         start = 0
-        for portion, own in zip(portions, opened, strict=True):
-            portion.conclude(found if isinstance(found, Exception) else found[start : start + len(own)])
+        for batch, own in zip(batches, opened, strict=True):
+            batch.apply(found if isinstance(found, Exception) else found[start : start + len(own)])
             start += len(own)
         rows = sum(step.rows for step in steps)
         with self._lock:
             self.ledger.batches += 1
-            self.ledger.portions += len(portions)
+            self.ledger.portions += len(batches)
             self.ledger.rows += rows
 
 

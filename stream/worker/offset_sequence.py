@@ -25,7 +25,7 @@ class OffsetSequence:
         self._asked_for = -1
         self._dropped = -1
 
-    def judge(self, offset: int) -> OffsetAction:
+    def check(self, offset: int) -> OffsetAction:
         """Judge the next offset that came.
 
         Ahead of what is due, that is asked for once; what still comes ahead is dropped, until the offsets go back: then

@@ -40,13 +40,13 @@ class PartitionMeter:
         self.sent_messages, self.sent_bytes = Counter[str](), Counter[str]()
         self._observe = observe
 
-    def worked(self, run: LinkConsumer, rows: int, begun_s: float) -> None:
+    def worked(self, consumer: LinkConsumer, rows: int, begun_s: float) -> None:
         """Note that a message of a link is done with; begun_s: when it was begun, by the monotonic clock."""
-        intake, stream = run.untold()
-        work = self.links.setdefault(run.link, LinkWork())
+        intake, stream = consumer.take_delta()
+        work = self.links.setdefault(consumer.link, LinkWork())
         work.intake.update(intake.as_dict())
         work.stream.add(stream)
-        work.packet_ns = run.packet_ns
+        work.packet_ns = consumer.packet_ns
         self._observe("offramp_worker_message_rows", rows)
         self._observe("offramp_worker_message_seconds", time.monotonic() - begun_s)
 

@@ -91,7 +91,7 @@ class PartitionProcessor:
         partition: int,
         site: str,
         links: frozenset[str],
-        make_run: MakeConsumer,
+        make_consumer: MakeConsumer,
         load: Callable[[int], Awaitable[LoadedStates]],
         outlet: Outlet,
         batches: MicroBatches,
@@ -113,9 +113,9 @@ class PartitionProcessor:
         self._checkpoint_s, self._session_s = checkpoint_s, session_s
         self._meter = meter or PartitionMeter()
         self.done = -1
-        self._turn: OffsetSequence | None = None
+        self._sequence: OffsetSequence | None = None
         self._queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)
-        self._runs = LinkConsumers(links, make_run)
+        self._consumers = LinkConsumers(links, make_consumer)
         self._backlogs = Backlogs(site, links, max_age_s, grace_s=checkpoint_s)
         self._outbox = Outbox(outlet.post, self._give_up)
         self._saving: asyncio.Task[None] | None = None
@@ -125,9 +125,9 @@ class PartitionProcessor:
         self._task = asyncio.create_task(self._work(), name=f"lane-{partition}")
 
     @property
-    def runs(self) -> dict[str, LinkConsumer]:
+    def consumers(self) -> dict[str, LinkConsumer]:
         """The links of the partition that had a message, by name."""
-        return self._runs.runs
+        return self._consumers.consumers
 
     @property
     def fill(self) -> float:
@@ -137,7 +137,7 @@ class PartitionProcessor:
     @property
     def idle(self) -> bool:
         """Whether everything that came is done: the message at the offset `done` is waited for."""
-        return self._turn is not None and self._turn.due == self.done and self._queue.empty()
+        return self._sequence is not None and self._sequence.due == self.done and self._queue.empty()
 
     async def put(self, record: Record) -> None:
         """Queue a message. Raises what ended the lane."""
@@ -168,11 +168,11 @@ class PartitionProcessor:
     async def _work(self) -> None:
         begun_s = time.monotonic()
         loaded = await self._load(self.partition)
-        self._runs.states.update(loaded.states)
+        self._consumers.states.update(loaded.states)
         self.ledger.states_refused += loaded.refused
         due = loaded.due
-        turn, ended = OffsetSequence(due), False
-        self._turn, self.done = turn, due
+        sequence, ended = OffsetSequence(due), False
+        self._sequence, self.done = sequence, due
         self._is_sure(due, begun_s)
         while not ended:
             try:
@@ -180,7 +180,7 @@ class PartitionProcessor:
             except TimeoutError:
                 await self._checkpoint()
                 continue
-            records = [record for record in waiting if await self._in_turn(turn, record.offset)]
+            records = [record for record in waiting if await self._in_sequence(sequence, record.offset)]
             if records:
                 await self._take_or_shed(records)
                 self._due = self._due or time.monotonic() + self._checkpoint_s
@@ -205,13 +205,13 @@ class PartitionProcessor:
             size += len(record.value or b"")
         return waiting, False
 
-    async def _in_turn(self, turn: OffsetSequence, offset: int) -> bool:
+    async def _in_sequence(self, sequence: OffsetSequence, offset: int) -> bool:
         """Tell whether to take the message; ask for the one that is due where another came."""
-        verdict = turn.judge(offset)
-        if verdict is OffsetAction.REWIND:
+        action = sequence.check(offset)
+        if action is OffsetAction.REWIND:
             self.ledger.rewinds += 1
-            await self._outlet.rewind(self.partition, turn.due)
-        return verdict is OffsetAction.TAKE
+            await self._outlet.rewind(self.partition, sequence.due)
+        return action is OffsetAction.TAKE
 
     async def _take_or_shed(self, records: list[Record]) -> None:
         """Take messages, some of live links only to be shed.
@@ -222,7 +222,7 @@ class PartitionProcessor:
         taken: list[Record] = []
         for at, record in enumerate(records):
             waiting = at + 1 < len(records) or self._outlet.waiting(self.partition, record.offset)
-            turned = self._judge(record, waiting)
+            turned = self._sheds_now(record, waiting)
             if self._backlogs.sheds(record.key):
                 shed.add(record.offset)
             elif turned:
@@ -232,13 +232,13 @@ class PartitionProcessor:
             taken.append(record)
         await self._take(taken, shed)
 
-    def _judge(self, record: Record, waiting: bool) -> bool:
+    def _sheds_now(self, record: Record, waiting: bool) -> bool:
         """Tell whether a link's shedding turns with a message; with one that cannot be judged it does not.
 
         Such a one is taken like any other: where messages are read, what cannot be read is buried.
         """
         try:
-            return self._backlogs.judge(record.key, pairs_of(record.headers), waiting=waiting)
+            return self._backlogs.update(record.key, pairs_of(record.headers), waiting=waiting)
         except Exception:
             return False
 
@@ -247,23 +247,23 @@ class PartitionProcessor:
         if not records:
             return
         begun_s = time.monotonic()
-        portion = MessageBatch(
-            records, self._runs, self.site, horizon_ms=self._horizon_ms, forecasts=self._forecasts, shed=shed
+        batch = MessageBatch(
+            records, self._consumers, self.site, horizon_ms=self._horizon_ms, forecasts=self._forecasts, shed=shed
         )
-        await self._batches.work(portion)
-        for outcome in portion.outcomes:
+        await self._batches.work(batch)
+        for outcome in batch.outcomes:
             for message in outcome.outgoing:
                 await self._outbox.put(message)
-        for outcome in portion.outcomes:
+        for outcome in batch.outcomes:
             self._note(outcome, begun_s)
-        pairs = zip(records, portion.outcomes, strict=True)
+        pairs = zip(records, batch.outcomes, strict=True)
         others = [record for record, outcome in pairs if not outcome.link and not outcome.refused]
         if others:
             site = dict(pairs_of(others[-1].headers)).get("site", b"")
             self.ledger.last_other_site = site[:80].decode(errors="replace")
-        self.ledger.links_restored += self._runs.restored
-        self.ledger.states_refused += self._runs.states_refused
-        self._runs.restored = self._runs.states_refused = 0
+        self.ledger.links_restored += self._consumers.restored
+        self.ledger.states_refused += self._consumers.states_refused
+        self._consumers.restored = self._consumers.states_refused = 0
         self._next = self.done = records[-1].offset + 1
 
     def _note(self, outcome: MessageOutcome, begun_s: float) -> None:
@@ -274,7 +274,7 @@ class PartitionProcessor:
             self.ledger.refused[outcome.refused] += 1
         elif outcome.link:
             self._changed.add(outcome.link)
-            self._meter.worked(self.runs[outcome.link], outcome.rows, begun_s)
+            self._meter.worked(self.consumers[outcome.link], outcome.rows, begun_s)
             if outcome.shed_rows >= 0:
                 self.ledger.shed += 1
                 self.ledger.shed_rows += outcome.shed_rows
@@ -309,7 +309,7 @@ class PartitionProcessor:
 
     def _copies(self) -> dict[str, dict[str, Any]]:
         """Return the states of the links that changed since the last time."""
-        states = {link: {**self.runs[link].state(), TOPIC: self._topic_id} for link in sorted(self._changed)}
+        states = {link: {**self.consumers[link].state(), TOPIC: self._topic_id} for link in sorted(self._changed)}
         self._changed.clear()
         return states
 

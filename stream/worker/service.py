@@ -73,7 +73,7 @@ def run(worker: Any, ending: Ending, selection: Any) -> None:
     async def stop() -> None:
         selection.ending = True
         await worker.stop()
-        ending.tell()
+        ending.report()
         if ending.begun and not worker.reach.connected:
             ending.leave()  # there is nobody to say good-bye to
 

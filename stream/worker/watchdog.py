@@ -66,15 +66,15 @@ class PartitionWaits:
         """Forget all: what was looked at has changed hands, or Kafka was away."""
         self._since.clear()
 
-    def update(self, now_s: float, places: Mapping[int, OffsetPosition], ends: Mapping[int, int]) -> dict[int, Wait]:
+    def update(self, now_s: float, positions: Mapping[int, OffsetPosition], ends: Mapping[int, int]) -> dict[int, Wait]:
         """Return each partition's wait at a time, from its place and the offset after its last message."""
         found = {}
-        for partition, place in places.items():
-            lag = max(0, ends[partition] - place.offset)
+        for partition, position in positions.items():
+            lag = max(0, ends[partition] - position.offset)
             offset, since_s = self._since.get(partition, (-1, now_s))
-            if not lag or not place.idle or offset != place.offset:
+            if not lag or not position.idle or offset != position.offset:
                 since_s = now_s
-            self._since[partition] = place.offset, since_s
+            self._since[partition] = position.offset, since_s
             found[partition] = Wait(lag, now_s - since_s)
         return found
 
@@ -94,7 +94,7 @@ class Watchdog:
         self.stall = ""
         self._worker, self._stall_s, self._end, self._end_s = worker, stall_s, end or end_in_order, end_s
         self._look_s = min(LOOK_S, stall_s / 4) if stall_s else LOOK_S
-        self._judge = PartitionWaits()
+        self._waits = PartitionWaits()
         self._changed_s = time.monotonic()
         self._assigned: frozenset[int] | None = None
         self._committed: dict[Any, int] = {}
@@ -138,7 +138,7 @@ class Watchdog:
 
     def _away(self) -> None:
         """Begin anew: what waited while Kafka did not answer waited for a reason, which is told elsewhere."""
-        self._judge.clear()
+        self._waits.clear()
         self._changed_s = time.monotonic()
         self.waits = {partition: Wait(wait.lag, 0.0) for partition, wait in self.waits.items()}
 
@@ -149,7 +149,7 @@ class Watchdog:
         assigned = self._worker.assigned
         if assigned is not self._assigned:
             self._assigned, self._changed_s = assigned, now_s
-            self._judge.clear()
+            self._waits.clear()
             self._committed.clear()
         told = self._others.look(now_s, self._worker.ledger)
         if told:
@@ -166,11 +166,11 @@ class Watchdog:
         there = sorted(each for each in assigned if each < features.partitions)
         ends = self._client().end_offsets([TopicPartition(topic, each) for each in there])
         by_partition = {place.partition: end for place, end in ends.items()}
-        places = {each: self._place(TopicPartition(topic, each), by_partition[each]) for each in there}
+        positions = {each: self._place(TopicPartition(topic, each), by_partition[each]) for each in there}
         if self._worker.assigned is not assigned:
             return ""  # the places may be those of others by now
-        self.waits = self._judge.update(now_s, places, by_partition)
-        if self._is_short(places, by_partition):
+        self.waits = self._waits.update(now_s, positions, by_partition)
+        if self._is_short(positions, by_partition):
             return self._take_up(features)
         return self._stalled() or self._apart(now_s, assigned, features)
 
@@ -185,12 +185,12 @@ class Watchdog:
             return "the feature topic was made again and is not taken up"
         return ""
 
-    def _is_short(self, places: Mapping[int, OffsetPosition], ends: Mapping[int, int]) -> bool:
+    def _is_short(self, positions: Mapping[int, OffsetPosition], ends: Mapping[int, int]) -> bool:
         """Tell whether a partition has ended before our place in it for two looks: it has lost its end.
 
         Once: where no message comes, the place is what the group has committed, and stays.
         """
-        found = {(each, place.offset) for each, place in places.items() if place.offset > ends[each]}
+        found = {(each, position.offset) for each, position in positions.items() if position.offset > ends[each]}
         self._reread &= found
         short = dict(found - self._reread)
         twice = any(self._short.get(each) == offset for each, offset in short.items())
@@ -217,21 +217,21 @@ class Watchdog:
 
     def _place(self, partition: Any, end: int) -> OffsetPosition:
         """Return where a partition of ours stands: its lane, or where no message has made one, the group."""
-        lane = self._worker.lanes.get(partition.partition)
-        offset = lane.done if lane is not None else -1
+        processor = self._worker.processors.get(partition.partition)
+        offset = processor.done if processor is not None else -1
         if offset < 0:
             if partition not in self._committed:
                 told = self._client().committed(partition, metadata=True)
                 self._committed[partition] = place_of(told, self._worker.topic.id)
             offset = self._committed[partition]
-        idle = (lane is None or lane.idle) and not self._held_up()
+        idle = (processor is None or processor.idle) and not self._held_up()
         if idle and offset < end:  # the broker may have let go of what was not read
             offset = max(offset, self._client().beginning_offsets([partition])[partition])
         return OffsetPosition(offset, idle)
 
     def _held_up(self) -> bool:
         """Tell whether a lane has no room: then messages of others wait behind its own, and that is no stall."""
-        return any(lane.fill >= 1 for lane in list(self._worker.lanes.values()))
+        return any(processor.fill >= 1 for processor in list(self._worker.processors.values()))
 
     def _unassigned(self, seconds: float) -> str:
         if not self._stall_s or seconds < self._stall_s + REBALANCE_S:

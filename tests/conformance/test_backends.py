@@ -68,7 +68,7 @@ def carried(backend: Backend, x: np.ndarray, frames: np.ndarray) -> tuple[np.nda
     found = [backend.predict(x[:, t].copy(), frames[:, t].copy(), series, state) for t in range(bins)]
     return (
         np.stack([each.probabilities for each in found], 1),
-        np.log1p(np.stack([each.delay_ms for each in found], 1)),
+        np.log1p(np.stack([each.quantiles_ms for each in found], 1)),
         state,
     )
 
@@ -86,7 +86,7 @@ def test_whole_windows_agree_with_the_reference(
 ) -> None:
     found = backend.predict_windows(*rows)
     np.testing.assert_allclose(found.probabilities, expected[0][:, -1], atol=1e-4)
-    np.testing.assert_allclose(np.log1p(found.delay_ms), expected[1][:, -1], atol=1e-4)
+    np.testing.assert_allclose(np.log1p(found.quantiles_ms), expected[1][:, -1], atol=1e-4)
 
 
 def test_one_call_of_mixed_series_equals_calls_of_single_rows(
@@ -98,7 +98,7 @@ def test_one_call_of_mixed_series_equals_calls_of_single_rows(
     alone = together.copy()
     whole = backend.predict(x, frames, series, together)
     single = [backend.predict(x[i : i + 1], frames[i : i + 1], series[i : i + 1], alone) for i in range(len(x))]
-    for name in ("probabilities", "delay_ms"):
+    for name in ("probabilities", "quantiles_ms"):
         np.testing.assert_allclose(
             getattr(whole, name), np.concatenate([getattr(each, name) for each in single]), rtol=1e-4, atol=1e-5
         )
@@ -120,7 +120,7 @@ def test_nothing_is_compiled_after_start(backend: Backend) -> None:
 def test_an_empty_call_gives_nothing(backend: Backend) -> None:
     x, frames = np.zeros((0, len(backend.channels)), np.float32), np.zeros((0, backend.spectrum_size), np.float32)
     state = np.zeros((1, backend.state_size), np.float32)
-    assert len(backend.predict(x, frames, np.zeros(0, np.int32), state).delay_ms) == 0
+    assert len(backend.predict(x, frames, np.zeros(0, np.int32), state).quantiles_ms) == 0
 
 
 def test_batches_cover_all_rows_and_waste_little() -> None:

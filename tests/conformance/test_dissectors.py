@@ -85,7 +85,7 @@ def agree(blocks: list[PacketBlock], kind: str, stack: ExitStack, profile: str =
     rows = rendered([batch for block in blocks for batch in dissector.dissect(block)], kind)
     assert rows == fast_rows(blocks, kind, profile)
     assert dissector.ledger.captured == sum(len(block) for block in blocks) == len(rows)
-    assert dissector.ledger.closes()
+    assert dissector.ledger.balances()
     return rows
 
 
@@ -214,7 +214,7 @@ def test_cut_packets_are_counted(kind: str, stack: ExitStack) -> None:
     batches = dissector.dissect(block_of([b"\0" * 9, b"", datagram(b"whole")]))
     assert sum(batch.num_rows for batch in batches) == 3
     assert dissector.ledger.undecodable == {"link_header_cut": 1, "empty_packet": 1}
-    assert dissector.ledger.closes()
+    assert dissector.ledger.balances()
 
 
 def test_payloads_cut_by_the_snap_length_keep_their_length_on_the_wire(kind: str, stack: ExitStack) -> None:

@@ -38,7 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     dataset = made_dataset(tmp_path_factory.mktemp("data"), links=10, seconds=7)
     scale = scale_of(dataset)
     parts = prepared(dataset, transform_of(scale))
-    known = np.concatenate([s.delay_ms[usable(s, Task(1, 500, 10, (1, 2), ())), 1] for s in parts["train"]])
+    known = np.concatenate([s.targets_ms[usable(s, Task(1, 500, 10, (1, 2), ())), 1] for s in parts["train"]])
     thresholds = (float(np.quantile(known, 1 / 3)) + 1e-3, float(np.quantile(known, 2 / 3)) + 2e-3)
     task = Task(1, 500, BIN_MS, thresholds, CHANNELS, 1, BUDGET, scale.state())
     return parts, task
@@ -59,11 +59,11 @@ def test_a_forecast_of_every_bin(fitted: Forecaster, world: World) -> None:
     assert found.probabilities.dtype == np.float32
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
     assert (found.probabilities >= 0).all()
-    assert found.delay_ms.shape in ((BINS, 1), (BINS, 3))
-    assert found.delay_ms.dtype == np.float32
-    assert np.isfinite(found.delay_ms).all()
-    assert (found.delay_ms >= 0).all()
-    assert (np.diff(found.delay_ms, axis=1) >= 0).all()
+    assert found.quantiles_ms.shape in ((BINS, 1), (BINS, 3))
+    assert found.quantiles_ms.dtype == np.float32
+    assert np.isfinite(found.quantiles_ms).all()
+    assert (found.quantiles_ms >= 0).all()
+    assert (np.diff(found.quantiles_ms, axis=1) >= 0).all()
     assert fitted.name in NAMES
 
 
@@ -72,16 +72,16 @@ def test_the_future_does_not_change_the_past(fitted: Forecaster, world: World) -
     rng = np.random.default_rng(1)
     changed = replace(
         series,
-        **{name: getattr(series, name).copy() for name in ("raw", "x", "spectrum", "now_ms", "delay_ms")},
+        **{name: getattr(series, name).copy() for name in ("raw", "x", "spectrum", "bin_peak_ms", "targets_ms")},
     )
-    for name in ("raw", "x", "spectrum", "now_ms"):
+    for name in ("raw", "x", "spectrum", "bin_peak_ms"):
         part = getattr(changed, name)[CUT:]
         part[...] = rng.random(part.shape, np.float32) * 3
-    changed.delay_ms[...] = np.nan  # the truth is not looked at anywhere
+    changed.targets_ms[...] = np.nan  # the truth is not looked at anywhere
     before, after = fitted.predict(series), fitted.predict(changed)
     np.testing.assert_allclose(after.probabilities[:CUT], before.probabilities[:CUT], atol=1e-5)
-    np.testing.assert_allclose(after.delay_ms[:CUT], before.delay_ms[:CUT], rtol=1e-4, atol=1e-3)
-    assert not np.allclose(after.delay_ms[CUT:], before.delay_ms[CUT:])  # the comparison can fail
+    np.testing.assert_allclose(after.quantiles_ms[:CUT], before.quantiles_ms[:CUT], rtol=1e-4, atol=1e-3)
+    assert not np.allclose(after.quantiles_ms[CUT:], before.quantiles_ms[CUT:])  # the comparison can fail
 
 
 @pytest.mark.parametrize("fitted", [name for name in NAMES if name not in DERIVED], indirect=True)
@@ -91,7 +91,7 @@ def test_same_seed_same_forecast(fitted: Forecaster, world: World, tmp_path: Pat
     again = make(fitted.name, tmp_path)
     again.fit(parts["train"], parts["validation"], task)
     np.testing.assert_array_equal(again.predict(series).probabilities, fitted.predict(series).probabilities)
-    np.testing.assert_array_equal(again.predict(series).delay_ms, fitted.predict(series).delay_ms)
+    np.testing.assert_array_equal(again.predict(series).quantiles_ms, fitted.predict(series).quantiles_ms)
     assert again.settings == fitted.settings
 
 

@@ -136,10 +136,10 @@ def test_an_interface_that_vanishes_ends_it(namespace: Namespace, backend: str) 
     send(namespace, [frame(number) for number in range(20)])
     until(lambda: capture.count == 20)
     namespace.run("ip link del v0")
-    until(lambda: bool(capture.source.damages))
+    until(lambda: bool(capture.source.faults))
     assert len(capture.finish()) == 20
-    assert len(capture.source.damages) == 1
-    assert capture.source.damages[0].source == "v1"
+    assert len(capture.source.faults) == 1
+    assert capture.source.faults[0].source == "v1"
 
 
 def test_an_unknown_interface_is_told_with_those_there_are(namespace: Namespace, backend: str) -> None:

@@ -93,7 +93,7 @@ def digest_of(dissector: Dissector, blocks: Iterator[PacketBlock], *, binned: bo
                 digest.update(closed.bin_number.tobytes() + closed.series.tobytes())
     for closed in link.close() if binned else ():
         digest.update(closed.bin_number.tobytes() + closed.series.tobytes())
-    if rows != expected or not dissector.ledger.closes():
+    if rows != expected or not dissector.ledger.balances():
         raise AssertionError(f"{expected} packets, {rows} rows, ledger {dissector.ledger.as_dict()}")
     digest.update(repr(dissector.ledger.as_dict()).encode())
     return digest.hexdigest()[:16]

@@ -220,7 +220,9 @@ def interleaved(mutator: Mutator, kept: dict[str, list[Message]], more: Callable
         number += 1
 
 
-async def through_lane(mutator: Mutator, kept: dict[str, list[Message]], more: Callable[[], bool], folder: Path) -> str:
+async def through_processor(
+    mutator: Mutator, kept: dict[str, list[Message]], more: Callable[[], bool], folder: Path
+) -> str:
     """Let a lane take messages; return what it did. Raises what ended it."""
     site, _ = site_file(2, folder)
     artifact, predictor, outlet = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT), Outlet()
@@ -235,19 +237,19 @@ async def through_lane(mutator: Mutator, kept: dict[str, list[Message]], more: C
 
     ledger, links, count = WorkerLedger(), frozenset((ATTACKED, CLEAN)), 0
     with ThreadPoolExecutor(1) as executor:
-        lane = PartitionProcessor(
+        processor = PartitionProcessor(
             0, site.name, links, make_run, load, outlet, MicroBatches(executor, 1), executor, ledger,
             horizon_ms=500, checkpoint_s=0.5,
         )  # fmt: skip
-        lane._backlogs = Backlogs(site.name, links, 0.001, grace_s=-PATIENCE_S)  # what is live is shed at once
+        processor._backlogs = Backlogs(site.name, links, 0.001, grace_s=-PATIENCE_S)  # what is live is shed at once
         for message in interleaved(mutator, kept, more):
-            await lane.put(message)
+            await processor.put(message)
             count += 1
-        while not (lane.idle and lane.done == count):
+        while not (processor.idle and processor.done == count):
             await asyncio.sleep(0.01)
-            assert not lane._task.done(), lane._task
-        await lane.close()
-        lane._task.result()
+            assert not processor._task.done(), processor._task
+        await processor.close()
+        processor._task.result()
     assert ledger.messages == count, (ledger.messages, count)
     assert list(outlet.commands.values()) == list(expected_of(site)[CLEAN])
     return f"{count:,} messages, refused {dict(ledger.refused)}, shed {ledger.shed}, sent {dict(outlet.sent)}"
@@ -257,8 +259,8 @@ def through_refiner(mutator: Mutator, kept: dict[str, list[Message]], more: Call
     """Let a refiner take messages, and models; return what it did."""
     site, _ = site_file(2, folder)
     artifact = load_artifact(DEFAULT_ARTIFACT)
-    refining = Refiners(artifact, folder / "refine", site.name, wait=True, trainer=NoTrainer())
-    service = RefineService(site, artifact, DEFAULT_ARTIFACT, refining, NoPublisher(), {})  # type: ignore[arg-type]
+    refiners = Refiners(artifact, folder / "refine", site.name, wait=True, trainer=NoTrainer())
+    service = RefineService(site, artifact, DEFAULT_ARTIFACT, refiners, NoPublisher(), {})  # type: ignore[arg-type]
     count = 0
     while more():
         service.take(replace(mutator.record(mutator.one(kept[ATTACKED])), offset=count))
@@ -311,7 +313,7 @@ def run(seed: int, more: Callable[[], Callable[[], bool]]) -> Iterator[str]:
         commands = list(expected_of(site)[CLEAN])
         with contextlib.redirect_stderr(io.StringIO()) as errors, contextlib.redirect_stdout(io.StringIO()) as shown:
             told = [
-                "lane: " + asyncio.run(through_lane(mutator, kept, more(), folder)),
+                "lane: " + asyncio.run(through_processor(mutator, kept, more(), folder)),
                 "refiner: " + through_refiner(mutator, kept, more(), folder),
                 "readers: " + through_readers(mutator, commands, kept, more()),
             ]

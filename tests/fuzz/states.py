@@ -64,18 +64,18 @@ class Case:
 
     def work(self, links: LinkConsumers, messages: list[Message]) -> list[str]:
         """Let links take messages; return why each was refused, if it was."""
-        portion = MessageBatch(messages, links, "lab", horizon_ms=500)
-        steps = portion.open()
-        portion.conclude(predictions_of(steps))
-        return [outcome.refused for outcome in portion.outcomes]
+        batch = MessageBatch(messages, links, "lab", horizon_ms=500)
+        steps = batch.to_steps()
+        batch.apply(predictions_of(steps))
+        return [outcome.refused for outcome in batch.outcomes]
 
     def states(self) -> list[dict[str, Any]]:
         """Return real states: at the beginning, amid the congestion with moves open, at the end."""
         links, out = self.links(), []
         for at, message in enumerate(self.messages):
             assert self.work(links, [message]) == [""]
-            if at % 16 == 1 or (at % 4 == 1 and links.runs[LINK].pipeline.policy.open_moves):
-                out.append(decode_checkpoint(encode_checkpoint(links.runs[LINK].state())))
+            if at % 16 == 1 or (at % 4 == 1 and links.consumers[LINK].pipeline.policy.open_moves):
+                out.append(decode_checkpoint(encode_checkpoint(links.consumers[LINK].state())))
         return out
 
 
@@ -166,7 +166,7 @@ def run(case: Case, states: list[dict[str, Any]], seed: int, count: int) -> Coun
         assert case.work(links, following) == [""] * len(following), "a message after it was not worked on"
         told["refused"] += links.states_refused
         told["taken up"] += links.restored
-        encode_checkpoint(links.runs[LINK].state())
+        encode_checkpoint(links.consumers[LINK].state())
     return told
 
 

@@ -44,7 +44,9 @@ def test_a_gap_is_told_and_nothing_is_enforced_on_it(
     path.write_text('mode = "enforce"\n' + path.read_text())
     site = load_site(path)
     artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
-    run = LinkConsumer("uplink0", lambda link: Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link)))
+    consumer = LinkConsumer(
+        "uplink0", lambda link: Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link))
+    )
     raw, wanted, begun_ns = KafkaProducer(**topics.client_arguments()), list[bytes](), 0
     told = [
         (part, value, ledger_of(batch).as_dict() if not at else {})
@@ -59,7 +61,7 @@ def test_a_gap_is_told_and_nothing_is_enforced_on_it(
             headers = FeatureHeaders(site.name, "a", 1, number, batch.num_rows, *times_of(batch), ledger).pairs()
             message = decode_message(b"uplink0", headers, value)
             assert message is not None
-            wanted += [command.to_json().encode() for command in run.feed(message, number)]
+            wanted += [command.to_json().encode() for command in consumer.feed(message, number)]
             raw.send(topics.topic("features"), value, b"uplink0", headers)
         raw.flush()
         decisions.wait_for({"uplink0": wanted})

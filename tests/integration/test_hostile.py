@@ -63,12 +63,12 @@ def poison() -> list[tuple[bytes, list[tuple[str, bytes]], str]]:
     """Values with their headers, and the reason to refuse them."""
     batch = random_batch(64)
     value, good = encode_batch(batch), FeatureHeaders("lab", "evil", 9, 0, 64, *times_of(batch))
-    large, told = filled(MAX_UNPACKED + (1 << 20))
+    large, headers = filled(MAX_UNPACKED + (1 << 20))
     rng = np.random.default_rng(1)
     deep = b'{"captured":' + b"[" * 400_000
     return [
         (bomb(), good.pairs(), "size"),
-        (large, told.pairs(), "size"),
+        (large, headers.pairs(), "size"),
         (lying(value), good.pairs(), "size"),
         *((value[: int(rng.integers(0, len(value) - 300))], good.pairs(), "arrow") for _ in range(4)),
         (rng.bytes(900_000), good.pairs(), "arrow"),

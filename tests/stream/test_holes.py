@@ -72,8 +72,8 @@ def message(headers: FeatureHeaders, batch: pa.RecordBatch | None) -> FeatureMes
     return replace(made, batch=batch and batch.replace_schema_metadata(made.metadata()))
 
 
-def fed(run: LinkConsumer, told: Sequence[FeatureMessage], start: int = 0) -> list[Command]:
-    return [command for at, each in enumerate(told, start) for command in run.feed(each, at)]
+def fed(consumer: LinkConsumer, told: Sequence[FeatureMessage], start: int = 0) -> list[Command]:
+    return [command for at, each in enumerate(told, start) for command in consumer.feed(each, at)]
 
 
 def texts(commands: Sequence[Command]) -> list[str]:
@@ -86,16 +86,16 @@ def bins_of(seen: list[LinkTimeline]) -> list[int]:
 
 def test_a_gap_is_no_silence_and_lowers_the_quality(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)[:-1]
-    run, lost = LinkConsumer("uplink", make), range(1, 7)
-    commands = fed(run, [each for at, each in enumerate(whole) if at not in lost])
+    consumer, lost = LinkConsumer("uplink", make), range(1, 7)
+    commands = fed(consumer, [each for at, each in enumerate(whole) if at not in lost])
     first, last = whole[lost[0]].headers.first_time_ns, whole[lost[-1]].headers.last_time_ns
     bins = bins_of(make.seen)
     assert len(bins) == len(set(bins))
     assert [each for each in bins if first // BIN_NS + 2 < each < last // BIN_NS] == []
-    assert (run.ledger.gaps, run.pipeline.ledger.holes) == (6, 1)
+    assert (consumer.ledger.gaps, consumer.pipeline.ledger.holes) == (6, 1)
     assert [each.behind_hole for each in make.seen].count(True) == 1
-    assert run.pipeline.quality_counts["dropped"] == pytest.approx(6 * busy_batch.num_rows / 40, rel=0.1)
-    assert run.pipeline.quality.dropped == pytest.approx(0.15, abs=0.02)
+    assert consumer.pipeline.quality_counts["dropped"] == pytest.approx(6 * busy_batch.num_rows / 40, rel=0.1)
+    assert consumer.pipeline.quality.dropped == pytest.approx(0.15, abs=0.02)
     after = [each for each in commands if each.not_before_ns > last]
     assert after
     assert {each.mode for each in after} == {"dry_run"}
@@ -111,25 +111,25 @@ def test_a_hole_longer_than_the_window_of_quality_is_not_forgotten_at_its_end(
     whole = messages(busy_batch)[:-1]
     hour_ns = 3_600_000_000_000
     late = [moved(each, hour_ns) for each in whole[20:]]
-    run = LinkConsumer("uplink", make)
-    fed(run, whole[:10])
+    consumer = LinkConsumer("uplink", make)
+    fed(consumer, whole[:10])
     if how == "shed":
-        fed(run, [replace(each, batch=None, shed=True) for each in whole[10:20]], 10)
-    commands = fed(run, late, 20)
-    assert run.pipeline.ledger.holes == 1
-    assert run.pipeline.quality.share < 0.8
+        fed(consumer, [replace(each, batch=None, shed=True) for each in whole[10:20]], 10)
+    commands = fed(consumer, late, 20)
+    assert consumer.pipeline.ledger.holes == 1
+    assert consumer.pipeline.quality.share < 0.8
     assert {each.mode for each in commands} <= {"dry_run"}
     again = messages(busy_batch, epoch=2)[:-1]
-    fed(run, [moved(each, hour_ns + 15_000_000_000) for each in again], 40)
-    assert run.pipeline.quality.share == 1.0
+    fed(consumer, [moved(each, hour_ns + 15_000_000_000) for each in again], 40)
+    assert consumer.pipeline.quality.share == 1.0
 
 
 def test_a_checkpoint_of_a_version_that_knew_no_holes_is_refused_in_words(
     busy_batch: pa.RecordBatch, make: Maker
 ) -> None:
-    run = LinkConsumer("uplink", make)
-    fed(run, messages(busy_batch)[:10])
-    old = decode_checkpoint(encode_checkpoint(run.state()))
+    consumer = LinkConsumer("uplink", make)
+    fed(consumer, messages(busy_batch)[:10])
+    old = decode_checkpoint(encode_checkpoint(consumer.state()))
     old["pipeline"]["quality"] = dict.fromkeys(("captured", "decoded", "shed", "dropped"), 1)
     with pytest.raises(ContractError, match=r"quality: lacks .*slots"):
         LinkConsumer("uplink", make).restore(old)
@@ -149,40 +149,40 @@ def moved(told: FeatureMessage, by_ns: int) -> FeatureMessage:
 @pytest.mark.parametrize("lost", [range(1), range(5), range(3, 4), range(35, 40), range(3, 38)])
 def test_wherever_a_gap_is_nothing_is_enforced_on_it(busy_batch: pa.RecordBatch, make: Maker, lost: range) -> None:
     whole = messages(busy_batch)
-    run = LinkConsumer("uplink", make)
-    commands = fed(run, [each for at, each in enumerate(whole) if at not in lost])
-    assert run.ledger.gaps == len(lost)
+    consumer = LinkConsumer("uplink", make)
+    commands = fed(consumer, [each for at, each in enumerate(whole) if at not in lost])
+    assert consumer.ledger.gaps == len(lost)
     bad_ns = 0 if lost.start == 0 else whole[lost.start].headers.first_time_ns
     assert all(each.mode == "dry_run" for each in commands if each.not_before_ns > bad_ns + 2 * BIN_NS)
 
 
 def test_without_a_gap_all_is_enforced(busy_batch: pa.RecordBatch, make: Maker) -> None:
-    run = LinkConsumer("uplink", make)
-    commands = fed(run, messages(busy_batch))
+    consumer = LinkConsumer("uplink", make)
+    commands = fed(consumer, messages(busy_batch))
     assert {(each.phase, each.mode) for each in commands} >= {("onset", "enforce"), ("abated", "enforce")}
-    assert (run.ledger.gaps, sum(each.behind_hole for each in make.seen)) == (0, 0)
+    assert (consumer.ledger.gaps, sum(each.behind_hole for each in make.seen)) == (0, 0)
 
 
 def test_repeats_are_no_gaps(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)
     expected = texts(fed(LinkConsumer("uplink", make), whole))
-    run = LinkConsumer("uplink", make)
+    consumer = LinkConsumer("uplink", make)
     again = [*whole[:9], *whole[3:9], *whole[5:20], *whole[:30], *whole]
-    assert texts(fed(run, again)) == expected
-    assert run.ledger.gaps == 0
+    assert texts(fed(consumer, again)) == expected
+    assert consumer.ledger.gaps == 0
 
 
 def test_an_open_move_is_not_cleared_on_a_hole(busy_batch: pa.RecordBatch, make: Maker) -> None:
     """The agent's messages are lost from the onset on, to where the link is long calm again."""
     whole = messages(busy_batch, 400)[:-1]
-    run = LinkConsumer("uplink", make)
+    consumer = LinkConsumer("uplink", make)
     for at, each in enumerate(whole):
-        if any(command.mode == "enforce" for command in run.feed(each, at)):
+        if any(command.mode == "enforce" for command in consumer.feed(each, at)):
             break
-    assert run.pipeline.policy.open_moves
+    assert consumer.pipeline.policy.open_moves
     lost = slice(at + 1, at + 200)
     bad_ns = whole[lost.stop].headers.first_time_ns
-    calm = fed(run, whole[lost.stop :], lost.stop)
+    calm = fed(consumer, whole[lost.stop :], lost.stop)
     assert whole[-1].headers.last_time_ns - bad_ns > 60 * BIN_NS
     assert [(each.phase, each.mode) for each in calm if each.phase == "abated" or each.mode == "enforce"] == []
 
@@ -190,29 +190,33 @@ def test_an_open_move_is_not_cleared_on_a_hole(busy_batch: pa.RecordBatch, make:
 def test_another_recording_whose_first_messages_are_lost_is_another_recording(
     busy_batch: pa.RecordBatch, make: Maker
 ) -> None:
-    run = LinkConsumer("uplink", make)
-    fed(run, messages(busy_batch)[:-1])
+    consumer = LinkConsumer("uplink", make)
+    fed(consumer, messages(busy_batch)[:-1])
     make.seen.clear()
-    fed(run, messages(busy_batch, epoch=2)[4:-1], 40)
-    assert (run.ledger.restarts, run.ledger.gaps) == (1, 4)
-    assert run.pipeline.ledger.rows == sum(each.headers.rows for each in messages(busy_batch)[4:-1])
-    assert run.pipeline.ledger.late == 0
+    fed(consumer, messages(busy_batch, epoch=2)[4:-1], 40)
+    assert (consumer.ledger.restarts, consumer.ledger.gaps) == (1, 4)
+    assert consumer.pipeline.ledger.rows == sum(each.headers.rows for each in messages(busy_batch)[4:-1])
+    assert consumer.pipeline.ledger.late == 0
 
 
 def test_an_agent_that_died_leaves_a_hole_not_silence(busy_batch: pa.RecordBatch, make: Maker) -> None:
     """No sequence says that anything is missing: the next life begins 2 s later. Nothing is known of these."""
-    run = LinkConsumer("uplink", make)
+    consumer = LinkConsumer("uplink", make)
     whole = messages(busy_batch)
-    fed(run, whole[:12])
+    fed(consumer, whole[:12])
     make.seen.clear()
     rest = [
         replace(each, headers=replace(each.headers, agent_epoch=2, sequence=at)) for at, each in enumerate(whole[38:])
     ]
-    fed(run, rest, 12)
+    fed(consumer, rest, 12)
     first, last = whole[12].headers.first_time_ns, whole[37].headers.last_time_ns
     assert last - first > 64 * BIN_NS
     assert [each for each in bins_of(make.seen) if first // BIN_NS + 2 < each < last // BIN_NS] == []
-    assert (run.ledger.gaps, run.pipeline.windows.holes, run.ledger.restarts) == (0, 0, 1)  # ended, in order
+    assert (consumer.ledger.gaps, consumer.pipeline.windows.holes, consumer.ledger.restarts) == (
+        0,
+        0,
+        1,
+    )  # ended, in order
     assert [each.behind_hole for each in make.seen].count(True) == 1
 
 
@@ -222,13 +226,13 @@ def test_a_gap_of_one_of_two_agents_is_a_hole_of_the_link(busy_batch: pa.RecordB
         replace(each, headers=replace(each.headers, agent="ab"[at % 2], sequence=at // 2))
         for at, each in enumerate(whole)
     ]
-    run = LinkConsumer("uplink", make)
-    fed(run, both)
-    assert (run.ledger.gaps, run.pipeline.ledger.holes) == (0, 0)
-    run = LinkConsumer("uplink", make)
-    fed(run, both[:10] + both[11:])
-    assert (run.ledger.gaps, run.pipeline.ledger.holes) == (1, 1)
-    assert run.pipeline.quality.dropped > 0.01
+    consumer = LinkConsumer("uplink", make)
+    fed(consumer, both)
+    assert (consumer.ledger.gaps, consumer.pipeline.ledger.holes) == (0, 0)
+    consumer = LinkConsumer("uplink", make)
+    fed(consumer, both[:10] + both[11:])
+    assert (consumer.ledger.gaps, consumer.pipeline.ledger.holes) == (1, 1)
+    assert consumer.pipeline.quality.dropped > 0.01
 
 
 @pytest.mark.parametrize("after", [3, 9, 10, 11, 25, 30])
@@ -252,10 +256,10 @@ def test_a_checkpoint_beside_a_hole_changes_no_byte(busy_batch: pa.RecordBatch, 
 
 
 def first_state(make: Any, told: Sequence[FeatureMessage]) -> dict[str, Any]:
-    run = LinkConsumer("uplink", make)
-    fed(run, told[:-1])
-    fed(run, told[-1:], len(told) - 1)
-    state: dict[str, Any] = run.state()["pipeline"]
+    consumer = LinkConsumer("uplink", make)
+    fed(consumer, told[:-1])
+    fed(consumer, told[-1:], len(told) - 1)
+    state: dict[str, Any] = consumer.state()["pipeline"]
     return state
 
 
@@ -268,13 +272,13 @@ def test_a_sequence_that_leaps_to_the_end_of_numbers_is_a_gap_like_any(busy_batc
             for at, each in enumerate(whole[20:])
         ),
     ]
-    run = LinkConsumer("uplink", make)
-    commands = fed(run, leaps)
-    assert run.pipeline.quality.share < 0.01
+    consumer = LinkConsumer("uplink", make)
+    commands = fed(consumer, leaps)
+    assert consumer.pipeline.quality.share < 0.01
     assert all(
         command.mode == "dry_run" for command in commands if command.not_before_ns > whole[20].headers.first_time_ns
     )
-    assert LinkConsumer("uplink", make).restore(decode_checkpoint(encode_checkpoint(run.state())))
+    assert LinkConsumer("uplink", make).restore(decode_checkpoint(encode_checkpoint(consumer.state())))
 
 
 # what the kernel dropped
@@ -340,7 +344,7 @@ def test_drops_of_nearly_everything_are_a_hole(busy_batch: pa.RecordBatch, make:
 
 def test_the_table_tells_what_its_lines_do_not_have(busy_batch: pa.RecordBatch, make: Maker) -> None:
     whole = messages(busy_batch)[:-1]
-    run, lines = LinkConsumer("uplink", make), list[str]()
+    consumer, lines = LinkConsumer("uplink", make), list[str]()
     table = LineTable(lines.append, 500_000_000, BIN_NS)
     for at, each in enumerate(whole):
         if at in range(10, 20):
@@ -348,7 +352,7 @@ def test_the_table_tells_what_its_lines_do_not_have(busy_batch: pa.RecordBatch, 
         if at == 30:
             told = {"captured": each.headers.rows, "decoded": each.headers.rows, "kernel_drops": each.headers.rows}
             each = message(replace(each.headers, ledger=told), each.batch)
-        run.feed(each, at)
+        consumer.feed(each, at)
     for timeline in make.seen:
         table.update(timeline)
     table.close()
@@ -384,12 +388,12 @@ def test_what_an_agent_shed_is_told_by_the_message_behind_it(busy_batch: pa.Reco
     shed = [each.ledger["shed"].get("publish_backlog", 0) for each in sent]
     assert shed == [publisher.ledger.rows_shed] + [0] * (len(sent) - 1)
     assert sum(each.ledger["captured"] for each in sent) == busy_batch.num_rows
-    run = LinkConsumer("uplink", make)
-    fed(run, messages(busy_batch)[:2])
-    told = replace(messages(busy_batch)[38].headers, sequence=2, ledger=sent[0].ledger)
-    fed(run, [message(told, messages(busy_batch)[38].batch)], 2)
-    assert (run.ledger.gaps, run.pipeline.ledger.holes) == (0, 1)
-    assert run.pipeline.quality.shed > 0.5
+    consumer = LinkConsumer("uplink", make)
+    fed(consumer, messages(busy_batch)[:2])
+    headers = replace(messages(busy_batch)[38].headers, sequence=2, ledger=sent[0].ledger)
+    fed(consumer, [message(headers, messages(busy_batch)[38].batch)], 2)
+    assert (consumer.ledger.gaps, consumer.pipeline.ledger.holes) == (0, 1)
+    assert consumer.pipeline.quality.shed > 0.5
 
 
 def test_a_workers_ledger_has_a_line_for_gaps_and_one_for_each_link_that_has_any(
@@ -397,10 +401,10 @@ def test_a_workers_ledger_has_a_line_for_gaps_and_one_for_each_link_that_has_any
 ) -> None:
     meter = PartitionMeter()
     for link, lost in (("uplink", range(3, 8)), ("spare", range(0))):
-        run = LinkConsumer(link, make)
-        fed(run, [each for at, each in enumerate(messages(busy_batch)) if at not in lost])
-        fed(run, messages(busy_batch)[:2], 100)
-        meter.worked(run, 0, 0.0)
+        consumer = LinkConsumer(link, make)
+        fed(consumer, [each for at, each in enumerate(messages(busy_batch)) if at not in lost])
+        fed(consumer, messages(busy_batch)[:2], 100)
+        meter.worked(consumer, 0, 0.0)
     text = "\n".join(account(WorkerLedger(), meter.links))
     assert "missing, in gaps               5   1 holes" in text
     assert "repeats dropped                4" in text

@@ -89,10 +89,10 @@ def test_rows_without_a_time_are_taken_as_such() -> None:
         assert times_of(altered) == ((BASE, BASE) if BASE in odd else (0, 0))
         taken = decode_message(b"uplink", *message(altered))
         assert taken is not None
-        run = LinkConsumer("uplink", lambda name: pipeline(name))
-        run.feed(taken, 0)
-        assert (run.pipeline.ledger.rows, run.pipeline.ledger.untimed) == (4, 3 if BASE in odd else 4)
-        assert run.pipeline.ledger.closes()
+        consumer = LinkConsumer("uplink", lambda name: pipeline(name))
+        consumer.feed(taken, 0)
+        assert (consumer.pipeline.ledger.rows, consumer.pipeline.ledger.untimed) == (4, 3 if BASE in odd else 4)
+        assert consumer.pipeline.ledger.balances()
 
 
 def pipeline(name: str, sink: Sink | None = None) -> Pipeline:
@@ -109,18 +109,18 @@ def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
     def make_run(link: str, sink: Sink | None) -> LinkConsumer:
         return LinkConsumer(link, lambda name: pipeline(name, sink))
 
-    portion = MessageBatch(records, LinkConsumers(frozenset(["uplink"]), make_run), "lab", horizon_ms=500)
+    batch = MessageBatch(records, LinkConsumers(frozenset(["uplink"]), make_run), "lab", horizon_ms=500)
     held: list[int] = []
-    opens = portion.open
+    opens = batch.to_steps
 
     def watched() -> Any:
         steps = opens()
         held.append(sum(step.rows for step in steps))
         return steps
 
-    portion.open = watched  # type: ignore[method-assign]
-    MicroBatches(None, 1)._work([portion])  # type: ignore[arg-type]
-    assert portion.done
+    batch.to_steps = watched  # type: ignore[method-assign]
+    MicroBatches(None, 1)._work([batch])  # type: ignore[arg-type]
+    assert batch.done
     assert len(held) > 1
     assert max(held) < OPEN_ROWS + 2 * LONGEST_NS // BIN_NS
     alone = LinkConsumer("uplink", lambda name: pipeline(name))
@@ -128,9 +128,9 @@ def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
         taken = decode_message(record.key, record.headers, record.value)
         assert taken is not None
         alone.feed(replace(taken), offset)
-    run = portion.runs.runs["uplink"]
-    assert run.pipeline.ledger.as_dict() == alone.pipeline.ledger.as_dict()
-    assert not any(outcome.refused for outcome in portion.outcomes)
+    consumer = batch.consumers.consumers["uplink"]
+    assert consumer.pipeline.ledger.as_dict() == alone.pipeline.ledger.as_dict()
+    assert not any(outcome.refused for outcome in batch.outcomes)
 
 
 SPARSE = r"""

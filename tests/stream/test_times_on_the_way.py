@@ -67,11 +67,11 @@ def test_blocks_of_a_live_link_do_not_wait_for_a_time_that_is_over(bins: int) ->
 
 def test_a_message_of_the_future_does_not_end_the_shedding() -> None:
     backlog = LinkBacklog(1.0)
-    turns = [backlog.judge(5.0, now, waiting=True) for now in (0.0, 1.0, 4.0)]
+    turns = [backlog.update(5.0, now, waiting=True) for now in (0.0, 1.0, 4.0)]
     assert turns == [False, False, True]
-    assert not backlog.judge(-3_600.0, 4.1, waiting=True)
+    assert not backlog.update(-3_600.0, 4.1, waiting=True)
     assert backlog.shedding
-    assert backlog.judge(0.1, 4.2, waiting=True)
+    assert backlog.update(0.1, 4.2, waiting=True)
 
 
 def test_the_table_prints_on_when_time_goes_back() -> None:

@@ -24,6 +24,6 @@ def cut(batch: pa.RecordBatch, parts: int = 12, epoch: int = 1, agent: str = "a"
     return [*out, FeatureMessage("uplink", FeatureHeaders("lab", agent, epoch, parts, 0, end=True), None)]
 
 
-def fed(run: LinkConsumer, messages: Iterable[FeatureMessage], start: int = 0) -> list[str]:
+def fed(consumer: LinkConsumer, messages: Iterable[FeatureMessage], start: int = 0) -> list[str]:
     """The commands of messages from an offset on."""
-    return [command.to_json() for at, message in enumerate(messages, start) for command in run.feed(message, at)]
+    return [command.to_json() for at, message in enumerate(messages, start) for command in consumer.feed(message, at)]

@@ -26,12 +26,12 @@ def made_dataset(
 
 def made_series(number: int, seconds: float, seed: int, horizons_ms: tuple[int, ...]) -> list[LabelledSeries]:
     """Return the unbroken series of one made-up link, without its devices."""
-    packets, shape = synthetic_packets(np.random.default_rng([seed, number]), seconds)
-    bins = Bins(shape)
+    packets, config = synthetic_packets(np.random.default_rng([seed, number]), seconds)
+    bins = Bins(config)
     chunks = []
     for closed in chain(bins.update(packets), bins.close()):  # what comes next overwrites what came before
         link = closed.series == 0
-        chunks.append((closed.fresh[link], closed.x[link], closed.delay_ms[link, 1]))
+        chunks.append((closed.fresh[link], closed.x[link], closed.queue_ms[link, 1]))
     fresh, x, now = (np.concatenate(column) for column in zip(*chunks, strict=True))
     now = now.astype(np.float32)
     begins = np.flatnonzero(fresh)

@@ -75,12 +75,12 @@ def demo_messages() -> list[Message]:
     for batch in (whole.slice(at, 300) for whole in demo_batches(300) for at in range(0, whole.num_rows, 300)):
         first, last = times_of(batch)
         hops = {"read": last + 1, "dissected": last + 2, "published": last + 3}
-        told = FeatureHeaders("lab", "tap", 1, len(out), batch.num_rows, first, last, hops=hops)
-        out.append(Message(len(out), LINK.encode(), encode_batch(batch), told.pairs()))
+        headers = FeatureHeaders("lab", "tap", 1, len(out), batch.num_rows, first, last, hops=hops)
+        out.append(Message(len(out), LINK.encode(), encode_batch(batch), headers.pairs()))
     return out
 
 
-async def lane_of(
+async def processor_of(
     outlet: Outlet, executor: ThreadPoolExecutor, states: dict[str, Any] | None = None
 ) -> PartitionProcessor:
     site, artifact, predictor = load_site(SITE), load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
@@ -107,6 +107,6 @@ async def until(condition: Any) -> None:
     raise AssertionError("it did not come to pass")
 
 
-async def reached(lane: PartitionProcessor, offset: int) -> None:
+async def reached(processor: PartitionProcessor, offset: int) -> None:
     """Wait until the lane has worked on all before an offset."""
-    await until(lambda: lane._next == offset)
+    await until(lambda: processor._next == offset)

@@ -40,7 +40,7 @@ class FileSource:
         self.name = ", ".join(paths)
         sizes = [Path(path).stat().st_size if path != "-" and Path(path).is_file() else 0 for path in paths]
         self.progress = Progress(total=sum(sizes) if all(sizes) else 0)
-        self.damages: list[Fault] = []
+        self.faults: list[Fault] = []
         self._paths = paths
         self._rows = block_packets
         self._interfaces: list[Interface] = []
@@ -78,16 +78,16 @@ class FileSource:
             if reading is ScanEnd.ROWS:
                 continue
             if reading is ScanEnd.ABSURD:
-                self._damage(stream.name, chunks.position, form.complaint)
+                self._fault(stream.name, chunks.position, form.complaint)
                 return
             if chunks.ended:
                 if stream.broken:
-                    self._damage(stream.name, chunks.position, stream.broken)
+                    self._fault(stream.name, chunks.position, stream.broken)
                 elif chunks.start < chunks.end:
-                    self._damage(stream.name, chunks.position, "the capture ends in the middle of a packet")
+                    self._fault(stream.name, chunks.position, "the capture ends in the middle of a packet")
                 return
             if not chunks.more() and chunks.overlong:
-                self._damage(stream.name, chunks.position, "a record is longer than any capture has")
+                self._fault(stream.name, chunks.position, "a record is longer than any capture has")
                 return
 
     def _scan(self, form: CaptureFormat, chunks: _Chunks) -> tuple[PacketBlock, ScanEnd]:
@@ -109,8 +109,8 @@ class FileSource:
         self._packets += rows
         return block, reading
 
-    def _damage(self, name: str, position: int, reason: str) -> None:
-        self.damages.append(Fault(name, self._packets + 1, position, reason))
+    def _fault(self, name: str, position: int, reason: str) -> None:
+        self.faults.append(Fault(name, self._packets + 1, position, reason))
 
 
 class _Chunks:

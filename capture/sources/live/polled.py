@@ -49,7 +49,7 @@ class PolledSource:
     def __init__(self, listener: Listener) -> None:
         self.name = listener.name
         self.progress = Progress()
-        self.damages: list[Fault] = []
+        self.faults: list[Fault] = []
         self._listener = listener
         self._interface = Interface(listener.name, listener.linktype, listener.snaplen)
         self._packets = 0
@@ -80,9 +80,9 @@ class PolledSource:
         try:
             return self._listener.take(wait_s)
         except OSError as error:
-            if not self.damages:
+            if not self.faults:
                 reason = error.strerror or str(error)
-                self.damages.append(Fault(self.name, self._packets, 0, reason))
+                self.faults.append(Fault(self.name, self._packets, 0, reason))
             self._closed = True
             return []
 

@@ -42,7 +42,7 @@ class RingSource:
     def __init__(self, sock: PacketSocket) -> None:
         self.name = sock.interface
         self.progress = Progress()
-        self.damages: list[Fault] = []
+        self.faults: list[Fault] = []
         self._socket = sock
         self._interface = Interface(sock.interface, sock.linktype, sock.snaplen)
         every = sock.interface == EVERY_INTERFACE
@@ -128,12 +128,12 @@ class RingSource:
     def _fail(self) -> None:
         """End because of the socket's error."""
         number = self._socket.failure()
-        if number and not self.damages:
+        if number and not self.faults:
             reason = os.strerror(number)
             if number == errno.ENETDOWN:
                 time.sleep(VANISHING_S)
                 reason = "the interface went down" if self._socket.exists() else "the interface vanished"
-            self.damages.append(Fault(self.name, self._packets, 0, reason))
+            self.faults.append(Fault(self.name, self._packets, 0, reason))
         self._closed = True
 
 

@@ -41,7 +41,7 @@ def build(options: BuildOptions) -> None:
     spec, out = load_spec(options.spec), options.out
     with console_bar(Progress(), "building", unit="steps") as bar:
         built = build_series(spec, options.spec.parent, options.root, bar.steps)
-    told = {**built.told, "name": spec.name, "command": f"offramp dataset build {options.spec.name}"}
+    told = {**built.manifest, "name": spec.name, "command": f"offramp dataset build {options.spec.name}"}
     found = save_dataset(out, built.series, channels=CHANNELS, horizons_ms=spec.horizons_ms, bin_ms=BIN_MS, told=told)
     bins = sum(len(series.x) for series in found.series)
     print(f"{out}: {len(found.series)} series, {bins:,} bins; fingerprint {found.fingerprint[:16]}", file=sys.stderr)

@@ -82,10 +82,10 @@ def evaluate(options: EvaluateOptions) -> None:
     announce_compiling()
     limits = parse_thresholds(options.thresholds)
     edge = edge_traffic(options.edge) if options.edge else None
-    world = evaluation_data_of(open_dataset(options.dataset), limits, options.seed, options.command)
+    data = evaluation_data_of(open_dataset(options.dataset), limits, options.seed, options.command)
     budget = Budget().scaled(QUICK if options.quick else options.scale)
     plan = Plan(chosen(options.models), options.horizon_ms, options.curves, budget, options.watts)
     with writing(options.out):
-        results = evaluated(world, plan, options.out, edge, options.jobs)
+        results = evaluated(data, plan, options.out, edge, options.jobs)
     print(main_table(results))
     print(f"{summary(results)}\nreport: {options.out / 'report.html'}", file=sys.stderr)

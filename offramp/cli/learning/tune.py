@@ -59,7 +59,7 @@ def tune(options: TuneOptions) -> None:
 
     series, at = labelled(Material(options.dataset, seed=options.seed, horizon_ms=options.horizon_ms))
     fit, held, normaliser = prepared(series, at, seed=options.seed)
-    thresholds = parse_thresholds(options.thresholds) or terciles(np.concatenate([each.delay_ms for each in fit]))
+    thresholds = parse_thresholds(options.thresholds) or terciles(np.concatenate([each.label_ms for each in fit]))
     about = {"channels": list(CHANNELS), "horizon_ms": options.horizon_ms, "bin_ms": BIN_MS}
     found = search(
         StudyTask(fit, held, normaliser, about, thresholds, options.seed), load_preset(options.preset),

@@ -41,7 +41,7 @@ def warn(text: str) -> None:
 
 def hold_strict(source: PacketSource, unlinked: int = 0) -> None:
     """Raise OfframpError for what `--strict` does not let pass: damages, and packets that belong to no link."""
-    if source.damages:
-        raise OfframpError(f"{len(source.damages)} damaged place(s) in the input, and --strict was asked for")
+    if source.faults:
+        raise OfframpError(f"{len(source.faults)} damaged place(s) in the input, and --strict was asked for")
     if unlinked:
         raise OfframpError(f"{unlinked:,} packets belong to no link, and --strict was asked for")

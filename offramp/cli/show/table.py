@@ -46,10 +46,10 @@ class Row:
         self.bins += part.stop - part.start
         self.load_up += float(timeline.load_up[part].sum())
         self.load_down += float(timeline.load_down[part].sum())
-        self.delay_ms = max(self.delay_ms, float(timeline.delay_now_ms[part].max()))
-        worst = part.start + int(np.argmax(timeline.delay_ms[part, 1]))
-        if float(timeline.delay_ms[worst, 1]) >= self.q90_ms:
-            self.q90_ms = float(timeline.delay_ms[worst, 1])
+        self.delay_ms = max(self.delay_ms, float(timeline.bin_end_ms[part].max()))
+        worst = part.start + int(np.argmax(timeline.quantiles_ms[part, 1]))
+        if float(timeline.quantiles_ms[worst, 1]) >= self.q90_ms:
+            self.q90_ms = float(timeline.quantiles_ms[worst, 1])
             normal, medium, high = timeline.probabilities[worst].tolist()
             self.p = (normal, medium, high)
 

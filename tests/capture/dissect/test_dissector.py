@@ -117,7 +117,7 @@ def test_numbers_run_on_across_blocks_and_batches_are_bounded() -> None:
     assert [batch.num_rows for batch in first] == [3, 2]
     assert second[0]["udp.stream"].to_pylist() == [4, 5, 6]
     assert dissector.ledger.captured == dissector.ledger.decoded == 8
-    assert dissector.ledger.closes()
+    assert dissector.ledger.balances()
 
 
 def test_idle_conversations_are_forgotten_and_counted() -> None:
@@ -137,4 +137,4 @@ def test_cut_and_empty_packets_are_counted() -> None:
     dissector.dissect(block_of([b"\0" * 9, b"", bytes(Ether() / IP() / TCP())[:40]]))
     assert dissector.ledger.undecodable == {"link_header_cut": 1, "empty_packet": 1}
     assert dissector.ledger.notes["header_cut"] == 1
-    assert dissector.ledger.closes()
+    assert dissector.ledger.balances()

@@ -61,7 +61,7 @@ def read(tmp_path: Path, *rows: str, header: tuple[str, ...] = EDGE_HEADER) -> t
     path = tmp_path / "edge.csv"
     path.write_text("\n".join([",".join(header), *rows]) + "\n", encoding="utf-8")
     table, report = read_edge_table([path])
-    assert report.closes()
+    assert report.balances()
     assert report.kept == table.num_rows
     assert table.schema.equals(edge_schema(), check_metadata=True)
     return table, report
@@ -232,7 +232,7 @@ def test_all_files_of_the_authors_go_into_one(tmp_path: Path) -> None:
     files = sorted(AUTHORS.glob("*.csv"))
     report = write_edge_parquet(files, tmp_path / "edge.parquet")
     table = pq.read_table(tmp_path / "edge.parquet")
-    assert report.closes()
+    assert report.balances()
     assert report.files == len(files) == 3
     assert table.num_rows == report.kept == 1001 + 749 + 38
     assert len(set(table["Attack_type"].to_pylist())) == 16

@@ -49,7 +49,7 @@ def test_a_queue_without_room_sheds_the_oldest_and_keeps_the_kernels_drops() -> 
     while (each := queue.get(10)) is not None:
         left.append(each)
     assert times(left) == list(range(21, 51))
-    assert queue.shed == queue.told == 20
+    assert queue.shed == queue.shed_taken == 20
     assert sum(each.kernel_drops for each in left) == 5
     assert [each.shed_before for each in left] == [20, 0, 0]
 
@@ -60,13 +60,13 @@ def test_what_is_shed_is_told_by_the_block_behind_it_when_that_is_taken() -> Non
     for number in range(6):
         queue.put(block(1 + 10 * number, 10))
         if number == 2:
-            assert (queue.shed, queue.told) == (10, 0)
+            assert (queue.shed, queue.shed_taken) == (10, 0)
             told.append(queue.get(10))
     queue.end()
     while (each := queue.get(100)) is not None:
         told.append(each)
     assert [(int(each.time_ns[0]), each.shed_before) for each in told if each] == [(11, 10), (41, 20)]
-    assert (queue.shed, queue.told) == (30, 30)
+    assert (queue.shed, queue.shed_taken) == (30, 30)
 
 
 def test_packets_of_flows_that_were_not_kept_are_told_with_the_block_they_were_in() -> None:
@@ -107,7 +107,7 @@ def test_everything_passes_an_intake_that_keeps_up() -> None:
     got = list(intake.read())
     assert times(got) == list(range(1, 201))
     assert intake.account.captured == 0
-    assert intake.damages == []
+    assert intake.faults == []
 
 
 def test_a_count_ends_it_at_that_packet() -> None:
@@ -119,7 +119,7 @@ class Endless:
     """A source that goes on until it is closed."""
 
     name = "endless"
-    damages: ClassVar[list[Fault]] = []
+    faults: ClassVar[list[Fault]] = []
 
     def __init__(self) -> None:
         self.closed = threading.Event()

@@ -46,7 +46,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert read(path) == list(packets([block(0, 157)]))
     source = open_captures([str(path)])
     assert next(each.interfaces[0] for each in source.read()) == INTERFACE
-    assert source.damages == []
+    assert source.faults == []
     assert files.packets == 157
 
 

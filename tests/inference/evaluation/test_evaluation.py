@@ -58,10 +58,10 @@ def test_scores_are_sklearns(answers: Answers) -> None:
         "precision": metrics.precision_score(classes, said, average="macro"),
         "recall": metrics.recall_score(classes, said, average="macro"),
         "f1": metrics.f1_score(classes, said, average="macro"),
-        "mae_ms": metrics.mean_absolute_error(delay, found.delay_ms[:, 0]),
-        "rmse_ms": metrics.root_mean_squared_error(delay, found.delay_ms[:, 0]),
+        "mae_ms": metrics.mean_absolute_error(delay, found.quantiles_ms[:, 0]),
+        "rmse_ms": metrics.root_mean_squared_error(delay, found.quantiles_ms[:, 0]),
         "log_loss": metrics.log_loss(classes, found.probabilities),
-        "coverage_q90": np.mean(delay <= found.delay_ms[:, 1]),
+        "coverage_q90": np.mean(delay <= found.quantiles_ms[:, 1]),
     }
     for name, value in expected.items():
         assert ours[name][0] == pytest.approx(value, abs=1e-6), name
@@ -83,7 +83,7 @@ def test_a_weighted_sum_is_the_score_of_repeated_forecasts(answers: Answers) -> 
     found, delay, classes, cells = answers
     weights = np.random.default_rng(1).integers(0, 3, 40).astype(float)
     rows = np.repeat(np.arange(N), weights[cells].astype(int))
-    repeated = Prediction(found.probabilities[rows], found.delay_ms[rows])
+    repeated = Prediction(found.probabilities[rows], found.quantiles_ms[rows])
     one = scores(weighted(sums_by_cell(found, delay, classes, cells, 40), weights[None]))
     other = scores(
         weighted(sums_by_cell(repeated, delay[rows], classes[rows], cells[rows], 40), np.ones((1, 40)))
@@ -159,7 +159,7 @@ def test_rows_have_a_window_and_a_target() -> None:
     series = some_series()
     assert usable(series, TASK).tolist() == list(range(63, 350))
     rows = table([series], TASK, 100)
-    assert len(rows.delay_ms) == 96  # every third of 287
+    assert len(rows.label_ms) == 96  # every third of 287
     np.testing.assert_array_equal(rows.features[1], features(series, TASK)[66])
     assert set(rows.classes.tolist()) == {0, 1, 2}
     with pytest.raises(InputError, match="known target"):
@@ -208,8 +208,8 @@ def test_what_json_cannot_say() -> None:
 
 def test_every_model_names_its_sources() -> None:
     for model in MODELS:
-        place = jobs.HERE.parent / f"baselines/{model.place.split(':')[0]}.py"
-        names = {path.name for path in sources_of(place)}
-        assert {place.name, "forecaster.py", "scores.py"} <= names
+        folder = jobs.HERE.parent / f"baselines/{model.place.split(':')[0]}.py"
+        names = {path.name for path in sources_of(folder)}
+        assert {folder.name, "forecaster.py", "scores.py"} <= names
     hybrid = {path.name for path in sources_of(jobs.HERE.parent / "baselines/hybrid.py")}
     assert {"train.py", "keras_model.py", "step.py"} <= hybrid

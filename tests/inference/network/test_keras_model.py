@@ -52,11 +52,11 @@ def test_steps_with_carried_state_equal_keras_over_the_whole_window(preset: str,
     state = np.zeros((1, predictor.state_size), np.float32)
     found = predictor.predict(x, spectrum, np.zeros(200, np.int32), state)
     np.testing.assert_allclose(found.probabilities, np.asarray(whole["classes"])[0], atol=1e-4)
-    np.testing.assert_allclose(np.log1p(found.delay_ms), np.asarray(whole["rising"])[0], atol=1e-4)
+    np.testing.assert_allclose(np.log1p(found.quantiles_ms), np.asarray(whole["rising"])[0], atol=1e-4)
     again = np.zeros_like(state)
     for i in range(200):
         step = predictor.predict(x[i : i + 1], spectrum[i : i + 1], np.zeros(1, np.int32), again)
-        assert step.delay_ms.tobytes() == found.delay_ms[i : i + 1].tobytes()
+        assert step.quantiles_ms.tobytes() == found.quantiles_ms[i : i + 1].tobytes()
 
 
 @settings(max_examples=30, deadline=None)
@@ -74,13 +74,13 @@ def test_no_batch_changes_a_bit(cuts: list[int], series: int, seed: int) -> None
         part = slice(start, start + cut)
         found = predictor.predict(x[part], spectrum[part], which[part], again)
         assert found.probabilities.tobytes() == whole.probabilities[part].tobytes()
-        assert found.delay_ms.tobytes() == whole.delay_ms[part].tobytes()
+        assert found.quantiles_ms.tobytes() == whole.quantiles_ms[part].tobytes()
         start += cut
     for one in set(which.tolist()):
         alone = np.zeros((1, predictor.state_size), np.float32)
         mine = which == one
         found = predictor.predict(x[mine], spectrum[mine], np.zeros(mine.sum(), np.int32), alone)
-        assert found.delay_ms.tobytes() == whole.delay_ms[mine].tobytes()
+        assert found.quantiles_ms.tobytes() == whole.quantiles_ms[mine].tobytes()
     assert state.tobytes() == again.tobytes()
 
 
@@ -89,8 +89,8 @@ def test_forecasts_are_probabilities_and_rising_quantiles() -> None:
     x, spectrum = rows(500)
     found = predictor.predict(x, spectrum, np.zeros(500, np.int32), np.zeros((1, predictor.state_size), np.float32))
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
-    assert (np.diff(found.delay_ms, axis=1) >= 0).all()
-    assert (found.delay_ms >= 0).all()
+    assert (np.diff(found.quantiles_ms, axis=1) >= 0).all()
+    assert (found.quantiles_ms >= 0).all()
 
 
 def test_same_seed_same_model(tmp_path: Path) -> None:

@@ -183,9 +183,9 @@ def test_a_worker_sees_what_the_tap_sees(
         pipelines.append(pipeline(seen))
         return pipelines[-1]
 
-    run = LinkConsumer(LINK, made)
+    consumer = LinkConsumer(LINK, made)
     for offset, message in enumerate(found):
-        assert run.feed(message, offset) == []
+        assert consumer.feed(message, offset) == []
     for name in ("time_ns", "load_up", "load_down", "delay_now_ms", "probabilities"):
         wanted, got = (np.concatenate([getattr(each, name) for each in lines]) for lines in (expected, seen))
         np.testing.assert_array_equal(got, wanted)

@@ -149,7 +149,7 @@ def test_the_idlest_device_makes_room() -> None:
 
 
 def test_a_device_has_a_series_while_it_carries_a_share() -> None:
-    shape = LinkConfig(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.05)
+    config = LinkConfig(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.05)
     times = np.arange(0, 3_000, 2.0)
     sizes = np.where((times > 1_000) & (times < 1_400), 1_400, 60)
     quiet = np.arange(0, 12_000, 20.0)
@@ -159,7 +159,7 @@ def test_a_device_has_a_series_while_it_carries_a_share() -> None:
         np.concatenate([np.full(len(times), 1), np.full(len(quiet), 2)])[order],
         np.concatenate([sizes, np.full(len(quiet), 60)])[order],
     )
-    rows = [row for row in closed(Bins(shape), merged) if row[1] > 0]
+    rows = [row for row in closed(Bins(config), merged) if row[1] > 0]
     assert {row[1] for row in rows} == {1}
     assert [row[2] for row in rows] == [1] + [0] * (len(rows) - 1)
     assert 100 <= rows[0][0] < 120
@@ -177,8 +177,8 @@ def test_directions_follow_the_networks_ipv6_too() -> None:
     part = packets([0, 1])
     far = (0xFD << 56) - 2**64
     part.address[:, :] = [[0x20010DB8 << 32, 1, far, 2], [far, 2, 0x20010DB8 << 32, 1]]
-    shape = LinkConfig(1e7, 1e7, None, ("2001:db8::/32",), device_share=0.0)
-    rows = closed(Bins(shape), part)
+    config = LinkConfig(1e7, 1e7, None, ("2001:db8::/32",), device_share=0.0)
+    rows = closed(Bins(config), part)
     assert np.expm1(rows[0][3]["packets_up"]) == pytest.approx(1)
     assert np.expm1(rows[0][3]["packets_down"]) == pytest.approx(1)
     assert len(rows) == 2

@@ -293,7 +293,7 @@ def test_one_wrong_time_in_the_sample_changes_no_command_but_where_it_is(replaye
     assert [each[:3] for each in found] == [each[:3] for each in right]
     ledger = replay.stream_ledger()
     assert (ledger.rows, ledger.binned) == (26_988, 26_987)
-    assert ledger.closes()
+    assert ledger.balances()
 
 
 CLOCK_SET: dict[str, tuple[Callable[[Times], Any], int]] = {  # which packets, by how many seconds
@@ -368,31 +368,31 @@ def test_a_link_in_a_worker_takes_wrong_times_as_they_come(
 
     right = fed(LinkConsumer("uplink", make), cut(busy_batch))
     assert right
-    run, told = LinkConsumer("uplink", make), []
+    consumer, told = LinkConsumer("uplink", make), []
     for offset, message in enumerate(cut(dated(busy_batch, one))):
-        told += [command.to_json() for command in run.feed(message, offset)]
+        told += [command.to_json() for command in consumer.feed(message, offset)]
         if offset % 3 == 1:
             other = LinkConsumer("uplink", make)
-            assert other.restore(decode_checkpoint(encode_checkpoint(run.state())))
-            run = other
+            assert other.restore(decode_checkpoint(encode_checkpoint(consumer.state())))
+            consumer = other
     assert len(told) == len(right)
-    assert run.ledger.restarts == 1  # by its end only
+    assert consumer.ledger.restarts == 1  # by its end only
 
     def back(times: Times) -> Times:
         times[len(times) // 2 :] -= 3_600 * SECOND
         return times
 
-    run = LinkConsumer("uplink", make)
+    consumer = LinkConsumer("uplink", make)
     messages = cut(dated(busy_batch, back))
-    fed(run, messages[:-1])
-    assert run.pipeline.ledger.time_steps == 1
-    assert run.pipeline.ledger.late < STAYS_ROWS
-    assert run._newest_ns == run.pipeline.reached_ns == messages[-2].headers.last_time_ns
+    fed(consumer, messages[:-1])
+    assert consumer.pipeline.ledger.time_steps == 1
+    assert consumer.pipeline.ledger.late < STAYS_ROWS
+    assert consumer._newest_ns == consumer.pipeline.reached_ns == messages[-2].headers.last_time_ns
 
-    run = LinkConsumer("uplink", make)
+    consumer = LinkConsumer("uplink", make)
     messages = cut(busy_batch)
     ahead = FeatureHeaders("lab", "a", 1, 99, 0, clock_ns=BASE + 10**6 * SECOND)
-    fed(run, messages[:6])
-    before = run._newest_ns
-    run.feed(FeatureMessage("uplink", ahead, None), 6)
-    assert run._newest_ns == before
+    fed(consumer, messages[:6])
+    before = consumer._newest_ns
+    consumer.feed(FeatureMessage("uplink", ahead, None), 6)
+    assert consumer._newest_ns == before

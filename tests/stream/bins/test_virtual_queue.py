@@ -93,7 +93,7 @@ def test_bins_hold_the_largest_delay_of_their_packets() -> None:
     packets = Packets(times, sizes, np.zeros((n, 4), np.int64), zeros, zeros, zeros, np.full(n, np.nan))
     bins = Bins(LinkConfig(12e6, 12e6, 60_000))
     rows = [(int(b), float(d)) for part in (bins.update(packets), bins.close()) for chunk in part
-            for b, d in zip(chunk.bin_number, chunk.delay_ms[:, 1], strict=True)]  # fmt: skip
+            for b, d in zip(chunk.bin_number, chunk.queue_ms[:, 1], strict=True)]  # fmt: skip
     delays = virtual_delays_ms(times, sizes, capacity_bps=12e6, buffer_bytes=60_000)
     for number, found in rows:
         inside = delays[times // BIN_NS == number]

@@ -168,7 +168,7 @@ def test_a_copy_in_the_same_part_or_source_is_left_out_and_said(
 ) -> None:
     together = build_series(captures(tmp_path, ("train", "train")), tmp_path)
     assert {series.origin for series in together.series} == {"a/a.pcap"}
-    assert together.told["copies"] == [{"copy": "b/b.pcap", "of": "a/a.pcap", "share": 1.0}]
+    assert together.manifest["copies"] == [{"copy": "b/b.pcap", "of": "a/a.pcap", "share": 1.0}]
     assert "b/b.pcap is left out: 100%" in capsys.readouterr().err
     dealt = build_series(captures(tmp_path, ("", ""), same_source=True), tmp_path)
     assert {series.origin for series in dealt.series} == {"s/a.pcap", "s/c.pcap"}

@@ -33,8 +33,8 @@ BURSTS = arrivals([(0.0, 2.0), (3.1, 1.5), (3.0, 0.05), (20.0, 3.0)])
 
 
 def test_a_target_is_the_largest_wait_to_come_through_silences_too() -> None:
-    shape = LinkConfig(4e6, 4e6)
-    found = labelled_rows(BURSTS, Bottleneck("own", shape), HORIZONS)
+    config = LinkConfig(4e6, 4e6)
+    found = labelled_rows(BURSTS, Bottleneck("own", config), HORIZONS)
     assert len(found) == 3, "a silence longer than a window ends a series"
     waits = virtual_delays_ms(BURSTS.time_ns, BURSTS.size, capacity_bps=4e6)
     empty_at = BURSTS.time_ns + (waits * 1e6 + BURSTS.size * 8e9 / 4e6).astype(np.int64)
@@ -63,11 +63,11 @@ def test_in_a_silence_the_queue_runs_dry() -> None:
 
 @pytest.mark.parametrize("served", [False, True])
 def test_delays_now_make_the_targets(served: bool) -> None:
-    packets, shape = synthetic_packets(np.random.default_rng([7, 3]), 8)
+    packets, config = synthetic_packets(np.random.default_rng([7, 3]), 8)
     service = Service(np.sort(np.random.default_rng(2).integers(1, 700, 300)) * 1_000_000)
     mean = service.mean_bps
-    own = Bottleneck("trace", LinkConfig(mean, mean, 90_000.0, shape.networks), (service, service))
-    found = labelled_rows(packets, own if served else Bottleneck("own", shape), HORIZONS, devices=2)
+    own = Bottleneck("trace", LinkConfig(mean, mean, 90_000.0, config.networks), (service, service))
+    found = labelled_rows(packets, own if served else Bottleneck("own", config), HORIZONS, devices=2)
     assert {rows.series for rows in found} != {0}
     for rows in found:
         dense = np.all(np.diff(rows.bin_number) == 1)
@@ -107,7 +107,7 @@ def test_round_trips_within_the_horizon() -> None:
 def test_a_timeline_keeps_short_silences_and_cuts_long_ones() -> None:
     line = timeline(np.array([5, 6, 9, 100]), 4)
     assert line.bin_number.tolist() == [5, 6, 7, 8, 9, 10, 11, 12, 13, 100]
-    assert line.place.tolist() == [0, 1, 4, 9]
+    assert line.slot.tolist() == [0, 1, 4, 9]
 
 
 def test_no_packets_no_rows() -> None:

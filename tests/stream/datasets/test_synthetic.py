@@ -34,10 +34,10 @@ def test_one_bit_more_changes_no_packet(monkeypatch: pytest.MonkeyPatch) -> None
     plain = [synthetic_packets(np.random.default_rng([5, link]), 5.0) for link in range(40)]
     for name in ("exp", "exp2"):
         monkeypatch.setattr(np, name, next_up(getattr(np, name)))
-    for link, (packets, shape) in enumerate(plain):
+    for link, (packets, config) in enumerate(plain):
         rng: Any = NextUp(np.random.default_rng([5, link]))
         found, found_shape = synthetic_packets(rng, 5.0)
-        assert found_shape == shape
+        assert found_shape == config
         for mine, own in zip(found, packets, strict=True):
             np.testing.assert_array_equal(mine, own)
     assert sum(len(packets.size) for packets, _ in plain) > 50_000

@@ -34,7 +34,7 @@ def test_one_capture_trains_and_validates(capture: str) -> None:
     assert {s.source.split("@")[0] for s in held} == {"capture/one.pcap:validation"}
     assert {s.source.split("@")[1].split("#")[0] for s in fit} == {"100Mbit", "0.35", "0.7", "0.95", "1.3"}
     for sequence in (*fit, *held):
-        assert sequence.x.shape == (len(sequence.delay_ms), len(CHANNELS))
+        assert sequence.x.shape == (len(sequence.label_ms), len(CHANNELS))
         assert sequence.spectrum.shape == (len(sequence.x), SPECTRUM_SIZE)
         assert not np.isnan(sequence.x).any()
     assert normaliser["count"].sum() + normaliser["missing"].sum() == sum(s.x.size for s in fit), "of training alone"
@@ -56,7 +56,7 @@ def test_a_data_set_is_taken_as_it_is_at_the_horizon_asked_for(tmp_path: Path) -
     series, at = labelled(replace(NOTHING, dataset=tmp_path, horizon_ms=100))
     assert at == 0
     fit, _, _ = prepared(series, at)
-    np.testing.assert_array_equal(fit[0].delay_ms, next(s for s in built if s.part == "train").delay_ms[:, 0])
+    np.testing.assert_array_equal(fit[0].label_ms, next(s for s in built if s.part == "train").delay_ms[:, 0])
     with pytest.raises(ConfigError, match=r"--horizon 200: the data set has \[100, 500\]"):
         labelled(replace(NOTHING, dataset=tmp_path, horizon_ms=200))
     with pytest.raises(ConfigError, match="--dataset: holds what there is"):
@@ -85,5 +85,5 @@ def test_a_rare_kind_of_source_weighs_more_and_the_mean_weight_is_one() -> None:
     kinds = {"made/1": "made", "made/2": "made", "a@b.pcap": "lab"}
     found = balanced([bins(450, "made/1@own#link"), bins(450, "made/2@own"), bins(100, "a@b.pcap@0.5#::1")], kinds)
     assert found[0].weight == found[1].weight == pytest.approx(found[2].weight / 3)
-    total = sum(each.weight * np.count_nonzero(~np.isnan(each.delay_ms)) for each in found)
+    total = sum(each.weight * np.count_nonzero(~np.isnan(each.label_ms)) for each in found)
     assert total == pytest.approx(1000)

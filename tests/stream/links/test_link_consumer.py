@@ -35,11 +35,11 @@ def test_messages_give_what_the_pipeline_gives(
 def test_repeats_change_nothing_and_gaps_are_counted(busy_batch: pa.RecordBatch, make: Callable[..., Pipeline]) -> None:
     messages = cut(busy_batch)
     whole = fed(LinkConsumer("uplink", make), messages)
-    run = LinkConsumer("uplink", make)
-    assert fed(run, [*messages[:5], *messages[2:5], *messages, *messages]) == whole
-    assert run.ledger.duplicates == 3 + 5 + 13
-    assert run.ledger.gaps == 0
-    assert run.ledger.rows == busy_batch.num_rows
+    consumer = LinkConsumer("uplink", make)
+    assert fed(consumer, [*messages[:5], *messages[2:5], *messages, *messages]) == whole
+    assert consumer.ledger.duplicates == 3 + 5 + 13
+    assert consumer.ledger.gaps == 0
+    assert consumer.ledger.rows == busy_batch.num_rows
     lossy = LinkConsumer("uplink", make)
     fed(lossy, messages[:3] + messages[6:])
     assert lossy.ledger.gaps == 3
@@ -64,9 +64,9 @@ def test_a_checkpoint_carries_a_link_to_another_worker(
 def test_another_models_checkpoint_keeps_the_place_only(
     busy_batch: pa.RecordBatch, make: Callable[..., Pipeline], predictor: FakePredictor
 ) -> None:
-    run = LinkConsumer("uplink", make)
-    fed(run, cut(busy_batch)[:4])
-    state = decode_checkpoint(encode_checkpoint(run.state()))
+    consumer = LinkConsumer("uplink", make)
+    fed(consumer, cut(busy_batch)[:4])
+    state = decode_checkpoint(encode_checkpoint(consumer.state()))
     other = LinkConsumer("uplink", make)
     assert not other.restore({**state, "model": "another"})
     assert other.next_offset == 4
@@ -77,8 +77,8 @@ def test_another_recording_begins_the_link_anew(busy_batch: pa.RecordBatch, make
     first = cut(busy_batch)[:-1]
     again = cut(busy_batch, epoch=2)
     once = fed(LinkConsumer("uplink", make), cut(busy_batch))
-    run = LinkConsumer("uplink", make)
-    assert fed(run, first + again) == once + once
+    consumer = LinkConsumer("uplink", make)
+    assert fed(consumer, first + again) == once + once
     later = [replace(message, headers=replace(message.headers, agent_epoch=3)) for message in cut(busy_batch)[6:]]
     live = LinkConsumer("uplink", make)
     fed(live, cut(busy_batch)[:6] + later)
@@ -97,16 +97,18 @@ def test_an_agent_that_takes_over_may_begin_a_little_in_the_past(
     """Within 20 ms, or what the site waits for packets out of order: no other recording, so windows are kept."""
     link = SITE.links[0].model_copy(update={"lateness_ms": lateness_ms})
     site = SITE.model_copy(update={"links": (link,)})
-    run = LinkConsumer("uplink", lambda name: Pipeline(site, name, predictor, normaliser_state, Policy(site, name)))
+    consumer = LinkConsumer(
+        "uplink", lambda name: Pipeline(site, name, predictor, normaliser_state, Policy(site, name))
+    )
     first = cut(busy_batch)[:6]
-    fed(run, first)
+    fed(consumer, first)
     newest_ns = first[-1].headers.last_time_ns
     taken = cut(busy_batch, epoch=2)[5]
     begins_ns = newest_ns - back_ms * 1_000_000
     assert taken.headers.rows
     headers = replace(taken.headers, sequence=0, first_time_ns=begins_ns)
-    fed(run, [replace(taken, headers=headers)], 6)
-    assert run.ledger.restarts == anew
+    fed(consumer, [replace(taken, headers=headers)], 6)
+    assert consumer.ledger.restarts == anew
 
 
 @pytest.mark.parametrize("value", [b"", b"nonsense", encode_checkpoint({"a": 1})[:-3]])

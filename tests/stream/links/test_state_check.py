@@ -192,7 +192,7 @@ def test_a_forged_state_is_no_checkpoint_and_the_link_begins_anew(
         assert set(case.work(links, case.messages[begin : begin + 3])) <= {""}
     assert (links.restored, links.states_refused) == (0, 1)
     assert caplog.text.count("begins anew") == 1
-    assert links.runs["uplink"].ledger.messages == len(case.messages[begin : begin + 3])
+    assert links.consumers["uplink"].ledger.messages == len(case.messages[begin : begin + 3])
 
 
 def test_every_part_of_a_state_may_be_anything(case: Case, states: list[dict[str, Any]], tmp_path: Path) -> None:

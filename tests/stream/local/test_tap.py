@@ -73,7 +73,7 @@ def test_counters_are_scaled_by_what_was_sampled_away(
 ) -> None:
     tap, load = tapped(ListSource(blocks(10)), level, predictor, normaliser_state)
     ledger = tap.sources[0].ledger()
-    assert ledger.closes()
+    assert ledger.balances()
     assert ledger.captured == 10 * FLOWS
     assert ledger.shed.total() == ledger.shed["flow_sampling"]
     kept = tap.pipelines["capture"].ledger.rows
@@ -117,7 +117,7 @@ class Each:
 
     def __init__(self, source: ListSource, shedding: Shedding) -> None:
         self.source, self.shedding, self.account = source, shedding, CaptureLedger()
-        self.damages: list[Fault] = []
+        self.faults: list[Fault] = []
 
     def read(self) -> Iterator[PacketBlock]:
         for block in self.source.read():

@@ -98,17 +98,17 @@ def test_counts_of_another_worker_are_not_ours(
 ) -> None:
     """Two workers, one after the other: what they count adds up to what one counts alone."""
     messages = cut(busy_batch)
-    runs = [LinkConsumer("uplink", lambda _: build(predictor, normaliser_state)) for _ in range(3)]
-    meters = [PartitionMeter() for _ in runs]
+    consumers = [LinkConsumer("uplink", lambda _: build(predictor, normaliser_state)) for _ in range(3)]
+    meters = [PartitionMeter() for _ in consumers]
 
     def feed(number: int, start: int, stop: int) -> None:
         for at in range(start, stop):
-            fed(runs[number], [messages[at]], at)
-            meters[number].worked(runs[number], 1, 0.0)
+            fed(consumers[number], [messages[at]], at)
+            meters[number].worked(consumers[number], 1, 0.0)
 
     feed(0, 0, len(messages))
     feed(1, 0, 5)
-    assert runs[2].restore(runs[1].state())
+    assert consumers[2].restore(consumers[1].state())
     feed(2, 5, len(messages))
     alone, first, second = (meter.links["uplink"] for meter in meters)
     assert alone.intake["rows"] == alone.stream.rows == busy_batch.num_rows

@@ -128,9 +128,9 @@ def test_the_same_packets_give_the_same_swaps_however_they_are_cut(
 
 def flipped(rows: WindowRows) -> WindowRows:
     """What a broken or bribed collector tells: a full queue is empty, and an empty one full."""
-    delay = rows.closed.delay_ms.copy()
+    delay = rows.closed.queue_ms.copy()
     delay[:, 1] = np.maximum(60.0 - delay[:, 1], 0)
-    return rows._replace(closed=rows.closed._replace(delay_ms=delay))
+    return rows._replace(closed=rows.closed._replace(queue_ms=delay))
 
 
 def replayed_flood(seconds: float) -> list[Flow]:
@@ -223,11 +223,11 @@ def test_labels_are_those_that_training_uses(artifact: Artifact) -> None:
     for rows in refiner_rows:
         n = len(rows.x)
         memory._waiting.clear()
-        memory.add(rows, refining.nothing(n), rows.closed.delay_ms[:, 1])
+        memory.add(rows, refining.nothing(n), rows.closed.queue_ms[:, 1])
         memory.label(int(rows.closed.bin_number[-1]) + 1)
     assert memory.rows is not None
-    found = memory.rows.delay_ms[memory.rows.series == 0]
-    expected = sequences_of(merged(flows), SHAPE, "x", artifact)[0].delay_ms
+    found = memory.rows.label_ms[memory.rows.series == 0]
+    expected = sequences_of(merged(flows), SHAPE, "x", artifact)[0].label_ms
     assert len(found) == len(expected)
     np.testing.assert_array_equal(found, expected)
     assert np.isnan(found[-50:]).all()
@@ -237,7 +237,7 @@ def test_labels_are_those_that_training_uses(artifact: Artifact) -> None:
 def test_one_device_has_no_more_rows_than_its_share(artifact: Artifact) -> None:
     memory = ReplayBuffer(50, 100_000)
     for rows in window_rows(site_flows(4, 20.0) + replayed_flood(20.0), artifact):
-        memory.add(rows, refining.nothing(len(rows.x)), rows.closed.delay_ms[:, 1])
+        memory.add(rows, refining.nothing(len(rows.x)), rows.closed.queue_ms[:, 1])
         until = int(rows.closed.bin_number[-1]) + 100
     memory.label(until)
     assert memory.rows is not None
@@ -253,7 +253,7 @@ def test_one_device_has_no_more_rows_than_its_share(artifact: Artifact) -> None:
 def test_memory_is_bounded_in_bins_and_in_rows(artifact: Artifact) -> None:
     memory = ReplayBuffer(50, 500, most_rows=2_000)
     for rows in window_rows(site_flows(4, 20.0), artifact, 1_000):
-        memory.add(rows, refining.nothing(len(rows.x)), rows.closed.delay_ms[:, 1])
+        memory.add(rows, refining.nothing(len(rows.x)), rows.closed.queue_ms[:, 1])
         memory.label(int(rows.closed.bin_number[-1]) + 1)
         assert memory.rows is not None
         assert len(memory.rows.series) <= 2_000 + 64

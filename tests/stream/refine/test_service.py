@@ -21,8 +21,8 @@ def test_a_model_that_the_disk_does_not_take_is_left_aside(
 ) -> None:
     site, artifact = default_site(), load_artifact(DEFAULT_ARTIFACT)
     link = site.links[0].name
-    refining = Refiners(artifact, tmp_path, site.name, wait=True, trainer=InProcess())
-    service = RefineService(site, artifact, DEFAULT_ARTIFACT, refining, SimpleNamespace(), {})  # type: ignore[arg-type]
+    refiners = Refiners(artifact, tmp_path, site.name, wait=True, trainer=InProcess())
+    service = RefineService(site, artifact, DEFAULT_ARTIFACT, refiners, SimpleNamespace(), {})  # type: ignore[arg-type]
     service._of(link)
     key, value, headers = encode_model(site.name, link, DEFAULT_ARTIFACT, artifact.sha, artifact.sha, "federated", 0)
     record = SimpleNamespace(topic="models", partition=0, offset=7, key=key, value=value, headers=headers, timestamp=0)

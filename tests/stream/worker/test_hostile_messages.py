@@ -19,7 +19,7 @@ from offramp.stream.topics.consume import parse_start
 from offramp.stream.topics.records import OutgoingMessage
 from offramp.stream.worker.checkpoint import decode_checkpoint
 from offramp.stream.worker.partition_processor import PartitionProcessor
-from tests.support.partitions import LINK, Message, Outlet, lane_of, reached
+from tests.support.partitions import LINK, Message, Outlet, processor_of, reached
 from tests.support.shown import Shown
 
 
@@ -33,13 +33,13 @@ def worked_on(outlet: Outlet, records: list[Message]) -> PartitionProcessor:
 
     async def work() -> PartitionProcessor:
         with ThreadPoolExecutor(1) as executor:
-            lane = await lane_of(outlet, executor)
+            processor = await processor_of(outlet, executor)
             for record in records:
-                await lane.put(record)
-            await reached(lane, len(records))
-            await lane.close()
-            lane._task.result()
-            return lane
+                await processor.put(record)
+            await reached(processor, len(records))
+            await processor.close()
+            processor._task.result()
+            return processor
 
     return asyncio.run(work())
 
@@ -69,11 +69,15 @@ def test_a_message_made_to_hurt_is_buried_and_the_next_is_worked_on(
     """Of a live link, so that its age is judged before it is read."""
     outlet = Outlet()
     live = headed(messages[0], live=b"1")
-    lane = worked_on(outlet, [headed(replace(live, value=live.value), **bad), replace(messages[0], offset=1)])
+    processor = worked_on(outlet, [headed(replace(live, value=live.value), **bad), replace(messages[0], offset=1)])
     [letter] = [message for message in outlet.sent if message.topic == "dead-letters"]
     assert dict(letter.headers)["dead_reason"] == b"headers"
     assert sum(len(text) for _, text in letter.headers) < 2_000
-    assert (lane.ledger.messages, lane.ledger.refused.total(), lane.runs[LINK].ledger.messages) == (2, 1, 1)
+    assert (processor.ledger.messages, processor.ledger.refused.total(), processor.consumers[LINK].ledger.messages) == (
+        2,
+        1,
+        1,
+    )
     assert "Traceback" not in caplog.text
 
 
@@ -83,10 +87,10 @@ def test_what_fails_when_it_is_worked_on_is_told_in_one_line(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("told by a test: \ud800")
 
-    monkeypatch.setattr("offramp.stream.links.link_consumer.LinkConsumer.open", broken)
+    monkeypatch.setattr("offramp.stream.links.link_consumer.LinkConsumer.accept", broken)
     outlet = Outlet()
-    lane = worked_on(outlet, [messages[0]])
-    assert lane.ledger.refused == {"failed": 1}
+    processor = worked_on(outlet, [messages[0]])
+    assert processor.ledger.refused == {"failed": 1}
     [record] = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert record.exc_info is None
     assert "ZeroDivisionError" in record.getMessage()
@@ -100,8 +104,8 @@ def test_names_of_every_agent_leave_a_checkpoint_that_can_be_sent(messages: list
     records = [
         headed(replace(messages[0], offset=at), agent=name, agent_epoch=b"9" * 18) for at, name in enumerate(names)
     ]
-    lane = worked_on(outlet, records)
-    assert not lane.ledger.refused
+    processor = worked_on(outlet, records)
+    assert not processor.ledger.refused
     state = next(message for message in reversed(outlet.sent) if message.topic == "state")
     assert len(state.value) < BODY_LIMIT // 4
     assert len(decode_checkpoint(state.value)["epochs"]) == 64
@@ -126,9 +130,9 @@ class Refusing(Outlet):
 def test_no_refusal_stops_a_lane(topic: str, messages: list[Message], caplog: pytest.LogCaptureFixture) -> None:
     outlet = Refusing(topic)
     bad = headed(messages[0], agent=None)
-    lane = worked_on(outlet, [replace(each, offset=at) for at, each in enumerate([bad, *messages, bad])])
+    processor = worked_on(outlet, [replace(each, offset=at) for at, each in enumerate([bad, *messages, bad])])
     refused = outlet.topics.count(topic)
-    assert lane.ledger.unsendable == {topic: refused}
+    assert processor.ledger.unsendable == {topic: refused}
     assert outlet.committed[-1] == len(messages) + 2
     assert len([record for record in caplog.records if "given up" in record.getMessage()]) == 1
     letters = [message for message in outlet.sent if dict(message.headers).get("dead_reason") == b"unsendable"]

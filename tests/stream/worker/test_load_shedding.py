@@ -30,7 +30,7 @@ def ages(backlog: LinkBacklog, told: list[float], *, waiting: bool = True) -> li
     """Whether each of some ages, STEP_S apart, is shed."""
     out = []
     for number, age_s in enumerate(told):
-        backlog.judge(age_s, number * STEP_S, waiting=waiting)
+        backlog.update(age_s, number * STEP_S, waiting=waiting)
         out.append(backlog.shedding)
     return out
 
@@ -57,7 +57,7 @@ def test_clocks_that_differ_shed_nothing_where_nothing_waits() -> None:
     backlog = LinkBacklog(1.0)
     assert ages(backlog, [50.0] * 60)[-1]
     for number in range(60, 80):
-        backlog.judge(50.0, number * STEP_S, waiting=False)
+        backlog.update(50.0, number * STEP_S, waiting=False)
     assert not backlog.shedding
 
 
@@ -78,21 +78,21 @@ def test_only_live_messages_of_the_site_are_judged() -> None:
         ({"live": True, "end": True}, b"uplink", "lab"),
     ):
         backlogs = Backlogs(site, frozenset({"uplink"}), 1e-9, -PATIENCE_S)
-        assert not backlogs.judge(key, headers_of(batch, **more).pairs(), waiting=True)
+        assert not backlogs.update(key, headers_of(batch, **more).pairs(), waiting=True)
     backlogs = Backlogs("lab", frozenset({"uplink"}), 3_600.0, -PATIENCE_S)
-    assert backlogs.judge(b"uplink", headers_of(batch, live=True).pairs(), waiting=True)
+    assert backlogs.update(b"uplink", headers_of(batch, live=True).pairs(), waiting=True)
     assert backlogs.sheds(b"uplink")
     future = FeatureHeaders("lab", "a", 1, 1, 0, clock_ns=time.time_ns() + 10**13, live=True)
-    assert not backlogs.judge(b"uplink", future.pairs(), waiting=True)
+    assert not backlogs.update(b"uplink", future.pairs(), waiting=True)
     now = FeatureHeaders("lab", "a", 1, 1, 0, clock_ns=time.time_ns(), live=True)
-    assert backlogs.judge(b"uplink", now.pairs(), waiting=True)
+    assert backlogs.update(b"uplink", now.pairs(), waiting=True)
     assert not backlogs.sheds(b"uplink")
 
 
 def test_what_is_shed_is_not_unpacked_and_still_bounded() -> None:
-    told = headers_of(random_batch(3), live=True)
-    message = decode_message(b"uplink", told.pairs(), b"no Arrow at all", shed=True)
-    assert message == FeatureMessage("uplink", told, None, shed=True)
+    headers = headers_of(random_batch(3), live=True)
+    message = decode_message(b"uplink", headers.pairs(), b"no Arrow at all", shed=True)
+    assert message == FeatureMessage("uplink", headers, None, shed=True)
     file = decode_message(b"uplink", headers_of(random_batch(3)).pairs(), encode_batch(random_batch(3)), shed=True)
     assert file is not None
     assert not file.shed
@@ -124,19 +124,19 @@ def test_shed_messages_are_counted_and_told_and_make_no_silence(
 ) -> None:
     messages = with_ledgers(cut(busy_batch, parts=40))[:-1]
     gone = range(10, 20)
-    run = LinkConsumer("uplink", make)
+    consumer = LinkConsumer("uplink", make)
     bins: list[int] = []
-    run.pipeline.sink = lambda line: bins.extend((line.time_ns - BASE).tolist())
+    consumer.pipeline.sink = lambda line: bins.extend((line.time_ns - BASE).tolist())
     for at, message in enumerate(messages):
-        run.feed(shed(message) if at in gone else message, at)
+        consumer.feed(shed(message) if at in gone else message, at)
         if at == 19:
             carried = LinkConsumer("uplink", make)
-            assert carried.restore(decode_checkpoint(encode_checkpoint(run.state())))
+            assert carried.restore(decode_checkpoint(encode_checkpoint(consumer.state())))
     rows = sum(messages[at].headers.rows for at in gone)
-    assert (run.ledger.shed, run.ledger.shed_rows, run.ledger.gaps) == (len(gone), rows, 0)
-    assert run.ledger.rows + run.ledger.shed_rows == busy_batch.num_rows
-    assert run.pipeline.quality_counts["shed"] == rows
-    assert run.pipeline.quality.shed == round(rows / busy_batch.num_rows, 6)
+    assert (consumer.ledger.shed, consumer.ledger.shed_rows, consumer.ledger.gaps) == (len(gone), rows, 0)
+    assert consumer.ledger.rows + consumer.ledger.shed_rows == busy_batch.num_rows
+    assert consumer.pipeline.quality_counts["shed"] == rows
+    assert consumer.pipeline.quality.shed == round(rows / busy_batch.num_rows, 6)
     first, last = messages[gone[0]].headers.first_time_ns, messages[gone[-1]].headers.last_time_ns
     hole = [time_ns + BASE for time_ns in bins if first + 20_000_000 < time_ns + BASE < last - 40_000_000]
     assert last - first > 200_000_000
@@ -147,13 +147,13 @@ def test_shed_messages_are_counted_and_told_and_make_no_silence(
 
 def again(messages: Sequence[FeatureMessage], make: Callable[[str], Pipeline], gone: Container[int]) -> LinkConsumer:
     """A run that has had the messages to the end of the hole, without a checkpoint."""
-    run = LinkConsumer("uplink", make)
+    consumer = LinkConsumer("uplink", make)
     for at, message in enumerate(messages[:20]):
-        run.feed(shed(message) if at in gone else message, at)
-    return run
+        consumer.feed(shed(message) if at in gone else message, at)
+    return consumer
 
 
 def test_the_reason_is_told_as_others_are() -> None:
     ledger = CaptureLedger(10, 7, Counter(cut=1), Counter(x=2)).all_shed(REASON)
-    assert ledger.closes()
+    assert ledger.balances()
     assert dict(ledger.shed) == {"x": 2, REASON: 8}

@@ -93,8 +93,8 @@ def test_the_account_is_told_once_whoever_ends_first(capsys: pytest.CaptureFixtu
     hook = threading.excepthook
     try:
         ending = Ending(lambda: ["ledger", "  messages 3"], lambda: "", lambda: None)
-        ending.tell()
-        ending.tell()
+        ending.report()
+        ending.report()
     finally:
         threading.excepthook = hook
     assert capsys.readouterr().err == "ledger\n  messages 3\n"

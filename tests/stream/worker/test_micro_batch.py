@@ -88,7 +88,7 @@ def runs_of(site: Site, predictor: Predictor, pool: StatePool) -> LinkConsumers:
     return LinkConsumers(frozenset(link.name for link in site.links), make_run)
 
 
-def portions(parts: Parts, runs: LinkConsumers, links: list[str]) -> Iterator[MessageBatch]:
+def portions(parts: Parts, consumers: LinkConsumers, links: list[str]) -> Iterator[MessageBatch]:
     """Portions of one partition: a message of each of its links, in turn."""
     offset = 0
     for headers, value in parts:
@@ -96,11 +96,11 @@ def portions(parts: Parts, runs: LinkConsumers, links: list[str]) -> Iterator[Me
         for link in links:
             records.append(SimpleNamespace(partition=0, offset=offset, key=link.encode(), value=value, headers=headers))
             offset += 1
-        yield MessageBatch(records, runs, "lab", horizon_ms=500)
+        yield MessageBatch(records, consumers, "lab", horizon_ms=500)
 
 
-def sent(portion: MessageBatch) -> list[tuple[str, bytes, bytes]]:
-    return [(each.topic, each.key, each.value) for outcome in portion.outcomes for each in outcome.outgoing]
+def sent(batch: MessageBatch) -> list[tuple[str, bytes, bytes]]:
+    return [(each.topic, each.key, each.value) for outcome in batch.outcomes for each in outcome.outgoing]
 
 
 async def worked(lanes: Any, threads: int) -> tuple[list[tuple[str, bytes, bytes]], MicroBatches]:
@@ -110,20 +110,20 @@ async def worked(lanes: Any, threads: int) -> tuple[list[tuple[str, bytes, bytes
     class Held:
         size, done = BYTES, True
 
-        def open(self) -> list[Step]:
+        def to_steps(self) -> list[Step]:
             gate.wait(60)
             return []
 
-        def conclude(self, found: list[Prediction]) -> None: ...
+        def apply(self, found: list[Prediction]) -> None: ...
 
     with ThreadPoolExecutor(threads) as executor:
         batches = MicroBatches(executor, threads)
         out: list[tuple[str, bytes, bytes]] = []
 
         async def lane(waiting: Iterable[MessageBatch]) -> None:
-            for portion in waiting:
-                await batches.work(portion)
-                out.extend(sent(portion))
+            for batch in waiting:
+                await batches.work(batch)
+                out.extend(sent(batch))
 
         held: Any = Held()
         first = [asyncio.create_task(batches.work(held)) for _ in range(threads)]
@@ -172,11 +172,11 @@ def of(scope: bytes) -> str:
 
 def alone_forecasts(site: Site, parts: Parts, link: str, predictor: Predictor) -> list[bytes]:
     """The forecast messages of a link that a worker has for itself, one message at a time."""
-    runs = runs_of(site, predictor, StatePool(1, SERIES, predictor.state_size))
+    consumers = runs_of(site, predictor, StatePool(1, SERIES, predictor.state_size))
     out = []
-    for portion in portions(parts, runs, [link]):
-        portion.conclude([pipeline_predictions(step) for step in portion.open()])
-        out += [value for topic, _, value in sent(portion) if topic == "forecasts"]
+    for batch in portions(parts, consumers, [link]):
+        batch.apply([pipeline_predictions(step) for step in batch.to_steps()])
+        out += [value for topic, _, value in sent(batch) if topic == "forecasts"]
     return out
 
 
@@ -190,13 +190,13 @@ def pipeline_predictions(step: Step) -> list[Prediction]:
 
 def test_a_portion_that_is_alone_waits_for_nobody(parts: Parts, watched: Watched, tmp_path: Path) -> None:
     site, _ = site_file(1, tmp_path)
-    runs = runs_of(site, watched, StatePool(1, SERIES, watched.state_size))
+    consumers = runs_of(site, watched, StatePool(1, SERIES, watched.state_size))
 
     async def run() -> MicroBatches:
         with ThreadPoolExecutor(1) as executor:
             batches = MicroBatches(executor, 1)
-            for portion in portions(parts[:5], runs, ["uplink0"]):
-                await batches.work(portion)
+            for batch in portions(parts[:5], consumers, ["uplink0"]):
+                await batches.work(batch)
         return batches
 
     assert asyncio.run(run()).ledger.batches == 5
@@ -206,13 +206,13 @@ def test_what_the_model_raises_buries_the_messages_and_the_next_are_taken(
     parts: Parts, watched: Watched, tmp_path: Path
 ) -> None:
     site, _ = site_file(2, tmp_path)
-    runs = runs_of(site, watched, StatePool(2, SERIES, watched.state_size))
-    first, second = list(portions(parts[:2], runs, ["uplink0", "uplink1"]))
-    first.open()
-    first.conclude(RuntimeError("no model"))
+    consumers = runs_of(site, watched, StatePool(2, SERIES, watched.state_size))
+    first, second = list(portions(parts[:2], consumers, ["uplink0", "uplink1"]))
+    first.to_steps()
+    first.apply(RuntimeError("no model"))
     assert [outcome.refused for outcome in first.outcomes] == ["failed", "failed"]
     assert [each.topic for outcome in first.outcomes for each in outcome.outgoing] == ["dead-letters"] * 2
-    second.conclude([pipeline_predictions(step) for step in second.open()])
+    second.apply([pipeline_predictions(step) for step in second.to_steps()])
     assert [outcome.link for outcome in second.outcomes] == ["uplink0", "uplink1"]
 
 
@@ -240,7 +240,7 @@ def test_series_that_begin_anew_within_a_call_begin_at_zero_and_the_newest_stays
                 carried.state[series[0]] = 0
             one = unwatched.predict(x, spectrum, series, carried.state)
             np.testing.assert_array_equal(one.probabilities[0], prediction.probabilities[row])
-            np.testing.assert_array_equal(one.delay_ms[0], prediction.delay_ms[row])
+            np.testing.assert_array_equal(one.quantiles_ms[0], prediction.quantiles_ms[row])
     for mine, other in zip(together, alone, strict=True):
         np.testing.assert_array_equal(mine.state, other.state)
 

@@ -6,8 +6,8 @@ TAKE, DROP, REWIND = OffsetAction.TAKE, OffsetAction.DROP, OffsetAction.REWIND
 
 
 def verdicts(due: int, *offsets: int) -> list[OffsetAction]:
-    turn = OffsetSequence(due)
-    return [turn.judge(offset) for offset in offsets]
+    sequence = OffsetSequence(due)
+    return [sequence.check(offset) for offset in offsets]
 
 
 def test_in_order_all_are_taken_and_repeats_dropped() -> None:

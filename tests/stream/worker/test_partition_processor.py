@@ -15,7 +15,7 @@ from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_o
 from offramp.stream.worker.checkpoint import decode_checkpoint
 from offramp.stream.worker.load_shedding import PATIENCE_S, Backlogs
 from offramp.stream.worker.partition_processor import PartitionProcessor
-from tests.support.partitions import LINK, Message, Outlet, lane_of, reached, until
+from tests.support.partitions import LINK, Message, Outlet, processor_of, reached, until
 
 ORDER = ("packet", "read", "dissected", "published", "fetched", "begun", "decoded", "decided")
 
@@ -25,15 +25,15 @@ def test_commands_leave_before_the_forecasts_of_their_bins(messages: list[Messag
 
     async def work() -> None:
         with ThreadPoolExecutor(1) as executor:
-            lane = await lane_of(outlet, executor)
+            processor = await processor_of(outlet, executor)
             for message in messages:
                 before = len(outlet.sent)
-                await lane.put(message)
-                await reached(lane, message.offset + 1)
+                await processor.put(message)
+                await reached(processor, message.offset + 1)
                 own = outlet.topics[before:]
                 assert own == sorted(own)  # decisions, then forecasts, of which there is one at most
                 assert own.count("forecasts") <= 1
-            await lane.close()
+            await processor.close()
 
     asyncio.run(work())
     commands = [message for message in outlet.sent if message.topic == "decisions"]
@@ -52,16 +52,16 @@ def test_a_checkpoint_waits_for_the_commands_before_it_and_the_stream_for_no_che
 
     async def work() -> None:
         with ThreadPoolExecutor(1) as executor:
-            lane = await lane_of(outlet, executor)
+            processor = await processor_of(outlet, executor)
             at = 0
             while "decisions" not in outlet.topics:
-                await lane.put(messages[at])
+                await processor.put(messages[at])
                 at += 1
-                await reached(lane, at)
-            await lane._checkpoint()
+                await reached(processor, at)
+            await processor._checkpoint()
             told = len(outlet.sent)
-            await lane.put(messages[at])
-            await reached(lane, at + 1)  # the broker is silent, the lane goes on
+            await processor.put(messages[at])
+            await reached(processor, at + 1)  # the broker is silent, the lane goes on
             assert ("state" in outlet.topics, outlet.committed) == (False, [])
             for future in outlet.futures[:told]:
                 future.set_result(None)
@@ -73,7 +73,7 @@ def test_a_checkpoint_waits_for_the_commands_before_it_and_the_stream_for_no_che
                 if not future.done():
                     future.set_result(None)
             await until(lambda: outlet.committed == [at])
-            await lane.close()
+            await processor.close()
             assert outlet.committed == [at, at + 1]
 
     asyncio.run(work())
@@ -105,24 +105,24 @@ def test_what_is_taken_up_after_shedding_comes_behind_a_checkpoint(messages: lis
 
     async def work() -> PartitionProcessor:
         with ThreadPoolExecutor(1) as executor:
-            lane = await lane_of(outlet, executor)
-            lane._backlogs = Backlogs(
+            processor = await processor_of(outlet, executor)
+            processor._backlogs = Backlogs(
                 "lab", frozenset({LINK}), 60.0, grace_s=-PATIENCE_S
             )  # fresh on a slow machine too
             for message in [*old, live_now(messages[5])]:
-                await lane.put(message)
-            await reached(lane, 6)
-            await lane.close()
-            return lane
+                await processor.put(message)
+            await reached(processor, 6)
+            await processor.close()
+            return processor
 
-    lane = asyncio.run(work())
+    processor = asyncio.run(work())
     assert outlet.topics == ["state", "forecasts", "state"]
     assert outlet.committed == [5, 6]
     state = decode_checkpoint(outlet.sent[0].value)
     rows = sum(int(dict(message.headers)["rows"]) for message in old)
     assert (state["next_offset"], state["closed"]) == (5, True)
     assert (state["intake"]["shed"], state["intake"]["shed_rows"], state["intake"]["rows"]) == (5, rows, 0)
-    assert (lane.ledger.shed, lane.ledger.shed_rows) == (5, rows)
+    assert (processor.ledger.shed, processor.ledger.shed_rows) == (5, rows)
 
 
 def test_who_may_have_lost_the_partition_asks_before_a_checkpoint(messages: list[Message]) -> None:
@@ -130,16 +130,16 @@ def test_who_may_have_lost_the_partition_asks_before_a_checkpoint(messages: list
 
     async def work() -> None:
         with ThreadPoolExecutor(1) as executor:
-            lane = await lane_of(outlet, executor)
-            await lane.put(messages[0])
-            await reached(lane, 1)
-            outlet.owner, lane._sure_until = False, 0.0  # it stood still for long
-            await lane._checkpoint(wait=True)
+            processor = await processor_of(outlet, executor)
+            await processor.put(messages[0])
+            await reached(processor, 1)
+            outlet.owner, processor._sure_until = False, 0.0  # it stood still for long
+            await processor._checkpoint(wait=True)
             assert "state" not in outlet.topics
             outlet.owner = True
-            await lane._checkpoint(wait=True)
+            await processor._checkpoint(wait=True)
             assert outlet.committed == [0, 1]
-            await lane.close()
+            await processor.close()
 
     asyncio.run(work())
     assert outlet.topics.count("state") == 1

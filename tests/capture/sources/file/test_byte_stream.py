@@ -46,7 +46,7 @@ def windowed(exponent: int, data: bytes) -> bytes:
 def packets(path: Path) -> tuple[int, list[str]]:
     source = open_captures([str(path)])
     count = sum(len(block) for block in source.read())
-    return count, [damage.reason for damage in source.damages]
+    return count, [fault.reason for fault in source.faults]
 
 
 FRAMES = st.one_of(

@@ -58,7 +58,7 @@ def test_every_form_gives_the_same_packets(form: str, packing: str, tmp_path: Pa
     path.write_bytes(PACKINGS[packing](FORMS[form]))
     source = open_captures([str(path)], block_packets=64)
     assert packets(source) == PACKETS
-    assert source.damages == []
+    assert source.faults == []
     assert source.progress.done == source.progress.total == path.stat().st_size
 
 
@@ -154,9 +154,9 @@ def test_damage_is_read_as_far_as_it_goes(name: str, tmp_path: Path) -> None:
     source = open_captures([str(path)])
     found = packets(source)
     assert found == PACKETS[: len(found)]
-    assert len(source.damages) == 1
-    assert reason in source.damages[0].reason
-    assert source.damages[0].packet == len(found) + 1
+    assert len(source.faults) == 1
+    assert reason in source.faults[0].reason
+    assert source.faults[0].packet == len(found) + 1
 
 
 REFUSED = {
@@ -238,9 +238,9 @@ def test_every_real_capture_is_read_and_dissected_to_its_end_or_damage() -> None
             refused.append(str(error))
         else:
             assert rows == packets == dissector.ledger.captured
-            assert dissector.ledger.closes()
+            assert dissector.ledger.balances()
         total += rows
-        damaged += bool(source.damages)
+        damaged += bool(source.faults)
     print(f"{len(paths)} files, {total} packets, {damaged} damaged, {len(refused)} refused")
     assert len(paths) > 2000
     assert total > 400_000
@@ -299,5 +299,5 @@ def test_packets_without_a_time_have_none(tmp_path: Path) -> None:
             times += batch.column("frame.time_epoch").to_pylist()
     assert times == [1_700_000_000_000_000_000, None, None, None, None, 0]
     assert dissector.ledger.notes["no_time"] == 4
-    assert dissector.ledger.closes()
-    assert source.damages == []
+    assert dissector.ledger.balances()
+    assert source.faults == []

@@ -109,9 +109,9 @@ def test_an_interface_that_goes_down_is_not_one_that_vanishes(namespace: Namespa
     for command in ("ip link set v1 down", "ip link del v1"):
         capture = listen(namespace, "ring")
         namespace.run(command)
-        until(lambda capture=capture: bool(capture.source.damages))  # type: ignore[misc]
+        until(lambda capture=capture: bool(capture.source.faults))  # type: ignore[misc]
         capture.finish()
-        reasons.append(capture.source.damages[0].reason)
+        reasons.append(capture.source.faults[0].reason)
         if "down" in command:
             namespace.run("ip link set v1 up")
     assert [reason.split()[2:] for reason in reasons] == [["went", "down"], ["vanished"]]
