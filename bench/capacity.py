@@ -104,7 +104,7 @@ class Links:
         self.runs = LinkConsumers(frozenset(self.names), make_run)
 
     def work(self, messages: list[Message]) -> float:
-        """Work on messages, one portion each; return the processor seconds."""
+        """Work on messages, one batch each; return the processor seconds."""
         before = time.thread_time()
         for message in messages:
             batch = MessageBatch([message], self.runs, "lab", horizon_ms=500)

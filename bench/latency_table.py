@@ -18,7 +18,7 @@ TOLD = (
     ("dissect", "dissected", "dissected"),
     ("publish", "published", "encoded, handed to the agent's producer"),
     ("features", "logged", "in the broker's log"),
-    ("fetch", "fetched", "fetched, taken up by the worker's lane"),
+    ("fetch", "fetched", "fetched, taken up by the worker's partition processor"),
     ("thread", "begun", "in the worker's thread"),
     ("decode", "decoded", "decoded and checked"),
     ("decide", "decided", "bins, model, policy"),

@@ -1,4 +1,4 @@
-"""What metrics cost a worker: the same messages through a lane, watched and not; `python -m bench.metrics`.
+"""What metrics cost a worker: the same messages, watched and not; `python -m bench.metrics`.
 
 The broker is left out, as its noise is larger than what is looked for: commands count as acknowledged at once. Watched
 means all that `--metrics` does, with a scrape over HTTP every second. CPU seconds of the whole process are told.
@@ -89,7 +89,7 @@ def messages_of(rows: int, repeats: int) -> list[Message]:
 
 
 async def turn(messages: list[Message], observe: Any, predictor: Any) -> None:
-    """Take all messages through a lane of its own."""
+    """Take all messages through a partition processor of its own."""
     site, artifact = load_site(SAMPLES / "site.toml"), load_artifact(DEFAULT_ARTIFACT)
 
     def make_run(link: str, sink: Any) -> LinkConsumer:

@@ -13,8 +13,9 @@ from types import MappingProxyType
 HEADER = "hops"
 NAMES = ("packet", "read", "dissected", "published", "fetched", "begun", "decoded", "decided", "sent", "arrived")
 """packet: the newest packet's capture time; read: its block got from the kernel; dissected: its batch made; published:
-handed to the agent's producer; fetched: taken up by the worker's lane; begun, decoded, decided: in the worker's thread;
-sent: the command handed to its producer; arrived: with the client. A stage that was not passed is left out."""
+handed to the agent's producer; fetched: taken up by the worker's partition processor; begun, decoded, decided: in
+the worker's thread; sent: the command handed to its producer; arrived: with the client. A stage that was not passed
+is left out."""
 
 Hops = Mapping[str, int]
 NONE: Hops = MappingProxyType({})

@@ -1,7 +1,7 @@
-"""The Faust worker: it brings the feature topic's messages to one lane a partition, and hands partitions over.
+"""The Faust worker: it brings the feature topic's messages to one processor a partition, and hands partitions over.
 
 Faust's part is the group: assignment, rebalancing, fetching. Its acknowledgements, tables and exactly-once mode are not
-used (docs/kafka.md tells why): a lane commits by itself, after its checkpoint.
+used (docs/kafka.md tells why): a partition commits by itself, after its checkpoint.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ BROKEN = (ProducerClosed, ProducerFenced, OutOfOrderSequenceNumber)
 METADATA_S = 10.0
 """How old the consumer's knowledge of its topic may be: one that is deleted and made again is then shared out anew."""
 PRODUCER_S = 1.0
-"""What the producer's end may take, once all lanes have what they sent acknowledged, or were given up."""
+"""What the producer's end may take, once all partitions have what they sent acknowledged, or were given up."""
 
 
 UNKNOWN = TopicState("", 1 << 31)
@@ -142,7 +142,7 @@ class Worker:
         )
 
     async def _consume(self, stream: Any) -> None:
-        """Bring each message to its partition's lane."""
+        """Bring each message to its partition's processor."""
         async for event in stream.events():
             message = event.message
             if self.ending or self._moving or message.partition >= self.topic.partitions:
@@ -202,7 +202,7 @@ class Worker:
         return frozenset(partition for partition in self._given if partition < self.topic.partitions)
 
     async def close_processors(self, patience_s: float) -> None:
-        """End all lanes with a checkpoint each; what takes longer than there is patience for is given up."""
+        """End all partitions with a checkpoint each; what takes longer than there is patience for is given up."""
         lanes, self.processors = self.processors, {}
         if not lanes:
             return
@@ -227,7 +227,7 @@ class Worker:
         finally:
             self._moving = False
 
-    # what lanes write to
+    # what partitions write to
 
     async def post(self, message: OutgoingMessage) -> asyncio.Future[Any]:
         """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged.
@@ -270,7 +270,7 @@ class Worker:
             self._spent.add(producer)
 
     async def _connected(self) -> AIOKafkaProducer:
-        """Return the one producer of all lanes, started by the first that asks."""
+        """Return the one producer of all partitions, started by the first that asks."""
         async with self._connecting:
             if self._producer is not None and self._producer in self._spent:
                 await self._producer.stop()  # whatever else it has under way is settled first, so order stays
@@ -316,7 +316,7 @@ class Worker:
             return False  # handed over just now: aiokafka says so by an assertion
 
     async def stop(self) -> None:
-        """Take no more, end lanes and producer; the app is stopped by its own worker."""
+        """Take no more, end partitions and producer; the app is stopped by its own worker."""
         self.ending = True
         await self.close_processors(PROCESSORS_S if self.reach.connected else PROCESSORS_AWAY_S)
         producer, self._producer = self._producer, None

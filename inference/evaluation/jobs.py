@@ -75,7 +75,7 @@ class Plan:
 
 
 class JobOutcome(NamedTuple):
-    """What a job came to: what its job.json tells, and its forecasts of the exam's rows."""
+    """What a job came to: what its job.json tells, and its forecasts of the test set's rows."""
 
     job: Job
     record: dict[str, Any]
@@ -83,7 +83,7 @@ class JobOutcome(NamedTuple):
 
 
 class TestSets:
-    """The task and the exam of each horizon, made when first asked for."""
+    """The task and the test set of each horizon, made when first asked for."""
 
     def __init__(self, data: EvaluationData, budget: Budget) -> None:
         self._data, self._budget = data, budget

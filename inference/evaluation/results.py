@@ -30,7 +30,7 @@ Replicates = Mapping[str, NDArray[np.float64]]
 
 
 class Scorer:
-    """Scores the forecasts of one exam; its draws are the same for all."""
+    """Scores the forecasts of one test set; its draws are the same for all."""
 
     def __init__(self, test_set: TestSet, seed: int) -> None:
         self.test_set = test_set

@@ -27,7 +27,7 @@ EVER = np.iinfo(np.int64).max
 
 
 def assigned(origins: Sequence[str], shares: tuple[float, float, float], seed: int) -> dict[str, str]:
-    """Return the part of each origin, whole, dealt by seed so that the counts come closest to the shares."""
+    """Return the part of each origin, whole, assigned by seed so that the counts come closest to the shares."""
     order = np.random.default_rng([seed, 77]).permutation(len(origins))
     ends = np.rint(np.cumsum(shares) * len(origins)).astype(int)
     out = {}
@@ -39,7 +39,7 @@ def assigned(origins: Sequence[str], shares: tuple[float, float, float], seed: i
 def intervals(
     origin: str, source: Source, part: str | None, bins: NDArray[np.int64], horizon_ms: int
 ) -> list[Interval]:
-    """Return the stretches of an origin whose link has these bins (int64, rising).
+    """Return the intervals of an origin whose link has these bins (int64, rising).
 
     Split by time, a part begins a window and the longest horizon after the one before it has ended.
     """

@@ -44,7 +44,7 @@ class BufferRows(NamedTuple):
 
 
 class ReplayBuffer:
-    """The memory of one link and its devices."""
+    """The replay buffer of one link and its devices."""
 
     def __init__(self, horizon_bins: int, memory_bins: int, most_rows: int = MOST_ROWS) -> None:
         self._horizon, self._bins, self._most = horizon_bins, memory_bins, most_rows

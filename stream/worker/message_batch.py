@@ -1,7 +1,7 @@
-"""A portion: some messages of one partition, in order, from the bytes to what is to be sent for them.
+"""Some messages of one partition, in order, from the bytes to what is to be sent for them.
 
-It is worked on in two halves, so that the model may be asked for the rows of several portions at once: `open` makes
-windows of all messages, `conclude` takes the forecasts to the policy. Both run off the event loop.
+They are worked on in two halves, so that the model may be asked for the rows of several batches at once: `to_steps`
+makes windows of all messages, `apply` takes the forecasts to the policy. Both run off the event loop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.worker")
 
 OPEN_ROWS = 16_384
-"""Rows of windows from which on no further message is opened until these are concluded: 15 MB. Messages of sparse
+"""Rows of windows from which on no further message is taken up until these are applied: 15 MB. Messages of sparse
 packets, small as they are, close thousands of bins each."""
 
 

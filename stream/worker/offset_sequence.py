@@ -1,4 +1,4 @@
-"""Whose turn it is: a partition's messages from the committed offset on, each once, none left out.
+"""The sequence of offsets: a partition's messages from the committed offset on, each once, none left out.
 
 The group client may hand over, after a rebalance, a message that it had fetched before: taken, it would hide those
 between.
@@ -18,7 +18,7 @@ class OffsetAction(Enum):
 
 
 class OffsetSequence:
-    """Judges offsets against the one that is due; `due` moves on with each that is taken."""
+    """Checks offsets against the one that is due; `due` moves on with each that is taken."""
 
     def __init__(self, due: int) -> None:
         self.due = due
@@ -26,7 +26,7 @@ class OffsetSequence:
         self._dropped = -1
 
     def check(self, offset: int) -> OffsetAction:
-        """Judge the next offset that came.
+        """Check the next offset that came.
 
         Ahead of what is due, that is asked for once; what still comes ahead is dropped, until the offsets go back: then
         what is due is there no more (the broker has let it go), and the next there is is taken.

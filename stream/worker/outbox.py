@@ -1,4 +1,4 @@
-"""The outbox of a lane: messages handed to the producer in order, acknowledged while the lane goes on.
+"""The outbox of a partition: messages handed to the producer in order, acknowledged while the partition goes on.
 
 A command leaves without waiting for the one before it, nor for forecasts. What the broker did not take is sent again,
 with all that followed it, so that a scope's commands stay in order; consumers drop the repeats by their ids. What can
@@ -64,7 +64,7 @@ class Outbox:
         instead = None
         try:
             await future
-        except Exception as error:  # of the clients' many; none may end the lane
+        except Exception as error:  # of the clients' many; none may end the partition
             if not is_final(error):
                 tell_retry(f"sending to {message.topic}", error)
                 await self._send_again()

@@ -1,4 +1,4 @@
-"""What lanes tell of each message for the metrics: what it was worth, how long it took, when it was decided.
+"""What partitions tell of each message for the metrics: what it was worth, how long it took, when it was decided.
 
 All calls come from the event loop's thread, once a message, a command or a checkpoint. The counts are those of this
 process alone: what a link's checkpoint brings along was counted by the worker before.
@@ -30,7 +30,7 @@ class LinkWork:
 
 
 class PartitionMeter:
-    """Takes note for all lanes of a worker; `observe` gets what goes into histograms.
+    """Takes note for all partitions of a worker; `observe` gets what goes into histograms.
 
     links: what was done, by link; sent_messages, sent_bytes: what was acknowledged, by topic.
     """

@@ -1,4 +1,4 @@
-"""A lane: one partition of the feature topic in a worker, its messages in order, those that wait at once together.
+"""The processor of one partition of the feature topic: its messages in order, those that wait at once together.
 
 What messages give rise to is on its way before the next are taken. A checkpoint waits until it is acknowledged, writes
 the state of every link that changed, then commits the offset: so no command is missing before a checkpoint, the
@@ -38,7 +38,7 @@ SESSION_S = 10.0
 SURE = 0.8
 """The part of a session, from an answer of the group on, for which the partition is taken to be ours."""
 QUEUE = 16
-"""Messages that wait in a lane; more stay with Kafka."""
+"""Messages that wait in a partition; more stay with Kafka."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class WorkerLedger:
 
 
 class Outlet(Protocol):
-    """What a lane writes to."""
+    """What a partition writes to."""
 
     async def post(self, message: OutgoingMessage) -> asyncio.Future[Any]:
         """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged."""
@@ -84,7 +84,7 @@ class Outlet(Protocol):
 
 
 class PartitionProcessor:
-    """Takes the messages of one partition; `put` waits where the lane is full, `close` ends in order."""
+    """Takes the messages of one partition; `put` waits where the partition is full, `close` ends in order."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class PartitionProcessor:
         self._changed: set[str] = set()
         self._next = self._committed = -1
         self._due = self._sure_until = 0.0
-        self._task = asyncio.create_task(self._work(), name=f"lane-{partition}")
+        self._task = asyncio.create_task(self._work(), name=f"partition-{partition}")
 
     @property
     def consumers(self) -> dict[str, LinkConsumer]:
@@ -131,7 +131,7 @@ class PartitionProcessor:
 
     @property
     def fill(self) -> float:
-        """How full the lane's queue is, 0 to 1."""
+        """How full the partition's queue is, 0 to 1."""
         return self._queue.qsize() / QUEUE
 
     @property
@@ -140,7 +140,7 @@ class PartitionProcessor:
         return self._sequence is not None and self._sequence.due == self.done and self._queue.empty()
 
     async def put(self, record: Record) -> None:
-        """Queue a message. Raises what ended the lane."""
+        """Queue a message. Raises what ended the partition."""
         while not self._task.done():
             try:
                 if self._queue.full():
@@ -188,7 +188,7 @@ class PartitionProcessor:
                 await self._checkpoint(wait=ended)
 
     async def _next_messages(self) -> tuple[list[Record], bool]:
-        """Return the messages that wait, at least one, about BYTES of them at most, and whether the lane is to end.
+        """Return the messages that wait, at least one, about BYTES of them at most, and whether this is the end.
 
         Raises TimeoutError where none comes for the time between checkpoints.
         """
@@ -293,7 +293,7 @@ class PartitionProcessor:
         return dead_letter(message.key, message.value, {"topic": message.topic}, "unsendable", text)
 
     async def _checkpoint(self, *, wait: bool = False) -> None:
-        """Copy the states that changed, and write them while the lane goes on, or wait until that is done."""
+        """Copy the states that changed, and write them while the partition goes on, or wait until that is done."""
         self._due = 0.0
         if wait and self._saving is not None:
             await self._saving

@@ -1,4 +1,4 @@
-"""A Faust app that hands over all that it reads: what to take and what to wait for, lanes know themselves."""
+"""A Faust app that hands over all that it reads: what to take and what to wait for, partitions know themselves."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class UnpausedApp(faust.App):
     def _new_consumer(self) -> Any:
         """Return a consumer that hands over what it reads, also what lies before what it read last.
 
-        Faust drops that without a word, and a message that was under way at a seek makes it forget the seek; lanes know
-        whose turn it is themselves.
+        Faust drops that without a word, and a message that was under way at a seek makes it forget the seek;
+        partitions know whose turn it is themselves.
         """
         consumer: Any = super()._new_consumer()
         consumer._read_offset = Unremembered()

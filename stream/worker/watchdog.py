@@ -216,7 +216,7 @@ class Watchdog:
         return f"partition(s) {shown} {what}, for {now_s - self._apart_s:.0f} s"
 
     def _place(self, partition: Any, end: int) -> OffsetPosition:
-        """Return where a partition of ours stands: its lane, or where no message has made one, the group."""
+        """Return where a partition of ours stands: its processor, or where no message has made one, the group."""
         processor = self._worker.processors.get(partition.partition)
         offset = processor.done if processor is not None else -1
         if offset < 0:
@@ -230,7 +230,7 @@ class Watchdog:
         return OffsetPosition(offset, idle)
 
     def _held_up(self) -> bool:
-        """Tell whether a lane has no room: then messages of others wait behind its own, and that is no stall."""
+        """Tell whether a partition has no room: then messages of others wait behind its own, and that is no stall."""
         return any(processor.fill >= 1 for processor in list(self._worker.processors.values()))
 
     def _unassigned(self, seconds: float) -> str:

@@ -1,8 +1,9 @@
 """Fuzz messages for a time: `python -m tests.fuzz.messages --seconds 60 [--seed N]`.
 
-Mutated feature messages go through a real lane, with good ones of another link between them, and to the refiner;
-mutated records of all topics to the follower and the controller's client. Nothing may end any of them, every message
-is counted once, whatever leaves is of a size that brokers take, and the other link's commands are those of a replay.
+Mutated feature messages go through a real partition processor, with good ones of another link between them, and to
+the refiner; mutated records of all topics to the follower and the controller's client. Nothing may end any of them,
+every message is counted once, whatever leaves is of a size that brokers take, and the other link's commands are
+those of a replay.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ def stock(size: int = 1_000) -> dict[str, list[Message]]:
 
 
 class Outlet:
-    """Takes what a lane sends, and holds its size against what a broker takes."""
+    """Takes what a partition processor sends, and holds its size against what a broker takes."""
 
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
@@ -223,7 +224,7 @@ def interleaved(mutator: Mutator, kept: dict[str, list[Message]], more: Callable
 async def through_processor(
     mutator: Mutator, kept: dict[str, list[Message]], more: Callable[[], bool], folder: Path
 ) -> str:
-    """Let a lane take messages; return what it did. Raises what ended it."""
+    """Let a partition processor take messages; return what it did. Raises what ended it."""
     site, _ = site_file(2, folder)
     artifact, predictor, outlet = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT), Outlet()
 

@@ -108,5 +108,5 @@ async def until(condition: Any) -> None:
 
 
 async def reached(processor: PartitionProcessor, offset: int) -> None:
-    """Wait until the lane has worked on all before an offset."""
+    """Wait until the partition processor has worked on all before an offset."""
     await until(lambda: processor._next == offset)

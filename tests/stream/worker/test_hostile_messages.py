@@ -1,4 +1,5 @@
-"""Messages that were made to end who reads them: a lane buries each and goes on; the follower tells it in a line."""
+"""Messages that were made to end who reads them: a partition processor buries each and goes on; the follower tells
+it in a line."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def headed(message: Message, **changed: bytes | None) -> Message:
 
 
 def worked_on(outlet: Outlet, records: list[Message]) -> PartitionProcessor:
-    """Let a lane take messages, to the end."""
+    """Let a partition processor take messages, to the end."""
 
     async def work() -> PartitionProcessor:
         with ThreadPoolExecutor(1) as executor:

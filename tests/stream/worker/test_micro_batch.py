@@ -89,7 +89,7 @@ def runs_of(site: Site, predictor: Predictor, pool: StatePool) -> LinkConsumers:
 
 
 def portions(parts: Parts, consumers: LinkConsumers, links: list[str]) -> Iterator[MessageBatch]:
-    """Portions of one partition: a message of each of its links, in turn."""
+    """Batches of one partition: a message of each of its links, in turn."""
     offset = 0
     for headers, value in parts:
         records = []
@@ -104,7 +104,8 @@ def sent(batch: MessageBatch) -> list[tuple[str, bytes, bytes]]:
 
 
 async def worked(lanes: Any, threads: int) -> tuple[list[tuple[str, bytes, bytes]], MicroBatches]:
-    """Work on the portions of some lanes side by side; a first portion keeps all threads until the lanes wait."""
+    """Work on the batches of some partitions side by side; a first batch keeps all threads until the partitions
+    wait."""
     gate = threading.Event()
 
     class Held:

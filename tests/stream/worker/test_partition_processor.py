@@ -1,4 +1,4 @@
-"""A lane: what leaves it, in which order, and what a checkpoint waits for."""
+"""The processor of a partition: what leaves it, in which order, and what a checkpoint waits for."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_checkpoint_waits_for_the_commands_before_it_and_the_stream_for_no_che
             await processor._checkpoint()
             told = len(outlet.sent)
             await processor.put(messages[at])
-            await reached(processor, at + 1)  # the broker is silent, the lane goes on
+            await reached(processor, at + 1)  # the broker is silent, the partition processor goes on
             assert ("state" in outlet.topics, outlet.committed) == (False, [])
             for future in outlet.futures[:told]:
                 future.set_result(None)
