@@ -24,7 +24,7 @@ CALL = 16
 SEGMENTS = 32
 """Frames that a datagram is cut into."""
 
-LEAST_SLEEP_S = 0.0005
+MIN_SLEEP_S = 0.0005
 OFFLOAD_HEADER = 15  # PACKET_VNET_HDR of linux/if_packet.h
 NEEDS_CHECKSUM, UDP_SEGMENTS = 1, 5  # linux/virtio_net.h
 SOL_PACKET = 263
@@ -102,7 +102,7 @@ class Sender:
         while sent < whole:
             due = min(whole, int((time.monotonic() - begin) * rate)) - sent
             if due <= 0:
-                time.sleep(LEAST_SLEEP_S)
+                time.sleep(MIN_SLEEP_S)
                 continue
             at = sent % len(self._messages)
             count = min(due, CALL, len(self._messages) - at)

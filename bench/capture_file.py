@@ -16,7 +16,7 @@ from offramp.errors import InputError
 from offramp.kernel_places import cache_root
 
 ETHERNET = 1
-LONGEST_GAP_NS = 1_000_000_000
+MAX_GAP_NS = 1_000_000_000
 PACKETS = 500_000
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 HEADER = np.dtype([("s", "<u4"), ("fraction", "<u4"), ("caplen", "<u4"), ("length", "<u4")])
@@ -78,7 +78,7 @@ def load_stock(inputs: Sequence[Path]) -> Stock:
 
 
 def _stock(bodies: list[bytes], time_ns: NDArray[np.int64], length: NDArray[np.int32]) -> Stock:
-    gaps = np.clip(np.diff(time_ns, prepend=time_ns[:1]), 0, LONGEST_GAP_NS)
+    gaps = np.clip(np.diff(time_ns, prepend=time_ns[:1]), 0, MAX_GAP_NS)
     header = np.zeros(len(bodies), HEADER)
     header["caplen"] = [len(body) for body in bodies]
     header["length"] = length
@@ -90,7 +90,7 @@ def _stock(bodies: list[bytes], time_ns: NDArray[np.int64], length: NDArray[np.i
 
 def write_repeated(stock: Stock, packets: int, target: Path) -> None:
     """Write the stock again and again to `target` (pcap, nanoseconds) until it holds `packets` packets."""
-    span = int(stock.time_ns[-1]) + LONGEST_GAP_NS
+    span = int(stock.time_ns[-1]) + MAX_GAP_NS
     part = target.with_suffix(".part")
     with part.open("wb") as file:
         file.write(FILE_HEADER)

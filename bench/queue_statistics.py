@@ -28,7 +28,7 @@ from offramp.stream.datasets.trace_queue import goes_down
 SECOND_NS = 1_000_000_000
 PHASES = 20
 LAGS = 10
-LEAST_S = 15
+MIN_S = 15
 """Seconds that a run must last."""
 
 DEEP = 32
@@ -75,7 +75,7 @@ def correlations(runs: NDArray[np.float64]) -> NDArray[np.float64]:
     found = []
     for row in runs:
         about = row[~np.isnan(row)]
-        about = about - about.mean() if len(about) >= LEAST_S else np.zeros(1)
+        about = about - about.mean() if len(about) >= MIN_S else np.zeros(1)
         if about.any():
             found.append([about[lag:] @ about[:-lag] / (about @ about) for lag in range(1, LAGS + 1)])
     return np.median(found, axis=0) if found else np.full(LAGS, np.nan)
@@ -135,7 +135,7 @@ def asked(arrivals: Arrivals, bottleneck: Bottleneck) -> Iterator[tuple[NDArray[
     came, left = through(chosen, bottleneck, side)
     for phase in range(PHASES):
         at = np.arange(came[0] + phase * SECOND_NS // PHASES, came[-1], SECOND_NS)
-        if len(at) >= LEAST_S:
+        if len(at) >= MIN_S:
             here, gone = np.searchsorted(came, at, side="right"), np.searchsorted(left, at, side="right")
             last = np.concatenate([[0], left])[here]
             yield np.maximum(last - at, 0) / 1e6, (here - gone).astype(np.float64)

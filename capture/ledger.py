@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from offramp.counts import Counts
 from offramp.errors import ContractError
 
-MOST = 1 << 53
+MAX_COUNT = 1 << 53
 """Counts are below this: exact in any JSON reader."""
 
 
@@ -67,7 +67,7 @@ class CaptureLedger(Counts):
 
 def _count(name: str, value: object) -> int:
     """Return a count. Raises ContractError where it is none: a fraction, negative, a truth value, too large."""
-    if type(value) is not int or not 0 <= value < MOST:
+    if type(value) is not int or not 0 <= value < MAX_COUNT:
         found = f"{value.bit_length()} bits" if isinstance(value, int) else f"{value!r:.60}"
         raise ContractError(f"{name}: expected a whole number of packets, 0 to 2^53, found {found}")
     return value

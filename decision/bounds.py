@@ -12,7 +12,7 @@ from offramp.toml import shown
 
 RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?)(?:bit/s|bps|bit)\s*", re.ASCII)
 FACTOR = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-LONGEST_NUMBER = 40
+MAX_NUMBER = 40
 """Characters of a rate as text."""
 
 
@@ -89,7 +89,7 @@ def checked(value: Any, bound: Bound) -> Any:
 def parse_rate(value: Any) -> Any:
     """Return bits per second of text such as `20 Mbit/s`; anything else as it is."""
     if isinstance(value, str):
-        match = RATE.fullmatch(value) if len(value) <= LONGEST_NUMBER else None
+        match = RATE.fullmatch(value) if len(value) <= MAX_NUMBER else None
         if match is None:
             raise ValueError(f"expected bits per second, such as 20000000 or '20 Mbit/s'; found {shown(value)}")
         return float(match[1]) * FACTOR[match[2]]

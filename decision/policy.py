@@ -23,8 +23,8 @@ RULES = "2"
 """Version of the rules below; changes with every change that gives other commands for the same forecasts of data that
 can be trusted."""
 SECOND_NS = 1_000_000_000
-MOST = 1 << 63
-MOST_DEVICES = 512
+MAX_INTEGER = 1 << 63
+MAX_DEVICES = 512
 """Troubled devices that are remembered: what a link has had at once within the reach of a forecast, sixteen times."""
 
 
@@ -89,9 +89,9 @@ class Policy:
         if self._hysteresis.is_above(forecast):
             until_ns = forecast.window_end_ns + forecast.horizon_ms * 1_000_000
             self._devices[forecast.scope] = (until_ns, float(forecast.probabilities[2]))
-            if len(self._devices) > MOST_DEVICES:  # addresses that somebody makes up
+            if len(self._devices) > MAX_DEVICES:  # addresses that somebody makes up
                 self._fresh(forecast.window_end_ns)
-                while len(self._devices) > MOST_DEVICES:
+                while len(self._devices) > MAX_DEVICES:
                     del self._devices[next(iter(self._devices))]
         else:
             self._devices.pop(forecast.scope, None)
@@ -208,9 +208,9 @@ class Policy:
         loops = [Loop.from_state(loop) for loop in state["loops"]]
         times = [state["quiet_until_ns"], *(until_ns for until_ns, _ in devices.values())]
         counts = [*state["hysteresis"], state["expired"], len(loops)]
-        if not all(type(each) is int and 0 <= each < MOST for each in (*times, *counts)):
+        if not all(type(each) is int and 0 <= each < MAX_INTEGER for each in (*times, *counts)):
             raise ContractError("policy: counts or times that are none")
-        if len(counts) != 6 or len(loops) > self.site.limits.moves or len(devices) > MOST_DEVICES:
+        if len(counts) != 6 or len(loops) > self.site.limits.moves or len(devices) > MAX_DEVICES:
             raise ContractError("policy: more, or less, than a policy keeps")
         if not all(type(p_high) is float and 0 <= p_high <= 1 for _, p_high in devices.values()):
             raise ContractError("policy: devices without a probability")
@@ -223,9 +223,9 @@ class Policy:
     def _require_own(self, loop: Loop) -> None:
         """Refuse a loop that is not of this link, or whose next command would break the contract."""
         times = loop.opened_ns, loop.renewed_ns, loop.expires_ns, loop.sequence
-        if not all(type(each) is int and 0 <= each < MOST for each in times) or type(loop.enforced) is not bool:
+        if not all(type(each) is int and 0 <= each < MAX_INTEGER for each in times) or type(loop.enforced) is not bool:
             raise ContractError("policy: a move with counts or times that are none")
-        if type(loop.move.rate_bps) not in (int, float) or not 0 <= loop.move.rate_bps < MOST:
+        if type(loop.move.rate_bps) not in (int, float) or not 0 <= loop.move.rate_bps < MAX_INTEGER:
             raise ContractError("policy: a move without a rate")
         if loop.move.scope != self.scope and not loop.move.scope.startswith(f"device:{self.link.name}/"):
             raise ContractError("policy: a move of another link")

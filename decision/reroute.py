@@ -12,7 +12,7 @@ from offramp.decision.moves import HeldMoves, Move
 from offramp.decision.site import Limits, Link
 from offramp.decision.traffic import FlowRate, Traffic
 
-LEAST_SHARE = 0.02
+MIN_SHARE = 0.02
 """Flows and devices below this share of the capacity are not worth a move."""
 LOWER_EFFORT = 1
 """The DSCP of traffic that gives way to all other (RFC 8622)."""
@@ -31,7 +31,7 @@ def movable(link: Link, limits: Limits, traffic: Traffic, held: HeldMoves) -> It
 
 def is_movable_size(rate_bps: float, traffic: Traffic) -> bool:
     """Tell whether a flow or device of this rate is worth a move."""
-    return rate_bps >= LEAST_SHARE * traffic.capacity_bps
+    return rate_bps >= MIN_SHARE * traffic.capacity_bps
 
 
 def allowed(limits: Limits, *addresses: str) -> bool:

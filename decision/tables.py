@@ -14,7 +14,7 @@ from offramp.errors import ConfigError
 from offramp.toml import read_toml, shown, unknown_key
 
 Table = TypeVar("Table", bound=BaseModel)
-LONGEST_NAME = 80
+MAX_NAME = 80
 """Bytes of a name: names become keys of topics, labels of metrics and, quoted, names of folders (255 bytes)."""
 
 ONE_OF = {"links": "link", "paths": "path", "nodes": "node", "known": "known device", "sources": "source"}
@@ -25,8 +25,8 @@ def printable(text: str) -> str:
     """Return a text that may be shown, sent and logged as it is. Raises ValueError."""
     if not text.isprintable():
         raise ValueError(f"expected text of printable characters; found {shown(text)}")
-    if len(text.encode()) > LONGEST_NAME:
-        raise ValueError(f"expected at most {LONGEST_NAME} bytes; found {len(text.encode())}")
+    if len(text.encode()) > MAX_NAME:
+        raise ValueError(f"expected at most {MAX_NAME} bytes; found {len(text.encode())}")
     return text
 
 
@@ -152,7 +152,7 @@ def _title(told: Any) -> str:
 
 
 def _shown_key(key: str) -> str:
-    return key if key.isprintable() and len(key) <= LONGEST_NAME else shown(key)
+    return key if key.isprintable() and len(key) <= MAX_NAME else shown(key)
 
 
 def _inner(told: Any, part: object) -> Any:

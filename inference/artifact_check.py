@@ -21,13 +21,13 @@ from offramp.inference.network.queue_history import SEEN
 TEXT = 1_000
 """Characters of a text in the manifest; a command line is the longest."""
 
-LONGEST_NAME = 512
+MAX_NAME = 512
 """Characters of a model's name: commands tell it, and their contract takes no more (decision/command.schema.json)."""
 
-LARGEST_WEIGHT = 1e4
+MAX_WEIGHT = 1e4
 """The shipped model's largest is 9.4. Five layers of such weights, as wide as a file can hold, stay within float32."""
 
-MOST_UNITS = 4_096
+MAX_UNITS = 4_096
 """Units of a layer: more do not fit into the bytes that a file of weights may unpack to."""
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -55,7 +55,7 @@ def _are_channels(value: Any) -> bool:
     return isinstance(value, list) and 0 < len(value) <= TEXT and all(map(_is_text, value))
 
 
-TEXTUAL, NAME = _text(TEXT), _text(LONGEST_NAME)
+TEXTUAL, NAME = _text(TEXT), _text(MAX_NAME)
 TABLE: Rule = (lambda value: isinstance(value, dict), "an object")
 MANIFEST: Mapping[str, Rule] = {
     "name": NAME,
@@ -72,7 +72,7 @@ MANIFEST: Mapping[str, Rule] = {
     "sha256": TABLE,
 }
 
-UNITS, LENGTH, RATE = _number(1, MOST_UNITS), _number(1, 1_000_000), _number(0, 1, (int, float))
+UNITS, LENGTH, RATE = _number(1, MAX_UNITS), _number(1, 1_000_000), _number(0, 1, (int, float))
 FLAG: Rule = (lambda value: isinstance(value, bool), "true or false")
 HYPERPARAMETERS: Mapping[str, Rule] = {
     "dense": UNITS, "spectrum": UNITS, "lstm": UNITS, "fusion": UNITS, "dropout": RATE, "l2": RATE,
@@ -150,15 +150,15 @@ def _check_array(array: NDArray[Any], shape: tuple[int, ...], what: str) -> None
             f"{what}: expected float32 of shape {shape}, found {array.dtype} of shape {array.shape}; train it again"
         )
     most = float(np.abs(array).max(initial=0.0))
-    if not math.isfinite(most) or most > LARGEST_WEIGHT:
-        raise ArtifactError(f"{what}: expected finite numbers up to {LARGEST_WEIGHT:g}, found {most:g}; train it again")
+    if not math.isfinite(most) or most > MAX_WEIGHT:
+        raise ArtifactError(f"{what}: expected finite numbers up to {MAX_WEIGHT:g}, found {most:g}; train it again")
 
 
 def _sizes(weights: Mapping[str, NDArray[Any]], place: str) -> Sizes:
     """Return the sizes that the weights themselves have."""
     widths = []
     for name in ("dense3_b", "spectrum_b", "lstm1_r", "fusion_b"):
-        if name not in weights or not weights[name].ndim or not 1 <= len(weights[name]) <= MOST_UNITS:
+        if name not in weights or not weights[name].ndim or not 1 <= len(weights[name]) <= MAX_UNITS:
             raise ArtifactError(f"{place}: weight {name} is missing, or of no size; take the artifact from its source")
         widths.append(len(weights[name]))
     dense, spectrum, lstm, fusion = widths

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from offramp.inference.forecast import QUANTILES
 
-LEAST_MS = 0.01
+MIN_MS = 0.01
 """A queueing delay below this is none."""
 
 FEW = 1e-7
@@ -24,10 +24,10 @@ def terciles(delay_ms: NDArray[np.float32]) -> tuple[float, float]:
     """
     known = delay_ms[~np.isnan(delay_ms)]
     low, high = np.quantile(known, [1 / 3, 2 / 3])
-    if low >= LEAST_MS:
+    if low >= MIN_MS:
         return float(low), float(high)
-    waiting = known[known >= LEAST_MS]
-    return LEAST_MS, float(np.median(waiting)) if len(waiting) else 2 * LEAST_MS
+    waiting = known[known >= MIN_MS]
+    return MIN_MS, float(np.median(waiting)) if len(waiting) else 2 * MIN_MS
 
 
 def classify(delay_ms: NDArray[np.float32], thresholds_ms: tuple[float, float]) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ is left out."""
 
 Hops = Mapping[str, int]
 NONE: Hops = MappingProxyType({})
-LONGEST = 512
+MAX_LENGTH = 512
 _HOP = re.compile(rb"([a-z]{1,16})=(\d{1,19})")
 
 
@@ -30,7 +30,7 @@ def encode_hops(hops: Hops) -> bytes:
 
 def decode_hops(value: object) -> Hops:
     """Return the hops of a header's value; what cannot be read is left out, as nothing depends on it."""
-    if not isinstance(value, bytes) or not value or len(value) > LONGEST:
+    if not isinstance(value, bytes) or not value or len(value) > MAX_LENGTH:
         return NONE
     found = (_HOP.fullmatch(part) for part in value.split(b","))
     return {each[1].decode(): int(each[2]) for each in found if each is not None and each[1].decode() in NAMES}

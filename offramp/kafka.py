@@ -19,13 +19,13 @@ SERVERS_VARIABLE = "OFFRAMP_KAFKA"
 CONFIG_VARIABLE = "OFFRAMP_KAFKA_CONFIG"
 PASSWORD_VARIABLE = "OFFRAMP_KAFKA_PASSWORD"  # noqa: S105 - the name of a variable, no password
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-LARGEST_MESSAGE = 1_000_000
+MAX_MESSAGE = 1_000_000
 """Bytes of a message, headers included, that every broker takes at its defaults (message.max.bytes 1,048,588)."""
-BODY_LIMIT = LARGEST_MESSAGE - 100_000
+MAX_BODY = MAX_MESSAGE - 100_000
 """Bytes of a message's value: what is left is for key and headers."""
-LONGEST_NAME = 200
+MAX_NAME = 200
 """Bytes of the name of a site, link, agent, controller or group: names stand in headers, keys and checkpoints."""
-LONGEST_PREFIX = 249 - len(".dead-letters.v1")
+MAX_PREFIX = 249 - len(".dead-letters.v1")
 """Kafka's limit of a topic's name, less the longest of ours."""
 
 FINAL = {10: "too large", 17: "no topic's name", 18: "too large", 32: "time", 43: "format", 44: "policy", 87: "invalid"}
@@ -72,10 +72,10 @@ class KafkaSettings:
                 "password or what it can be guessed from; set tls = true (where nobody can listen: "
                 "sasl_without_tls = true)"
             )
-        if not re.fullmatch(r"[A-Za-z0-9._-]+", self.prefix) or len(self.prefix) > LONGEST_PREFIX:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", self.prefix) or len(self.prefix) > MAX_PREFIX:
             raise ConfigError(
                 f"kafka configuration: prefix {self.prefix[:40]!r}: topics' names hold only letters, digits, dots, "
-                f"hyphens and underscores, and a prefix at most {LONGEST_PREFIX} of them"
+                f"hyphens and underscores, and a prefix at most {MAX_PREFIX} of them"
             )
 
     @property
@@ -195,8 +195,8 @@ def is_final(error: BaseException) -> bool:
 def require_name(what: str, name: str) -> None:
     """Refuse a name that is empty or longer than others read it. Raises ConfigError."""
     size = len(name.encode(errors="replace"))
-    if not 0 < size <= LONGEST_NAME:
-        raise ConfigError(f"{what} {name[:40]!r}: {size} bytes; give a name of 1 to {LONGEST_NAME}")
+    if not 0 < size <= MAX_NAME:
+        raise ConfigError(f"{what} {name[:40]!r}: {size} bytes; give a name of 1 to {MAX_NAME}")
 
 
 class TopicState(NamedTuple):
@@ -341,7 +341,7 @@ def _reason(error: Exception, causes: _Causes, settings: KafkaSettings) -> tuple
         named = error.args[0] if error.args and isinstance(error.args[0], list) else ["a topic"]
         return f"{at} lacks {', '.join(named)}: run `offramp topics create`", False
     if isinstance(error, (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)):
-        return f"{at} takes no message that large: set max.message.bytes to {LARGEST_MESSAGE + 48_588} or more", False
+        return f"{at} takes no message that large: set max.message.bytes to {MAX_MESSAGE + 48_588} or more", False
     if isinstance(error, (errors.KafkaConnectionError, errors.KafkaTimeoutError, errors.NodeNotReadyError)):
         if causes.nameless.issuperset(settings.servers):
             return f"{at}: no address is known for that name: is it right?", True

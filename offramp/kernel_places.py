@@ -39,7 +39,7 @@ UNUSED_S = 30 * 86_400
 """A set of kernels that nobody used for so long is removed: of a former version, or of a branch long merged."""
 TOUCHED_S = 86_400
 """How old the note of a set's last use may be, so that a start writes to no disk as a rule."""
-MOST_REMOVED = 500
+MAX_REMOVED = 500
 """Sets that one process removes at most: some ten versions' worth, in a fraction of a second."""
 
 
@@ -94,9 +94,9 @@ class Places:
         self._tidied = True
         removed = 0
         with suppress(OSError):  # a tap has become somebody who may not look into it
-            for folder in list(islice(self.writable.glob("kernels-*"), 20 * MOST_REMOVED)):
+            for folder in list(islice(self.writable.glob("kernels-*"), 20 * MAX_REMOVED)):
                 with suppress(OSError):
-                    if removed < MOST_REMOVED and time.time() - folder.stat().st_mtime > UNUSED_S:
+                    if removed < MAX_REMOVED and time.time() - folder.stat().st_mtime > UNUSED_S:
                         gone = folder.with_name(f"{GONE}{uuid.uuid4().hex[:8]}")
                         folder.rename(gone)
                         shutil.rmtree(gone, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from offramp.errors import ConfigError
 
-LARGEST = 16 << 20
+MAX_FILE = 16 << 20
 """Bytes of a file that is read: tens of thousands of links, and not all of /dev/zero."""
 SHOWN = 60
 """Characters of a value that a message shows."""
@@ -24,15 +24,15 @@ def read_toml(path: Path, what: str = "") -> dict[str, Any]:
     named = f"{what} {path}".lstrip()
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(MAX_FILE + 1)
     except FileNotFoundError as error:
         raise ConfigError(f"{named}: there is no such file") from error
     except IsADirectoryError as error:
         raise ConfigError(f"{named}: is a folder; name the file in it") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ConfigError(f"{named}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > LARGEST:
-        raise ConfigError(f"{named}: is larger than {LARGEST >> 20} MB; is it the right file?")
+    if len(content) > MAX_FILE:
+        raise ConfigError(f"{named}: is larger than {MAX_FILE >> 20} MB; is it the right file?")
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -36,7 +36,7 @@ from offramp.decision.site import Site
 from offramp.hops import HEADER, encode_hops
 from offramp.inference.artifact import Artifact
 from offramp.inference.serving.predictor import Predictor
-from offramp.kafka import LARGEST_MESSAGE, KafkaSettings, TopicState, is_final
+from offramp.kafka import MAX_MESSAGE, KafkaSettings, TopicState, is_final
 from offramp.reach import Reach
 from offramp.records import read_past_unreadable_records
 from offramp.stream.bins.state import SERIES
@@ -279,7 +279,7 @@ class Worker:
             if self._producer is None:
                 producer = AIOKafkaProducer(
                     **self.settings.connection_arguments(), acks="all", enable_idempotence=True,
-                    max_request_size=LARGEST_MESSAGE, request_timeout_ms=30_000,
+                    max_request_size=MAX_MESSAGE, request_timeout_ms=30_000,
                 )  # fmt: skip
                 try:
                     await producer.start()

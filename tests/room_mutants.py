@@ -33,7 +33,7 @@ ROOMS: dict[str, dict[str, str]] = {
         "begin_row": "", "row_full": "", "append": "", "show": "", "put_text": "EXTRAS", "take_text": "",
         "drop_text": "", "set_text": "", "copy_text": "", "copy_bytes": "", "span": "",
     },
-    "offramp.capture.dissect.network.fragments": {"scratch_room": "", "add_fragment": "LARGEST|SCRATCH_END"},
+    "offramp.capture.dissect.network.fragments": {"scratch_room": "", "add_fragment": "MAX_DATAGRAM|SCRATCH_END"},
     "offramp.capture.dissect.conversation.flow_table": {"flows_room": "FREE"},
     "offramp.capture.dissect.conversation.reassembly": {
         "store": "MAX_MESSAGE", "account": "MAX_STRETCHES", "take_chunk": "FREE_CHUNKS",
@@ -41,7 +41,7 @@ ROOMS: dict[str, dict[str, str]] = {
     },
     "offramp.capture.dissect.application.payloads": {"go_on": "start < 0", "finish": "start >= 0"},
     "offramp.capture.dissect.application.mqtt": {"keep_alias": ""},
-    "offramp.capture.dissect.batches": {"pack_lengths": "_MOST"},
+    "offramp.capture.dissect.batches": {"pack_lengths": "_MAX_OFFSET"},
     "offramp.capture.sources.file.record_scan": {"scan_pcap": "", "scan_pcapng": "total|kept|which|rows|end|shape"},
     "offramp.stream.bins.closing": {"bin_room": ""},
     "offramp.stream.bins.bins": {"count": "RTT_SUM"},

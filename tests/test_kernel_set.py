@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from offramp.kernel_cache import SHIPPED, V3, processors
-from offramp.kernel_places import GONE, MOST_REMOVED, UNUSED_S, Places
+from offramp.kernel_places import GONE, MAX_REMOVED, UNUSED_S, Places
 from offramp.kernel_plan import Task
 from offramp.kernel_set import Order, require_known
 from tests.support.kernel_trees import small_tree, start
@@ -213,9 +213,9 @@ def test_a_set_that_nobody_used_for_long_is_removed(folder: Path) -> None:
 
 
 def test_no_more_are_removed_at_once_than_take_a_moment(folder: Path) -> None:
-    for number in range(MOST_REMOVED + 3):
+    for number in range(MAX_REMOVED + 3):
         kept(folder, str(number), UNUSED_S + 60)
-    assert Places().tidy() == MOST_REMOVED
+    assert Places().tidy() == MAX_REMOVED
     assert Places().tidy() == 3
 
 

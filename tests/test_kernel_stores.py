@@ -8,7 +8,7 @@ import pytest
 
 from offramp.capture.dissect.conversation.flow_table import RESERVE
 from offramp.capture.dissect.packet.cursor import MAX_DEPTH
-from offramp.capture.dissect.packet.table import MOST_OCCURRENCES, MOST_TEXT
+from offramp.capture.dissect.packet.table import MAX_OCCURRENCES, MAX_TEXT
 from tests.support.kernel_stores import GROWING, Store, all_stores, stores
 
 REASONS: tuple[tuple[str, str, str, str], ...] = (
@@ -37,7 +37,7 @@ REASONS: tuple[tuple[str, str, str, str], ...] = (
     (r"capture\.dissect\.conversation\.flow_table", r"flows\.counters", r"counter", "TCP_STREAMS or UDP_STREAMS"),
     (r"capture\.dissect\.network\.fragments", r"fragments\.\w+", r"slot|chosen", "datagram: one of SLOTS"),
     (r"capture\.dissect\.network\.fragments", r"fragments\.(owner|bytes)", r"slot, (unit|byte)",
-     "place: add_fragment gave up what goes beyond LARGEST"),
+     "place: add_fragment gave up what goes beyond MAX_DATAGRAM"),
     (r"capture\.intake\.pcapng_writer", r"out|words", r"body \+ byte|word( \+ \d)?|at \+ size - 4 >> 2",
      "pack_enhanced: PcapngFiles.write sums up the sizes of these packets"),
     (r"capture\.dissect\.conversation\.reassembly", r"apps\.later", r"which, (count|stretch)",
@@ -47,7 +47,7 @@ REASONS: tuple[tuple[str, str, str, str], ...] = (
     (r"capture\.sources\.file\.record_scan", r"caplen|length|offset|time|interface", r"rows",
      "the loop ends with the arrays' length"),
     (r"capture\.sources\.live\.ring", r"data", r"end( \+ \d+)?( \+ byte)?",
-     "copy_packet: RingSource._take makes room for the bytes and MOST_ADDED a packet; the system wrote the sizes"),
+     "copy_packet: RingSource._take makes room for the bytes and MAX_ADDED a packet; the system wrote the sizes"),
     (r"capture\.sources\.live\.ring", r"length|time_ns|caplen|offset", r"row",
      "RingSource._take makes room for the blocks' packets"),
     (r"inference\.serving\.kernel\.step", r"c|out", r"j", "cell: j runs over h, of the same length"),
@@ -66,7 +66,7 @@ REASONS: tuple[tuple[str, str, str, str], ...] = (
     (r"stream\.bins\.closing", r"x", r"MARK_PLACES\[i\]|BACKLOG \+ side", "places that stream.channels.TABLE gives"),
     (r"stream\.bins\.event_time", r"out", r"held", "lives: a row before this one, that waits to be borne out"),
     (r"stream\.topics\.forecast_json", r"out", r"place|at|at \+ i",
-     "bins_text: MOST bytes a bin, more than its longest text"),
+     "bins_text: MAX_BIN_TEXT bytes a bin, more than its longest text"),
     (r"stream\.bins\.heavy_hitters", r"hitters\.hint", r"slot", "add: a hash, masked by INDEX"),
     (r"stream\.bins\.heavy_hitters", r"hitters\.\w+", r"row|smallest(, i)?", "find_or_take: below COUNTERS"),
     (r"stream\.bins\.heavy_hitters", r"keys|weights", r"place(, i)?", "top: places below TOP"),
@@ -133,5 +133,5 @@ def test_a_packet_starts_no_more_conversations_than_there_is_room_for() -> None:
 
 
 def test_a_row_s_share_holds_every_packet_of_64_kb_and_every_message() -> None:
-    assert MOST_OCCURRENCES > 3 * (1 << 16) // 2
-    assert MOST_TEXT > 2 << 24
+    assert MAX_OCCURRENCES > 3 * (1 << 16) // 2
+    assert MAX_TEXT > 2 << 24

@@ -19,7 +19,7 @@ from offramp.kernels import kernel_entry, kernel_lean
 
 _SPANS = (Kind.TEXT, Kind.BYTES, Kind.IPV6)
 _MASK = (1 << 24) - 1
-_MOST = (1 << 31) - 1  # bytes that the offsets of an Arrow column can tell
+_MAX_OFFSET = (1 << 31) - 1  # bytes that the offsets of an Arrow column can tell
 
 
 @cache
@@ -155,7 +155,7 @@ def pack_lengths(values: Any, starts: Any, bitmap: Any) -> int:
         value = values[row]
         missing = value == ABSENT
         absent += missing
-        total = min(total + (0 if missing else value & _MASK), _MOST)
+        total = min(total + (0 if missing else value & _MASK), _MAX_OFFSET)
         starts[row + 1] = total
     if 0 < absent < values.shape[0]:
         pack_presence(values, bitmap)

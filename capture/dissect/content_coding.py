@@ -18,7 +18,7 @@ MAX_BODY = (1 << 24) - 1
 _CODING_MASK = 3 << CODING_SHIFT
 _SIZE_MASK = (1 << 24) - 1
 _IN_TEXT = 1 << 62  # as table.put_text marks a cell; kernels have no way in from here
-_SMALLEST_STEP, _LARGEST_STEP = 32_768, 10 << 20
+_MIN_STEP, _MAX_STEP = 32_768, 10 << 20
 _NEEDS_DICTIONARY = "Error 2 "
 _GZIP = b"\x1f\x8b"
 _EXTRA, _NAME, _COMMENT = 4, 8, 16
@@ -95,7 +95,7 @@ def inflate(body: bytes, limit: int) -> bytes | None:
 
 def _inflate_once(body: bytes, window_bits: int, limit: int) -> tuple[bytes | None, bool]:
     """Inflate with one window setting; return the content, or None and whether another setting may be tried."""
-    step = min(max(2 * len(body), _SMALLEST_STEP), _LARGEST_STEP)
+    step = min(max(2 * len(body), _MIN_STEP), _MAX_STEP)
     inflater = zlib.decompressobj(window_bits)
     content = bytearray()
     pending, passes = body, 0

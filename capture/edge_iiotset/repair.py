@@ -16,12 +16,12 @@ from offramp.capture.edge_iiotset.cells import is_missing, parse_cell, parse_por
 from offramp.capture.schema import EDGE_COLUMNS, INDEX, Kind
 
 COLUMN_COUNT = len(EDGE_COLUMNS)
-MOST_LOST = 9
+MAX_LOST = 9
 """Columns that may be lost at the left."""
 
 MISFIT = 4.0
 _AGAIN, _AGAIN_MORE, _MIXED = 1.0, 0.1, 0.5
-_MOST_EXTRA = 24
+_MAX_EXTRA = 24
 _BEAM = 2.5 * MISFIT
 _EVERYWHERE = -1
 _PORTS = INDEX["udp.port"]
@@ -50,7 +50,7 @@ def fits(cell: str) -> int:
 
 def readings(cells: Sequence[int]) -> list[Reading]:
     """Return the cheapest reading for each number of columns lost at the left; `cells`: 61 results of `fits`."""
-    return [_cheapest(cells, lost) for lost in range(MOST_LOST + 1)]
+    return [_cheapest(cells, lost) for lost in range(MAX_LOST + 1)]
 
 
 class _Step(NamedTuple):
@@ -71,7 +71,7 @@ def _cheapest(cells: Sequence[int], lost: int) -> Reading:
             ports_open = column == _PORTS and times % 2 == 1 and cells[at - times] != _EVERYWHERE
             cost = step.cost + _misfit(cells[at], onward) + (MISFIT if ports_open else 0)
             _keep(after, (onward, 1), _Step(cost, onward, step))
-            if 0 < column < COLUMN_COUNT and at - column + lost <= _MOST_EXTRA:
+            if 0 < column < COLUMN_COUNT and at - column + lost <= _MAX_EXTRA:
                 again = 0.0 if ports_open else _repeat(cells[at - 1], cells[at], times)
                 cost = step.cost + _misfit(cells[at], column) + again
                 _keep(after, (column, times + 1), _Step(cost, column, step))

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from functools import cache
 
 from offramp.capture.edge_iiotset.cells import is_missing, parse_cell
-from offramp.capture.edge_iiotset.repair import COLUMN_COUNT, MISFIT, MOST_LOST, Reading, fits, readings
+from offramp.capture.edge_iiotset.repair import COLUMN_COUNT, MAX_LOST, MISFIT, Reading, fits, readings
 from offramp.capture.edge_iiotset.report import EdgeReport
 from offramp.capture.features.row_batches import Row, Value
 from offramp.capture.schema import EDGE_COLUMNS, Kind
 
 NOTHING_LEFT = "nothing left in the row: its values were lost when the file was made"
 NO_ORDER = "cells fit no order of the columns"
-_MOST_UNREADABLE = 2
+_MAX_UNREADABLE = 2
 
 
 class EdgeRows:
@@ -22,7 +22,7 @@ class EdgeRows:
 
     def __init__(self, report: EdgeReport) -> None:
         self._report = report
-        self._costs: dict[str, list[float]] = defaultdict(lambda: [0.0] * (MOST_LOST + 1))
+        self._costs: dict[str, list[float]] = defaultdict(lambda: [0.0] * (MAX_LOST + 1))
         self._fits = cache(fits)
         self._readings = cache(readings)
 
@@ -67,7 +67,7 @@ class EdgeRows:
                 unreadable.append(EDGE_COLUMNS[min(index, COLUMN_COUNT - 1)].name)
             else:
                 row[index] = values
-        if len(unreadable) > _MOST_UNREADABLE or (unreadable and reading.columns[0] != 0) or not row:
+        if len(unreadable) > _MAX_UNREADABLE or (unreadable and reading.columns[0] != 0) or not row:
             self._report.dropped[NO_ORDER] += 1
             return None
         self._report.unreadable.update(unreadable)

@@ -22,7 +22,7 @@ ENHANCED = 6
 FIXED = 32
 """Bytes of an enhanced packet block beside the packet."""
 
-MOST_HEAD = 128
+MAX_HEAD = 128
 """Bytes of the blocks before the packets, an interface; a Linux interface's name has at most 15 characters."""
 
 
@@ -76,7 +76,7 @@ class PcapngFiles:
         """Append a block's packets, in a new file where the present one would grow too large."""
         words = np.empty((int(block.caplen.sum()) + (FIXED + 3) * len(block) + 3) >> 2, np.uint32)
         packed = words.view(np.uint8)
-        if packed.nbytes > self._limit - MOST_HEAD * max(1, len(block.interfaces)) and len(block) > 1:
+        if packed.nbytes > self._limit - MAX_HEAD * max(1, len(block.interfaces)) and len(block) > 1:
             half = len(block) // 2
             self.write(some_rows(block, slice(0, half)))
             self.write(some_rows(block, slice(half, None)))

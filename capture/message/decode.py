@@ -20,7 +20,7 @@ from offramp.capture.ledger import CaptureLedger
 from offramp.capture.message.arrow_frame import frame_of
 from offramp.capture.message.encode import (
     HEADER_NAMES,
-    LONGEST_NS,
+    MAX_NS,
     MAX_SAMPLING,
     OPTIONAL_HEADERS,
     FeatureHeaders,
@@ -30,7 +30,7 @@ from offramp.capture.message.encode import (
 from offramp.capture.schema import SCHEMA_VERSION
 from offramp.errors import ContractError
 from offramp.hops import HEADER, decode_hops
-from offramp.kafka import LONGEST_NAME
+from offramp.kafka import MAX_NAME
 
 MAX_ROWS = 65_536
 MAX_UNPACKED = 64 << 20
@@ -151,10 +151,10 @@ def shown(text: object) -> str:
 
 
 def _name(what: str, text: bytes | None, agent: str) -> str:
-    """Return a name, UTF-8 of 1 to LONGEST_NAME bytes, as it is kept and sent on. Raises RefusedError."""
+    """Return a name, UTF-8 of 1 to MAX_NAME bytes, as it is kept and sent on. Raises RefusedError."""
     size = len(text or b"")
-    if not text or size > LONGEST_NAME:
-        raise RefusedError("headers", f"agent {agent}: {what} has {size} bytes, expected 1 to {LONGEST_NAME}")
+    if not text or size > MAX_NAME:
+        raise RefusedError("headers", f"agent {agent}: {what} has {size} bytes, expected 1 to {MAX_NAME}")
     try:
         return text.decode()
     except UnicodeDecodeError as error:
@@ -253,8 +253,8 @@ def _check_rows(batch: pa.RecordBatch, headers: FeatureHeaders) -> None:
         raise RefusedError("rows", f"agent {headers.agent}: {batch.num_rows} rows, the headers say {headers.rows}")
     if batch.column("frame.len").null_count:
         raise RefusedError("rows", f"agent {headers.agent}: rows without a length")
-    if covered_ns(batch) > LONGEST_NS:
-        longest_s = LONGEST_NS // 1_000_000_000
+    if covered_ns(batch) > MAX_NS:
+        longest_s = MAX_NS // 1_000_000_000
         raise RefusedError(
             "span", f"agent {headers.agent}: the rows cover more than {longest_s} s; send fewer in a message"
         )

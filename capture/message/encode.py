@@ -28,7 +28,7 @@ MAX_SAMPLING = 1 << 16
 """Packets that a row may stand for."""
 
 
-LONGEST_NS, SILENCE_NS = 20_000_000_000, 1_000_000_000
+MAX_NS, SILENCE_NS = 20_000_000_000, 1_000_000_000
 """Event time that a message may cover, with silences counted as SILENCE_NS at most: a worker makes bins of all of it,
 and holds what it makes of one message in memory. A full message of 410 packets/s or more covers less."""
 
@@ -87,10 +87,10 @@ def encode_batch(batch: pa.RecordBatch) -> bytes:
 def encode_parts(batch: pa.RecordBatch, limit: int) -> Iterator[tuple[pa.RecordBatch, bytes]]:
     """Yield the batch with its bytes, or its halves in order, until each message is small enough.
 
-    It is at most `limit` bytes and covers at most LONGEST_NS. The same batch gives the same parts. Raises ContractError
+    It is at most `limit` bytes and covers at most MAX_NS. The same batch gives the same parts. Raises ContractError
     where a single row is larger than that.
     """
-    if covered_ns(batch) <= LONGEST_NS:
+    if covered_ns(batch) <= MAX_NS:
         value = encode_batch(batch)
         if len(value) <= limit:
             yield batch, value

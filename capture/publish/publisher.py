@@ -24,8 +24,8 @@ from offramp.capture.publish.outgoing import Outgoing, numbered
 from offramp.capture.publish.spool import NotSpooledError, Spool
 from offramp.errors import OfframpError
 from offramp.kafka import (
-    BODY_LIMIT,
-    LARGEST_MESSAGE,
+    MAX_BODY,
+    MAX_MESSAGE,
     KafkaAwayError,
     KafkaRefusedError,
     KafkaSettings,
@@ -36,7 +36,7 @@ from offramp.kafka import (
 )
 from offramp.streams import tell
 
-MESSAGE_LIMIT = BODY_LIMIT
+MAX_RECORD = MAX_BODY
 FOREVER_MS = 2**31 - 1
 DISK_RETRY_S = 1.0
 """How long the spool's disk is left alone after it has refused a message: each try moves the whole queue."""
@@ -49,7 +49,7 @@ class Publisher:
 
     epoch: this life of the agent, or this recording; live: shed rather than wait; queue_bytes, window_bytes: bounds of
     what waits and of what is under way; acknowledged: called, from a thread, with each message that is. A failure that
-    no retry mends is raised by the next call. Names of site and agent beyond LONGEST_NAME bytes are a ConfigError.
+    no retry mends is raised by the next call. Names of site and agent beyond MAX_NAME bytes are a ConfigError.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Publisher:
         spool: Spool | None = None,
         queue_bytes: int = 32 << 20,
         window_bytes: int = 8 << 20,
-        message_limit: int = MESSAGE_LIMIT,
+        message_limit: int = MAX_RECORD,
         acknowledged: Callable[[Outgoing], None] = lambda _: None,
     ) -> None:
         require_name("site", site)
@@ -429,7 +429,7 @@ class Publisher:
             self._producer = KafkaProducer(
                 **self.settings.client_arguments(), acks="all", enable_idempotence=True, linger_ms=0,
                 delivery_timeout_ms=FOREVER_MS, max_block_ms=10_000, allow_auto_create_topics=False,
-                max_request_size=LARGEST_MESSAGE, request_timeout_ms=10_000,
+                max_request_size=MAX_MESSAGE, request_timeout_ms=10_000,
             )  # fmt: skip
 
 

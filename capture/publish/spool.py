@@ -26,7 +26,7 @@ STEP = 1 << 10
 NAME = re.compile(r"(-?\d+)\.spool")
 SYNC_S, SYNC_SHARE = 1.0, 0.1
 """The disk is asked to keep what it has once a second, and for no more than a tenth of the time where it is slow."""
-MOST_ASIDE = 16
+MAX_ASIDE = 16
 """Damaged segments that are kept, the newest: a machine whose power fails each day fills no disk with them."""
 
 
@@ -283,7 +283,7 @@ class Spool:
                 path.replace(path.with_name(f"{path.stem}-{time.time_ns()}.damaged"))
                 if len(faults) > 1:
                     self._tell(f"{path}: {len(faults)} damaged places of {sum(faults):,} bytes in all")
-                for old in sorted(self.folder.glob("*.damaged"), key=lambda each: each.lstat().st_mtime)[:-MOST_ASIDE]:
+                for old in sorted(self.folder.glob("*.damaged"), key=lambda each: each.lstat().st_mtime)[:-MAX_ASIDE]:
                     old.unlink()
             else:
                 path.unlink(missing_ok=True)

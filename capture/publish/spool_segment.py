@@ -11,7 +11,7 @@ from zlib import crc32
 
 from offramp.capture.publish.outgoing import BEGINNING, RECORD, Outgoing, from_record
 
-LARGEST_ABOUT = 1 << 20
+MAX_ABOUT = 1 << 20
 """Bytes of a description at most; one takes a few hundred."""
 SEARCHED = 1 << 20
 """Bytes that are searched at once for the next record."""
@@ -56,7 +56,7 @@ class SegmentReader:
             return 0
         about, value, _ = RECORD.unpack(head[: RECORD.size])
         size = RECORD.size + int(about) + int(value)
-        return size if about <= LARGEST_ABOUT and at + size <= end else 0
+        return size if about <= MAX_ABOUT and at + size <= end else 0
 
     def _message(self, at: int, size: int) -> Outgoing | None:
         record = os.pread(self._file.fileno(), size, at)

@@ -30,7 +30,7 @@ _ETHERNET = Interface("", 1)
 _UNKNOWN = 147
 """The link type (USER0) under which packets of a kind that is not understood are shown to tshark."""
 
-_LARGEST = 262_144
+_MAX_FRAME = 262_144
 """tshark reads no longer packets (WTAP_MAX_PACKET_SIZE_STANDARD)."""
 
 
@@ -151,12 +151,12 @@ class _Tshark:
         for interface in interfaces[self._interfaces :]:
             kind = interface.linktype if interface.linktype in LINK_TYPES else _UNKNOWN
             nanoseconds = struct.pack("<HHB3xHH", 9, 1, 9, 0, 0)
-            parts.append(_pcapng(1, struct.pack("<HHI", kind, 0, _LARGEST) + nanoseconds))
+            parts.append(_pcapng(1, struct.pack("<HHI", kind, 0, _MAX_FRAME) + nanoseconds))
         self._interfaces = max(self._interfaces, len(interfaces))
         data = block.data
         packets = zip(block.offset, block.caplen, block.length, block.time_ns, block.interface, strict=True)
         for offset, caplen, length, time_ns, number in packets:
-            size = min(int(caplen), _LARGEST)
+            size = min(int(caplen), _MAX_FRAME)
             if time_ns == NO_TIME and number == 0 and length == size:
                 parts.append(_pcapng(3, struct.pack("<I", size) + data[offset : offset + size].tobytes()))
                 continue

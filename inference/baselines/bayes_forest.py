@@ -21,7 +21,7 @@ CANDIDATES: tuple[dict[str, Any], ...] = (
     {"min_samples_leaf": 20, "max_features": 0.2},
     {"min_samples_leaf": 5, "max_features": "sqrt"},
 )
-MOST_ROWS = 60_000
+MAX_ROWS = 60_000
 TREES = 150
 
 
@@ -38,7 +38,7 @@ class BayesForest:
         from sklearn.naive_bayes import GaussianNB
 
         self._task = task
-        most = min(task.budget.rows, MOST_ROWS)
+        most = min(task.budget.rows, MAX_ROWS)
         rows, held = table(train, task, most), table(validation, task, most // 3)
         self._bayes = GaussianNB(var_smoothing=1e-3).fit(rows.features, rows.classes)
         rows, held = (each._replace(features=self._with_bayes(each.features)) for each in (rows, held))

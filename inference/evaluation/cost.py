@@ -10,7 +10,7 @@ import numpy as np
 
 from offramp.inference.baselines.forecaster import HISTORY_BINS, Forecaster, Series
 
-MOST_BINS = 8_192
+MAX_BINS = 8_192
 WINDOWS = 15
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 
@@ -21,7 +21,7 @@ def cost_of(forecaster: Forecaster, series: Sequence[Series], bin_ms: int, watts
     Energy in mJ a forecast: of the processor package where Linux lets it be read (RAPL, of everything that runs on
     it), otherwise CPU seconds times `watts`; `energy_source` says which.
     """
-    longest = max(series, key=lambda each: len(each.x)).cut(0, MOST_BINS, bin_ms)
+    longest = max(series, key=lambda each: len(each.x)).cut(0, MAX_BINS, bin_ms)
     window = longest.cut(0, HISTORY_BINS, bin_ms)
     forecaster.predict(longest), forecaster.predict(window)  # warmed: what is compiled once is no part of a forecast
     joules, cpu = rapl_joules(), time.process_time()

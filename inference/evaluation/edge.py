@@ -15,8 +15,8 @@ ATTACK_TYPES = (
     "Port_Scanning", "Ransomware", "SQL_injection", "Uploading", "Vulnerability_scanner", "XSS",
 )  # fmt: skip
 """The data set's classes, as its own `Attack_type` spells them."""
-MOST_ADDRESSES = 10
-MOST_FLIERS = 500
+MAX_ADDRESSES = 10
+MAX_FLIERS = 500
 SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#000000")
 
 
@@ -62,7 +62,7 @@ def arp_addresses(edge: EdgeTraffic) -> Figure | None:
     figure = Figure((11, 3.8))
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, (field, counts) in zip(grid, shown.items(), strict=True):
-        most = sorted(counts, key=lambda name: -sum(counts[name].values()))[:MOST_ADDRESSES][::-1]
+        most = sorted(counts, key=lambda name: -sum(counts[name].values()))[:MAX_ADDRESSES][::-1]
         left = np.zeros(len(most))
         for i, kind in enumerate(kinds):
             width = np.array([counts[name].get(kind, 0) for name in most], np.float64)
@@ -89,7 +89,7 @@ def traffic_characteristics(edge: EdgeTraffic) -> Figure | None:
             if len(values):
                 axes.boxplot(
                     values, positions=[i], widths=0.6, orientation="horizontal", flierprops={"markersize": 2},
-                    showfliers=len(values) < MOST_FLIERS, medianprops={"color": "#D55E00"},
+                    showfliers=len(values) < MAX_FLIERS, medianprops={"color": "#D55E00"},
                 )  # fmt: skip
         axes.set_xscale("symlog")
         axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=2.0))

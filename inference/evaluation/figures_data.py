@@ -14,15 +14,15 @@ from offramp.inference.evaluation.palette import CLASS_COLOURS
 from offramp.inference.forecast import CLASSES
 from offramp.inference.scores import classify
 
-MOST_ROWS = 60_000
+MAX_ROWS = 60_000
 TRAFFIC = ("load_up", "load_down", "packets_up", "size_up", "size_down", "new_flow", "rtt", "delay_peak")
 """Channels of the traffic figure, where the data set has them; others fill up."""
 
 
 def sample(data: EvaluationData, task: Task, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return raw channels [n, F] and targets [n] of at most MOST_ROWS bins, evenly spread over a part."""
+    """Return raw channels [n, F] and targets [n] of at most MAX_ROWS bins, evenly spread over a part."""
     places = [usable(series, task) for series in data.parts[part]]
-    step = max(1, -(-sum(map(len, places)) // MOST_ROWS))
+    step = max(1, -(-sum(map(len, places)) // MAX_ROWS))
     raw = [series.raw[rows[::step]] for series, rows in zip(data.parts[part], places, strict=True)]
     delay = [s.targets_ms[rows[::step], task.horizon] for s, rows in zip(data.parts[part], places, strict=True)]
     return np.concatenate(raw), np.concatenate(delay)

@@ -14,7 +14,7 @@ from offramp.inference.evaluation.palette import colour, line, title
 from offramp.inference.forecast import Prediction
 
 EXCERPT_S = 30.0
-MOST_CHANNELS = 16
+MAX_CHANNELS = 16
 
 
 def over_time(task: Task, test_set: TestSet, found: Mapping[str, Prediction]) -> Figure:
@@ -110,7 +110,7 @@ def importance(results: Mapping[str, Any]) -> Figure:
     """
     found = results["importance"]
     names = list(found)
-    channels = sorted(found[names[0]], key=lambda c: max(abs(found[name][c]["f1"]) for name in names))[-MOST_CHANNELS:]
+    channels = sorted(found[names[0]], key=lambda c: max(abs(found[name][c]["f1"]) for name in names))[-MAX_CHANNELS:]
     figure = Figure((10, 0.24 * len(channels) + 1.6))
     grid = figure.subplots(1, 2, sharey=True)
     for axes, (score, label) in zip(grid, (("f1", "macro F1 lost"), ("mae_ms", "MAE gained, ms")), strict=True):

@@ -18,7 +18,7 @@ from offramp.inference.scores import macro_f1
 
 PEAK = "delay_peak"
 """The channel that is log1p of now_ms: both are turned together."""
-MOST_BINS = 24_000
+MAX_BINS = 24_000
 PIECE = 2_000
 
 
@@ -53,7 +53,7 @@ def _pieces(test_set: TestSet, bin_ms: int) -> tuple[list[Series], list[tuple[np
     pieces: list[Series] = []
     chosen: list[tuple[np.ndarray, np.ndarray]] = []
     for at in np.random.default_rng(len(places)).permutation(len(places)):
-        if sum(len(piece.x) for piece in pieces) > MOST_BINS:
+        if sum(len(piece.x) for piece in pieces) > MAX_BINS:
             break
         i, start = places[at]
         rows = test_set.rows[i]

@@ -12,7 +12,7 @@ from offramp.inference.evaluation.scores import HIGHER_IS_BETTER
 from offramp.inference.evaluation.tables import LABELS, number, table, with_interval
 
 SHOWN = ("f1", "mae_ms", "accuracy", "rmse_ms", "ece")
-MOST_OVERLAPS = 1
+MAX_OVERLAPS = 1
 """Rivals whose interval may overlap the hybrid's where the goal is met."""
 PLACES = (
     ("better", "better, intervals apart"),
@@ -39,10 +39,10 @@ def rivals(results: Mapping[str, Any]) -> list[str]:
 
 
 def goal_met(results: Mapping[str, Any]) -> bool:
-    """Tell whether the hybrid is better than every rival on all GOALS, with at most MOST_OVERLAPS overlaps on each."""
+    """Tell whether the hybrid is better than every rival on all GOALS, with at most MAX_OVERLAPS overlaps on each."""
     places = [standing(results, score) for score in GOALS]
     return not any(
-        each["worse"] or each["worse_overlapping"] or len(each["better_overlapping"]) > MOST_OVERLAPS
+        each["worse"] or each["worse_overlapping"] or len(each["better_overlapping"]) > MAX_OVERLAPS
         for each in places
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def summary(results: Mapping[str, Any]) -> str:
         return f"{said}. No rival was among the models: this says nothing of how good that is."
     return (
         f"{said}. The goal (the hybrid better than all {count} rivals here on both, its interval apart from those of "
-        f"all but at most {MOST_OVERLAPS}) is {'met' if goal_met(results) else 'not met'}."
+        f"all but at most {MAX_OVERLAPS}) is {'met' if goal_met(results) else 'not met'}."
     )
 
 

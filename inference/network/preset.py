@@ -96,7 +96,7 @@ class Preset:
         return self.sizes.delay_outputs
 
 
-LARGEST_VALUE = 65_536
+MAX_VALUE = 65_536
 """No hyperparameter comes near it: a layer of so many units would not fit into memory."""
 
 PRESETS = {
@@ -128,9 +128,9 @@ def load_preset(name: str) -> Preset:
         right = isinstance(value, (wanted, int) if wanted is float else wanted) and isinstance(value, bool) == (
             wanted is bool
         )
-        if not right or not 0 <= value < LARGEST_VALUE:
+        if not right or not 0 <= value < MAX_VALUE:
             raise ConfigError(
-                f"{name}: {key}: expected a {wanted.__name__} from 0 to below {LARGEST_VALUE:,}; found {shown(value)}"
+                f"{name}: {key}: expected a {wanted.__name__} from 0 to below {MAX_VALUE:,}; found {shown(value)}"
             )
     return Preset(**{**asdict(PRESETS["default"]), **table})
 

@@ -23,7 +23,7 @@ SEEN = ("delay_peak", "backlog_up", "backlog_down", "load_up", "load_down", "ove
 SCALE = np.float32(8)
 """log1p(ms) over this is about 1 at three seconds; the unit of all features of delay."""
 
-HIGHEST = np.float32(14)
+MAX_LOG = np.float32(14)
 """No channel of SEEN is taken for more: e to its power stays a number, whatever a scale says."""
 
 BLOCKS = 120
@@ -89,7 +89,7 @@ def write_features(
         for j in range(channels):
             wide[row, j] = x[row, j]
         for j in range(len(seen)):
-            raw[j] = min(x[row, seen[j]] * width[seen[j]] + low[seen[j]], HIGHEST)
+            raw[j] = min(x[row, seen[j]] * width[seen[j]] + low[seen[j]], MAX_LOG)
         age = mine[BLOCKS + 2] + np.float32(1)
         mine[BLOCKS + 2] = min(age, np.float32(1e7))
         # peaks

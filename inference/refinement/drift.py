@@ -22,7 +22,7 @@ EVERY = BINS_PER_S
 SCALE_FROM = 20
 """Averages from which a signal's scale is learned; none of them can tell of a drift."""
 
-LEAST_DEVIATION = 1e-3
+MIN_DEVIATION = 1e-3
 
 REACH = 5.0
 """Deviations from the mean to which an average is drawn in for the test."""
@@ -75,7 +75,7 @@ class Signal:
         if len(self._seen) <= SCALE_FROM:
             return []
         first = np.array(self._seen[:SCALE_FROM])
-        off = (value - first.mean()) / max(float(first.std()), LEAST_DEVIATION)
+        off = (value - first.mean()) / max(float(first.std()), MIN_DEVIATION)
         self._detector.update(float(np.clip(off, -REACH, REACH) / (2 * REACH) + 0.5))
         if not self._detector.drift_detected:
             return []

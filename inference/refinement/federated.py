@@ -19,7 +19,7 @@ from offramp.inference.artifact import Artifact, save_artifact
 from offramp.inference.network.preset import WEIGHT_NAMES
 from offramp.inference.refinement.challenger import Weights, norm
 
-MOST_SHARE = 4
+MAX_SHARE = 4
 """Times the middle site's rows (of two the lesser's) that one site weighs at most: who says more is not the average."""
 
 
@@ -49,9 +49,9 @@ def updates_of(base: Artifact, sites: Sequence[Artifact]) -> tuple[list[Weights]
 def average(updates: Sequence[Mapping[str, NDArray[np.float32]]], rows: Sequence[int], *, clip: float) -> Weights:
     """Return the weighted mean of updates, each clipped to the length `clip`.
 
-    rows: what each weighs, as it says itself; more than MOST_SHARE times the middle one is not believed.
+    rows: what each weighs, as it says itself; more than MAX_SHARE times the middle one is not believed.
     """
-    most = MOST_SHARE * sorted(rows)[(len(rows) - 1) // 2]
+    most = MAX_SHARE * sorted(rows)[(len(rows) - 1) // 2]
     believed = [min(each, most) for each in rows]
     shares = [each / sum(believed) for each in believed]
     out: dict[str, NDArray[np.float64]] = {name: np.zeros(array.shape) for name, array in updates[0].items()}

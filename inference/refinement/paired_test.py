@@ -16,10 +16,10 @@ from offramp.inference.serving.predictor import Predictor
 BLOCK = BINS_PER_S
 """Bins of a block: a second, twice the horizon, so that blocks lean little on their neighbours."""
 
-FEWEST = 8
+MIN_BLOCKS = 8
 """Blocks below which nothing is concluded."""
 
-LEAST = 1e-7
+MIN_PROBABILITY = 1e-7
 
 
 class Scored(NamedTuple):
@@ -55,7 +55,9 @@ def row_losses(
     given = found.probabilities[np.arange(len(truth)), truth].astype(np.float64)
     error = np.log1p(label_ms)[:, None] - np.log1p(np.maximum(found.quantiles_ms, 0)).astype(np.float64)
     q = np.array(QUANTILES)
-    out: NDArray[np.float64] = -np.log(np.maximum(given, LEAST)) + np.maximum(q * error, (q - 1) * error).mean(axis=1)
+    out: NDArray[np.float64] = -np.log(np.maximum(given, MIN_PROBABILITY)) + np.maximum(
+        q * error, (q - 1) * error
+    ).mean(axis=1)
     return out
 
 
@@ -89,13 +91,13 @@ def compare(
     The test is Student's of paired differences, one-sided.
     """
     blocks = len(champion)
-    if blocks < FEWEST:
+    if blocks < MIN_BLOCKS:
         one, other = (float(each.mean()) if blocks else 0.0 for each in (champion, challenger))
         return PairedResult(one, other, 1.0, blocks, False)
     from scipy.stats import ttest_1samp
 
     gain = champion - challenger
-    if np.ptp(gain) < LEAST * LEAST:
+    if np.ptp(gain) < MIN_PROBABILITY * MIN_PROBABILITY:
         p = 0.0 if gain[0] > 0 else 1.0
     else:
         p = float(ttest_1samp(gain, 0.0, alternative="greater").pvalue)

@@ -13,7 +13,7 @@ from offramp.errors import ArtifactError
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import Prediction
 from offramp.inference.network.preset import SCALE_NAMES
-from offramp.inference.network.queue_history import HIGHEST, STATE, Memory
+from offramp.inference.network.queue_history import MAX_LOG, STATE, Memory
 
 Floats = NDArray[np.float32]
 
@@ -100,5 +100,5 @@ def require_forecasts(served: Predictor) -> None:
     spectrum = np.repeat(x[:, :1], served.spectrum_size, 1)
     found = served.predict(x, spectrum, series, np.zeros((3, served.state_size), np.float32))
     delay_ms = float(found.quantiles_ms.max())
-    if not (np.isfinite(found.probabilities).all() and delay_ms < math.expm1(HIGHEST) / 2):
+    if not (np.isfinite(found.probabilities).all() and delay_ms < math.expm1(MAX_LOG) / 2):
         raise ArtifactError(f"model {served.name}: forecasts {delay_ms:g} ms for plain rows; train it again")

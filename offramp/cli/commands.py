@@ -43,7 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-LEAST_ADDRESS_SPACE = 1_000 << 20
+MIN_ADDRESS_SPACE = 1_000 << 20
 """Bytes. With 600 to 900 MiB the numeric libraries crash, or wait for ever; with more Python tells what it lacks."""
 FRUGAL = ("-h", "--help", "--version", "follow", "topics")
 """What does with less."""
@@ -122,9 +122,9 @@ def _heed_address_space() -> None:
     if allowed == resource.RLIM_INFINITY:
         return
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # it waits for ever where a thread's buffer has no room
-    if allowed < LEAST_ADDRESS_SPACE and sys.argv[1:2] and sys.argv[1] not in FRUGAL:
+    if allowed < MIN_ADDRESS_SPACE and sys.argv[1:2] and sys.argv[1] not in FRUGAL:
         raise OfframpError(
-            f"{allowed >> 20} MiB of address space are too few; allow {LEAST_ADDRESS_SPACE >> 20} (ulimit -v)"
+            f"{allowed >> 20} MiB of address space are too few; allow {MIN_ADDRESS_SPACE >> 20} (ulimit -v)"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from offramp.cli.door import OneOf
-from offramp.cli.options import MOST_PACKETS, KafkaOptions, Start, Wait
+from offramp.cli.options import MAX_PACKETS, KafkaOptions, Start, Wait
 from offramp.errors import ConfigError, ContractError
 from offramp.stream.topics.acl import READABLE
 
@@ -28,7 +28,7 @@ class FollowOptions(KafkaOptions):
         OneOf(("pretty", "jsonl")),
         typer.Option("--format", help="a line to read, or JSON lines"),
     ] = "pretty"
-    count: Annotated[int, typer.Option("--count", help="end after this many; 0: never", min=0, max=MOST_PACKETS)] = 0
+    count: Annotated[int, typer.Option("--count", help="end after this many; 0: never", min=0, max=MAX_PACKETS)] = 0
     wait: Wait = True
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from offramp.kafka import KafkaSettings
 
 DAY_S, YEAR_S = 86_400, 31_536_000
-MOST_PACKETS = 10**15
+MAX_PACKETS = 10**15
 """More than a port of 1 Tbit/s carries in a week: what is more is a slip."""
 
 RING_FILES = 10
@@ -108,7 +108,7 @@ class ListenOptions(PacketOptions):
         float, typer.Option("--duration", help="end after this many seconds; 0: never", min=0, max=YEAR_S)
     ] = 0
     count: Annotated[
-        int, typer.Option("--count", help="end after this many packets; 0: never", min=0, max=MOST_PACKETS)
+        int, typer.Option("--count", help="end after this many packets; 0: never", min=0, max=MAX_PACKETS)
     ] = 0
     write: Annotated[Path | None, typer.Option("--write", help="pcapng file, or folder for a ring of them")] = None
     ring_files: Annotated[int, typer.Option("--ring-files", help="files that the ring keeps", min=1, max=100_000)] = (

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from offramp.capture.publish.publisher import MESSAGE_LIMIT, Publisher
+from offramp.capture.publish.publisher import MAX_RECORD, Publisher
 from offramp.capture.schema import SCHEMA_VERSION
 from offramp.stream.local.link_batches import LinkBatches
 from offramp.stream.local.prefetch import prefetch
@@ -41,7 +41,7 @@ def recording_epoch(files: Iterable[str], pace: str) -> int:
     So an agent that is killed can start over: what was published already is known by epoch and sequence, and dropped.
     All bytes are read for it: an edited capture is another one, wherever it was edited.
     """
-    digest = hashlib.sha256(f"{SCHEMA_VERSION}|{pace}|{MESSAGE_LIMIT}".encode())
+    digest = hashlib.sha256(f"{SCHEMA_VERSION}|{pace}|{MAX_RECORD}".encode())
     for name in files:
         with Path(name).open("rb") as data:
             digest.update(hashlib.file_digest(data, "sha256").digest())

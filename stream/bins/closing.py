@@ -39,7 +39,7 @@ SENT_UP, SENT_DOWN, SIZE_UP, SIZE_DOWN = (
 )
 SILENCE, RTT = PLACE["gap"], PLACE["rtt"]
 BACKLOG, PEAK, OVERFLOW, CEILING = (PLACE[name] for name in ("backlog_up", "delay_peak", "overflow", "ceiling"))
-LONGEST_GAP_BINS = 4.0
+MAX_GAP_BINS = 4.0
 
 
 @kernel_lean
@@ -64,7 +64,7 @@ def own_channels(state: BinState, series: int, counters: NDArray[np.float64], x:
     x[SENT_DOWN] = log1p_ratio(counters[PACKETS_DOWN])
     x[SIZE_UP] = counters[BYTES_UP] / counters[PACKETS_UP] / MTU if counters[PACKETS_UP] > 0 else 0.0
     x[SIZE_DOWN] = counters[BYTES_DOWN] / counters[PACKETS_DOWN] / MTU if counters[PACKETS_DOWN] > 0 else 0.0
-    x[SILENCE] = min(counters[GAP] / BIN_NS, LONGEST_GAP_BINS)
+    x[SILENCE] = min(counters[GAP] / BIN_NS, MAX_GAP_BINS)
     for i in range(MARKS):
         x[MARK_PLACES[i]] = log1p_ratio(counters[FIRST_MARK + i])
     x[RTT] = np.log1p(counters[RTT_SUM] / counters[RTT_COUNT]) if counters[RTT_COUNT] > 0 else np.nan

@@ -51,7 +51,7 @@ BACK_NS = 2_000_000_000
 STAYS_ROWS = 64
 """So many packets in a row are no strays: 13 ms at 5,000 packets/s."""
 
-STAYS_LEAST_ROWS = 3
+MIN_STAYS_ROWS = 3
 """Of a link with few packets so many do, where they are a window apart."""
 
 
@@ -137,7 +137,7 @@ def stays_back(clock: Any, now_ns: int) -> bool:
     clock[BACK_ROWS] += 1
     clock[BACK_NEWEST_NS] = max(clock[BACK_NEWEST_NS], now_ns)
     lasted = clock[BACK_NEWEST_NS] - clock[BACK_FIRST_NS] >= FAR_NS
-    return bool(clock[BACK_ROWS] >= STAYS_ROWS or (clock[BACK_ROWS] >= STAYS_LEAST_ROWS and lasted))
+    return bool(clock[BACK_ROWS] >= STAYS_ROWS or (clock[BACK_ROWS] >= MIN_STAYS_ROWS and lasted))
 
 
 @kernel

@@ -17,7 +17,7 @@ ADDRESSES = ("arp.src.proto_ipv4", "arp.dst.proto_ipv4")
 VALUES = ("tcp.len", "tcp.ack", "udp.time_delta", "http.content_length", "dns.qry.name.len", "mqtt.len")
 SAME = {"OS_Fingerprinting": "Fingerprinting"}
 """A class that the per-attack files spell otherwise than the whole set."""
-MOST = 50_000
+MAX_PACKETS = 50_000
 """Values kept of a column and an attack type."""
 
 
@@ -38,10 +38,14 @@ def edge_traffic(files: Sequence[str]) -> EdgeTraffic:
             for name in VALUES:
                 values[name][kind].append(numbers(mine.column(name).drop_null()))
     return EdgeTraffic(
-        dict(rows), {name: {a: dict(k) for a, k in counts.items()} for name, counts in addresses.items()},
-        {name: {kind: np.concatenate(parts)[:MOST] for kind, parts in kinds.items()} for name, kinds in values.items()},
+        dict(rows),
+        {name: {a: dict(k) for a, k in counts.items()} for name, counts in addresses.items()},
+        {
+            name: {kind: np.concatenate(parts)[:MAX_PACKETS] for kind, parts in kinds.items()}
+            for name, kinds in values.items()
+        },
         reader.report.dropped.total(),
-    )  # fmt: skip
+    )
 
 
 def numbers(column: pa.Array) -> np.ndarray:

@@ -31,7 +31,7 @@ REASON = "worker_backlog"
 """Why the packets of a message that is shed go no further."""
 OVERLAP_NS = 20_000_000
 """An agent that takes over from another may begin so far before what that one sent last; see `_is_other_recording`."""
-MOST_MISSING = 1 << 40
+MAX_MISSING = 1 << 40
 """Packets that a gap is taken for at most, whatever an agent's sequence says: all traffic of a link in any window."""
 
 MAX_EPOCHS = 64
@@ -145,7 +145,7 @@ class LinkConsumer:
     def _packets(self, gap: int, message: FeatureMessage) -> int:
         """Return how many packets missing messages held: each as many as one usually does, and this one at least."""
         usual = self.ledger.rows // self.ledger.messages if self.ledger.messages else 1
-        return min(gap * max(usual, message.headers.rows * message.headers.sampling, 1), MOST_MISSING)
+        return min(gap * max(usual, message.headers.rows * message.headers.sampling, 1), MAX_MISSING)
 
     def _apart_ns(self, message: FeatureMessage) -> int:
         """Return how far from the newest time seen an epoch begins: before it, another recording; after it, a hole.

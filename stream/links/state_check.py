@@ -29,14 +29,14 @@ from offramp.stream.bins.state import (
 )
 from offramp.stream.channels import BIN_NS
 
-MOST = 1 << 63
-LARGEST = {np.dtype(np.float64): 1e30, np.dtype(np.float32): 1e8}
+MAX_INTEGER = 1 << 63
+MAX_NUMBER = {np.dtype(np.float64): 1e30, np.dtype(np.float32): 1e8}
 """Bytes scaled for their decay come to 1e22, what the model carries (ages, mean delays in ms) to 1e7."""
-SMALLEST_COUNT = 1e-6
+MIN_COUNT = 1e-6
 """A counter of a bin is 0 or at least this (a round trip of a nanosecond, in ms): quotients of two are finite."""
 TIMES = [NEWEST, REACHED, WAITS_NS, BACK_FIRST_NS, BACK_NEWEST_NS]
 """Places of the clock that hold a time: beyond what any packet has, sums with it would wrap around."""
-LONGEST_TEXT = 1_000
+MAX_TEXT = 1_000
 STATE = "state"
 
 
@@ -63,9 +63,9 @@ def require_like(own: Any, found: Any, where: str = STATE) -> None:
 def _require_array(own: NDArray[Any], found: Any, where: str) -> None:
     if not isinstance(found, np.ndarray) or found.dtype != own.dtype or found.shape != own.shape:
         raise ContractError(f"{where}: is no array of {own.dtype} {list(own.shape)}")
-    if own.dtype not in LARGEST:
+    if own.dtype not in MAX_NUMBER:
         return  # hashes and addresses are any number, of indices `require_bins` has the bounds
-    fits = (np.abs(found) <= LARGEST[own.dtype]) | (found == own)  # an empty run has infinities of its own
+    fits = (np.abs(found) <= MAX_NUMBER[own.dtype]) | (found == own)  # an empty run has infinities of its own
     if where.endswith(".rtt_ms"):
         fits |= np.isnan(found)  # most packets have no round trip
     if not fits.all():
@@ -82,10 +82,10 @@ def _require_plain(found: Any, where: str) -> None:
         for each in found:
             _require_plain(each, where)
     elif isinstance(found, str):
-        if len(found) > LONGEST_TEXT:
+        if len(found) > MAX_TEXT:
             raise ContractError(f"{where}: has a text of {len(found)} characters")
     elif isinstance(found, (int, float)):
-        if not abs(found) < MOST:
+        if not abs(found) < MAX_INTEGER:
             raise ContractError(f"{where}: has numbers that no run comes to")
     elif found is not None:
         raise ContractError(f"{where}: has a {type(found).__name__} where plain values are")
@@ -109,7 +109,7 @@ def require_bins(
         ("bins.clock", clock[WAITS] != PACKET or int(held["time_ns"][0]) == int(clock[WAITS_NS]) < END_OF_TIME_NS),
         ("bins.clock", _within(clock[[WAITS]], NOTHING, PACKET)),
         ("bins.last", _within(bins["last"], -1, following)),  # what is closed ends a window behind it
-        ("bins.counters", bool(((counters == 0) | (counters >= SMALLEST_COUNT)).all())),
+        ("bins.counters", bool(((counters == 0) | (counters >= MIN_COUNT)).all())),
         ("bins.shape", bool((bins["shape"] == shape).all())),
         ("hitters.hint", _within(hitters["hint"], 0, COUNTERS - 1)),
         ("hitters.clock", 0 <= int(hitters["clock"][USED]) <= COUNTERS),

@@ -11,9 +11,9 @@ from offramp.errors import ConfigError
 from offramp.toml import shown
 
 PAGE = "docs/site.md"
-MOST_NAMED = 64
+MAX_NAMED = 64
 """Interfaces that are counted by name; a file may have thousands."""
-MOST_SHOWN = 5
+MAX_SHOWN = 5
 OTHERS = "(others)"
 NAMELESS = "(no name)"
 
@@ -61,7 +61,7 @@ class LinkChoice:
     def count(self, interface: str, packets: int) -> None:
         """Count packets of an interface that belongs to no link."""
         name = visible(interface)
-        self.unlinked[name if name in self.unlinked or len(self.unlinked) < MOST_NAMED else OTHERS] += packets
+        self.unlinked[name if name in self.unlinked or len(self.unlinked) < MAX_NAMED else OTHERS] += packets
 
     def patterns(self) -> str:
         """Return which interfaces the links name, in words."""
@@ -104,18 +104,18 @@ def visible(interface: str) -> str:
     """Return an interface's name as it may be shown: a file may hold anything."""
     if not interface:
         return NAMELESS
-    return interface if interface.isprintable() and len(interface) <= MOST_NAMED else shown(interface)
+    return interface if interface.isprintable() and len(interface) <= MAX_NAMED else shown(interface)
 
 
 def _most(unlinked: Counter[str]) -> list[tuple[str, int]]:
     """Return the interfaces with the most packets, and the others as one."""
     named = unlinked.most_common()
-    rest = sum(count for _, count in named[MOST_SHOWN:])
-    return [*named[:MOST_SHOWN], *([(f"{len(named) - MOST_SHOWN} other interfaces", rest)] if rest else [])]
+    rest = sum(count for _, count in named[MAX_SHOWN:])
+    return [*named[:MAX_SHOWN], *([(f"{len(named) - MAX_SHOWN} other interfaces", rest)] if rest else [])]
 
 
 def listed(names: list[str]) -> str:
     """Return names in words, of many the first."""
-    if len(names) > MOST_SHOWN:
-        return f"{', '.join(names[:MOST_SHOWN])} and {len(names) - MOST_SHOWN} more"
+    if len(names) > MAX_SHOWN:
+        return f"{', '.join(names[:MAX_SHOWN])} and {len(names) - MAX_SHOWN} more"
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]

@@ -20,7 +20,7 @@ SLICE_NS = 20_000_000
 SLOWEST, FASTEST = 0.001, 1_000_000.0
 """A second in a quarter of an hour, and eleven days in one."""
 
-LONGEST_NS = 3_600_000_000_000
+MAX_NS = 3_600_000_000_000
 """A silence is waited for no longer than an hour: a first packet dated 1970 is followed by one of decades."""
 
 
@@ -82,7 +82,7 @@ class Waits:
         end_ns = int(now_ns[-1])
         doubted = bool(leap[-1]) and not 0 <= self._doubted_ns <= end_ns
         undone[-1] |= doubted
-        beyond = np.where(undone, 0, np.minimum(now_ns - newest_ns, LONGEST_NS))
+        beyond = np.where(undone, 0, np.minimum(now_ns - newest_ns, MAX_NS))
         passed_ns = self._passed_ns + np.cumsum(np.maximum(np.where(leap, beyond, now_ns - before_ns), 0))
         self._doubted_ns = end_ns if doubted else -1
         self._last_ns = int(before_ns[-1]) if doubted else end_ns

@@ -26,7 +26,7 @@ ENOUGH_NS = 10_000_000_000
 """Before so many packets with addresses, and so much time of packets, a live link says nothing of what it misses."""
 COUNTED = 100_000
 """Packets of which addresses are counted, to tell which are the busiest."""
-MOST_ADDRESSES = 4_096
+MAX_ADDRESSES = 4_096
 SHOWN = 3
 DEVICES, ONLY = "devices", "only"
 MIX, KEPT_BITS = np.uint64(0x9E3779B97F4A7C15), np.uint64(48)
@@ -104,8 +104,8 @@ class SiteMatch:
     def _count(self, ends: list[NDArray[np.int64]]) -> None:
         for each in ends:
             self._busiest.update(zip(each[:, 0].tolist(), each[:, 1].tolist(), strict=True))
-        if len(self._busiest) > MOST_ADDRESSES:
-            self._busiest = Counter(dict(self._busiest.most_common(MOST_ADDRESSES // 2)))
+        if len(self._busiest) > MAX_ADDRESSES:
+            self._busiest = Counter(dict(self._busiest.most_common(MAX_ADDRESSES // 2)))
 
     def _busiest_text(self) -> str:
         return ", ".join(address_text(*key) for key, _ in self._busiest.most_common(SHOWN))

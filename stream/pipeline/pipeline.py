@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from offramp.decision.command import Command
 from offramp.decision.policy import Policy
-from offramp.decision.reroute import LEAST_SHARE
+from offramp.decision.reroute import MIN_SHARE
 from offramp.decision.site import Site
 from offramp.decision.traffic import Quality
 from offramp.errors import ArtifactError
@@ -210,7 +210,7 @@ class Pipeline:
 
     def _commands(self, rows: ClosedBins, prediction: Prediction) -> list[Command]:
         """Ask the policy where something can change: a forecast that may open a move, a scope that has one open."""
-        worth = (rows.series == 0) | (rows.rate_bps >= LEAST_SHARE * self.link.capacity_bps)
+        worth = (rows.series == 0) | (rows.rate_bps >= MIN_SHARE * self.link.capacity_bps)
         asked = worth & self.policy.may_trigger(prediction.probabilities, prediction.quantiles_ms)
         commands: list[Command] = []
         if not (self.policy.open_scopes or asked.any()):

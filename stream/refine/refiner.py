@@ -23,7 +23,7 @@ from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BINS_PER_S, Prediction
 from offramp.inference.refinement.challenger import ChallengerJob, Weights, blended, refined_artifact
 from offramp.inference.refinement.drift import DriftWatch
-from offramp.inference.refinement.paired_test import FEWEST, PairedResult, Scored, block_losses, compare, row_losses
+from offramp.inference.refinement.paired_test import MIN_BLOCKS, PairedResult, Scored, block_losses, compare, row_losses
 from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.stream.bins.state import SERIES, ClosedBins
 from offramp.stream.channels import BIN_MS, CHANNELS, WINDOW_BINS
@@ -281,7 +281,7 @@ class Refiner:
 
     def _objection(self, challenger: CompiledPredictor, verdict: PairedResult, told: dict[str, Any]) -> str:
         """Return why the challenger may not serve; empty where it may. Adds the scores to what is told."""
-        if verdict.blocks < FEWEST:
+        if verdict.blocks < MIN_BLOCKS:
             return "too few blocks in the holdout"
         if not verdict.better:
             return "not better on the newest windows"
@@ -303,7 +303,7 @@ class Refiner:
         served, former = (block_losses(one, scored) for one in (self.predictor, predictor))
         verdict = compare(served, former, margin=settings.margin, alpha=settings.alpha)
         harm = verdict.better
-        if harm or (drifted and verdict.blocks >= FEWEST and verdict.challenger < verdict.champion):
+        if harm or (drifted and verdict.blocks >= MIN_BLOCKS and verdict.challenger < verdict.champion):
             reason = "harm" if harm else "drift"
             data = {"from": self.artifact.sha, "to": artifact.sha, "reason": reason, "newest": verdict.as_dict()}
             self.artifact, self.predictor, self._former = artifact, predictor, None

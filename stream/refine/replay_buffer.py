@@ -17,7 +17,7 @@ from offramp.inference.forecast import Prediction
 from offramp.inference.refinement.paired_test import Scored
 from offramp.stream.windows.windows import WindowRows
 
-MOST_ROWS = 60_000
+MAX_ROWS = 60_000
 
 
 class BufferRows(NamedTuple):
@@ -46,7 +46,7 @@ class BufferRows(NamedTuple):
 class ReplayBuffer:
     """The replay buffer of one link and its devices."""
 
-    def __init__(self, horizon_bins: int, memory_bins: int, most_rows: int = MOST_ROWS) -> None:
+    def __init__(self, horizon_bins: int, memory_bins: int, most_rows: int = MAX_ROWS) -> None:
         self._horizon, self._bins, self._most = horizon_bins, memory_bins, most_rows
         self._waiting: list[BufferRows] = []
         self.rows: BufferRows | None = None

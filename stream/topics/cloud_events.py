@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 
 from offramp.decision.command import Command, Headers, event_headers, rfc3339
-from offramp.kafka import BODY_LIMIT, LONGEST_NAME
+from offramp.kafka import MAX_BODY, MAX_NAME
 from offramp.stream.pipeline.timeline import LinkTimeline
-from offramp.stream.topics.forecast_json import MOST, bins_text
+from offramp.stream.topics.forecast_json import MAX_BIN_TEXT, bins_text
 
-FORECAST_BINS = (BODY_LIMIT - 6 * 2 * LONGEST_NAME - 100) // MOST
-"""Bins of a forecast message: it is at most BODY_LIMIT bytes whatever they say, with names that JSON must escape."""
+FORECAST_BINS = (MAX_BODY - 6 * 2 * MAX_NAME - 100) // MAX_BIN_TEXT
+"""Bins of a forecast message: it is at most MAX_BODY bytes whatever they say, with names that JSON must escape."""
 
 
 def command_message(command: Command, site: str) -> tuple[bytes, bytes, Headers]:

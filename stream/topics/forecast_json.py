@@ -12,10 +12,10 @@ from offramp.stream.pipeline.timeline import LinkTimeline
 
 DECIMALS = 4
 UNIT = 10**DECIMALS
-LARGEST = 9e14
+MAX_NUMBER = 9e14
 """Numbers are told up to here, so that their units fit int64; no delay of a link is larger."""
 
-MOST = 480
+MAX_BIN_TEXT = 480
 """Bytes of one bin's text, at most: eleven numbers of 20 bytes and the names."""
 
 
@@ -42,7 +42,7 @@ def bins_text(timelines: list[LinkTimeline]) -> bytes:
         numbers[:, 3] = timeline.bin_end_ms
         numbers[:, 4], numbers[:, 5] = timeline.load_up, timeline.load_down
         numbers[:, 6:] = timeline.probabilities
-        room = np.empty(n * MOST, np.uint8)
+        room = np.empty(n * MAX_BIN_TEXT, np.uint8)
         out += room[: write_bins(numbers, timeline.time_ns, PARTS, LAST, room)].tobytes()
     return bytes(out[:-1] if len(out) > 1 else out) + b"]"
 
@@ -74,7 +74,7 @@ def write_text(text: NDArray[np.uint8], out: NDArray[np.uint8], at: int) -> int:
 @kernel_lean
 def write_number(value: float, out: NDArray[np.uint8], at: int) -> int:
     """Write a number as Python shows `round(value, DECIMALS)`, at most LARGEST, at least 0; NaN as 0."""
-    units = np.int64(np.rint(min(max(value, 0.0), LARGEST) * UNIT)) if value > 0.0 else np.int64(0)
+    units = np.int64(np.rint(min(max(value, 0.0), MAX_NUMBER) * UNIT)) if value > 0.0 else np.int64(0)
     at = write_digits(units // UNIT, 1, out, at)
     out[at] = 46  # the point
     rest, places = units % UNIT, DECIMALS

@@ -17,12 +17,12 @@ from pathlib import Path
 from offramp.decision.command import Headers, event_headers, rfc3339
 from offramp.errors import ArtifactError, ContractError
 from offramp.inference.artifact import FILES, Artifact, parse_artifact
-from offramp.kafka import LARGEST_MESSAGE, LONGEST_NAME
+from offramp.kafka import MAX_MESSAGE, MAX_NAME
 from offramp.stream.channels import BIN_NS
 
 NAMES = ("manifest.json", *FILES)
 REASONS = ("swapped", "rolled_back", "federated")
-LARGEST = LARGEST_MESSAGE - 20_000
+MAX_FILES = MAX_MESSAGE - 20_000
 NAMESPACE = uuid.UUID("3f0c9f0e-7a53-5d1c-8a2e-5f6f0c1d7b11")
 _SHA, _NUMBER = re.compile(r"[0-9a-f]{64}"), re.compile(r"\d{1,18}")
 
@@ -63,9 +63,9 @@ def pack(folder: Path) -> bytes:
                 packed.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())
             except OSError as error:
                 raise ArtifactError(f"{folder}/{name}: cannot be read ({error.strerror})") from error
-    if len(out.getvalue()) > LARGEST:
+    if len(out.getvalue()) > MAX_FILES:
         raise ArtifactError(
-            f"{folder}: takes {len(out.getvalue()):,} bytes, a message at most {LARGEST:,}; train a smaller preset"
+            f"{folder}: takes {len(out.getvalue()):,} bytes, a message at most {MAX_FILES:,}; train a smaller preset"
         )
     return out.getvalue()
 
@@ -87,7 +87,7 @@ def decode_model(key: bytes | None, headers: Iterable[tuple[str, bytes]], value:
     """Return a checked message. Raises ContractError saying what of it is wrong."""
     told = {name: text.decode(errors="replace") for name, text in headers if isinstance(text, bytes)}
     site, slash, link = (key or b"").decode(errors="replace").partition("/")
-    if not (site and slash and link) or len(key or b"") > 2 * LONGEST_NAME + 1:
+    if not (site and slash and link) or len(key or b"") > 2 * MAX_NAME + 1:
         raise ContractError("the key is no site/link")
     sha, base, reason = (told.get(f"ce_{name}", "") for name in ("model", "base", "reason"))
     begin = told.get("ce_servesfrom", "")
@@ -105,8 +105,8 @@ def decode_model(key: bytes | None, headers: Iterable[tuple[str, bytes]], value:
 
 def unpack(value: bytes) -> dict[str, bytes]:
     """Return the three files of a message's value. Raises ContractError."""
-    if len(value) > LARGEST_MESSAGE:
-        raise ContractError(f"a model of {len(value):,} bytes, at most {LARGEST_MESSAGE:,} are read")
+    if len(value) > MAX_MESSAGE:
+        raise ContractError(f"a model of {len(value):,} bytes, at most {MAX_MESSAGE:,} are read")
     try:
         with zipfile.ZipFile(io.BytesIO(value)) as packed:
             members = packed.infolist()

@@ -15,7 +15,7 @@ from offramp.stream.topics.model_message import ModelMessage, decode_model, enco
 from offramp.streams import tell
 
 SEND_S = 30.0
-MOST_MODELS = 1_024
+MAX_MODELS = 1_024
 """Links whose models are held at once: at 0.4 MB each that is as much memory as an average may take."""
 
 
@@ -25,7 +25,7 @@ def newest_models(
     """Return the newest model of each site/link, of those named where some are; keys are in order.
 
     A message that cannot be read is told on standard error and left out: the one before it counts. So are models of
-    more than MOST_MODELS links.
+    more than MAX_MODELS links.
     """
     partitions = require_topics(settings, doing, "models")[settings.topic("models")]
     found: dict[str, ModelMessage] = {}
@@ -43,7 +43,7 @@ def newest_models(
         finally:
             close_client(consumer)
     if left:
-        tell(f"warning: {doing}: {left} models left out: of more than {MOST_MODELS} links")
+        tell(f"warning: {doing}: {left} models left out: of more than {MAX_MODELS} links")
     return dict(sorted(found.items()))
 
 
@@ -53,7 +53,7 @@ def _note(found: dict[str, ModelMessage], record: Any, sites: frozenset[str], li
     if model is None or (sites and model.site not in sites) or (links and model.link not in links):
         return True
     place = f"{model.site}/{model.link}"
-    if place not in found and len(found) >= MOST_MODELS:
+    if place not in found and len(found) >= MAX_MODELS:
         return False
     found[place] = model
     return True

@@ -22,7 +22,7 @@ SLOT_NS = WINDOW_BINS * BIN_NS
 """What was dropped counts half after so long: the load of a forecast's window is right, whichever bin of it a packet is
 counted in."""
 
-MOST_SCALED = 16
+MAX_SCALED = 16
 """Packets that one may stand for. A bin of a full link of 100 Mbit/s has about 100 packets of ordinary size: of one in
 16 six are left, which tell a full bin from a half full one three times of four; fewer tell nothing."""
 
@@ -60,7 +60,7 @@ class Scale:
         self._slot = slot
         self._captured = (self._captured >> passed) + loss.captured
         self._dropped = (self._dropped >> passed) + loss.dropped
-        is_hole = self._dropped > (MOST_SCALED - 1) * self._captured
+        is_hole = self._dropped > (MAX_SCALED - 1) * self._captured
         if is_hole:
             self._dropped = 0
         self.factor = (self._captured + self._dropped) / (self._captured or 1) if self._dropped else 1.0
@@ -73,7 +73,7 @@ class Scale:
     def restore(self, state: Sequence[float]) -> None:
         """Go on from what `state` returned."""
         factor, self._slot, self._captured, self._dropped = float(state[0]), *(max(0, int(each)) for each in state[1:])
-        self.factor = min(max(factor, 1.0), float(MOST_SCALED))
+        self.factor = min(max(factor, 1.0), float(MAX_SCALED))
 
 
 def loss_of(told: bytes | None) -> Loss | None:

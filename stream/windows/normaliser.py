@@ -15,7 +15,7 @@ from offramp.errors import ArtifactError
 from offramp.kernels import kernel
 
 BUCKETS = 400
-SMALLEST = 1e-4
+MIN_WIDTH = 1e-4
 RATIO = 1.05
 LOG_RATIO = float(np.log(RATIO))
 OUTLIER_Z = 4.0
@@ -57,8 +57,8 @@ def learn(
             least[f] = min(least[f], value)
             greatest[f] = max(greatest[f], value)
             bucket = 0
-            if value > SMALLEST:
-                bucket = 1 + int(min(np.log(value / SMALLEST) / LOG_RATIO, BUCKETS - 2.0))
+            if value > MIN_WIDTH:
+                bucket = 1 + int(min(np.log(value / MIN_WIDTH) / LOG_RATIO, BUCKETS - 2.0))
             histogram[f, bucket] += 1
 
 
@@ -87,7 +87,7 @@ class Normaliser:
         cumulative = np.cumsum(self.histogram, axis=1)
         rank = np.ceil(q * cumulative[:, -1:])
         bucket = np.argmax(cumulative >= np.maximum(rank, 1), axis=1)
-        edge = np.where(bucket == 0, 0.0, SMALLEST * RATIO**bucket)
+        edge = np.where(bucket == 0, 0.0, MIN_WIDTH * RATIO**bucket)
         return np.minimum(edge, np.where(self.count > 0, self.greatest, 0.0))
 
     def limits(self) -> ScaleLimits:

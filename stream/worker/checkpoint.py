@@ -18,7 +18,7 @@ MAX_UNPACKED = 8 << 20
 """Bytes: thirty times what the shipped model's checkpoints take, most of which are counters by series."""
 MAX_PLAIN = 1 << 20
 """Bytes of the plain values of a state: those that grow are the names of agents and devices, bounded each."""
-LONGEST_HEAD = 256
+MAX_HEAD = 256
 """Bytes of an array's head as NumPy writes it, and more than enough: it is read as Python source."""
 ARRAY = "\x00array"
 
@@ -92,10 +92,10 @@ class _Arrays:
 
     def next(self) -> Any:
         """Return the next array. Raises ContractError where it is not of plain numbers, or is not all there."""
-        head = io.BytesIO(self._data[:LONGEST_HEAD])
+        head = io.BytesIO(self._data[:MAX_HEAD])
         if np.lib.format.read_magic(head) != (1, 0):
             raise ContractError("damaged checkpoint: arrays of another version")
-        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(head, LONGEST_HEAD)
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(head, MAX_HEAD)
         count = math.prod(shape)
         end = head.tell() + count * dtype.itemsize
         if dtype.kind not in "biuf" or by_columns or min(shape, default=0) < 0 or end > len(self._data):

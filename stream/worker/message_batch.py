@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from offramp.capture.message.decode import RefusedError, decode_message
 from offramp.hops import Hops
-from offramp.kafka import BODY_LIMIT
+from offramp.kafka import MAX_BODY
 from offramp.stream.links.link_consumer import conclude
 from offramp.stream.links.link_consumers import LinkConsumers
 from offramp.stream.pipeline.pipeline import Step
@@ -164,4 +164,4 @@ def dead_letter(
     """Return the dead letter of a message, cut to what a broker takes; origin: where it was, or was to go."""
     told = {**origin, "reason": reason, "error": text[:1_000], "bytes": len(value or b"")}
     headers = [(f"dead_{name}", str(each).encode(errors="replace")) for name, each in told.items()]
-    return OutgoingMessage("dead-letters", (key or b"")[:1_000], (value or b"")[:BODY_LIMIT], headers)
+    return OutgoingMessage("dead-letters", (key or b"")[:1_000], (value or b"")[:MAX_BODY], headers)

@@ -16,7 +16,7 @@ from offramp.kafka import is_final
 from offramp.stream.topics.records import OutgoingMessage
 from offramp.stream.worker.log import tell_retry
 
-LIMIT = 64
+MAX_WAITING = 64
 """Messages that may be under way; beyond that `put` waits for the oldest."""
 
 RETRY_S = 0.5
@@ -32,7 +32,7 @@ GiveUp = Callable[[OutgoingMessage, Exception], OutgoingMessage | None]
 class Outbox:
     """`put` hands over; `settle` waits until the broker has acknowledged all that was put before."""
 
-    def __init__(self, post: Post, give_up: GiveUp, limit: int = LIMIT) -> None:
+    def __init__(self, post: Post, give_up: GiveUp, limit: int = MAX_WAITING) -> None:
         self._post, self._give_up, self._limit = post, give_up, limit
         self._under_way: deque[tuple[OutgoingMessage, asyncio.Future[Any]]] = deque()
         self._put = self._settled = 0

@@ -15,7 +15,7 @@ from offramp.decision.site import Site
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import Artifact
 from offramp.inference.serving.predictor import Predictor
-from offramp.kafka import BODY_LIMIT, KafkaAccessError
+from offramp.kafka import MAX_BODY, KafkaAccessError
 from offramp.stream.bins.state import SERIES
 from offramp.stream.worker.ending import Ending
 
@@ -23,9 +23,9 @@ from offramp.stream.worker.ending import Ending
 def require_small(predictor: Predictor) -> None:
     """Refuse a model whose carried states leave no room for the rest of a checkpoint. Raises ArtifactError."""
     size = SERIES * predictor.state_size * 4
-    if size > BODY_LIMIT // 2:
+    if size > MAX_BODY // 2:
         raise ArtifactError(
-            f"model {predictor.name}: carries {size:,} bytes a link, a checkpoint has room for {BODY_LIMIT // 2:,}; "
+            f"model {predictor.name}: carries {size:,} bytes a link, a checkpoint has room for {MAX_BODY // 2:,}; "
             "train a smaller preset"
         )
 

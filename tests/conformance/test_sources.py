@@ -17,7 +17,7 @@ from tests.support.places import DEMO, ROOT, SHARED
 
 PCAPS = SHARED / "pcaps"
 SAMPLE = 60
-LARGEST = 2_000_000  # bytes; larger captures only make the test slow
+MAX_BYTES = 2_000_000  # bytes; larger captures only make the test slow
 
 pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark, the reference, is not installed")
 
@@ -76,5 +76,5 @@ def test_packets_of_every_form_are_tsharks(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not PCAPS.is_dir(), reason="the real captures of ../shared/pcaps are not here")
 def test_packets_are_tsharks() -> None:
-    paths = sorted(p for p in PCAPS.rglob("*.pcap*") if p.is_file() and p.stat().st_size <= LARGEST)
+    paths = sorted(p for p in PCAPS.rglob("*.pcap*") if p.is_file() and p.stat().st_size <= MAX_BYTES)
     assert compared(paths[:: max(1, len(paths) // SAMPLE)]) > 1000

@@ -31,7 +31,7 @@ LARGE_STEP, LARGE = 10, 5
 """Of ten cases the sixth grows to the bounds; interpreted kernels, which take every tenth, do not meet it."""
 
 SHAPE = LinkConfig(1e7, 1e7, None, ("10.0.0.0/8",), device_share=0.0)
-LARGEST_TIMES = 12
+MAX_TIMES = 12
 """Packets of a large case whose times are odd; each may close thousands of bins."""
 
 
@@ -60,7 +60,7 @@ def large_blocks(rng: random.Random) -> Iterator[PacketBlock]:
         if part:
             yield block_of(part, linktype=made.linktype, first_number=number)
         number += len(part)
-    few = made.packets[:LARGEST_TIMES]
+    few = made.packets[:MAX_TIMES]
     block = block_of(few, linktype=made.linktype, first_number=number)
     yield replace(block, time_ns=odd_times(rng, len(few)))
 

@@ -20,7 +20,7 @@ from offramp.capture.dissect.dissector import Dissector
 from tests.fuzz.grammars import GRAMMARS, Grammar
 from tests.fuzz.mutations import block_of, datagram, ethernet, ipv4, segment
 
-LIMIT = 64.0
+MAX_COST = 64.0
 """Steps a byte received that no input may take."""
 
 SIZES = (60, 200, 512, 1472, 8000, 30_000, 64_000)
@@ -173,15 +173,17 @@ def main() -> int:
     options = parser.parse_args()
     end, turn = time.monotonic() + options.seconds, 0
     dearest: dict[str, tuple[float, Input]] = {}
-    while time.monotonic() < end and all(best <= LIMIT for best, _ in dearest.values()):
+    while time.monotonic() < end and all(best <= MAX_COST for best, _ in dearest.values()):
         grammar = GRAMMARS[turn % len(GRAMMARS)]
         found = climb(grammar, random.Random(options.seed + turn), 200)
         dearest[grammar.name] = max(found, dearest.get(grammar.name, found), key=lambda each: each[0])
         turn += 1
     for name, (best, one) in sorted(dearest.items(), key=lambda item: -item[1][0]):
         print(f"{best:6.1f} steps a byte  {name:24} {one.size} bytes in steps of {one.step}, {one.parts}")
-    print(f"{turn * 200} inputs, the dearest {max(best for best, _ in dearest.values()):.1f} of {LIMIT:g} steps a byte")
-    return int(any(best > LIMIT for best, _ in dearest.values()))
+    print(
+        f"{turn * 200} inputs, the dearest {max(best for best, _ in dearest.values()):.1f} of {MAX_COST:g} steps a byte"
+    )
+    return int(any(best > MAX_COST for best, _ in dearest.values()))
 
 
 if __name__ == "__main__":

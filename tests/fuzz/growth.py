@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.fuzz.mutations import datagram, ethernet, ipv4, segment
 
-LARGEST = (16 << 20) - 1
+MAX_CELL = (16 << 20) - 1
 """Bytes of the largest message that is put together."""
 
 WIRELESS = 105
@@ -221,8 +221,8 @@ BOUNDS: dict[str, Callable[[], Grown]] = {
     ),
     "samples that claim one payload": lambda: Grown([large_ipv6(overlapping(publish(240_000), 41, 1883), 6343)]),
     "two messages of 16 MB that end in one frame, behind a third": lambda: Grown(
-        [wireless(each) for each in stream(publish(LARGEST - 30), 1883, near=3999)]
-        + ends_together([publish(LARGEST - 30)] * 2, 1883).packets,
+        [wireless(each) for each in stream(publish(MAX_CELL - 30), 1883, near=3999)]
+        + ends_together([publish(MAX_CELL - 30)] * 2, 1883).packets,
         WIRELESS,
     ),
     "two answers of 1 MB in chunks of a byte": lambda: over_tcp(chunked(200_000) * 2, 80, 200_000),
@@ -268,8 +268,8 @@ def grown(rng: random.Random) -> Grown:
     """Return packets that come near a bound, of at most about 17 MB in all."""
     kind = rng.random()
     if kind < 0.3:
-        port, payload = message(rng, rng.choice((60_000, 250_000, 1 << 20, LARGEST, LARGEST)))
-        found = over_tcp(payload[:LARGEST], port, rng.choice((1460, 9000, 60_000, 200_000)))
+        port, payload = message(rng, rng.choice((60_000, 250_000, 1 << 20, MAX_CELL, MAX_CELL)))
+        found = over_tcp(payload[:MAX_CELL], port, rng.choice((1460, 9000, 60_000, 200_000)))
     elif kind < 0.35:
         port, shared = rng.choice(((9, b"y" * sizes(rng, 240_000)), (1883, publish(sizes(rng, 240_000)))))
         found = Grown([large_ipv6(overlapping(shared, sizes(rng, 120), port), 6343)])
@@ -283,7 +283,7 @@ def grown(rng: random.Random) -> Grown:
         payload = overlapping(shared, sizes(rng, 120), port)[:65_500]
         found = Grown(fragmented(datagram(payload, 6343, 4000), size=rng.choice((1480, 8192))))
     elif kind < 0.8:
-        parts = [message(rng, rng.choice((60_000, LARGEST // 3)))[1] for _ in range(rng.randrange(1, 4))]
+        parts = [message(rng, rng.choice((60_000, MAX_CELL // 3)))[1] for _ in range(rng.randrange(1, 4))]
         found = ends_together(parts, rng.choice((1883, 80, 53)))
     elif kind < 0.9:
         found = nested_fragments(rng.randrange(1, 9), sizes(rng, 65_000) + 400)

@@ -33,7 +33,7 @@ from offramp.decision.client import DecisionClient
 from offramp.decision.policy import Policy
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
-from offramp.kafka import BODY_LIMIT, LARGEST_MESSAGE, KafkaSettings
+from offramp.kafka import MAX_BODY, MAX_MESSAGE, KafkaSettings
 from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.refiners import Refiners
@@ -189,7 +189,7 @@ class Outlet:
 
     async def post(self, message: OutgoingMessage) -> asyncio.Future[Any]:
         size = len(message.value) + len(message.key) + sum(len(name) + len(text) for name, text in message.headers)
-        assert len(message.value) <= BODY_LIMIT and size < LARGEST_MESSAGE, (message.topic, size)  # noqa: PT018
+        assert len(message.value) <= MAX_BODY and size < MAX_MESSAGE, (message.topic, size)  # noqa: PT018
         self.sent[message.topic] += 1
         if message.topic == "decisions" and CLEAN in message.key.decode():
             self.commands.setdefault(json.loads(message.value)["decision_id"], message.value)

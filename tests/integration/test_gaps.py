@@ -17,7 +17,7 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
-from offramp.kafka import BODY_LIMIT, KafkaSettings
+from offramp.kafka import MAX_BODY, KafkaSettings
 from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
 from tests.support.workers import Decisions, WorkerProcess, demo_batches, workers
@@ -51,7 +51,7 @@ def test_a_gap_is_told_and_nothing_is_enforced_on_it(
     told = [
         (part, value, ledger_of(batch).as_dict() if not at else {})
         for batch in demo_batches()
-        for at, (part, value) in enumerate(encode_parts(batch, BODY_LIMIT))
+        for at, (part, value) in enumerate(encode_parts(batch, MAX_BODY))
     ]
     with workers(WorkerProcess(topics, path, tmp_path / "w.log")) as running:
         for number, (batch, value, ledger) in enumerate(told):

@@ -27,7 +27,7 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
-from offramp.kafka import BODY_LIMIT, LONGEST_NAME, KafkaAccessError, KafkaSettings
+from offramp.kafka import MAX_BODY, MAX_NAME, KafkaAccessError, KafkaSettings
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.worker.checkpoint_reader import load_states
 from tests.integration.until import until
@@ -105,7 +105,7 @@ def test_a_recording_of_few_packets_goes_through(topics: KafkaSettings, tmp_path
         each.close()
     assert wanted
     assert sum(bins) > SPARSE * EVERY_NS // 10_000_000
-    assert max(len(record.value) for record in forecasts.records) <= BODY_LIMIT
+    assert max(len(record.value) for record in forecasts.records) <= MAX_BODY
     assert "Traceback" not in told
     assert "trying again" not in told
 
@@ -210,18 +210,18 @@ def test_a_recording_that_the_broker_refuses_is_the_end_of_its_agent(topics: Kaf
 def large_batch() -> tuple[bytes, FeatureHeaders]:
     """A feature message of nearly as many bytes as one may have, of all random columns."""
     rows = 64
-    while len(encode_batch(random_batch(2 * rows))) <= BODY_LIMIT:
+    while len(encode_batch(random_batch(2 * rows))) <= MAX_BODY:
         rows *= 2
-    while len(encode_batch(random_batch(rows + 256))) <= BODY_LIMIT:
+    while len(encode_batch(random_batch(rows + 256))) <= MAX_BODY:
         rows += 256
     batch = random_batch(rows)
-    return encode_batch(batch), FeatureHeaders("lab", "a" * LONGEST_NAME, 1, 0, rows, *times_of(batch))
+    return encode_batch(batch), FeatureHeaders("lab", "a" * MAX_NAME, 1, 0, rows, *times_of(batch))
 
 
 def test_every_message_at_its_limit_is_taken_or_refused_and_nobody_ends(topics: KafkaSettings, tmp_path: Path) -> None:
     _, path = site_file(1, tmp_path)
     value, good = large_batch()
-    assert len(value) > 0.9 * BODY_LIMIT
+    assert len(value) > 0.9 * MAX_BODY
     ledger = b'{"captured":7' + b" " * (MAX_LEDGER - 14) + b"}"
 
     def headers(**changed: bytes) -> list[tuple[str, bytes]]:
@@ -233,14 +233,14 @@ def test_every_message_at_its_limit_is_taken_or_refused_and_nobody_ends(topics: 
     def send(key: bytes, body: bytes, pairs: list[tuple[str, bytes]]) -> None:
         raw.send(topics.topic("features"), body, key, pairs).get(30)
 
-    for sequence, more in enumerate(({}, {"ledger": ledger}, {"agent": b"\x01" * LONGEST_NAME})):
+    for sequence, more in enumerate(({}, {"ledger": ledger}, {"agent": b"\x01" * MAX_NAME})):
         send(link, value, headers(sequence=str(sequence).encode(), **more))
         taken += 1
     most = 1_048_588 - 1_000  # what a broker takes
     for key, body, pairs in (
-        (link, value, headers(agent=b"a" * (LONGEST_NAME + 1))),
-        (b"k" * LONGEST_NAME, value, headers()),
-        (b"k" * (LONGEST_NAME + 1), value, headers()),
+        (link, value, headers(agent=b"a" * (MAX_NAME + 1))),
+        (b"k" * MAX_NAME, value, headers()),
+        (b"k" * (MAX_NAME + 1), value, headers()),
         (b"k" * 900_000, b"", headers()),
         (link, bytes(most - 2_000), headers()),
         (link, b"", headers(ledger=ledger + b" ")),
@@ -264,7 +264,7 @@ def test_every_message_at_its_limit_is_taken_or_refused_and_nobody_ends(topics: 
     for each in (dead, decisions):
         each.close()
     assert len(dead.records) == refused
-    parts = sum(1 for batch in demo_batches() for _ in encode_parts(batch, BODY_LIMIT))
+    parts = sum(1 for batch in demo_batches() for _ in encode_parts(batch, MAX_BODY))
     assert load_states(*state).states["uplink0"]["intake"]["messages"] == taken + parts + 1
     assert "Traceback" not in told
     assert "never sent" not in told

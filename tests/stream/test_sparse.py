@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from offramp.capture.message.decode import MAX_ROWS, SCHEMA, RefusedError, decode_message
-from offramp.capture.message.encode import LONGEST_NS, FeatureHeaders, covered_ns, encode_batch, encode_parts, times_of
+from offramp.capture.message.encode import MAX_NS, FeatureHeaders, covered_ns, encode_batch, encode_parts, times_of
 from offramp.decision.policy import Policy
 from offramp.stream.bins.state import OUT_ROWS, LinkConfig
 from offramp.stream.channels import BIN_NS, WINDOW_BINS
@@ -68,7 +68,7 @@ def test_a_message_covers_a_bounded_time(tmp_path: Path) -> None:
     batch = sparse_batch(1_000)
     parts = [part for part, _ in encode_parts(batch, 1 << 20)]
     assert sum(part.num_rows for part in parts) == 1_000
-    assert all(covered_ns(part) <= LONGEST_NS for part in parts)
+    assert all(covered_ns(part) <= MAX_NS for part in parts)
     headers, value = message(sparse_batch(MAX_ROWS, 639_000_000))
     assert len(value) < 1 << 20
     with pytest.raises(RefusedError, match="cover more than 20 s") as refused:
@@ -122,7 +122,7 @@ def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
     MicroBatches(None, 1)._work([batch])  # type: ignore[arg-type]
     assert batch.done
     assert len(held) > 1
-    assert max(held) < OPEN_ROWS + 2 * LONGEST_NS // BIN_NS
+    assert max(held) < OPEN_ROWS + 2 * MAX_NS // BIN_NS
     alone = LinkConsumer("uplink", lambda name: pipeline(name))
     for offset, record in enumerate(records):
         taken = decode_message(record.key, record.headers, record.value)

@@ -113,7 +113,7 @@ def text_without_a_place_in_the_list_is_not_kept() -> None:
 
 @check("offramp.capture.dissect.packet.table")
 def no_cell_is_longer_than_its_length_can_tell() -> None:
-    with constants({emit: {"LARGEST_CELL": 50}}):
+    with constants({emit: {"MAX_CELL": 50}}):
         out = grant(emit.new_table(2))
         emit.put_span(out, 0, BODY, 1, 51, 0)
         assert out.values[BODY, 0] == 1 << 24 | 50
@@ -201,7 +201,7 @@ def samples_end_with_the_row() -> None:
 
 @check("offramp.capture.dissect.conversation.flow_table")
 def a_table_whose_searches_are_long_gets_another_secret() -> None:
-    with constants({flow_table: {"MOST_PROBES": 3}}):
+    with constants({flow_table: {"MAX_PROBES": 3}}):
         known = Dissector("stream", secret=np.zeros(1 + KEY_WORDS, np.int64))
         known.dissect(block_of([ethernet(ipv4(datagram(b"x", 9, 4000 + at), 17)) for at in range(9)]))
         assert known._flows.counters[SECRET:].any()
@@ -263,7 +263,7 @@ def chunks_of_the_arena_are_bounded() -> None:
         frames.append(segment(b"", 1883, 0, 2, near))
         frames += [segment(publish(4500)[at : at + 1000], 1883, 1 + at, 0x18, near) for at in (0, 1000, 2000)]
     frames += [segment(publish(4500)[at : at + 1000], 1883, 1 + at, 0x18, 4005) for at in (3000, 4000)]
-    with constants({emit: {"MOST_TEXT": 10_000, "BATCH_TEXT": 10_000}}):
+    with constants({emit: {"MAX_TEXT": 10_000, "BATCH_TEXT": 10_000}}):
         found = Found(Grown([ethernet(ipv4(each, 6)) for each in frames]))
     assert ([len(each) for each in found.cells("mqtt.msg")], found.notes) == ([4500], {"message_given_up": 5})
     talks = [stream(publish(280), 1883, 150, near=near) for near in (4000, 4001)]
@@ -335,7 +335,7 @@ def conversations_have_room_before_each_row() -> None:
 
 @check("offramp.capture.dissect.batches")
 def offsets_stay_within_arrow() -> None:
-    with constants({batches: {"_MOST": 100}}):
+    with constants({batches: {"_MAX_OFFSET": 100}}):
         values = np.array([60, 5, 60, 7]) | (3 << 24)
         starts, body = np.zeros(5, np.int32), np.zeros(100, np.uint8)
         batches.pack_lengths(values, starts, np.zeros(1, np.uint8))

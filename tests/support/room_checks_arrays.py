@@ -9,8 +9,8 @@ import numpy as np
 from offramp.capture.sources.file.record_scan import (
     ABSURD,
     FULL,
-    LARGEST_BLOCK,
-    LARGEST_PACKET,
+    MAX_BLOCK,
+    MAX_PACKET,
     MORE,
     scan_pcap,
     scan_pcapng,
@@ -120,8 +120,8 @@ def records_lie_within_what_was_read() -> None:
     assert pcap_scan(record(8) + record(8)[:15]) == (1, 24, MORE)
     assert pcap_scan(record(8) + record(8, 7)) == (1, 24, MORE)
     assert pcap_scan(record(8) * 4, room=3) == (3, 72, FULL)
-    assert pcap_scan(record(LARGEST_PACKET)) == (1, 16 + LARGEST_PACKET, MORE)
-    assert pcap_scan(record(8) + record(LARGEST_PACKET + 1)) == (1, 24, ABSURD)
+    assert pcap_scan(record(MAX_PACKET)) == (1, 16 + MAX_PACKET, MORE)
+    assert pcap_scan(record(8) + record(MAX_PACKET + 1)) == (1, 24, ABSURD)
 
 
 def block(kind: int, body: bytes, total: int | None = None) -> bytes:
@@ -161,16 +161,16 @@ def blocks_lie_within_what_was_read() -> None:
     assert pcapng_scan(good + good[:11]) == (1, 40, MORE)
     assert pcapng_scan(good + good[:39]) == (1, 40, MORE)
     assert pcapng_scan(good + block(6, b"", 8)) == (1, 40, ABSURD)
-    assert pcapng_scan(good + block(5, b"", LARGEST_BLOCK)) == (1, 40, MORE)
-    assert pcapng_scan(good + block(5, b"", LARGEST_BLOCK + 1)) == (1, 40, ABSURD)
+    assert pcapng_scan(good + block(5, b"", MAX_BLOCK)) == (1, 40, MORE)
+    assert pcapng_scan(good + block(5, b"", MAX_BLOCK + 1)) == (1, 40, ABSURD)
     assert pcapng_scan(good + block(5, b"")) == (1, 52, MORE)
     assert pcapng_scan(good + block(6, bytes(16))) == (1, 40, ABSURD)
     assert pcapng_scan(good + block(6, b"")) == (1, 40, ABSURD)
     assert pcapng_scan(good + block(5, b"", 0)) == (1, 40, ABSURD)
     assert pcapng_scan(good + enhanced(9, there=8)) == (1, 40, ABSURD)
     assert pcapng_scan(good + enhanced(8, which=1)) == (1, 40, ABSURD)
-    assert pcapng_scan(enhanced(LARGEST_PACKET)) == (1, 32 + LARGEST_PACKET, MORE)
-    assert pcapng_scan(good + enhanced(LARGEST_PACKET + 1)) == (1, 40, ABSURD)
+    assert pcapng_scan(enhanced(MAX_PACKET)) == (1, 32 + MAX_PACKET, MORE)
+    assert pcapng_scan(good + enhanced(MAX_PACKET + 1)) == (1, 40, ABSURD)
     assert pcapng_scan(simple(8)) == (1, 24, MORE)
     assert pcapng_scan(simple(8), interfaces=0) == (0, 0, ABSURD)
     assert pcapng_scan(good + block(3, b"")) == (1, 40, ABSURD)
@@ -182,6 +182,6 @@ def blocks_lie_within_what_was_read() -> None:
     assert SIZES == [(8, 8)]
     assert pcapng_scan(simple(8), snap=6) == (1, 24, MORE)
     assert SIZES == [(6, 8)]
-    assert pcapng_scan(simple(LARGEST_PACKET)) == (1, 16 + LARGEST_PACKET, MORE)
-    assert pcapng_scan(good + simple(LARGEST_PACKET + 1)) == (1, 40, ABSURD)
-    assert pcapng_scan(good + simple(LARGEST_PACKET + 1), snap=96) == (2, 56 + LARGEST_PACKET + 4, MORE)
+    assert pcapng_scan(simple(MAX_PACKET)) == (1, 16 + MAX_PACKET, MORE)
+    assert pcapng_scan(good + simple(MAX_PACKET + 1)) == (1, 40, ABSURD)
+    assert pcapng_scan(good + simple(MAX_PACKET + 1), snap=96) == (2, 56 + MAX_PACKET + 4, MORE)

@@ -22,7 +22,7 @@ from tests.fuzz.growth import Grown
 from tests.fuzz.mutations import block_of
 
 SMALL = {
-    emit: {"MOST_OCCURRENCES": 20, "MOST_TEXT": 600, "MOST_SHOWN": 200, "BATCH_OCCURRENCES": 30, "BATCH_TEXT": 700,
+    emit: {"MAX_OCCURRENCES": 20, "MAX_TEXT": 600, "MAX_SHOWN": 200, "BATCH_OCCURRENCES": 30, "BATCH_TEXT": 700,
            "BATCH_SHOWN": 300},
     fragments: {"SCRATCH_RESERVE": 2500},
     dissector: {"SCRATCH_RESERVE": 2500},

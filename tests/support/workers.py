@@ -25,7 +25,7 @@ from offramp.decision.policy import Policy
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
-from offramp.kafka import BODY_LIMIT, KafkaSettings
+from offramp.kafka import MAX_BODY, KafkaSettings
 from offramp.stream.pipeline.pipeline import Pipeline
 from tests.support.places import DEMO as SAMPLE
 from tests.support.places import ROOT
@@ -44,7 +44,7 @@ def demo_batches(rows: int = 8192) -> list[pa.RecordBatch]:
 
 def demo_messages() -> int:
     """How many feature messages the demo comes to, its link's end among them."""
-    return sum(1 for batch in demo_batches() for _ in encode_parts(batch, BODY_LIMIT)) + 1
+    return sum(1 for batch in demo_batches() for _ in encode_parts(batch, MAX_BODY)) + 1
 
 
 @cache

@@ -28,7 +28,7 @@ UNKNOWN_LABEL = b"<Unknown extended label>"
 HEADER = 12
 RECORD = 10  # type, class, time to live and length, behind a record's name
 RESPONSE, OPCODE = 0x8000, 0x7800
-MOST_ANSWERS, MOST_RECORDS = 100, 10  # of a message on other ports than DNS's own
+MAX_ANSWERS, MAX_RECORDS = 100, 10  # of a message on other ports than DNS's own
 MAX_NAME = 253  # characters, as tshark bounds a name
 MAX_POINTERS = 255
 NAME_STEPS, NAME_STEPS_A_BYTE = 1024, 32
@@ -116,10 +116,10 @@ def looks_like_dns(buf: Any, pos: int, end: int) -> bool:
         return False
     flags, questions, answers = u16(buf, pos + 2), u16(buf, pos + 4), u16(buf, pos + 6)
     authorities, additional = u16(buf, pos + 8), u16(buf, pos + 10)
-    if flags & OPCODE or additional > MOST_RECORDS:
+    if flags & OPCODE or additional > MAX_RECORDS:
         return False
     if flags & RESPONSE:
-        return bool(questions <= 1 and answers <= MOST_ANSWERS and authorities <= MOST_RECORDS)
+        return bool(questions <= 1 and answers <= MAX_ANSWERS and authorities <= MAX_RECORDS)
     return bool(questions == 1 and answers == 0 and authorities == 0)
 
 

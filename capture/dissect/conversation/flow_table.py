@@ -24,11 +24,11 @@ TCP_STREAMS = 1
 UDP_STREAMS = 2
 EVICTED = 3
 FLOOR = 4  # free slots below which the row loop asks for room
-CROWDED = 5  # a search passed more than MOST_PROBES places
+CROWDED = 5  # a search passed more than MAX_PROBES places
 SECRET = 8  # where the words of the hash's secret begin
 KEY_WORDS = 10  # a key in words of 32 bits
 RESERVE = 128  # new conversations that one packet can start: one a nested header
-MOST_PROBES = 256
+MAX_PROBES = 256
 """Places of one search: with half of them free a random hash needs some forty for the worst of 262,144 conversations;
 who needs more knows the secret, and the table gets another one."""
 
@@ -209,11 +209,11 @@ def find_flow(flows: FlowTable, cur: Any, a: int, b: int, c: int, d: int, e: int
         key = flows.key
         if key[slot, 4] == e and key[slot, 1] == b and key[slot, 3] == d and key[slot, 0] == a and key[slot, 2] == c:
             cur[STEPS] += probes
-            flows.counters[CROWDED] |= probes > MOST_PROBES
+            flows.counters[CROWDED] |= probes > MAX_PROBES
             return slot, False
         at = (at + 1) & mask
     cur[STEPS] += probes
-    flows.counters[CROWDED] |= probes > MOST_PROBES
+    flows.counters[CROWDED] |= probes > MAX_PROBES
     flows.counters[FREE] -= 1
     slot = np.int64(flows.free[flows.counters[FREE]])
     flows.buckets[at] = slot

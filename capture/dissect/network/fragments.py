@@ -34,10 +34,10 @@ from offramp.capture.dissect.packet.table import Table, copy_bytes
 from offramp.kernels import kernel_lean
 
 SLOTS = 128
-LARGEST = 65_536
-UNITS = LARGEST // 8
-MOST_WHOLE = 4  # datagrams that one packet may end, one within the other: each is copied once more
-SCRATCH_RESERVE = MOST_WHOLE * LARGEST
+MAX_DATAGRAM = 65_536
+UNITS = MAX_DATAGRAM // 8
+MAX_WHOLE = 4  # datagrams that one packet may end, one within the other: each is copied once more
+SCRATCH_RESERVE = MAX_WHOLE * MAX_DATAGRAM
 WAIT_NS = 60_000_000_000  # RFC 8200 4.5; IPv4's bounds are below
 TURN_BITS, TURNS = 14, 1 << 18  # how `owner` tells the fragments of one datagram from those of the slot's earlier ones
 
@@ -75,7 +75,7 @@ def new_fragments() -> Fragments:
     """Return an empty store; its large buffers cost nothing until written."""
     return Fragments(
         np.zeros((SLOTS, 7), np.int64),
-        np.empty((SLOTS, LARGEST), np.uint8),
+        np.empty((SLOTS, MAX_DATAGRAM), np.uint8),
         np.zeros((SLOTS, UNITS), np.uint32),
         np.zeros(SLOTS, np.int64),
         np.zeros(SLOTS, np.int64),
@@ -125,7 +125,7 @@ def add_fragment(
     """
     size = cur[END] - cur[POSITION]
     out.notes[NOTE_FRAGMENT] += 1
-    if offset + size > LARGEST or cur[WHOLE] == MOST_WHOLE:
+    if offset + size > MAX_DATAGRAM or cur[WHOLE] == MAX_WHOLE:
         stop(out, cur, NOTE_FRAGMENT_LOST)
         return False
     slot = datagram(out, fragments, cur, name)

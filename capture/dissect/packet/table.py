@@ -22,19 +22,19 @@ from offramp.kernels import kernel_lean
 ABSENT = np.int64(-(2**63))
 """The value of a cell whose field is not in the packet."""
 
-MOST_OCCURRENCES = 1 << 17
+MAX_OCCURRENCES = 1 << 17
 """Further occurrences of one row. A packet of 64 kB, the most on any link, has 98,304: 2-byte messages of 3 fields."""
 
-MOST_TEXT = 40 << 20
+MAX_TEXT = 40 << 20
 """Bytes of text of one row: the largest message put together and once more what it carries, and 8 MiB of names."""
 
-MOST_SHOWN = 16 << 20
+MAX_SHOWN = 16 << 20
 """Bytes of the block that one row's further occurrences may speak of, in all: a packet of 256 kB, 64 tunnels deep."""
 
 BATCH_OCCURRENCES, BATCH_TEXT, BATCH_SHOWN = 400_000, 40 << 20, 64 << 20
 """Where a batch ends, and the next row begins another: what a batch takes when it is made into Arrow."""
 
-LARGEST_CELL = (1 << 24) - 1
+MAX_CELL = (1 << 24) - 1
 """Bytes that the length of a span can tell."""
 
 # fields of Table.cursor: how much is used, and how much the row at hand may use
@@ -60,13 +60,13 @@ class Table(NamedTuple):
 
 def new_table(rows: int) -> Table:
     """Return an empty table for `rows` packets; its large buffers cost nothing until written."""
-    extras = BATCH_OCCURRENCES + MOST_OCCURRENCES
+    extras = BATCH_OCCURRENCES + MAX_OCCURRENCES
     return Table(
         np.full((len(COLUMNS), rows), ABSENT, np.int64),
         np.empty(extras, np.int32),
         np.empty(extras, np.int32),
         np.empty(extras, np.int64),
-        np.empty(BATCH_TEXT + MOST_TEXT, np.uint8),
+        np.empty(BATCH_TEXT + MAX_TEXT, np.uint8),
         np.zeros(6, np.int64),
         np.zeros(NOTE_COUNT, np.int64),
     )
@@ -76,12 +76,12 @@ def new_table(rows: int) -> Table:
 def begin_row(out: Table) -> bool:
     """Grant the next row its shares; False where the table has not that much left: the batch ends before this row."""
     cursor = out.cursor
-    extras, text = cursor[EXTRAS] + MOST_OCCURRENCES, cursor[TEXT] + MOST_TEXT
+    extras, text = cursor[EXTRAS] + MAX_OCCURRENCES, cursor[TEXT] + MAX_TEXT
     if extras > out.extra_row.shape[0] or text > out.text.shape[0] or cursor[SHOWN] > BATCH_SHOWN:
         return False
     cursor[EXTRAS_END] = extras
     cursor[TEXT_END] = text
-    cursor[SHOWN_END] = cursor[SHOWN] + MOST_SHOWN
+    cursor[SHOWN_END] = cursor[SHOWN] + MAX_SHOWN
     return True
 
 
@@ -138,7 +138,7 @@ def put(out: Table, row: int, column: int, value: int) -> None:
 @kernel_lean
 def span(offset: int, length: int) -> int:
     """Return the value of a cell that is `length` bytes of the block's data from `offset`."""
-    return (offset << 24) | min(length, LARGEST_CELL)
+    return (offset << 24) | min(length, MAX_CELL)
 
 
 @kernel_lean
@@ -167,7 +167,7 @@ def put_text(out: Table, row: int, column: int, size: int, mark: int) -> None:
 @kernel_lean
 def take_text(out: Table, size: int) -> Any:
     """Keep the next `size` bytes of the text; return how many the row has room for, counting where that is less."""
-    kept = min(size, LARGEST_CELL, out.cursor[TEXT_END] - out.cursor[TEXT])
+    kept = min(size, MAX_CELL, out.cursor[TEXT_END] - out.cursor[TEXT])
     if kept < size:
         out.notes[NOTE_TEXT_CUT] += 1
     out.cursor[TEXT] += kept

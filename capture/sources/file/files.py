@@ -17,7 +17,7 @@ from offramp.errors import InputError
 BLOCK_PACKETS = 8192
 """Packets in a block: batches of this size are the fastest."""
 
-LEAST_ROOM = CHUNK // 4
+MIN_ROOM = CHUNK // 4
 
 
 def open_captures(paths: Sequence[str], *, block_packets: int = BLOCK_PACKETS) -> PacketSource:
@@ -140,7 +140,7 @@ class _Chunks:
         Blocks keep the buffer, so what is in it stays. Another one begins where there is little room, not with each
         read: what is left of a long record is copied as often as its length doubles.
         """
-        if len(self.data) - self.end < LEAST_ROOM:
+        if len(self.data) - self.end < MIN_ROOM:
             left = self.end - self.start
             data = np.empty(max(CHUNK, 2 * left), np.uint8)
             data[:left] = self.data[self.start : self.end]

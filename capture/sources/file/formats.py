@@ -14,7 +14,7 @@ from offramp.capture.sources.file.record_scan import (
     ABSURD,
     FULL,
     INTERFACE,
-    LARGEST_BLOCK,
+    MAX_BLOCK,
     MORE,
     SECTION,
     scan_pcap,
@@ -35,7 +35,7 @@ HEADER_BYTES = 28
 """With so many bytes of an input it is known what it is."""
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 OPTION_NAME, OPTION_RESOLUTION, OPTION_OFFSET = 2, 9, 14
-LARGEST_OFFSET_S = 2**33
+MAX_OFFSET_S = 2**33
 """Farther than int64 goes in nanoseconds: packets of such an interface have no time."""
 
 
@@ -151,7 +151,7 @@ class Pcapng:
                 return -1
             big = head[8] == 0x1A
         kind, total = struct.unpack(">II" if big else "<II", head[:8])
-        if not 20 <= total <= LARGEST_BLOCK or total % 4 or (kind == SECTION and total < 28):
+        if not 20 <= total <= MAX_BLOCK or total % 4 or (kind == SECTION and total < 28):
             return -1
         if at + total > end:
             return 0
@@ -172,7 +172,7 @@ class Pcapng:
                 resolution = value[0]
             elif code == OPTION_OFFSET and len(value) == 8:
                 offset_s = struct.unpack(f"{order}q", value)[0]
-        offset_ns = offset_s * 1_000_000_000 if abs(offset_s) <= LARGEST_OFFSET_S else NO_TIME
+        offset_ns = offset_s * 1_000_000_000 if abs(offset_s) <= MAX_OFFSET_S else NO_TIME
         if self._known == len(self._table):
             self._table = np.concatenate([self._table, self._table])
         self._table[self._known] = snaplen, resolution, offset_ns

@@ -14,13 +14,13 @@ FULL = 1  # as many rows as asked for
 ABSURD = 2  # a length that no capture has
 SPECIAL = 3  # a pcapng block that is no packet: a section or an interface
 
-LARGEST_PACKET = 262_144
+MAX_PACKET = 262_144
 """The largest packet that wiretap reads (WTAP_MAX_PACKET_SIZE_STANDARD)."""
-LARGEST_BLOCK = 16 << 20
+MAX_BLOCK = 16 << 20
 """The largest pcapng block that wiretap reads."""
 
-MOST_NS = 2**63 - 1
-MOST_SECONDS = MOST_NS // 1_000_000_000
+MAX_NS = 2**63 - 1
+MAX_SECONDS = MAX_NS // 1_000_000_000
 """The last second (2262) whose nanoseconds int64 holds, whole."""
 
 SECTION, INTERFACE, PACKET, SIMPLE, ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
@@ -60,7 +60,7 @@ def scan_pcap(
         if at + header > end:
             return rows, at, MORE
         kept = u32(data, at + 8, big)
-        if kept > LARGEST_PACKET:
+        if kept > MAX_PACKET:
             return rows, at, ABSURD
         if at + header + kept > end:
             return rows, at, MORE
@@ -89,25 +89,25 @@ def ticks_to_ns(ticks: Any, resolution: int) -> Any:
         while bits > 32:
             part >>= np.uint64(1)
             bits -= 1
-        if whole >= np.uint64(MOST_SECONDS):
+        if whole >= np.uint64(MAX_SECONDS):
             return NO_TIME
         return np.int64(whole) * 1_000_000_000 + np.int64((part * np.uint64(1_000_000_000)) >> np.uint64(bits))
     digits = resolution
     while digits < 9:
-        if part > np.uint64(MOST_NS // 10):
+        if part > np.uint64(MAX_NS // 10):
             return NO_TIME
         part *= np.uint64(10)
         digits += 1
     while digits > 9 and part > 0:
         part //= np.uint64(10)
         digits -= 1
-    return np.int64(part) if part <= np.uint64(MOST_NS) else NO_TIME
+    return np.int64(part) if part <= np.uint64(MAX_NS) else NO_TIME
 
 
 @kernel
 def moved(time_ns: Any, offset_ns: Any) -> Any:
     """Return a time with an interface's offset, NO_TIME where there is none or int64 cannot hold it."""
-    if time_ns == NO_TIME or offset_ns == NO_TIME or (offset_ns > 0 and time_ns > MOST_NS - offset_ns):
+    if time_ns == NO_TIME or offset_ns == NO_TIME or (offset_ns > 0 and time_ns > MAX_NS - offset_ns):
         return NO_TIME
     return time_ns + offset_ns
 
@@ -140,7 +140,7 @@ def scan_pcapng(
         if kind in (SECTION, INTERFACE):
             return rows, at, SPECIAL
         total = u32(data, at + 4, big)
-        if total < 12 or total > LARGEST_BLOCK:
+        if total < 12 or total > MAX_BLOCK:
             return rows, at, ABSURD
         padded = (total + 3) & ~3
         if at + padded > end:
@@ -152,7 +152,7 @@ def scan_pcapng(
             if kind == PACKET:
                 which = (which >> 16) if big else (which & 0xFFFF)
             kept = u32(data, at + 20, big)
-            if kept > total - 32 or kept > LARGEST_PACKET or which >= interfaces.shape[0]:
+            if kept > total - 32 or kept > MAX_PACKET or which >= interfaces.shape[0]:
                 return rows, at, ABSURD
             ticks = np.uint64(u32(data, at + 12, big)) << np.uint64(32) | np.uint64(u32(data, at + 16, big))
             time[rows] = moved(ticks_to_ns(ticks, interfaces[which, 1]), interfaces[which, 2])
@@ -168,7 +168,7 @@ def scan_pcapng(
             kept = min(wire, total - 16)
             if interfaces[0, 0] > 0:
                 kept = min(kept, interfaces[0, 0])
-            if kept > LARGEST_PACKET:
+            if kept > MAX_PACKET:
                 return rows, at, ABSURD
             time[rows] = NO_TIME  # the block has no room for one
             offset[rows] = at + 12

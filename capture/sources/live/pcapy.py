@@ -9,7 +9,7 @@ from typing import Any
 from offramp.errors import ConfigError, InputError
 from offramp.extras import require
 
-MOST = 8192
+MAX_PACKETS = 8192
 HAND_OVER_MS = 10
 NO_RIGHT, IS_DOWN = (-8, -11), -9  # PCAP_ERROR_PERM_DENIED, PCAP_ERROR_PROMISC_PERM_DENIED, PCAP_ERROR_IFACE_NOT_UP
 
@@ -62,7 +62,7 @@ class PcapyListener:
             packets.append((seconds * 1_000_000_000 + micros * 1000, data, header.getlen()))
 
         try:
-            self._reader.dispatch(MOST, keep)
+            self._reader.dispatch(MAX_PACKETS, keep)
         except self._error as error:
             raise OSError(str(error)) from error
         return packets

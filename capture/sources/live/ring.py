@@ -28,8 +28,8 @@ VANISHING_S = 0.05  # an interface that is being removed goes down first
 STATUS, COUNT, FIRST, USED = 2, 3, 4, 5
 """Places of struct tpacket_hdr_v1 in a block, in 32-bit words: block_status, num_pkts, offset_to_first_pkt, blk_len."""
 
-MOST_BLOCKS = 16  # blocks that are copied at once
-MOST_ADDED = 24  # bytes that a packet may grow by: the cooked header, a VLAN tag
+MAX_BLOCKS = 16  # blocks that are copied at once
+MAX_ADDED = 24  # bytes that a packet may grow by: the cooked header, a VLAN tag
 
 
 class RingSource:
@@ -103,14 +103,14 @@ class RingSource:
 
     def _ready(self, words: Any, place: int) -> int:
         """Return how many blocks from `place` on are ours, as far as they lie in a row."""
-        state = words[place : place + MOST_BLOCKS, STATUS] & 1
+        state = words[place : place + MAX_BLOCKS, STATUS] & 1
         return len(state) if state.all() else int(np.argmin(state))
 
     def _take(self, ring: Any, words: Any, now_ns: int = 0) -> PacketBlock:
         """Copy the packets of some blocks out of the ring."""
         counts = words[:, COUNT].astype(np.int64)
         count = int(counts.sum())
-        data = np.empty(int(words[:, USED].sum()) + MOST_ADDED * count, np.uint8)
+        data = np.empty(int(words[:, USED].sum()) + MAX_ADDED * count, np.uint8)
         offset, time_ns = np.empty(count, np.int64), np.empty(count, np.int64)
         caplen, length = np.empty(count, np.int32), np.empty(count, np.int32)
         used = copy_packets(

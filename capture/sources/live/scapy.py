@@ -11,9 +11,9 @@ from typing import Any
 from offramp.errors import ConfigError, InputError
 from offramp.extras import require
 
-MOST = 1024
+MAX_PACKETS = 1024
 SOL_PACKET, STATISTICS, IGNORE_OUTGOING = 263, 6, 23  # linux/if_packet.h
-LONGEST = 262_144
+MAX_CAPLEN = 262_144
 
 
 def open_scapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: int) -> ScapyListener:
@@ -75,11 +75,11 @@ class ScapyListener:
         """Return the packets that are there, or come within `wait_s`. Raises OSError when the interface is gone."""
         packets: list[tuple[int, bytes, int]] = []
         until = time.monotonic() + wait_s
-        while len(packets) < MOST:
+        while len(packets) < MAX_PACKETS:
             wait = 0.0 if packets else max(0.0, until - time.monotonic())
             if not type(self._socket).select([self._socket], wait):
                 break
-            _, data, seconds = self._socket.recv_raw(LONGEST)
+            _, data, seconds = self._socket.recv_raw(MAX_CAPLEN)
             if data is not None:
                 packets.append((round(float(seconds) * 1e9), data[: self.snaplen], len(data)))
         return packets

@@ -14,7 +14,7 @@ import numpy as np
 from offramp.kernels import kernel_lean
 
 ONE, TWO, HALF = np.float32(1), np.float32(2), np.float32(0.5)
-LOWEST, HIGHEST = np.float32(-87.0), np.float32(88.0)
+MIN_EXPONENT, MAX_EXPONENT = np.float32(-87.0), np.float32(88.0)
 LOG2_E = np.float32(1.4426950408889634)
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 """ln 2 in two parts, the first of few bits, so that a whole multiple of it is exact."""
@@ -35,7 +35,7 @@ T3, T4 = np.float32(0.020650584468283373), np.float32(-0.005717042144645738)
 @kernel_lean
 def exp32(value: Any) -> Any:
     """Return e to the power of a float32, which is first drawn in to [-87, 88]."""
-    x = min(max(value, LOWEST), HIGHEST)
+    x = min(max(value, MIN_EXPONENT), MAX_EXPONENT)
     shifted = x * LOG2_E + ROUNDER
     whole = shifted - ROUNDER
     r = (x - whole * LN2_HIGH) - whole * LN2_LOW

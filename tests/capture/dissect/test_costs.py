@@ -14,7 +14,7 @@ import pytest
 from offramp.capture.dissect.conversation.flow_table import KEY_WORDS, new_secret
 from offramp.capture.dissect.conversation.state import CHUNKS, FREE_CHUNKS
 from offramp.capture.dissect.dissector import Dissector
-from tests.fuzz.costs import LIMIT, climb
+from tests.fuzz.costs import MAX_COST, climb
 from tests.fuzz.grammars import GRAMMARS, QUESTION, QUESTIONS, Grammar
 from tests.fuzz.mutations import block_of, datagram, ethernet, ipv4, segment
 
@@ -52,7 +52,7 @@ def names(questions: bytes) -> list[str]:
 @pytest.mark.parametrize("grammar", GRAMMARS, ids=lambda each: each.name.replace(" ", "-"))
 def test_no_input_found_takes_more_steps_a_byte_than_allowed(grammar: Grammar) -> None:
     steps, dearest = climb(grammar, random.Random(7), TRIES)
-    assert 0 < steps <= LIMIT, dearest
+    assert 0 < steps <= MAX_COST, dearest
 
 
 def test_a_chain_of_labels_is_not_walked_round_and_round() -> None:

@@ -25,7 +25,7 @@ from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.bins import Bins
-from offramp.stream.bins.event_time import BACK_NS, FAR_NS, STAYS_LEAST_ROWS, STAYS_ROWS, lives
+from offramp.stream.bins.event_time import BACK_NS, FAR_NS, MIN_STAYS_ROWS, STAYS_ROWS, lives
 from offramp.stream.bins.packets import IPV4_MAPPED, Packets, part_of
 from offramp.stream.bins.state import AHEAD, LATE, NEXT, OUT_ROWS, ROWS, STEPS, UNTIMED, ClosedBins, LinkConfig
 from offramp.stream.channels import BIN_NS, CHANNELS, WINDOW_BINS
@@ -192,7 +192,7 @@ def test_a_clock_that_is_set_back_begins_the_link_anew(back_s: int, apart_ms: fl
     found = counted(bins)
     assert found["steps"] == 1
     assert found["late"] < STAYS_ROWS
-    assert found["late"] >= STAYS_LEAST_ROWS - 1
+    assert found["late"] >= MIN_STAYS_ROWS - 1
     assert round(binned) == 3_000 - found["late"] - found["ahead"]
 
 

@@ -16,7 +16,7 @@ from offramp.errors import ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.local.link_batches import LinkBatches
-from offramp.stream.local.link_choice import MOST_NAMED, LinkChoice, unlinked_lines
+from offramp.stream.local.link_choice import MAX_NAMED, LinkChoice, unlinked_lines
 from offramp.stream.local.replay import Replay
 from offramp.stream.local.site_match import SiteMatch
 from tests.support.live_blocks import blocks
@@ -116,7 +116,7 @@ def test_what_belongs_to_no_link_is_counted_by_interface_in_bounded_room() -> No
     for number in range(1000):
         chosen.count(f"x{number}", 1)
     assert chosen.unlinked.total() == 1012
-    assert len(chosen.unlinked) <= MOST_NAMED + 1
+    assert len(chosen.unlinked) <= MAX_NAMED + 1
     lines = [*chosen.warnings(), *unlinked_lines(chosen.unlinked)]
     assert all(line.isprintable() for line in lines)
     assert "7 packets of wlan0 belong to no link: the links name eth0 (a)" in chosen.warnings()[1]

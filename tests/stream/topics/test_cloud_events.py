@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from offramp.kafka import BODY_LIMIT, LONGEST_NAME
+from offramp.kafka import MAX_BODY, MAX_NAME
 from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.topics.cloud_events import FORECAST_BINS, forecast_messages
 
@@ -29,14 +29,14 @@ def test_forecasts_of_several_timelines_are_one_message_of_all_bins() -> None:
 def test_forecasts_are_cut_to_what_a_broker_takes_whatever_they_say() -> None:
     """A recording of few packets closes ten thousands of bins with one feature message."""
     parts, at = [], 0
-    link, site = "\x01" * LONGEST_NAME, '"' * LONGEST_NAME
+    link, site = "\x01" * MAX_NAME, '"' * MAX_NAME
     for count in (5, FORECAST_BINS - 5, FORECAST_BINS + 1, 0, 3 * FORECAST_BINS, 1):
         ends = (2**62 + np.arange(at, at + count)).astype(np.int64)
         one, three = np.full(count, 8.7654e14, np.float32), np.full((count, 3), 8.7654e14, np.float32)
         parts.append(LinkTimeline(link, ends, one, one, one, three, three))
         at += count
     told = forecast_messages(parts, site, 500)
-    assert max(len(value) for _, value, _ in told) <= BODY_LIMIT
+    assert max(len(value) for _, value, _ in told) <= MAX_BODY
     bodies = [json.loads(value) for _, value, _ in told]
     assert [len(body["bins"]) for body in bodies] == [FORECAST_BINS] * 5 + [2]
     told_ends = [each["window_end"] for body in bodies for each in body["bins"]]

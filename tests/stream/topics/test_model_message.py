@@ -14,7 +14,7 @@ import pytest
 
 from offramp.errors import ArtifactError, ContractError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, require_like, save_artifact
-from offramp.kafka import LARGEST_MESSAGE
+from offramp.kafka import MAX_MESSAGE
 from offramp.stream.topics.model_message import NAMES, decode_model, encode_model, unpack
 
 
@@ -33,7 +33,7 @@ def test_a_model_comes_back_as_it_was(base: Artifact) -> None:
     assert (model.site, model.link, model.artifact.sha, model.serves_from) == ("lab", "up/link", base.sha, 123)
     assert model.files == {name: (DEFAULT_ARTIFACT / name).read_bytes() for name in NAMES}
     assert sent(DEFAULT_ARTIFACT, base.sha, base.sha)[1] == value
-    assert len(value) < LARGEST_MESSAGE
+    assert len(value) < MAX_MESSAGE
 
 
 def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -69,13 +69,13 @@ def test_bombs_and_strangers_are_refused(base: Artifact) -> None:
     key, value, headers = sent(DEFAULT_ARTIFACT, base.sha, base.sha)
     files = dict(unpack(value))
     bomb = zipped({"a.npy": bytes(300 << 20)}, zipfile.ZIP_DEFLATED)
-    assert len(bomb) < LARGEST_MESSAGE
+    assert len(bomb) < MAX_MESSAGE
     manifest = json.loads(files["manifest.json"])
     manifest["sha256"]["weights.npz"] = sha256(bomb).hexdigest()
     packed = zipped({**files, "weights.npz": bomb, "manifest.json": json.dumps(manifest).encode()})
     more = zipped({**files, "more": b""})
     wrongs = (packed, b"", None, b"garbage", value[:-100], zipped(files, zipfile.ZIP_DEFLATED), more)
-    for wrong in (*wrongs, bytes(LARGEST_MESSAGE + 1)):
+    for wrong in (*wrongs, bytes(MAX_MESSAGE + 1)):
         with pytest.raises(ContractError):
             decode_model(key, headers, wrong)
     for name in ("ce_model", "ce_base", "ce_reason", "ce_servesfrom"):

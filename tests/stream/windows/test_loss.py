@@ -13,7 +13,7 @@ from offramp.capture.message.decode import RefusedError, decode_headers
 from offramp.capture.message.encode import sampling_of
 from offramp.errors import ContractError
 from offramp.stream.bins.state import LinkConfig
-from offramp.stream.windows.loss import MOST_SCALED, SLOT_NS, Loss, Scale, loss_of
+from offramp.stream.windows.loss import MAX_SCALED, SLOT_NS, Loss, Scale, loss_of
 from offramp.stream.windows.windows import Windows
 from tests.support.feature_batches import make_batch
 
@@ -78,8 +78,8 @@ def test_what_is_lost_among_others_is_scaled_and_what_is_lost_in_a_row_is_a_hole
         (of(100), 1.0, False),
         (of(100, 25), 1.25, False),
         (of(100, 400), 5.0, False),
-        (of(1, MOST_SCALED - 1), MOST_SCALED, False),
-        (of(1, MOST_SCALED), 1.0, True),
+        (of(1, MAX_SCALED - 1), MAX_SCALED, False),
+        (of(1, MAX_SCALED), 1.0, True),
         (of(0, 1), 1.0, True),
         (of(0), 1.0, False),
         (of(1, (1 << 53) - 1), 1.0, True),

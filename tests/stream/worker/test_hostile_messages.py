@@ -15,7 +15,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from offramp.cli.follow import FollowOptions, _show
 from offramp.errors import ConfigError
-from offramp.kafka import BODY_LIMIT, LONGEST_NAME
+from offramp.kafka import MAX_BODY, MAX_NAME
 from offramp.stream.topics.consume import parse_start
 from offramp.stream.topics.records import OutgoingMessage
 from offramp.stream.worker.checkpoint import decode_checkpoint
@@ -54,7 +54,7 @@ def worked_on(outlet: Outlet, records: list[Message]) -> PartitionProcessor:
         {"last_time_ns": None},
         {"agent": None},
         {"agent": b""},
-        {"agent": b"a" * (LONGEST_NAME + 1)},
+        {"agent": b"a" * (MAX_NAME + 1)},
         {"agent": b"\xff"},
         {"agent": b"a" * 860_000},
         {"agent_epoch": b"9" * 30},
@@ -101,14 +101,14 @@ def test_what_fails_when_it_is_worked_on_is_told_in_one_line(
 def test_names_of_every_agent_leave_a_checkpoint_that_can_be_sent(messages: list[Message]) -> None:
     """Agents with names as long as may be, of characters that JSON escapes: more than are remembered."""
     outlet = Outlet()
-    names = [f"{number:03d}".encode() + b"\x01" * (LONGEST_NAME - 3) for number in range(100)]
+    names = [f"{number:03d}".encode() + b"\x01" * (MAX_NAME - 3) for number in range(100)]
     records = [
         headed(replace(messages[0], offset=at), agent=name, agent_epoch=b"9" * 18) for at, name in enumerate(names)
     ]
     processor = worked_on(outlet, records)
     assert not processor.ledger.refused
     state = next(message for message in reversed(outlet.sent) if message.topic == "state")
-    assert len(state.value) < BODY_LIMIT // 4
+    assert len(state.value) < MAX_BODY // 4
     assert len(decode_checkpoint(state.value)["epochs"]) == 64
 
 

@@ -48,7 +48,7 @@ IDENTITY = b"identity"
 GZIP, X_GZIP, DEFLATE, X_DEFLATE, BR = b"gzip", b"x-gzip", b"deflate", b"x-deflate", b"br"
 CHUNKED_WORD, COMPRESS, X_COMPRESS = b"chunked", b"compress", b"x-compress"
 NAME_MARKS = b"!#$%&\\:*+-.^_`|~"
-LARGEST = 0x7FFFFFFFFFFFFFFF
+MAX_NUMBER = 0x7FFFFFFFFFFFFFFF
 
 STRIDE = 64  # bytes that are looked at in one go
 
@@ -213,7 +213,7 @@ def number_at(buf: Any, pos: int, stop: int) -> Any:
     first = at
     value = 0
     while at < stop and 48 <= buf[at] <= 57:
-        if value > (LARGEST - int(buf[at]) + 48) // 10:
+        if value > (MAX_NUMBER - int(buf[at]) + 48) // 10:
             return -1
         value = value * 10 + int(buf[at]) - 48
         at += 1

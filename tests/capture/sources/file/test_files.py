@@ -20,7 +20,7 @@ from offramp.capture.block import NO_TIME
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.sources.file.byte_stream import ByteStream
 from offramp.capture.sources.file.files import open_captures
-from offramp.capture.sources.file.record_scan import LARGEST_PACKET, moved, ticks_to_ns
+from offramp.capture.sources.file.record_scan import MAX_PACKET, moved, ticks_to_ns
 from offramp.capture.sources.source import PacketSource
 from offramp.errors import InputError
 from tests.support.capture_forms import FORMS, PACKETS, ng_block, pcapng
@@ -135,7 +135,7 @@ def test_standard_input_in_dribbles() -> None:
 
 CUT = FORMS["pcap"][:10_007]
 ABSURD = FORMS["pcap"][:24] + struct.pack("<IIII", 1, 1, 0x7FFFFFFF, 60) + bytes(99)
-HUGE = struct.pack("<IIIII", 0, 0, 0, LARGEST_PACKET + 1, LARGEST_PACKET + 1) + bytes(LARGEST_PACKET + 1)
+HUGE = struct.pack("<IIIII", 0, 0, 0, MAX_PACKET + 1, MAX_PACKET + 1) + bytes(MAX_PACKET + 1)
 DAMAGED = {
     "huge packet": (FORMS["pcapng"] + ng_block("<", 6, HUGE), "packet length that no capture has"),
     "cut packet": (CUT, "middle of a packet"),
