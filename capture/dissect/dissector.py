@@ -30,6 +30,7 @@ from offramp.capture.dissect.conversation.state import GIVEN_UP, STEPS, grow_app
 from offramp.capture.dissect.link.link_types import LINK_TYPE_NAMES, LINK_TYPES
 from offramp.capture.dissect.network.fragments import SCRATCH_RESERVE, SCRATCH_USED, new_fragments
 from offramp.capture.dissect.packet.cursor import CURSOR_SIZE
+from offramp.capture.dissect.packet.found import FOUND_SIZE
 from offramp.capture.dissect.packet.notes import (
     NOTE_BODY_CUT,
     NOTE_COUNT,
@@ -108,7 +109,7 @@ class Dissector:
         self._rows = batch_rows
         self._spare: list[Table] = [new_table(batch_rows)]
         self._cursor = np.zeros(CURSOR_SIZE, np.int64)
-        self._found = np.zeros(10, np.int64)
+        self._found = np.zeros(FOUND_SIZE, np.int64)
         self._notes = np.zeros(NOTE_COUNT, np.int64)
         self._bad = np.zeros(len(UNDECODABLE_NAMES), np.int64)
         self._kinds = new_kinds()

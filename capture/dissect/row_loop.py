@@ -51,7 +51,35 @@ from offramp.capture.dissect.packet.cursor import (
     go,
     stop,
 )
+from offramp.capture.dissect.packet.found import (
+    ACKNOWLEDGED,
+    ADVERTISED,
+    FLOW_IS_NEW,
+    FLOW_SIDE,
+    FLOW_SLOT,
+    PAYLOAD_SIZE,
+    RAW_SEQUENCE,
+    SOURCE_PORT,
+    TARGET_PORT,
+    TCP_FLAG_BITS,
+)
 from offramp.capture.dissect.packet.notes import NOTE_CUT, NOTE_DEPTH, NOTE_PROTOCOL, NOTE_STEPS
+from offramp.capture.dissect.packet.protocol_numbers import (
+    ETH_P_ARP,
+    ETH_P_IP,
+    ETH_P_IPV6,
+    ETH_P_RARP,
+    IPPROTO_AH,
+    IPPROTO_ETHERIP,
+    IPPROTO_GRE,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_IPIP,
+    IPPROTO_IPV6,
+    IPPROTO_MPLS,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+)
 from offramp.capture.dissect.packet.table import Table, begin_row, put, put_span, row_full
 from offramp.capture.dissect.packet.unfollowed import IP_PROTOCOL_KIND, UDP_PORT_KIND, count_kind, unfollowed
 from offramp.capture.dissect.transport.tcp import FIN, TCP_PAYLOAD, tcp
@@ -166,11 +194,11 @@ def one_layer(
         ethernet(data, cur)
     elif following == ETHER_TYPE:
         kind = cur[TYPE]
-        if kind == 0x800:
+        if kind == ETH_P_IP:
             cur[NEXT] = IPV4
-        elif kind == 0x86DD:
+        elif kind == ETH_P_IPV6:
             cur[NEXT] = IPV6
-        elif kind == 0x806 or kind == 0x8035:
+        elif kind in (ETH_P_ARP, ETH_P_RARP):
             arp(out, row, data, cur)
         else:
             ether_type(out, data, cur)
@@ -205,7 +233,11 @@ def tcp_payload(out: Table, apps: Applications, row: int, cur: Any, found: Any) 
     """Put a segment's payload, but not where the FIN that ends a message brings its last bytes (tshark's way)."""
     if cur[END] <= cur[POSITION]:
         return
-    if found[6] & FIN and not cur[IN_ERROR] and apps.side[2 * found[0] + found[1], MODE] == UNTIL_FIN:
+    if (
+        found[TCP_FLAG_BITS] & FIN
+        and not cur[IN_ERROR]
+        and apps.side[2 * found[FLOW_SLOT] + found[FLOW_SIDE], MODE] == UNTIL_FIN
+    ):
         return
     put_span(out, row, TCP_PAYLOAD, cur[POSITION], cur[END] - cur[POSITION], 0)
 
@@ -224,42 +256,47 @@ def ip_protocol(
 ) -> None:
     """Dissect what an IP header carries: a transport, an error message, or another packet."""
     kind = cur[TYPE]
-    if kind == 6:
+    if kind == IPPROTO_TCP:
         if tcp(out, flows, row, data, cur, time_ns, found):
-            if found[2]:
-                application_reset(apps, found[0])
+            if found[FLOW_IS_NEW]:
+                application_reset(apps, found[FLOW_SLOT])
             tcp_payload(out, apps, row, cur, found)
             application_tcp(
-                out, apps, row, data, cur[POSITION], cur[END], found[7], found[3], found[4], found[0], found[1],
-                found[5], found[8], found[6], found[9], number, time_ns, cur[IN_ERROR] != 0,
+                out, apps, row, data, cur[POSITION], cur[END], found[PAYLOAD_SIZE], found[SOURCE_PORT],
+                found[TARGET_PORT], found[FLOW_SLOT], found[FLOW_SIDE],
+                found[RAW_SEQUENCE], found[ACKNOWLEDGED], found[TCP_FLAG_BITS], found[ADVERTISED], number, time_ns,
+                cur[IN_ERROR] != 0,
             )  # fmt: skip
-    elif kind == 17 or kind == UDP_LITE:
+    elif kind in (IPPROTO_UDP, UDP_LITE):
         if udp(out, flows, row, data, cur, time_ns, found):
-            if found[2]:
-                application_reset(apps, found[0])
-            if not udp_tunnel(out, data, cur, found[3], found[4]):
-                if apps.ports[2, found[3]] or apps.ports[2, found[4]]:
-                    cur[UNFOLLOWED] = (UDP_PORT_KIND << 32) | (found[3] if apps.ports[2, found[3]] else found[4])
+            if found[FLOW_IS_NEW]:
+                application_reset(apps, found[FLOW_SLOT])
+            if not udp_tunnel(out, data, cur, found[SOURCE_PORT], found[TARGET_PORT]):
+                if apps.ports[2, found[SOURCE_PORT]] or apps.ports[2, found[TARGET_PORT]]:
+                    cur[UNFOLLOWED] = (UDP_PORT_KIND << 32) | (
+                        found[SOURCE_PORT] if apps.ports[2, found[SOURCE_PORT]] else found[TARGET_PORT]
+                    )
                 application_udp(
-                    out, apps, row, data, cur[POSITION], cur[END], found[3], found[4], found[0], number, time_ns,
+                    out, apps, row, data, cur[POSITION], cur[END], found[SOURCE_PORT], found[TARGET_PORT],
+                    found[FLOW_SLOT], number, time_ns,
                     cur[IN_ERROR] != 0,
                 )  # fmt: skip
-    elif kind == 1:
+    elif kind == IPPROTO_ICMP:
         icmp(out, row, data, cur)
-    elif kind == 4:
+    elif kind == IPPROTO_IPIP:
         cur[NEXT] = IPV4
-    elif kind == 41:
+    elif kind == IPPROTO_IPV6:
         cur[NEXT] = IPV6
-    elif kind == 47:
+    elif kind == IPPROTO_GRE:
         gre(out, data, cur)
-    elif kind == 137:
+    elif kind == IPPROTO_MPLS:
         cur[NEXT] = MPLS
-    elif kind == 97:
+    elif kind == IPPROTO_ETHERIP:
         cur[NEXT] = ETHERNET
         cur[POSITION] += 2
-    elif kind == 58:
+    elif kind == IPPROTO_ICMPV6:
         icmpv6(cur, data)
-    elif kind == 51:
+    elif kind == IPPROTO_AH:
         if fits(cur, 8):
             at = cur[POSITION]
             go(cur, IP_PROTOCOL, int(data[at]), (int(data[at + 1]) + 2) * 4)

@@ -29,6 +29,7 @@ HEADER = 12
 RECORD = 10  # type, class, time to live and length, behind a record's name
 RESPONSE, OPCODE = 0x8000, 0x7800
 MAX_ANSWERS, MAX_RECORDS = 100, 10  # of a message on other ports than DNS's own
+KEY, QUERY, ASKED_NS, ANSWER = range(4)  # of a transaction: what it is, its query's frame and time, its answer's frame
 MAX_NAME = 253  # characters, as tshark bounds a name
 MAX_POINTERS = 255
 NAME_STEPS, NAME_STEPS_A_BYTE = 1024, 32
@@ -190,23 +191,23 @@ def transaction(apps: Applications, slot: int, identifier: int, response: bool, 
     place = -1
     oldest = base
     for way in range(base, base + WAYS):
-        if dns[way, 1] != 0 and dns[way, 0] == key:
+        if dns[way, QUERY] != 0 and dns[way, KEY] == key:
             place = way
-        if dns[way, 1] < dns[oldest, 1]:
+        if dns[way, QUERY] < dns[oldest, QUERY]:
             oldest = way
     if response:
         if place < 0:
             return 0, False
-        again = dns[place, 3] != 0
+        again = dns[place, ANSWER] != 0
         if not again:
-            dns[place, 3] = number
-        return dns[place, 1], again
-    if place >= 0 and dns[place, 3] == 0 and time_ns - dns[place, 2] <= RETRANSMISSION_NS:
-        return dns[place, 1], True
+            dns[place, ANSWER] = number
+        return dns[place, QUERY], again
+    if place >= 0 and dns[place, ANSWER] == 0 and time_ns - dns[place, ASKED_NS] <= RETRANSMISSION_NS:
+        return dns[place, QUERY], True
     if place < 0:
         place = oldest
-    dns[place, 0] = key
-    dns[place, 1] = number
-    dns[place, 2] = time_ns
-    dns[place, 3] = 0
+    dns[place, KEY] = key
+    dns[place, QUERY] = number
+    dns[place, ASKED_NS] = time_ns
+    dns[place, ANSWER] = 0
     return number, False

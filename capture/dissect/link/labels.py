@@ -21,6 +21,18 @@ from offramp.capture.dissect.packet.cursor import (
     u32,
 )
 from offramp.capture.dissect.packet.notes import NOTE_ETHER_TYPE
+from offramp.capture.dissect.packet.protocol_numbers import (
+    ETH_P_8021AD,
+    ETH_P_8021Q,
+    ETH_P_ARP,
+    ETH_P_IP,
+    ETH_P_IPV6,
+    ETH_P_LLDP,
+    ETH_P_MPLS_MC,
+    ETH_P_MPLS_UC,
+    ETH_P_PPP_DISC,
+    ETH_P_PPP_SES,
+)
 from offramp.capture.dissect.packet.table import Table
 from offramp.kernels import kernel_lean
 
@@ -58,7 +70,18 @@ def mpls(out: Table, data: Any, cur: Any) -> None:
 @kernel_lean
 def looks_like_ethernet(kind: int) -> bool:
     """Tell whether a frame begins without a control word: by its ether type, where tshark asks its list of makers."""
-    return kind in (0x800, 0x806, 0x86DD, 0x8100, 0x88A8, 0x8847, 0x8848, 0x8863, 0x8864, 0x88CC)
+    return kind in (
+        ETH_P_IP,
+        ETH_P_ARP,
+        ETH_P_IPV6,
+        ETH_P_8021Q,
+        ETH_P_8021AD,
+        ETH_P_MPLS_UC,
+        ETH_P_MPLS_MC,
+        ETH_P_PPP_DISC,
+        ETH_P_PPP_SES,
+        ETH_P_LLDP,
+    )
 
 
 @kernel_lean

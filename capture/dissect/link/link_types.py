@@ -32,6 +32,21 @@ from offramp.capture.dissect.packet.cursor import (
     u32,
 )
 from offramp.capture.dissect.packet.notes import NOTE_ETHER_TYPE, NOTE_LLC
+from offramp.capture.dissect.packet.protocol_numbers import (
+    ETH_P_8021AD,
+    ETH_P_8021AH,
+    ETH_P_8021BR,
+    ETH_P_8021Q,
+    ETH_P_CMD,
+    ETH_P_MPLS_MC,
+    ETH_P_MPLS_UC,
+    ETH_P_NSH,
+    ETH_P_PPP_SES,
+    ETH_P_QINQ1,
+    ETH_P_RARP,
+    ETH_P_TEB,
+    ETH_P_VNTAG,
+)
 from offramp.capture.dissect.packet.table import Table
 from offramp.capture.dissect.packet.unfollowed import ETHER_TYPE_KIND, unfollowed
 from offramp.kernels import kernel_lean
@@ -122,7 +137,7 @@ def start_rare_link(data: Any, cur: Any, linktype: int) -> bool:
 @kernel_lean
 def cooked(cur: Any, hardware: int, kind: int, size: int) -> None:
     """Go over a cooked header to its ether type; Netlink's protocols and GRE's (no RARP) have numbers of their own."""
-    if hardware == NETLINK or (hardware == GRE_DEVICE and kind == 0x8035):
+    if hardware == NETLINK or (hardware == GRE_DEVICE and kind == ETH_P_RARP):
         cur[NEXT] = DONE
     else:
         go(cur, ETHER_TYPE, kind, size)
@@ -190,7 +205,7 @@ def llc(out: Table, data: Any, cur: Any) -> None:
 def ether_type(out: Table, data: Any, cur: Any) -> None:
     """Follow an ether type that is no network layer: VLAN and other tags, MPLS, NSH, PPPoE, a bridged Ethernet."""
     kind = cur[TYPE]
-    if kind == 0x8100 or kind == 0x88A8 or kind == 0x9100:
+    if kind in (ETH_P_8021Q, ETH_P_8021AD, ETH_P_QINQ1):
         if fits(cur, 4):
             inner = u16(data, cur[POSITION] + 2)
             if inner <= 1500:
@@ -199,26 +214,26 @@ def ether_type(out: Table, data: Any, cur: Any) -> None:
                 cur[NEXT] = LLC
             else:
                 go(cur, ETHER_TYPE, inner, 4)
-    elif kind == 0x8847 or kind == 0x8848:
+    elif kind in (ETH_P_MPLS_UC, ETH_P_MPLS_MC):
         cur[NEXT] = MPLS
-    elif kind == 0x8864:
+    elif kind == ETH_P_PPP_SES:
         if fits(cur, 6):
             size = u16(data, cur[POSITION] + 4)
             cur[POSITION] += 6
             clip(cur, size)
             cur[NEXT] = PPP
-    elif kind == 0x88E7:
+    elif kind == ETH_P_8021AH:
         if fits(cur, 18):
             go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 16), 18)
-    elif kind == 0x8926:
+    elif kind == ETH_P_VNTAG:
         if fits(cur, 6):
             go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 4), 6)
-    elif kind == 0x893F or kind == 0x8909:
+    elif kind in (ETH_P_8021BR, ETH_P_CMD):
         if fits(cur, 8):
             go(cur, ETHER_TYPE, u16(data, cur[POSITION] + 6), 8)
-    elif kind == 0x894F:
+    elif kind == ETH_P_NSH:
         cur[NEXT] = NSH
-    elif kind == 0x6558:
+    elif kind == ETH_P_TEB:
         cur[NEXT] = ETHERNET
     elif kind == 4:
         cur[NEXT] = LLC

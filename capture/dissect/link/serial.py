@@ -22,6 +22,7 @@ from offramp.capture.dissect.packet.cursor import (
     u16,
 )
 from offramp.capture.dissect.packet.notes import NOTE_PPP
+from offramp.capture.dissect.packet.protocol_numbers import ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_MC, ETH_P_MPLS_UC
 from offramp.capture.dissect.packet.table import Table
 from offramp.capture.dissect.packet.unfollowed import PPP_KIND, unfollowed
 from offramp.kernels import kernel_lean
@@ -61,7 +62,7 @@ def cisco_hdlc(data: Any, cur: Any) -> None:
     """Cisco HDLC: address, control, ether type of IP or MPLS; tshark knows no ARP in it."""
     if fits(cur, 4):
         kind = u16(data, cur[POSITION] + 2)
-        go(cur, ETHER_TYPE if kind in (0x800, 0x86DD, 0x8847, 0x8848) else DONE, kind, 4)
+        go(cur, ETHER_TYPE if kind in (ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_UC, ETH_P_MPLS_MC) else DONE, kind, 4)
 
 
 @kernel_lean
@@ -78,7 +79,7 @@ def frame_relay(data: Any, cur: Any) -> None:
     at = cur[POSITION] + size
     if data[at] & UNNUMBERED != UNNUMBERED:
         kind = u16(data, at)
-        go(cur, ETHER_TYPE if kind in (0x800, 0x86DD) else DONE, kind, size + 2)
+        go(cur, ETHER_TYPE if kind in (ETH_P_IP, ETH_P_IPV6) else DONE, kind, size + 2)
         return
     if data[at + 1] == 0xCC:
         go(cur, IPV4, 0, size + 2)

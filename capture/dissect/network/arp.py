@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from offramp.capture.dissect.packet.cursor import DONE, END, NEXT, POSITION, fits, u16, u32
+from offramp.capture.dissect.packet.protocol_numbers import ETH_P_IP
 from offramp.capture.dissect.packet.table import Table, put
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
@@ -35,7 +36,7 @@ def arp(out: Table, row: int, data: Any, cur: Any) -> None:
     put(out, row, ARP_OPCODE, opcode)
     if atm:
         atm_arp(out, row, data, cur)
-    elif protocol == 0x800 and protocol_size == 4:
+    elif protocol == ETH_P_IP and protocol_size == 4:
         source, target = at + 8 + hardware_size, at + 12 + 2 * hardware_size
         needed = source + 4
         if opcode in (1, 2, 4):

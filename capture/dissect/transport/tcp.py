@@ -26,7 +26,20 @@ from offramp.capture.dissect.packet.cursor import (
     u16,
     u32,
 )
+from offramp.capture.dissect.packet.found import (
+    ACKNOWLEDGED,
+    ADVERTISED,
+    FLOW_IS_NEW,
+    FLOW_SIDE,
+    FLOW_SLOT,
+    PAYLOAD_SIZE,
+    RAW_SEQUENCE,
+    SOURCE_PORT,
+    TARGET_PORT,
+    TCP_FLAG_BITS,
+)
 from offramp.capture.dissect.packet.notes import NOTE_BAD_TCP
+from offramp.capture.dissect.packet.protocol_numbers import IPPROTO_TCP
 from offramp.capture.dissect.packet.table import ABSENT, Table, put, span
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
@@ -49,8 +62,8 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     The payload, if any, then stands at the cursor.
     As in tshark, a header cut after 16 bytes still counts, and one quoted by an ICMP error, or longer than its segment,
     shows its numbers raw.
-    found: int64 [10], set to slot, direction, new, source port, target port, raw sequence number, flags, payload bytes
-    on the wire, raw acknowledgement number, window.
+    found: int64 [FOUND_SIZE], set to slot, direction, new, source port, target port, raw sequence number, flags,
+    payload bytes on the wire, raw acknowledgement number, window.
     """
     at = cur[POSITION]
     there = cur[END] - at
@@ -68,7 +81,7 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     header = int(data[at + 12] >> 4) * 4
     size = cur[WIRE_END] - at - header
     raw = cur[IN_ERROR] or size < 0
-    slot, new, direction = conversation(flows, cur, source_port, target_port, 6)
+    slot, new, direction = conversation(flows, cur, source_port, target_port, IPPROTO_TCP)
     if not new and flags & (SYN | ACK) == SYN and reused(flows, slot, direction, sequence):
         new = True
     if new:
@@ -100,9 +113,16 @@ def tcp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     if header > 20:
         put(out, row, TCP_OPTIONS, span(at + 20, min(header, there) - 20))
     cur[POSITION] = min(at + header, cur[END])
-    found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
-    found[5], found[6], found[7], found[8] = sequence, flags, size, acknowledged
-    found[9] = u16(data, at + 14)
+    found[FLOW_SLOT] = slot
+    found[FLOW_SIDE] = direction
+    found[FLOW_IS_NEW] = new
+    found[SOURCE_PORT] = source_port
+    found[TARGET_PORT] = target_port
+    found[RAW_SEQUENCE] = sequence
+    found[TCP_FLAG_BITS] = flags
+    found[PAYLOAD_SIZE] = size
+    found[ACKNOWLEDGED] = acknowledged
+    found[ADVERTISED] = u16(data, at + 14)
     if flags & RST:
         cur[POSITION] = cur[END]
     return True

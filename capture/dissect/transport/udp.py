@@ -26,7 +26,9 @@ from offramp.capture.dissect.packet.cursor import (
     u16,
     u32,
 )
+from offramp.capture.dissect.packet.found import FLOW_IS_NEW, FLOW_SIDE, FLOW_SLOT, SOURCE_PORT, TARGET_PORT
 from offramp.capture.dissect.packet.notes import NOTE_BAD_UDP
+from offramp.capture.dissect.packet.protocol_numbers import IPPROTO_UDP
 from offramp.capture.dissect.packet.table import Table, put
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
@@ -45,7 +47,7 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     As in tshark, whose SNMP opens a conversation of its own at the first datagram to its port, what follows that
     datagram is another conversation.
 
-    found: int64 [10], set to slot, direction, new, source port, target port.
+    found: int64 [FOUND_SIZE], set to slot, direction, new, source port, target port.
     """
     at = cur[POSITION]
     cur[NEXT] = DONE
@@ -60,7 +62,7 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     if size < 8 and not (size == 0 and cur[VERSION] == 6):
         out.notes[NOTE_BAD_UDP] += 1
         return False
-    slot, new, direction = conversation(flows, cur, source_port, target_port, 17)
+    slot, new, direction = conversation(flows, cur, source_port, target_port, IPPROTO_UDP)
     if new or flows.state[slot, 0] & RENEW:
         start_flow(flows, slot, UDP_STREAMS, time_ns)
         if not new:
@@ -70,7 +72,11 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
     if (low == SNMP_PORT or low == SNMP_TRAP_PORT) and looks_like_snmp(data, at + 8, cur[END]):  # noqa: SIM109
         flows.state[slot, 0] |= 0 if flows.state[slot, 0] & RENEWED else RENEW
     put(out, row, UDP_STREAM, flows.stream[slot])
-    found[0], found[1], found[2], found[3], found[4] = slot, direction, new, source_port, target_port
+    found[FLOW_SLOT] = slot
+    found[FLOW_SIDE] = direction
+    found[FLOW_IS_NEW] = new
+    found[SOURCE_PORT] = source_port
+    found[TARGET_PORT] = target_port
     if size == 8:
         return False
     if not cur[IN_ERROR] & ERROR:

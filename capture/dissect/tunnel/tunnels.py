@@ -26,6 +26,18 @@ from offramp.capture.dissect.packet.cursor import (
     u16,
 )
 from offramp.capture.dissect.packet.notes import NOTE_PROTOCOL
+from offramp.capture.dissect.packet.protocol_numbers import (
+    ETH_P_ARP,
+    ETH_P_ERSPAN,
+    ETH_P_ERSPAN2,
+    ETH_P_IP,
+    ETH_P_IPV6,
+    ETH_P_MPLS_MC,
+    ETH_P_MPLS_UC,
+    ETH_P_NSH,
+    ETH_P_PPP,
+    ETH_P_TEB,
+)
 from offramp.capture.dissect.packet.table import Table
 from offramp.capture.dissect.packet.unfollowed import GRE_KIND, unfollowed
 from offramp.capture.dissect.tunnel.sflow import SFLOW_PORT, sflow
@@ -55,13 +67,13 @@ def gre(out: Table, data: Any, cur: Any) -> None:
         size = routes(data, cur, size)
     if not fits(cur, size + 1):
         return
-    if kind == 0x880B:
+    if kind == ETH_P_PPP:
         go(cur, PPP, 0, size)
-    elif kind == 0x88BE and not flags & 0x1000:
+    elif kind == ETH_P_ERSPAN and not flags & 0x1000:
         go(cur, ETHERNET, 0, size)
-    elif kind == 0x88BE and data[cur[POSITION] + size] >> 4 == 1:
+    elif kind == ETH_P_ERSPAN and data[cur[POSITION] + size] >> 4 == 1:
         go(cur, ETHERNET, 0, size + 8)
-    elif kind == 0x22EB and data[cur[POSITION] + size] >> 4 == 2:
+    elif kind == ETH_P_ERSPAN2 and data[cur[POSITION] + size] >> 4 == 2:
         erspan(data, cur, size)
     elif 0x8200 <= kind <= 0x8370 and kind & 15 == 0:
         go(cur, WLAN, 0, size)
@@ -70,7 +82,7 @@ def gre(out: Table, data: Any, cur: Any) -> None:
     elif kind == 0x6559:
         cur[POSITION] += size
         frame_relay(data, cur)
-    elif kind in (0x800, 0x86DD, 0x806, 0x6558, 0x8847, 0x8848, 0x894F):
+    elif kind in (ETH_P_IP, ETH_P_IPV6, ETH_P_ARP, ETH_P_TEB, ETH_P_MPLS_UC, ETH_P_MPLS_MC, ETH_P_NSH):
         go(cur, ETHER_TYPE, kind, size)
     else:
         unfollowed(out, cur, NOTE_PROTOCOL, GRE_KIND, kind)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from offramp.capture.dissect.application.http.head import begins, begins_exactly, find_line, line_steps, skip_space
+from offramp.capture.dissect.application.http.octets import CR, LF, SPACE, TAB
 from offramp.capture.dissect.conversation.reassembly import (
     ABORT,
     BYTES,
@@ -41,12 +42,12 @@ TOO_LONG = 2  # a line is longer than is kept in mind
 @kernel_lean
 def strict_number(buf: Any, pos: int, stop: int) -> Any:
     """Return a decimal number of 31 bits that stands alone between white space, or -1."""
-    while pos < stop and (buf[pos] == 32 or 9 <= buf[pos] <= 13):
+    while pos < stop and (buf[pos] == SPACE or TAB <= buf[pos] <= CR):
         pos += 1
     end = pos
     while end < stop and buf[end] != 0:
         end += 1
-    while end > pos and (buf[end - 1] == 32 or 9 <= buf[end - 1] <= 13):
+    while end > pos and (buf[end - 1] == SPACE or TAB <= buf[end - 1] <= CR):
         end -= 1
     if end == pos:
         return -1
@@ -63,7 +64,7 @@ def strict_number(buf: Any, pos: int, stop: int) -> Any:
 @kernel_lean
 def hexadecimal(buf: Any, pos: int, stop: int) -> Any:
     """Return the hexadecimal number that a chunk line starts with, as 32 bits, and whether there is one."""
-    while pos < stop and (buf[pos] == 32 or 9 <= buf[pos] <= 13):
+    while pos < stop and (buf[pos] == SPACE or TAB <= buf[pos] <= CR):
         pos += 1
     negative = pos < stop and buf[pos] == 45
     if negative or (pos < stop and buf[pos] == 43):
@@ -116,7 +117,7 @@ def next_chunk(notes: Any, buf: Any, pos: int, end: int, left: int) -> Any:
         notes[NOTE_STEPS] += line_steps(last - following)
         if stop >= 0:
             return False, 0
-        return True, -2 if end > following and buf[end - 1] == 13 else -1
+        return True, -2 if end > following and buf[end - 1] == CR else -1
     if left <= size:
         return True, 0
     return False, following - pos + size + 2
@@ -144,7 +145,7 @@ def chunks_wait(notes: Any, apps: Applications, which: int, buf: Any, pos: int, 
             more, skip = next_chunk(notes, apps.line, 0, size, left)
         if skip < 0 and size < left:
             return TOO_LONG
-        if skip == -1 and apps.line[max(size, 1) - 1] != 13:
+        if skip == -1 and apps.line[max(size, 1) - 1] != CR:
             side[which, SCANNED] = side[which, HAVE]
         if more:
             return READY if skip == -2 else WAITS
@@ -167,11 +168,11 @@ def head_waits(notes: Any, apps: Applications, which: int, buf: Any, pos: int, e
     half = side[which, SCANNED] < at  # the byte before is a CR, with which a line ends
     for step in range(pos, end):
         byte = buf[step]
-        if half or byte == 10:
+        if half or byte == LF:
             if line == 0 or line == (at - 1 if half else at):
                 return READY
-            line = at + 1 if byte == 10 else at
-        half = byte == 13
+            line = at + 1 if byte == LF else at
+        half = byte == CR
         at += 1
     side[which, RESUME] = line
     side[which, SCANNED] = at - 1 if half else at
@@ -204,7 +205,7 @@ def head_needs(notes: Any, buf: Any, pos: int, end: int, body: bool, until_fin: 
                     length = value
             elif begins(buf, at, stop, W_TYPE):
                 value = at + len(W_TYPE)
-                while value < stop and buf[value] == 32:
+                while value < stop and buf[value] == SPACE:
                     value += 1
                 rpc = begins_exactly(buf, value, stop, W_RPC)
         elif body and first == 116 and begins(buf, at, stop, W_TRANSFER):

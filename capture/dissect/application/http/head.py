@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from offramp.capture.dissect.application.http.octets import COMMA, CR, LF, SPACE, TAB
 from offramp.capture.dissect.packet.table import Table, put, put_bytes
 from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
@@ -70,7 +71,7 @@ def has_line_end(part: Any) -> bool:
     """Tell whether a CR or LF stands in the STRIDE bytes of `part`; without a branch, it becomes vector code."""
     found = False
     for at in range(STRIDE):
-        found |= (part[at] == 10) | (part[at] == 13)
+        found |= (part[at] == LF) | (part[at] == CR)
     return found
 
 
@@ -86,12 +87,12 @@ def find_line(buf: Any, pos: int, end: int, whole: bool) -> Any:
         at += STRIDE
     while at < end:
         byte = buf[at]
-        if byte == 10:
+        if byte == LF:
             return at, at + 1
-        if byte == 13:
+        if byte == CR:
             if at + 1 == end:
                 return (-1 if whole else at), end
-            if buf[at + 1] == 10:
+            if buf[at + 1] == LF:
                 return at, at + 2
             return at, at + 1
         at += 1
@@ -136,9 +137,9 @@ def among(buf: Any, pos: int, size: int, words: bytes, first: int) -> bool:
     first: where the words of its size begin.
     """
     at = first
-    while at + size < len(words) - 1 and words[at + size + 1] == 32:
+    while at + size < len(words) - 1 and words[at + size + 1] == SPACE:
         word = at + 1
-        same = words[word + size] == 32
+        same = words[word + size] == SPACE
         step = 0
         while same and step < size:
             same = buf[pos + step] == words[word + step]
@@ -159,7 +160,7 @@ def first_line_kind(buf: Any, pos: int, stop: int) -> Any:
     if begins_exactly(buf, pos, stop, ANSWERS) or begins_exactly(buf, pos, stop, ANSWERS_ICY):
         return ANSWER
     size = 0
-    while size < 17 and pos + size < stop and buf[pos + size] != 32:
+    while size < 17 and pos + size < stop and buf[pos + size] != SPACE:
         size += 1
     if size < 3 or size > 16:
         return OTHER
@@ -171,7 +172,7 @@ def first_line_kind(buf: Any, pos: int, stop: int) -> Any:
 @kernel_lean
 def token_end(buf: Any, pos: int, stop: int) -> Any:
     """Return where a word that starts at `pos` ends."""
-    while pos < stop and buf[pos] != 32:
+    while pos < stop and buf[pos] != SPACE:
         pos += 1
     return pos
 
@@ -179,7 +180,7 @@ def token_end(buf: Any, pos: int, stop: int) -> Any:
 @kernel_lean
 def skip_blanks(buf: Any, pos: int, stop: int) -> Any:
     """Return the first position that is no space."""
-    while pos < stop and buf[pos] == 32:
+    while pos < stop and buf[pos] == SPACE:
         pos += 1
     return pos
 
@@ -187,7 +188,7 @@ def skip_blanks(buf: Any, pos: int, stop: int) -> Any:
 @kernel_lean
 def skip_space(buf: Any, pos: int, stop: int) -> Any:
     """Return the first position that is neither space nor tab."""
-    while pos < stop and (buf[pos] == 32 or buf[pos] == 9):
+    while pos < stop and (buf[pos] == SPACE or buf[pos] == TAB):
         pos += 1
     return pos
 
@@ -205,7 +206,7 @@ def text_end(buf: Any, pos: int, stop: int) -> Any:
 def number_at(buf: Any, pos: int, stop: int) -> Any:
     """Return a decimal number that is followed by white space or nothing, or -1."""
     at = pos
-    while at < stop and (buf[at] == 32 or 9 <= buf[at] <= 13):
+    while at < stop and (buf[at] == SPACE or TAB <= buf[at] <= CR):
         at += 1
     negative = at < stop and buf[at] == 45
     if negative or (at < stop and buf[at] == 43):
@@ -219,7 +220,7 @@ def number_at(buf: Any, pos: int, stop: int) -> Any:
         at += 1
     if at == first or (negative and value > 0):
         return -1
-    if at < stop and buf[at] != 0 and buf[at] != 32 and not (9 <= buf[at] <= 13 and buf[at] != 11):
+    if at < stop and buf[at] != 0 and buf[at] != SPACE and not (TAB <= buf[at] <= CR and buf[at] != 11):
         return -1
     return value
 
@@ -284,7 +285,7 @@ def read_transfer(buf: Any, pos: int, stop: int, head: Any) -> None:
     known = False
     while pos < stop:
         byte = buf[pos]
-        if byte == 32 or byte == 9 or byte == 44:
+        if byte in (SPACE, TAB, COMMA):
             pos += 1
         elif begins_exactly(buf, pos, stop, CHUNKED_WORD):
             head[CHUNKED] = 1
@@ -304,7 +305,7 @@ def read_transfer(buf: Any, pos: int, stop: int, head: Any) -> None:
             head[TRANSFER], known = 2, True
             pos += len(GZIP)
         else:
-            while pos < stop and buf[pos] != 44:
+            while pos < stop and buf[pos] != COMMA:
                 pos += 1
 
 

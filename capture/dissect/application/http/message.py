@@ -35,6 +35,7 @@ from offramp.capture.dissect.application.http.head import (
     text_end,
     token_end,
 )
+from offramp.capture.dissect.application.http.octets import COLON, CR, LF, QUESTION, SPACE, TAB
 from offramp.capture.dissect.conversation.reassembly import ABORT, COMPLETE, HEAD_LINES
 from offramp.capture.dissect.conversation.state import (
     HTTP_METHOD,
@@ -81,9 +82,9 @@ def http_message(
     kind = apps.kind
     if kind[slot, HTTP_STATE] != SPEAKS_HTTP:
         return end, COMPLETE, 0
-    skipped = 2 if end - pos > 3 and buf[pos] == 13 and buf[pos + 1] == 10 else 0
+    skipped = 2 if end - pos > 3 and buf[pos] == CR and buf[pos + 1] == LF else 0
     start = pos + skipped
-    if buf[start] < 32 or buf[start] > 126:
+    if buf[start] < SPACE or buf[start] > 126:
         return end, COMPLETE, 0
     stop, following = find_line(buf, start, end, True)
     out.notes[NOTE_STEPS] += line_steps(following - start)
@@ -134,7 +135,7 @@ def read_message(
         first = first_line_kind(buf, pos, stop)
         colon = pos
         if first == OTHER and stop > pos:
-            while colon < stop and buf[colon] != 58:
+            while colon < stop and buf[colon] != COLON:
                 colon += 1
             if colon == stop:
                 if any_line and stop >= end:
@@ -191,7 +192,7 @@ def read_request(
     kind[slot, HTTP_PORT] = port_named(buf, uri, uri_end)
     head[URI], head[URI_END] = uri, uri_end
     at = uri
-    while at < uri_end and buf[at] != 63:
+    while at < uri_end and buf[at] != QUESTION:
         at += 1
     if at + 1 < uri_end:
         put_bytes(out, row, QUERY, buf, in_block, at + 1, uri_end - at - 1)
@@ -203,7 +204,7 @@ def read_request(
 def port_named(buf: Any, uri: int, uri_end: int) -> Any:
     """Return the number after the first colon of a URI, -1 where there is no colon."""
     at = uri
-    while at < uri_end and buf[at] != 58:
+    while at < uri_end and buf[at] != COLON:
         at += 1
     if at == uri_end:
         return -1
@@ -227,9 +228,9 @@ def put_full_uri(out: Table, apps: Applications, row: int, buf: Any, slot: int, 
             at += 1
         host = head[HOST]
         host_end = text_end(buf, host, head[HOST_END])
-        while host < host_end and (buf[host] == 32 or 9 <= buf[host] <= 13):
+        while host < host_end and (buf[host] == SPACE or TAB <= buf[host] <= CR):
             host += 1
-        while host_end > host and (buf[host_end - 1] == 32 or 9 <= buf[host_end - 1] <= 13):
+        while host_end > host and (buf[host_end - 1] == SPACE or TAB <= buf[host_end - 1] <= CR):
             host_end -= 1
         copy_text(out, at, buf, host, host_end - host)
         at += host_end - host
