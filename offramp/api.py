@@ -166,7 +166,7 @@ def _bins(timeline: LinkTimeline) -> pa.RecordBatch:
 
 
 def replay(
-    *files: File, site: File | Site | None = None, model: File | None = None, serve_by: str = "compiled",
+    *files: File, site: File | Site | None = None, model: File | None = None, backend: str = "compiled",
     dissector: str = "fast", link: str = "",
 ) -> Replayed:  # fmt: skip
     """Replay captures through the whole pipeline, as `offramp replay` does: the same commands, byte for byte.
@@ -180,7 +180,7 @@ def replay(
     timelines: list[LinkTimeline] = []
     running = Replay(
         open_captures([fspath(file) for file in files]), described, artifact,
-        open_backend(serve_by, artifact), sink=timelines.append, choice=LinkChoice(described, link, warnings.append),
+        open_backend(backend, artifact), sink=timelines.append, choice=LinkChoice(described, link, warnings.append),
         dissector=dissector,
     )  # fmt: skip
     commands = list(running.run())

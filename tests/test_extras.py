@@ -56,24 +56,24 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "learn": (
         f"train {DEMO}", "train --dataset data", "tune data", "evaluate data -o report",
         "dataset build spec.toml -o data",
-        f"replay {DEMO} --serve-by onnx", f"replay {DEMO} --serve-by tensorflow", f"replay {DEMO} --refine refined",
+        f"replay {DEMO} --backend onnx", f"replay {DEMO} --backend tensorflow", f"replay {DEMO} --refine refined",
         f"refine refined --site {SITE} --kafka 127.0.0.1:1",
     ),
-    "live": ("tap lo --backend pcapy",),
+    "live": ("tap lo --capture-backend pcapy",),
     "reference": (f"features {DEMO} -o out.csv --dissector reference",),
-    "scapy": (f"features {DEMO} -o out.csv --dissector scapy", "tap lo --backend scapy"),
+    "scapy": (f"features {DEMO} -o out.csv --dissector scapy", "tap lo --capture-backend scapy"),
 }  # fmt: skip
 """Command lines by the extra that they need."""
 
 DOES = {
     "replay": f"replay {DEMO} --site {SITE} --format jsonl --out commands.jsonl",
     "features": f"features {DEMO} -o out.csv",
-    "edge": "edge made.csv -o edge.parquet",
+    "edge-iiotset": "edge-iiotset made.csv -o edge.parquet",
     "doctor": "doctor",
     "dataset show": "dataset show data",
 }
 """Command lines that do without any extra; those that want a broker or an interface are loaded only."""
-GOES_WRONG = {"edge": 2, "dataset show": 1}
+GOES_WRONG = {"edge-iiotset": 2, "dataset show": 1}
 """Those of them that find their input wrong, which is after they have loaded what they need."""
 LOADED = {
     "tap": "offramp.cli.tap, offramp.stream.local.tap, offramp.capture.sources.live.packet_socket",

@@ -15,7 +15,7 @@ import typer
 from offramp.cli import topics
 from offramp.cli.doctor import doctor
 from offramp.cli.door import add
-from offramp.cli.edge_iiotset import edge
+from offramp.cli.edge_iiotset import edge_iiotset
 from offramp.cli.features import features
 from offramp.cli.follow import follow
 from offramp.cli.kernels import kernels
@@ -74,7 +74,7 @@ def group(name: str, about: str, *commands: Callable[[Any], None]) -> None:
     app.add_typer(found, name=name)
 
 
-add(app, replay, tap, features, edge, train, tune)
+add(app, replay, tap, features, edge_iiotset, train, tune)
 group("dataset", "Labelled data sets to train and evaluate on.", dataset.build, dataset.show)
 add(app, evaluate, federate)
 group("topics", "The topics on Kafka.", topics.create, topics.list_, topics.describe, topics.acl)

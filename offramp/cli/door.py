@@ -26,7 +26,7 @@ def add(app: typer.Typer, *commands: Callable[[Any], None]) -> None:
     for run in commands:
         about, _, example = (inspect.getdoc(run) or "").partition("\n\nExample")
         epilog = " ".join(f"Example{example}".split()) if example else None
-        app.command(run.__name__.rstrip("_"), help=about, epilog=epilog)(called(run))
+        app.command(run.__name__.rstrip("_").replace("_", "-"), help=about, epilog=epilog)(called(run))
 
 
 def called(run: Callable[[Any], None]) -> Callable[..., None]:

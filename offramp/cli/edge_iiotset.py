@@ -1,4 +1,4 @@
-"""`offramp edge`: Edge-IIoTset's CSV files to one Parquet file."""
+"""`offramp edge-iiotset`: Edge-IIoTset's CSV files to one Parquet file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from offramp.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeOptions:
-    """What `offramp edge` was asked for."""
+    """What `offramp edge-iiotset` was asked for."""
 
     files: Annotated[
         tuple[str, ...], typer.Argument(metavar="FILE...", help="Edge-IIoTset's CSV files: per attack, or merged")
@@ -22,10 +22,10 @@ class EdgeOptions:
     out: Annotated[Path, typer.Option("--out", "-o", help="where to write: .parquet")]
 
 
-def edge(options: EdgeOptions) -> None:
+def edge_iiotset(options: EdgeOptions) -> None:
     """Read Edge-IIoTset's own CSV files, repair their shifted rows, and write one table with real types.
 
-    Example: offramp edge DNN-EdgeIIoT-dataset.csv -o edge.parquet
+    Example: offramp edge-iiotset DNN-EdgeIIoT-dataset.csv -o edge.parquet
     """
     from offramp.capture.edge_iiotset.reader import write_edge_parquet
 

@@ -26,9 +26,9 @@ def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, progra
     folders: those that it writes to beside the packets' own; programs: whether it starts others. Raises ConfigError and
     InputError.
     """
-    if options.interfaces == (EVERY_INTERFACE,) and options.backend == "pcapy" and not options.link:
+    if options.interfaces == (EVERY_INTERFACE,) and options.capture_backend == "pcapy" and not options.link:
         raise ConfigError(
-            "any: pcapy does not tell by which interface a packet came; use --backend ring, or --link NAME"
+            "any: pcapy does not tell by which interface a packet came; use --capture-backend ring, or --link NAME"
         )
     several = len(options.interfaces) > 1
     if several and options.link:
@@ -44,7 +44,7 @@ def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, progra
         () if kept is None else (kept,),
         programs,
     )
-    live = LiveOptions(options.bpf, options.snaplen, options.promiscuous, options.backend, left=left)
+    live = LiveOptions(options.bpf, options.snaplen, options.promiscuous, options.capture_backend, left=left)
     return open_interfaces(options.interfaces, live)
 
 

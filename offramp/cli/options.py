@@ -29,10 +29,10 @@ Captures = Annotated[
 LinkName = Annotated[str, typer.Option("--link", metavar="NAME", help="all packets are of this link of the site")]
 SiteFile = Annotated[Path | None, typer.Option("--site", help="site.toml: links, capacities, paths, nodes, devices")]
 ModelFolder = Annotated[Path | None, typer.Option("--model", help="artifact folder; the shipped model otherwise")]
-ServeBy = Annotated[
+ServingBackend = Annotated[
     str,
     OneOf(tuple(TABLE)),
-    typer.Option("--serve-by", help="what serves the model; others than compiled: extras"),
+    typer.Option("--backend", help="what serves the model; others than compiled: extras"),
 ]
 DataFormat = Annotated[
     str,
@@ -118,10 +118,10 @@ class ListenOptions(PacketOptions):
         int,
         typer.Option("--ring-size", help="megabytes of a file; 0: 100 in a folder, else no end", min=0, max=1_000_000),
     ] = 0
-    backend: Annotated[
+    capture_backend: Annotated[
         str,
         OneOf(("auto", *BACKENDS)),
-        typer.Option("--backend", help="how to listen; auto takes the best"),
+        typer.Option("--capture-backend", help="how to listen; auto takes the best"),
     ] = "auto"
     user: Annotated[
         str,

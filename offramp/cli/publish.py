@@ -91,7 +91,7 @@ def require_fitting(options: PublishOptions) -> None:
         listening = [each for each in fields(ListenOptions) if each.name not in of_files]
         if any(getattr(options, each.name) != each.default for each in listening):
             raise ConfigError(
-                "--filter, --snaplen, --duration, --count, --write and --backend go with --interface IFACE"
+                "--filter, --snaplen, --duration, --count, --write and --capture-backend go with --interface IFACE"
             )
         if options.message_ms != BIN_MS:
             raise ConfigError("--message-every goes with --interface IFACE; files are sent in the largest messages")

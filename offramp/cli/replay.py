@@ -24,7 +24,7 @@ from offramp.cli.options import (
     PacketOptions,
     RefineEvery,
     RefineFolder,
-    ServeBy,
+    ServingBackend,
     SiteFile,
     Strict,
 )
@@ -51,7 +51,7 @@ class ReplayOptions(PacketOptions):
     every_s: Annotated[
         float, typer.Option("--every", help="seconds of capture time per line of the table", min=0.01, max=DAY_S)
     ] = 1
-    serve_by: ServeBy = "compiled"
+    backend: ServingBackend = "compiled"
     refine: RefineFolder = None
     refine_every_s: RefineEvery = 60
 
@@ -87,7 +87,7 @@ def replay(options: ReplayOptions) -> None:
     source = open_captures(options.files)
     with ExitStack() as stack:
         out = stack.enter_context(open_out(options.out))
-        predictor = open_backend(options.serve_by, artifact)
+        predictor = open_backend(options.backend, artifact)
         refiners = refinement(options, artifact, site)
         running = Replay(
             source,
@@ -118,8 +118,8 @@ def refinement(options: ReplayOptions, artifact: Artifact, site: Site) -> Refine
     """Return the refinement that was asked for; a replay waits for it, so that it repeats."""
     if options.refine is None:
         return None
-    if options.serve_by != "compiled":
-        raise ConfigError("--refine: a refined model is served by the compiled kernel; leave --serve-by out")
+    if options.backend != "compiled":
+        raise ConfigError("--refine: a refined model is served by the compiled kernel; leave --backend out")
     from offramp.stream.refine.refiner import RefineSettings
     from offramp.stream.refine.refiners import Refiners
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from offramp.cli.options import DAY_S, KafkaOptions, Metrics, ModelFolder, ServeBy, SiteFile
+from offramp.cli.options import DAY_S, KafkaOptions, Metrics, ModelFolder, ServingBackend, SiteFile
 
 if TYPE_CHECKING:
     from offramp.stream.metrics.registry import Metrics as Registry
@@ -46,7 +46,7 @@ class WorkerOptions(KafkaOptions):
         ),
     ] = 30.0
     metrics: Metrics = ""
-    serve_by: ServeBy = "compiled"
+    backend: ServingBackend = "compiled"
 
 
 def worker(options: WorkerOptions) -> None:
@@ -80,7 +80,7 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
     settings = options.kafka_settings()
     site = load_or_default(options.site)
     artifact = load_artifact(options.model or DEFAULT_ARTIFACT)
-    predictor = open_backend(options.serve_by, artifact)
+    predictor = open_backend(options.backend, artifact)
     for what, name in (("site", site.name), *(("link", link.name) for link in site.links)):
         require_name(what, name)
     if options.group:

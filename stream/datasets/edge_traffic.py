@@ -22,7 +22,7 @@ MAX_PACKETS = 50_000
 
 
 def edge_traffic(files: Sequence[str]) -> EdgeTraffic:
-    """Read files of Edge-IIoTset, repaired as `offramp edge` does it. Raise InputError for what is none of them."""
+    """Read files of Edge-IIoTset, repaired as by `offramp edge-iiotset`. Raise InputError for what is none of them."""
     rows: Counter[str] = Counter()
     addresses: dict[str, dict[str, Counter[str]]] = {name: defaultdict(Counter) for name in ADDRESSES}
     values: dict[str, dict[str, list[np.ndarray]]] = {name: defaultdict(list) for name in VALUES}

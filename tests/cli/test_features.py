@@ -12,7 +12,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
-from offramp.cli.edge_iiotset import EdgeOptions, edge
+from offramp.cli.edge_iiotset import EdgeOptions, edge_iiotset
 from offramp.cli.features import FeatureOptions, features
 from offramp.errors import ConfigError, InputError
 
@@ -55,10 +55,10 @@ def test_what_does_not_go_together_is_said(options: FeatureOptions, changed: dic
 def test_the_reader_takes_what_the_layout_writes(options: FeatureOptions, capsys: pytest.CaptureFixture[str]) -> None:
     features(replace(options, layout="edge-iiotset", label="DDoS_UDP"))
     out = options.out.with_suffix(".parquet")
-    edge(EdgeOptions(files=(str(options.out),), out=out))
+    edge_iiotset(EdgeOptions(files=(str(options.out),), out=out))
     table = pd.read_parquet(out)
     assert table["udp.port"].tolist() == [5000 << 16 | 6000] * 3
     assert table["Attack_label"].tolist() == [1] * 3
     assert "rows read" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"must end in \.parquet"):
-        edge(EdgeOptions(files=(str(options.out),), out=options.out))
+        edge_iiotset(EdgeOptions(files=(str(options.out),), out=options.out))

@@ -41,12 +41,12 @@ def test_a_replay_tries_challengers_and_names_the_model_in_every_command(tmp_pat
 @pytest.mark.parametrize("backend", ["onnx"])
 def test_another_backend_serves_a_replay(backend: str, tmp_path: Path) -> None:
     compiled, _ = replayed(tmp_path)
-    found, _ = replayed(tmp_path, "--serve-by", backend)
+    found, _ = replayed(tmp_path, "--backend", backend)
     assert [(each["action"], each["scope"]) for each in found] == [(each["action"], each["scope"]) for each in compiled]
 
 
 def test_refinement_by_another_backend_is_refused(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
-        replayed(tmp_path, "--serve-by", "onnx", "--refine", str(tmp_path / "x"))
+        replayed(tmp_path, "--backend", "onnx", "--refine", str(tmp_path / "x"))
     assert caught.value.returncode == 2
     assert "--refine" in caught.value.stderr

@@ -59,7 +59,7 @@ def test_a_signal_ends_it_with_the_ledger(namespace: Namespace, number: int) -> 
 
 @pytest.mark.parametrize("backend", ["pcapy", "scapy"])
 def test_the_other_backends_do_the_same(namespace: Namespace, backend: str) -> None:
-    tap = Running(namespace, "--backend", backend, "--count", "20", "--filter", "udp")
+    tap = Running(namespace, "--capture-backend", backend, "--count", "20", "--filter", "udp")
     tap.told("watching v1")
     no_rights(tap.process)
     send(namespace, [frame(each) for each in range(30)])
@@ -211,7 +211,7 @@ WRONG = {
     ("v1", "--write", "/proc/nothing/here.pcapng"): "--write",
     ("v1", "--out", "/proc/nothing/here"): "--out",
     ("v1", "--ring-size", "5"): "--write",
-    ("v1", "--backend", "nonsense"): "nonsense",
+    ("v1", "--capture-backend", "nonsense"): "nonsense",
     ("v1", "--site", "/nonexistent.toml"): "nonexistent",
 }
 
@@ -230,7 +230,7 @@ def test_without_the_right_it_says_how_to_mend(namespace: Namespace, backend: st
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv, which takes the rights away, is not installed")
     before = NO_RIGHTS if os.geteuid() == 0 else []
-    done = namespace.start([*before, *TAP, "v1", "--backend", backend], cwd=ROOT)
+    done = namespace.start([*before, *TAP, "v1", "--capture-backend", backend], cwd=ROOT)
     _, err = done.communicate(timeout=120)
     assert done.returncode == 2, err
     assert err.count("\n") == 1

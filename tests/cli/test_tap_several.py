@@ -76,7 +76,9 @@ def parts(text: str) -> dict[str, str]:
 def test_each_interface_is_its_own_link_and_one_signal_ends_them(
     namespace: Namespace, site: Path, backend: str
 ) -> None:
-    tap = Several(namespace, ("v1", "w1"), "--site", site, "--backend", backend, "--metrics", "0", "--filter", "udp")
+    tap = Several(
+        namespace, ("v1", "w1"), "--site", site, "--capture-backend", backend, "--metrics", "0", "--filter", "udp"
+    )
     tap.told("watching v1 as link uplink")
     tap.told("watching w1 as link wireless")
     no_rights(tap.process)
@@ -204,7 +206,7 @@ WRONG = {
     ("v1", "w0", "--site", "SITE"): "w0 belongs to no link",
     ("v1", "--site", "SITE", "--link", "lte"): "--link 'lte': the site has uplink and wireless",
     ("v1", "w1", "--write", "/proc/x.pcapng"): "is no folder",
-    ("any", "--backend", "pcapy"): "--backend ring",
+    ("any", "--capture-backend", "pcapy"): "--capture-backend ring",
 }
 
 

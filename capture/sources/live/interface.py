@@ -65,7 +65,7 @@ def open_interfaces(names: Sequence[str], options: LiveOptions | None = None) ->
         raise ConfigError("any: is every interface; name it alone, or the interfaces without it")
     backend = options.backend if options.backend != "auto" else usable()[0]
     if backend not in BACKENDS:
-        raise ConfigError(f"--backend {backend}: expected auto, {', '.join(BACKENDS)}")
+        raise ConfigError(f"--capture-backend {backend}: expected auto, {', '.join(BACKENDS)}")
     opened: list[_Opened] = []
     try:
         for name in names:

@@ -19,7 +19,7 @@ def open_pcapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: 
 
     Raises PermissionError without the right to capture, ConfigError for a wrong filter or where pcapy-ng is missing.
     """
-    require("--backend pcapy", "pcapy")
+    require("--capture-backend pcapy", "pcapy")
     import pcapy
 
     reader = pcapy.create(name)

@@ -22,7 +22,7 @@ def open_scapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: 
     Raises PermissionError without the right to capture, ConfigError for a wrong filter or where scapy is missing,
     InputError for an interface whose link type scapy does not tell.
     """
-    require("--backend scapy", "scapy")
+    require("--capture-backend scapy", "scapy")
     import scapy.arch  # these three fill conf with sockets, interfaces and link types
     import scapy.interfaces
     import scapy.layers.l2  # noqa: F401
@@ -30,7 +30,7 @@ def open_scapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: 
     from scapy.error import Scapy_Exception
 
     if name == "any":
-        raise ConfigError("--backend scapy listens to one interface; name it")
+        raise ConfigError("--capture-backend scapy listens to one interface; name it")
     conf.ifaces.reload()
     try:
         sock = conf.L2listen(iface=name, promisc=promiscuous, filter=bpf or None)
@@ -55,7 +55,7 @@ def _link_type(name: str, sock: Any, conf: Any) -> int:
             return found
     elif sock.LL in conf.l2types.layer2num:
         return int(conf.l2types.layer2num[sock.LL])
-    raise InputError(f"{name}: scapy does not show this kind of interface as it is; use --backend pcapy")
+    raise InputError(f"{name}: scapy does not show this kind of interface as it is; use --capture-backend pcapy")
 
 
 def _on_linux(sock: Any) -> bool:
