@@ -31,7 +31,7 @@ class CaptureLedger(Counts):
     """Decoded packets that name something which is not followed, by what that is: `ether_type_0x88e5`."""
 
     def balances(self) -> bool:
-        """Tell whether the account adds up."""
+        """Return whether the account adds up."""
         return self.captured == self.decoded + self.undecodable.total() + self.shed.total()
 
     def all_shed(self, reason: str) -> CaptureLedger:

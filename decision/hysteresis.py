@@ -48,12 +48,12 @@ class Hysteresis:
         return float(forecast.quantiles_ms[QUANTILE[self.settings.quantile]])
 
     def is_above(self, forecast: Forecast) -> bool:
-        """Tell whether the forecast breaks the budget."""
+        """Return whether the forecast breaks the budget."""
         probable = forecast.probabilities[2] >= self.settings.enter_probability
         return self.delay_ms(forecast) > self.budget_ms or (probable and forecast.quantiles_ms[2] > self.budget_ms)
 
     def is_below(self, forecast: Forecast) -> bool:
-        """Tell whether the forecast is well within the budget (lower than what enters)."""
+        """Return whether the forecast is well within the budget (lower than what enters)."""
         improbable = forecast.probabilities[2] < self.settings.exit_probability
         calm = self.delay_ms(forecast) < self.budget_ms * self.settings.exit_share
         return calm and (improbable or forecast.quantiles_ms[2] <= self.budget_ms)
@@ -66,11 +66,11 @@ class Hysteresis:
         return found
 
     def entered(self) -> bool:
-        """Tell whether enough bins in a row foresaw congestion."""
+        """Return whether enough bins in a row foresaw congestion."""
         return self.above >= self.settings.enter_bins
 
     def left(self) -> bool:
-        """Tell whether enough bins passed without a run that could have entered."""
+        """Return whether enough bins passed without a run that could have entered."""
         return self.below >= self.settings.exit_bins
 
     def rule(self, forecast: Forecast) -> str:

@@ -22,7 +22,7 @@ class KnownDevices:
         return next((device for network, device in self._narrowest_first if number in network), None)
 
     def is_fixed(self, address: str) -> bool:
-        """Tell whether what an address sends and receives is never moved."""
+        """Return whether what an address sends and receives is never moved."""
         device = self.of(address)
         return device is not None and device.priority < 0
 

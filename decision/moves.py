@@ -60,7 +60,7 @@ class HeldMoves:
     moves: int = 0
 
     def has(self, flow: FlowRate) -> bool:
-        """Tell whether the flow is moved, by itself or with its device."""
+        """Return whether the flow is moved, by itself or with its device."""
         if self.flows and tuple(flow.match().items()) in self.flows:
             return True
         return not self.devices.isdisjoint((flow.src, flow.dst))

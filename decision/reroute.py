@@ -30,12 +30,12 @@ def movable(link: Link, limits: Limits, traffic: Traffic, held: HeldMoves) -> It
 
 
 def is_movable_size(rate_bps: float, traffic: Traffic) -> bool:
-    """Tell whether a flow or device of this rate is worth a move."""
+    """Return whether a flow or device of this rate is worth a move."""
     return rate_bps >= MIN_SHARE * traffic.capacity_bps
 
 
 def allowed(limits: Limits, *addresses: str) -> bool:
-    """Tell whether one of `addresses` is in the networks that the site allows to be moved."""
+    """Return whether one of `addresses` is in the networks that the site allows to be moved."""
     return not limits.only or any(address_of(text) in network for text in addresses for network in limits.only)
 
 

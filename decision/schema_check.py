@@ -84,7 +84,7 @@ def _is_number(each: Any) -> bool:
 
 
 def _is_finite(each: Any) -> bool:
-    """Tell whether a value is a number of JSON, which has neither NaN nor infinity, though Python reads them."""
+    """Return whether a value is a number of JSON, which has neither NaN nor infinity, though Python reads them."""
     return _is_number(each) and (isinstance(each, int) or isfinite(each))
 
 

@@ -43,7 +43,7 @@ def require(doing: str, *modules: str) -> None:
 
 
 def installed(module: str) -> bool:
-    """Tell whether a module of another project can be imported, without doing so."""
+    """Return whether a module of another project can be imported, without doing so."""
     return importlib.util.find_spec(module) is not None
 
 

@@ -181,7 +181,7 @@ def _read_password(file: str) -> str:
 
 
 def is_final(error: BaseException) -> bool:
-    """Tell whether a message that was refused so will never be taken, of aiokafka's and kafka-python's errors alike.
+    """Return whether a message that was refused so will never be taken, of aiokafka's and kafka-python's errors alike.
 
     Of Kafka's own refusals those in FINAL; and what cannot be made a message at all. All others may pass: a broker
     comes back, a right is granted.
@@ -276,7 +276,7 @@ CLOSING = (RuntimeError, ValueError, AttributeError, AssertionError, KeyError, T
 
 
 def _of_client(error: BaseException) -> bool:
-    """Tell whether an error was raised inside kafka-python."""
+    """Return whether an error was raised inside kafka-python."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -221,7 +221,7 @@ def distrusted(root: Path, *, above: bool = False) -> str:
 
 
 def _in_namespace() -> bool:
-    """Tell whether this process's users are a few of the machine's, so that OVERFLOW is none of them."""
+    """Return whether this process's users are a few of the machine's, so that OVERFLOW is none of them."""
     try:
         spans = [line.split() for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()]
     except OSError:

@@ -290,7 +290,7 @@ class Worker:
             return self._producer
 
     async def commit(self, partition: int, offset: int) -> bool:
-        """Commit an offset; tell whether the group took it of its member: else it may be rebalancing, or not ours."""
+        """Commit an offset; return whether the group took it of its member: else it may be rebalancing, or not ours."""
         thread: Any = self.app.consumer._thread  # Faust's own commit ends the worker on a broker's restart
         place = TopicPartition(self.settings.topic("features"), partition)
         try:
@@ -306,7 +306,7 @@ class Worker:
         await self.app.consumer.seek(TP(self.settings.topic("features"), partition), offset)
 
     def waiting(self, partition: int, offset: int) -> bool:
-        """Tell whether newer messages than the one at an offset had come when the broker was last asked."""
+        """Return whether newer messages than the one at an offset had come when the broker was last asked."""
         thread: Any = self.app.consumer._thread
         place = TopicPartition(self.settings.topic("features"), partition)
         consumer = thread._consumer

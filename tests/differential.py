@@ -32,7 +32,7 @@ SEPARATOR = "\t"
 
 
 def is_header(column: str) -> bool:
-    """Tell whether a column is one of the header layers, where nothing may stay unexplained."""
+    """Return whether a column is one of the header layers, where nothing may stay unexplained."""
     return column.startswith(HEADER_PREFIXES)
 
 

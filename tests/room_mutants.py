@@ -50,7 +50,7 @@ ROOMS: dict[str, dict[str, str]] = {
 """Kernels that hold a bound, and which of their conditions do (a pattern; empty: all)."""
 
 ASKED = {"begin_row", "row_full", "show", "flows_room", "scratch_room", "bin_room", "close_until"}
-"""Kernels that tell whether there is room."""
+"""Kernels that return whether there is room."""
 
 HANG_S = 5
 """Seconds of processor time; all checks take half of one. A mutant that never ends is found out."""

@@ -29,7 +29,7 @@ _LISTED = frozenset({"dns.qry.name", "http.request.method", "mqtt.msg_decoded_as
 
 
 def is_missing(cell: str) -> bool:
-    """Tell whether a cell says nothing, or zero."""
+    """Return whether a cell says nothing, or zero."""
     return cell in MISSING_CELLS
 
 
@@ -102,7 +102,7 @@ def _address(cell: str) -> int | None:
 
 
 def _is_text(column: Column, cell: str) -> bool:
-    """Tell whether a cell is a text of its column: a number stands there only by a shift."""
+    """Return whether a cell is a text of its column: a number stands there only by a shift."""
     pattern = _WORDS.get(column.name)
     if pattern is not None:
         return all(pattern.fullmatch(part) for part in cell.split(","))

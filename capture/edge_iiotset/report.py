@@ -33,7 +33,7 @@ class EdgeReport:
         return self.whole + self.repaired.total()
 
     def balances(self) -> bool:
-        """Tell whether the account adds up."""
+        """Return whether the account adds up."""
         return self.rows == self.kept + self.dropped.total()
 
     def __str__(self) -> str:

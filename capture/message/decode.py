@@ -224,7 +224,7 @@ def _our_schema() -> bytes:
 
 
 def _is_ours(schema: bytes) -> bool:
-    """Tell whether a schema message is, byte for byte, that of SCHEMA: then nothing of it need be read."""
+    """Return whether a schema message is, byte for byte, that of SCHEMA: then nothing of it need be read."""
     return schema == _our_schema()
 
 

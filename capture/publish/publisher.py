@@ -128,7 +128,7 @@ class Publisher:
             return PublisherBacklog(self._queued, self._queued / self._bounds[0], self._under_way, spooled)
 
     def close(self, patience_s: float = FOREVER_MS / 1000) -> bool:
-        """Wait until all is acknowledged; tell whether it is. With a spool, what is left after a while goes there."""
+        """Wait until all is acknowledged; return whether it is. With a spool, what is left after a while goes there."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -193,7 +193,7 @@ class Publisher:
             self._changed.notify_all()
 
     def _full(self, message: Outgoing) -> bool:
-        """Tell whether there is no room for a message; for a link's last one, which is small, there always is."""
+        """Return whether there is no room for a message; for a link's last one, which is small, there always is."""
         return bool(self._queue) and not message.headers.end and self._queued + message.size > self._bounds[0]
 
     def _to_queue(self, message: Outgoing) -> None:
@@ -254,7 +254,7 @@ class Publisher:
         self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(reason))
 
     def _is_own(self, message: Outgoing) -> bool:
-        """Tell whether a spooled message is of this life, or recording."""
+        """Return whether a spooled message is of this life, or recording."""
         return (message.headers.agent, message.headers.agent_epoch) == (self.agent, self.epoch)
 
     def _note_earlier(self, message: Outgoing) -> None:
@@ -382,7 +382,7 @@ class Publisher:
             self._fail(_unforeseen(foreign))
 
     def _set_aside(self, producer: Any, message: Outgoing, failure: OfframpError) -> bool:
-        """Give up what no broker would ever take, and send again what the client failed along with it; tell whether so.
+        """Give up what no broker would ever take, and send again what the client failed along with it; return whether so.
 
         The client fails all that it has under way after the one that was refused. Of a recording that is published now
         this is the end: its operator can mend it; a live link goes on, and the spool of an earlier life too.
@@ -444,7 +444,7 @@ def _unforeseen(error: BaseException) -> OfframpError:
 
 
 def _away(connect: Callable[[], None]) -> bool:
-    """Try to connect; tell whether no broker answers. Other failures are raised."""
+    """Try to connect; return whether no broker answers. Other failures are raised."""
     try:
         connect()
     except KafkaAwayError:

@@ -83,7 +83,7 @@ class Spool:
         return not self._sizes
 
     def fits(self, message: Outgoing) -> bool:
-        """Tell whether the message would leave the spool within its limit."""
+        """Return whether the message would leave the spool within its limit."""
         return self.size + message.size + 1024 <= self.limit
 
     def append(self, message: Outgoing) -> None:

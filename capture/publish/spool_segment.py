@@ -126,5 +126,5 @@ def sync_folder(folder: Path) -> None:
 
 
 def _whole(record: bytes) -> bool:
-    """Tell whether a record's checksum holds."""
+    """Return whether a record's checksum holds."""
     return len(record) >= RECORD.size and crc32(record[RECORD.size :]) == RECORD.unpack_from(record)[2]

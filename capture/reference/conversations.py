@@ -119,7 +119,7 @@ class Conversations:
 
 
 def _reused(here: Direction, segment: Segment) -> bool:
-    """Tell whether a SYN begins another connection on the same ports: as tshark decides it, by its number alone."""
+    """Return whether a SYN begins another connection on the same ports: as tshark decides it, by its number alone."""
     return segment.flags & (SYN | ACK) == SYN and here.base is not None and segment.sequence != here.base
 
 

@@ -33,7 +33,7 @@ class Walk:
     done: bool = False
 
     def expects_transport(self) -> bool:
-        """Tell whether the IP header at hand said that ICMP, TCP or UDP follows."""
+        """Return whether the IP header at hand said that ICMP, TCP or UDP follows."""
         return self.row.get(_IP_PROTO, [0])[-1] in (1, 6, 17)
 
 

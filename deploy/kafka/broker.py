@@ -243,7 +243,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _answers(address: str) -> bool:
-    """Tell whether a Kafka broker at `address` answers a metadata request."""
+    """Return whether a Kafka broker at `address` answers a metadata request."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=1).close()

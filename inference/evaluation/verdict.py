@@ -39,7 +39,7 @@ def rivals(results: Mapping[str, Any]) -> list[str]:
 
 
 def goal_met(results: Mapping[str, Any]) -> bool:
-    """Tell whether the hybrid is better than every rival on all GOALS, with at most MAX_OVERLAPS overlaps on each."""
+    """Return whether the hybrid is better than every rival on all GOALS, with at most MAX_OVERLAPS overlaps on each."""
     places = [standing(results, score) for score in GOALS]
     return not any(
         each["worse"] or each["worse_overlapping"] or len(each["better_overlapping"]) > MAX_OVERLAPS

@@ -140,7 +140,7 @@ class Done:
         self._weights = weights
 
     def ready(self) -> bool:
-        """Tell whether it is finished."""
+        """Return whether it is finished."""
         return True
 
     def get(self) -> Weights:

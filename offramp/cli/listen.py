@@ -55,7 +55,7 @@ def folder_of(write: Path | None) -> tuple[Path, ...]:
 
 
 def runs_programs(options: ListenOptions) -> bool:
-    """Tell whether a dissector is asked for that starts a program."""
+    """Return whether a dissector is asked for that starts a program."""
     return options.dissector == "reference"
 
 

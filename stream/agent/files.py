@@ -16,7 +16,7 @@ PATIENCE_S = 5.0
 
 
 def publish_source(batches: LinkBatches, publisher: Publisher, step: Callable[[], None] = lambda: None) -> bool:
-    """Publish all batches of a source, then say of each link that it ends; tell whether all is acknowledged.
+    """Publish all batches of a source, then say of each link that it ends; return whether all is acknowledged.
 
     A recording that is interrupted does not end: published again, it goes on where it was. step: called after each
     batch.

@@ -33,7 +33,7 @@ class LiveAgent:
         self._given_up = 0
 
     def run(self) -> bool:
-        """Publish until the sources end, then say so and wait a bounded time; tell whether all is acknowledged."""
+        """Publish until the sources end, then say so and wait a bounded time; return whether all is acknowledged."""
         try:
             with closing(merged([source.read() for source in self.sources])) as items:
                 for link, item in items:

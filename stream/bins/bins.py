@@ -84,7 +84,7 @@ RTT_SUM, RTT_COUNT, GAP = int(Counter.RTT_SUM_MS), int(Counter.RTT_COUNT), int(C
 
 @kernel_lean
 def inside(address_high: int, address_low: int, networks: NDArray[np.int64]) -> bool:
-    """Tell whether an address lies in one of the networks (int64 [n, 4]: network high, low, mask high, low)."""
+    """Return whether an address lies in one of the networks (int64 [n, 4]: network high, low, mask high, low)."""
     for i in range(len(networks)):
         if (address_high & networks[i, 2]) == networks[i, 0] and (address_low & networks[i, 3]) == networks[i, 1]:
             return True
@@ -203,7 +203,7 @@ def put(
 
 @kernel_inline
 def reach(state: BinState, hitters: HeavyHitters, lateness_ns: int, now_ns: int, out: BinOut) -> bool:
-    """Close what is over when it is `now_ns`; tell whether that is done, or `out` is to be emptied first."""
+    """Close what is over when it is `now_ns`; return whether that is done, or `out` is to be emptied first."""
     until = (now_ns - lateness_ns) // BIN_NS
     if until > state.clock[NEXT] and not close_until(state, hitters, until, out):
         return False
@@ -216,7 +216,7 @@ def let_go(
     state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], lateness_ns: int, held: Packets, out: BinOut,
     key: NDArray[np.int64],
 ) -> bool:  # fmt: skip
-    """Let what waits have its time, as it is borne out; tell whether that is done, or `out` is to be emptied first."""
+    """Let what waits have its time, as it is borne out; return whether that is done, or `out` is to be emptied first."""
     clock = state.clock
     if not reach(state, hitters, lateness_ns, clock[WAITS_NS], out):
         return False

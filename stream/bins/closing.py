@@ -99,7 +99,7 @@ def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], que
 
 @kernel_lean
 def bin_room(out: BinOut) -> bool:
-    """Tell whether a whole bin still fits, the link's row and each device's: all that is written is asked for here."""
+    """Return whether a whole bin still fits, the link's row and each device's: all that is written is asked for here."""
     return bool(out.used[0] + SERIES <= out.bins.bin_number.shape[0])
 
 
@@ -138,7 +138,7 @@ def mark_running(state: BinState, bin_number: int, series: int) -> None:
 
 @kernel_lean
 def worth_a_forecast(state: BinState, series: int) -> bool:
-    """Tell whether a device carries enough of the link: a share to begin with, a quarter of it to go on."""
+    """Return whether a device carries enough of the link: a share to begin with, a quarter of it to go on."""
     share = state.shape[DEVICE_SHARE]
     if state.alive[series] != 2:
         share /= 4.0
@@ -177,7 +177,7 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
 def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> bool:
     """Close the bins before `until`; a silence beyond the window ends all series and is skipped.
 
-    Tell whether that is done: where `out` has no room for another bin of all series it is to be emptied first.
+    Return whether that is done: where `out` has no room for another bin of all series it is to be emptied first.
     """
     clock = state.clock
     while clock[NEXT] < until:

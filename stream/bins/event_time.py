@@ -57,7 +57,7 @@ MIN_STAYS_ROWS = 3
 
 @kernel_lean
 def is_time(time_ns: int) -> bool:
-    """Tell whether a time can be binned: there is one, and it is neither before 1970 nor beyond what is plausible."""
+    """Return whether a time can be binned: there is one, and it is neither before 1970 nor beyond what is plausible."""
     return 0 <= time_ns < END_OF_TIME_NS
 
 
@@ -76,13 +76,13 @@ def begin(state: BinState, now_ns: int, lateness_ns: int) -> None:
 
 @kernel_lean
 def is_far_ahead(clock: Any, now_ns: int) -> bool:
-    """Tell whether a time is so far ahead of all before that it needs a second witness."""
+    """Return whether a time is so far ahead of all before that it needs a second witness."""
     return bool(now_ns > clock[REACHED] + FAR_NS)
 
 
 @kernel_lean
 def bears_out(clock: Any, now_ns: int) -> bool:
-    """Tell whether a time that is far ahead is the second witness of one that waits."""
+    """Return whether a time that is far ahead is the second witness of one that waits."""
     return bool(clock[WAITS] != NOTHING and now_ns >= clock[WAITS_NS] - FAR_NS)
 
 
@@ -122,13 +122,13 @@ def hold_packet(clock: Any, held: Packets, packets: Packets, row: int, sampling:
 
 @kernel_lean
 def is_back(clock: Any, now_ns: int) -> bool:
-    """Tell whether a time lies farther behind than a delay explains."""
+    """Return whether a time lies farther behind than a delay explains."""
     return bool(now_ns < clock[NEXT] * BIN_NS - BACK_NS)
 
 
 @kernel_lean
 def stays_back(clock: Any, now_ns: int) -> bool:
-    """Take note of a time far behind; tell whether enough in a row agree that this is the time now."""
+    """Take note of a time far behind; return whether enough in a row agree that this is the time now."""
     if clock[BACK_ROWS] == 0 or now_ns < clock[BACK_NEWEST_NS] - BACK_NS:
         clock[BACK_ROWS] = 1
         clock[BACK_FIRST_NS] = now_ns

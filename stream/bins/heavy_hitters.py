@@ -61,7 +61,7 @@ def new_heavy_hitters() -> HeavyHitters:
 
 @kernel_lean
 def same_key(table: NDArray[np.int64], row: int, key: NDArray[np.int64]) -> bool:
-    """Tell whether a counter belongs to `key`."""
+    """Return whether a counter belongs to `key`."""
     for i in range(KEY):  # noqa: SIM110 - kernels know no generators
         if table[row, i] != key[i]:
             return False

@@ -141,7 +141,7 @@ def _cells(column: pa.Array) -> NDArray[Any]:
 
 @kernel_lean
 def has(bits: NDArray[np.uint8], column: int, row: int) -> bool:
-    """Tell whether a row has a value in a column."""
+    """Return whether a row has a value in a column."""
     return bool(bits[column, row >> 3] >> (row & 7) & 1)
 
 

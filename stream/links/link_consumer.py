@@ -126,7 +126,7 @@ class LinkConsumer:
         return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(headers.ledger).all_shed(REASON))))
 
     def _sequence_of(self, message: FeatureMessage) -> tuple[bool, int]:
-        """Tell whether an epoch begins, and how many messages are missing before this one: -1 where it is a repeat."""
+        """Return whether an epoch begins, and how many messages are missing before this one: -1 where it is a repeat."""
         headers = message.headers
         life = f"{headers.agent}/{headers.agent_epoch}"
         last = self._epochs.get(life, -1)
@@ -195,7 +195,7 @@ class LinkConsumer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> bool:
-        """Go on from a state; tell whether the pipeline's part was of the same model and policy and so was taken.
+        """Go on from a state; return whether the pipeline's part was of the same model and policy and so was taken.
 
         Raises an error where the state is none that a run gives; the run is then of no use.
         """

@@ -68,7 +68,7 @@ class LinkConsumers:
 
 
 def _holds(state: Mapping[str, Any], message: FeatureMessage) -> bool:
-    """Tell whether a state of another life of the topic holds a message already.
+    """Return whether a state of another life of the topic holds a message already.
 
     Then what was published before is published anew, and the link begins anew with it; else its agent just goes on.
     """

@@ -121,7 +121,7 @@ def _table(networks: Iterable[Network]) -> NDArray[np.int64]:
 
 
 def _is_single(table: NDArray[np.int64]) -> bool:
-    """Tell whether what is looked for is one address."""
+    """Return whether what is looked for is one address."""
     return len(table) == 1 and bool((table[:, 2:] == -1).all())
 
 
@@ -159,7 +159,7 @@ def _numbers(column: pa.Array, kind: np.dtype[Any], each: int = 1) -> NDArray[np
 
 
 def _inside(addresses: NDArray[np.int64], networks: NDArray[np.int64]) -> bool:
-    """Tell whether any address lies in any network (int64 [n, 4]: network high, low, mask high, low)."""
+    """Return whether any address lies in any network (int64 [n, 4]: network high, low, mask high, low)."""
     if not len(addresses):
         return False
     high, low = np.ascontiguousarray(addresses.T)

@@ -45,7 +45,7 @@ class StreamLedger(Counts):
         return self.rows - self.late - self.ahead - self.untimed
 
     def balances(self) -> bool:
-        """Tell whether the account adds up."""
+        """Return whether the account adds up."""
         return self.binned >= 0 and self.windows == self.forecasts and self.bins <= self.windows
 
     @classmethod

@@ -48,7 +48,7 @@ def newest_models(
 
 
 def _note(found: dict[str, ModelMessage], record: Any, sites: frozenset[str], links: frozenset[str]) -> bool:
-    """Enter a record's model where it is of the sites and links asked for; tell whether there was room for it."""
+    """Enter a record's model where it is of the sites and links asked for; return whether there was room for it."""
     model = readable(record)
     if model is None or (sites and model.site not in sites) or (links and model.link not in links):
         return True

@@ -49,7 +49,7 @@ class Scale:
         self._slot = self._captured = self._dropped = 0
 
     def take(self, loss: Loss, time_ns: int) -> bool:
-        """Take what a batch tells, whose newest packet is of a time; tell whether nearly all was dropped: a hole.
+        """Take what a batch tells, whose newest packet is of a time; return whether nearly all was dropped: a hole.
 
         A batch that tells of no packet is a further part of the block before it, and has its factor.
         """

@@ -115,7 +115,7 @@ def refuse_grown(settings: KafkaSettings, group: str, topic: TopicState) -> None
 
 
 def is_elsewhere(named: str, topic_id: str) -> bool:
-    """Tell whether a place that names the id of a topic is of another life than that with `topic_id`."""
+    """Return whether a place that names the id of a topic is of another life than that with `topic_id`."""
     return bool(named and topic_id and named != topic_id)
 
 
@@ -137,7 +137,7 @@ def _note(
     found: dict[str, dict[str, Any]], record: Any, site: str, links: frozenset[str], beyond: Callable[[int], bool],
     topic_id: str,
 ) -> bool:  # fmt: skip
-    """Enter a checkpoint where it is of the site and newer than what was found; tell whether it could be read.
+    """Enter a checkpoint where it is of the site and newer than what was found; return whether it could be read.
 
     Only links of the site have a place: what others there are may be as many as somebody likes.
     """

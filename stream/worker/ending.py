@@ -34,7 +34,7 @@ class Ending:
         self._told = False
 
     def begin(self) -> bool:
-        """Let the time run; tell whether this was the first call."""
+        """Let the time run; return whether this was the first call."""
         first, self.begun = not self.begun, True
         if first:
             threading.excepthook = lambda _: None  # the libraries' threads end in the middle of what they do

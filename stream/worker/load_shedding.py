@@ -52,12 +52,12 @@ class LinkBacklog:
         return turned
 
     def _is_fresh(self, age_s: float, now_s: float) -> bool:
-        """Tell whether shedding may end; of a message from the future it is not known how old it is."""
+        """Return whether shedding may end; of a message from the future it is not known how old it is."""
         idle = self._idle_since is not None and now_s - self._idle_since >= IDLE_S
         return idle or -self.max_age_s <= age_s <= FRESH * self.max_age_s
 
     def _is_over(self, age_s: float, now_s: float, waiting: bool) -> bool:
-        """Tell whether messages have been too old, without a pause, for longer than there is patience for."""
+        """Return whether messages have been too old, without a pause, for longer than there is patience for."""
         if not self.max_age_s or age_s <= self.max_age_s or not waiting:
             self._due = None
             return False
@@ -78,12 +78,12 @@ class Backlogs:
         self._links = {link: LinkBacklog(max_age_s, grace_s) for link in links} if max_age_s else {}
 
     def sheds(self, key: bytes | None) -> bool:
-        """Tell whether the live messages of a link are shed now."""
+        """Return whether the live messages of a link are shed now."""
         backlog = self._of(key)
         return backlog is not None and backlog.shedding
 
     def update(self, key: bytes | None, pairs: Iterable[tuple[str, bytes]], *, waiting: bool) -> bool:
-        """Judge the next message; tell whether its link begins to shed with it, or ends to."""
+        """Judge the next message; return whether its link begins to shed with it, or ends to."""
         backlog, told = self._of(key), dict(pairs)
         if backlog is None or (told.get("live"), told.get("end"), told.get("site")) != (b"1", b"0", self._site):
             return False

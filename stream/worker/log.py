@@ -84,7 +84,7 @@ class Selection(logging.Filter):
         self._told: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is to be told."""
+        """Return whether a record is to be told."""
         if record.name.partition(".")[0] in FOREIGN:
             error = record.exc_info[1] if record.exc_info else None
             if self.ending or record.levelno < logging.ERROR or error is None or isinstance(error, EXPECTED):

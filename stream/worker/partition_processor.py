@@ -71,7 +71,7 @@ class Outlet(Protocol):
         ...
 
     async def commit(self, partition: int, offset: int) -> bool:
-        """Commit the offset of the next message to read; tell whether the group took it."""
+        """Commit the offset of the next message to read; return whether the group took it."""
         ...
 
     async def rewind(self, partition: int, offset: int) -> None:
@@ -79,7 +79,7 @@ class Outlet(Protocol):
         ...
 
     def waiting(self, partition: int, offset: int) -> bool:
-        """Tell whether the broker has newer messages of the partition than the one at an offset."""
+        """Return whether the broker has newer messages of the partition than the one at an offset."""
         ...
 
 
@@ -206,7 +206,7 @@ class PartitionProcessor:
         return waiting, False
 
     async def _in_sequence(self, sequence: OffsetSequence, offset: int) -> bool:
-        """Tell whether to take the message; ask for the one that is due where another came."""
+        """Return whether to take the message; ask for the one that is due where another came."""
         action = sequence.check(offset)
         if action is OffsetAction.REWIND:
             self.ledger.rewinds += 1
@@ -233,7 +233,7 @@ class PartitionProcessor:
         await self._take(taken, shed)
 
     def _sheds_now(self, record: Record, waiting: bool) -> bool:
-        """Tell whether a link's shedding turns with a message; with one that cannot be judged it does not.
+        """Return whether a link's shedding turns with a message; with one that cannot be judged it does not.
 
         Such a one is taken like any other: where messages are read, what cannot be read is buried.
         """
@@ -335,7 +335,7 @@ class PartitionProcessor:
         self._meter.checkpointed(begun_s)
 
     async def _commit(self, offset: int) -> bool:
-        """Commit an offset; tell whether the group took it, and so leaves us the partition for a session from then."""
+        """Commit an offset; return whether the group took it, and so leaves us the partition for a session from then."""
         asked_s = time.monotonic()
         taken = await self._outlet.commit(self.partition, offset)
         if taken:
@@ -347,7 +347,7 @@ class PartitionProcessor:
         self._committed, self._sure_until = committed, since_s + SURE * self._session_s
 
     async def _is_owner(self) -> bool:
-        """Tell whether the partition is still ours; asked of the group where its last answer is nearly a session ago.
+        """Return whether the partition is still ours; asked of the group where its last answer is nearly a session ago.
 
         Who stood still for so long may have lost it, and must not write checkpoints behind the new owner's.
         """

@@ -56,7 +56,7 @@ class TopicWatch:
         return TopicState(features.id, served)
 
     def is_new(self, features: TopicState) -> bool:
-        """Tell whether this is another life of the topic than the worker's."""
+        """Return whether this is another life of the topic than the worker's."""
         return bool(self._worker.topic.id and features.id) and self._worker.topic.id != features.id
 
     def _say(self, kind: str, text: str) -> None:

@@ -186,7 +186,7 @@ class Watchdog:
         return ""
 
     def _is_short(self, positions: Mapping[int, OffsetPosition], ends: Mapping[int, int]) -> bool:
-        """Tell whether a partition has ended before our place in it for two looks: it has lost its end.
+        """Return whether a partition has ended before our place in it for two looks: it has lost its end.
 
         Once: where no message comes, the place is what the group has committed, and stays.
         """
@@ -230,7 +230,7 @@ class Watchdog:
         return OffsetPosition(offset, idle)
 
     def _held_up(self) -> bool:
-        """Tell whether a partition has no room: then messages of others wait behind its own, and that is no stall."""
+        """Return whether a partition has no room: then messages of others wait behind its own, and that is no stall."""
         return any(processor.fill >= 1 for processor in list(self._worker.processors.values()))
 
     def _unassigned(self, seconds: float) -> str:

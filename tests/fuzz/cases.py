@@ -36,7 +36,7 @@ MAX_TIMES = 12
 
 
 def is_large(case: int) -> bool:
-    """Tell whether a case grows to the bounds."""
+    """Return whether a case grows to the bounds."""
     return case % LARGE_STEP == LARGE
 
 

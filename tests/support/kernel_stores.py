@@ -88,7 +88,7 @@ def loops(kernel: ast.FunctionDef) -> set[str]:
 
 
 def bound(node: ast.expr) -> bool:
-    """Tell whether an expression is made of constants and of lengths of arrays."""
+    """Return whether an expression is made of constants and of lengths of arrays."""
     if isinstance(node, ast.BinOp):
         return bound(node.left) and bound(node.right)
     if isinstance(node, ast.Call):
@@ -100,7 +100,7 @@ def bound(node: ast.expr) -> bool:
 
 
 def constant(node: ast.expr) -> bool:
-    """Tell whether an expression is a number or a constant's name."""
+    """Return whether an expression is a number or a constant's name."""
     if isinstance(node, ast.UnaryOp):
         return constant(node.operand)
     return isinstance(node, ast.Constant) or (isinstance(node, ast.Name) and node.id.isupper())
@@ -126,7 +126,7 @@ def stores(source: str, module: str) -> Iterator[Store]:
 
 
 def named(node: ast.expr, names: set[str]) -> bool:
-    """Tell whether an expression is one of some names."""
+    """Return whether an expression is one of some names."""
     return isinstance(node, ast.Name) and node.id in names
 
 

@@ -76,7 +76,7 @@ def _number(cell: str) -> int:
 
 
 def _same_time(theirs: str, ours: str) -> bool:
-    """Tell whether tshark's time has ten or more digits of nanoseconds and, carried over, is the fast path's."""
+    """Return whether tshark's time has ten or more digits of nanoseconds and, carried over, is the fast path's."""
     parts = [re.fullmatch(r"(.*:\d\d)\.(\d+) UTC", text) for text in (theirs, ours)]
     if not (parts[0] and parts[1]) or len(parts[0][2]) < 10:
         return False

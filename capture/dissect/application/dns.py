@@ -112,7 +112,7 @@ def spell_name(out: Table, buf: Any, base: int, at: int, end: int) -> Any:
 
 @kernel_lean
 def looks_like_dns(buf: Any, pos: int, end: int) -> bool:
-    """Tell whether a UDP datagram on other ports looks like DNS (tshark's heuristic): a query, or an answer to one."""
+    """Return whether a UDP datagram on other ports looks like DNS (tshark's heuristic): a query, or an answer to one."""
     if end - pos <= HEADER:
         return False
     flags, questions, answers = u16(buf, pos + 2), u16(buf, pos + 4), u16(buf, pos + 6)
@@ -163,7 +163,7 @@ def dns_message(
 
 @kernel_lean
 def records_fit(out: Table, buf: Any, pos: int, at: int, end: int, limit: int) -> bool:
-    """Tell whether the records behind the questions, from `at` on, are within the message: else it is malformed."""
+    """Return whether the records behind the questions, from `at` on, are within the message: else it is malformed."""
     for _ in range(u16(buf, pos + 6) + u16(buf, pos + 8) + u16(buf, pos + 10)):
         if out.notes[NOTE_STEPS] > limit:
             out.notes[NOTE_NAMES_CUT] += 1

@@ -16,7 +16,7 @@ EXCEPTION = 0x80
 
 @kernel_lean
 def is_modbus(buf: Any, pos: int, end: int) -> bool:
-    """Tell whether the bytes look like Modbus/TCP: protocol 0, a length of two or more."""
+    """Return whether the bytes look like Modbus/TCP: protocol 0, a length of two or more."""
     return bool(end - pos >= 8 and u16(buf, pos + 2) == 0 and u16(buf, pos + 4) >= 2)
 
 

@@ -181,7 +181,7 @@ def topic_alias(notes: Any, buf: Any, at: int, end: int) -> Any:
 
 @kernel_lean
 def among(kind: int, kinds: bytes) -> bool:
-    """Tell whether a property is one of `kinds`."""
+    """Return whether a property is one of `kinds`."""
     for at in range(len(kinds)):  # noqa: SIM110 - kernels know no generators
         if kinds[at] == kind:
             return True

@@ -90,7 +90,7 @@ def stream(
 
 @kernel_lean
 def tunnelled(apps: Applications, slot: int) -> bool:
-    """Tell whether an HTTP conversation became a proxy's tunnel."""
+    """Return whether an HTTP conversation became a proxy's tunnel."""
     kind = apps.kind
     if kind[slot, HTTP_STATE] == TUNNEL_TAKEN:
         return True
@@ -110,7 +110,7 @@ def protocol_named(apps: Applications, buf: Any, pos: int, end: int, server: int
 
 @kernel_lean
 def looks_like_http(buf: Any, pos: int, end: int) -> bool:
-    """Tell whether the first line begins or ends with HTTP/1.x (tshark's heuristic)."""
+    """Return whether the first line begins or ends with HTTP/1.x (tshark's heuristic)."""
     if buf[pos] < 32 or buf[pos] > 126:
         return False
     stop, _ = find_line(buf, pos, end, True)

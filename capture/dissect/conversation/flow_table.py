@@ -191,7 +191,7 @@ def bucket(counters: Any, a: int, b: int, c: int, d: int, e: int) -> Any:
 
 @kernel_lean
 def flows_room(flows: FlowTable) -> bool:
-    """Tell whether any packet's conversations still fit, and are found soon; the row loop asks before each row."""
+    """Return whether any packet's conversations still fit, and are found soon; the row loop asks before each row."""
     return bool(flows.counters[FREE] >= flows.counters[FLOOR] and flows.counters[CROWDED] == 0)
 
 
@@ -238,7 +238,7 @@ def start_flow(flows: FlowTable, slot: int, counter: int, time_ns: int) -> None:
 
 @kernel_lean
 def from_higher(cur: Any, source_port: int, target_port: int) -> Any:
-    """Tell whether the packet comes from the conversation's higher address (or port, where they are equal)."""
+    """Return whether the packet comes from the conversation's higher address (or port, where they are equal)."""
     if cur[SOURCE_HIGH] != cur[TARGET_HIGH]:
         return cur[SOURCE_HIGH] > cur[TARGET_HIGH]
     if cur[SOURCE_LOW] != cur[TARGET_LOW]:

@@ -69,7 +69,7 @@ def mpls(out: Table, data: Any, cur: Any) -> None:
 
 @kernel_lean
 def looks_like_ethernet(kind: int) -> bool:
-    """Tell whether a frame begins without a control word: by its ether type, where tshark asks its list of makers."""
+    """Return whether a frame begins without a control word: by its ether type, where tshark asks its list of makers."""
     return kind in (
         ETH_P_IP,
         ETH_P_ARP,

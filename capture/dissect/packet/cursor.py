@@ -85,7 +85,7 @@ def u64(data: Any, at: int) -> Any:
 
 @kernel_lean
 def fits(cur: Any, size: int) -> bool:
-    """Tell whether `size` bytes of the next header were captured; if not, the packet ends here."""
+    """Return whether `size` bytes of the next header were captured; if not, the packet ends here."""
     if cur[POSITION] + size <= cur[END]:
         return True
     cur[NEXT] = DONE

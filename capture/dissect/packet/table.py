@@ -87,7 +87,7 @@ def begin_row(out: Table) -> bool:
 
 @kernel_lean
 def row_full(out: Table) -> bool:
-    """Tell whether the row has used up a share, and count that more was to come.
+    """Return whether the row has used up a share, and count that more was to come.
 
     What loops over messages, questions, topics or samples asks before each, and ends there.
     """

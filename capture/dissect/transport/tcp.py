@@ -144,7 +144,7 @@ def connection(out: Table, row: int, flags: int) -> None:
 
 @kernel_lean
 def reused(flows: FlowTable, slot: int, direction: int, sequence: int) -> Any:
-    """Tell whether a SYN begins another connection on the same ports: as tshark decides it, by its number alone."""
+    """Return whether a SYN begins another connection on the same ports: as tshark decides it, by its number alone."""
     return bool(flows.state[slot, direction] & BASE_SET and sequence != flows.base[slot, direction])
 
 

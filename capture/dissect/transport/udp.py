@@ -91,7 +91,7 @@ def udp(out: Table, flows: FlowTable, row: int, data: Any, cur: Any, time_ns: in
 
 @kernel_lean
 def looks_like_snmp(data: Any, pos: int, end: int) -> bool:
-    """Tell whether a payload begins as SNMP's messages do: a sequence of no more than there is, an integer in it."""
+    """Return whether a payload begins as SNMP's messages do: a sequence of no more than there is, an integer in it."""
     if end - pos < 4 or data[pos] != SEQUENCE:
         return False
     size, pos = int(data[pos + 1]), pos + 2

@@ -135,7 +135,7 @@ class _Chunks:
         return self.end - self.start > 8 * CHUNK
 
     def more(self) -> bool:
-        """Read on behind what is left; tell whether any came.
+        """Read on behind what is left; return whether any came.
 
         Blocks keep the buffer, so what is in it stays. Another one begins where there is little room, not with each
         read: what is left of a long record is copied as often as its length doubles.

@@ -14,7 +14,7 @@ RLE = 1
 
 
 def begins_zstd(magic: bytes) -> bool:
-    """Tell whether four bytes begin Zstandard data."""
+    """Return whether four bytes begin Zstandard data."""
     return magic == FRAME or (magic[1:] == SKIPPABLE and magic[0] >> 4 == 5)
 
 

@@ -91,7 +91,7 @@ class PacketSocket:
         return int(drops)
 
     def exists(self) -> bool:
-        """Tell whether the interface is still there, in the network namespace of the socket."""
+        """Return whether the interface is still there, in the network namespace of the socket."""
         try:
             hardware_type(self.interface, self.sock)
         except OSError:

@@ -130,7 +130,7 @@ def capabilities() -> int:
 
 
 def _may_become() -> bool:
-    """Tell whether this process has the capabilities to become another user; a container's root may lack them."""
+    """Return whether this process has the capabilities to become another user; a container's root may lack them."""
     return capabilities() & (SETGID | SETUID) == SETGID | SETUID
 
 

@@ -59,7 +59,7 @@ def _link_type(name: str, sock: Any, conf: Any) -> int:
 
 
 def _on_linux(sock: Any) -> bool:
-    """Tell whether scapy uses a packet socket, and not libpcap."""
+    """Return whether scapy uses a packet socket, and not libpcap."""
     return sys.platform.startswith("linux") and isinstance(sock.ins, socket.socket)
 
 

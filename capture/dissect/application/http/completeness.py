@@ -125,7 +125,7 @@ def next_chunk(notes: Any, buf: Any, pos: int, end: int, left: int) -> Any:
 
 @kernel_lean
 def chunks_wait(notes: Any, apps: Applications, which: int, buf: Any, pos: int, end: int) -> Any:
-    """Tell whether a waiting chunked message needs more, going on at the first chunk line not yet looked at.
+    """Return whether a waiting chunked message needs more, going on at the first chunk line not yet looked at.
 
     buf[pos:end] is what came since the last time: where it ends no line, one that had no end still has none.
     """
@@ -156,7 +156,7 @@ def chunks_wait(notes: Any, apps: Applications, which: int, buf: Any, pos: int, 
 
 @kernel_lean
 def head_waits(notes: Any, apps: Applications, which: int, buf: Any, pos: int, end: int) -> Any:
-    """Tell whether a waiting head needs more: not once its first line has ended, or a blank one has, or it is too long.
+    """Return whether a waiting head needs more: not once its first line has ended, or a blank one has, or it is too long.
 
     Only buf[pos:end] is searched, what came since the last time.
     """

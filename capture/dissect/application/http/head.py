@@ -68,7 +68,7 @@ METHODS_OF, NOTIFICATIONS_OF = _by_size(METHODS), _by_size(NOTIFICATIONS)
 
 @kernel_lean
 def has_line_end(part: Any) -> bool:
-    """Tell whether a CR or LF stands in the STRIDE bytes of `part`; without a branch, it becomes vector code."""
+    """Return whether a CR or LF stands in the STRIDE bytes of `part`; without a branch, it becomes vector code."""
     found = False
     for at in range(STRIDE):
         found |= (part[at] == LF) | (part[at] == CR)
@@ -107,7 +107,7 @@ def line_steps(size: int) -> Any:
 
 @kernel_lean
 def begins(buf: Any, pos: int, end: int, words: bytes) -> bool:
-    """Tell whether the bytes begin with `words`, which are in lower case, in any case."""
+    """Return whether the bytes begin with `words`, which are in lower case, in any case."""
     if end - pos < len(words):
         return False
     for at in range(len(words)):
@@ -121,7 +121,7 @@ def begins(buf: Any, pos: int, end: int, words: bytes) -> bool:
 
 @kernel_lean
 def begins_exactly(buf: Any, pos: int, end: int, words: bytes) -> bool:
-    """Tell whether the bytes begin with `words`."""
+    """Return whether the bytes begin with `words`."""
     if end - pos < len(words):
         return False
     for at in range(len(words)):  # noqa: SIM110 - kernels know no generators
@@ -132,7 +132,7 @@ def begins_exactly(buf: Any, pos: int, end: int, words: bytes) -> bool:
 
 @kernel_lean
 def among(buf: Any, pos: int, size: int, words: bytes, first: int) -> bool:
-    """Tell whether a word is one of `words`, which stand between blanks, the short ones first.
+    """Return whether a word is one of `words`, which stand between blanks, the short ones first.
 
     first: where the words of its size begin.
     """
@@ -243,7 +243,7 @@ def status_of(buf: Any, pos: int, stop: int, exact: bool) -> Any:
 
 @kernel_lean
 def valid_name(buf: Any, pos: int, colon: int) -> bool:
-    """Tell whether buf[pos:colon] may be a header's name."""
+    """Return whether buf[pos:colon] may be a header's name."""
     if pos == colon:
         return False
     for at in range(pos, colon):
@@ -260,7 +260,7 @@ def valid_name(buf: Any, pos: int, colon: int) -> bool:
 
 @kernel_lean
 def same_word(buf: Any, pos: int, stop: int, words: bytes) -> bool:
-    """Tell whether buf[pos:stop] is `words` in any case and nothing more."""
+    """Return whether buf[pos:stop] is `words` in any case and nothing more."""
     return bool(stop - pos == len(words) and begins(buf, pos, stop, words))
 
 

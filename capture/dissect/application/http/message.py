@@ -107,7 +107,7 @@ def http_message(
 
 @kernel_lean
 def body_follows(apps: Applications, slot: int, first: int, buf: Any, pos: int, stop: int) -> bool:
-    """Tell whether a message may have a body: not so some answers by their status, or by what was asked."""
+    """Return whether a message may have a body: not so some answers by their status, or by what was asked."""
     if first != ANSWER:
         return True
     status = status_of(buf, pos, stop, True)
@@ -275,7 +275,7 @@ def after_head(
 
 @kernel_lean
 def bodiless(head: Any) -> bool:
-    """Tell whether a message without a length has no body."""
+    """Return whether a message without a length has no body."""
     if head[KIND] == ANSWER:
         return bool(head[STATUS] // 100 == 1 or head[STATUS] == 204 or head[STATUS] == 304)
     return bool(head[KIND] == REQUEST and head[TRANSFER] == 0)
