@@ -179,7 +179,7 @@ class SiteLoad:
 
 def need(site: SiteLoad, price: Prices, kafka_us: float) -> list[str]:
     """Return, line by line, what the site needs of workers, with the arithmetic."""
-    told = [
+    lines = [
         f"{site.links:,} links, {site.packets:,.0f} packets, {site.messages:g} messages, "
         f"{site.forecasts:g} forecasts of each a second, a checkpoint every {site.checkpoint_s:g} s"
     ]
@@ -193,12 +193,12 @@ def need(site: SiteLoad, price: Prices, kafka_us: float) -> list[str]:
     for name, rate, cost in parts:
         cores = site.links * rate * cost / 1e6
         total += cores
-        told.append(f"  {name:<12} {site.links * rate:>14,.0f} /s x {cost:>8.2f} us = {cores:>9.2f} cores")
-    told.append(f"  {'together':<12} {'':>14}    {'':>11}   {total:>9.2f} cores; at 60 % full {total / 0.6:,.1f}")
-    told.append(f"  state in memory {site.links * price.link_kb / 1e6:,.2f} GB, checkpoints kept "
+        lines.append(f"  {name:<12} {site.links * rate:>14,.0f} /s x {cost:>8.2f} us = {cores:>9.2f} cores")
+    lines.append(f"  {'together':<12} {'':>14}    {'':>11}   {total:>9.2f} cores; at 60 % full {total / 0.6:,.1f}")
+    lines.append(f"  state in memory {site.links * price.link_kb / 1e6:,.2f} GB, checkpoints kept "
                 f"{site.links * price.checkpoint_bytes / 1e9:,.2f} GB, written "
                 f"{site.links / site.checkpoint_s * price.checkpoint_bytes / 1e6:,.1f} MB/s")  # fmt: skip
-    return told
+    return lines
 
 
 def main() -> int:

@@ -63,9 +63,9 @@ def in_child(name: str, kind: str, capture: Path, cores: int, factor: int = 1, r
     done = subprocess.run(
         [sys.executable, "-m", "bench.child", *words], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT
     )
-    told = json.loads(done.stdout)
-    note = f"{told['note']}, peak {told['peak_mb']:,.0f} MB"
-    return Result(name, told["packets"], told["seconds"], told["cpu_s"], note)
+    result = json.loads(done.stdout)
+    note = f"{result['note']}, peak {result['peak_mb']:,.0f} MB"
+    return Result(name, result["packets"], result["seconds"], result["cpu_s"], note)
 
 
 def measure(kind: str, capture: Path, cores: int, factor: int, rounds: int) -> dict[str, Any]:

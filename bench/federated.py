@@ -88,8 +88,8 @@ def scored(predictor: CompiledPredictor, data: Sequence[TrainingSequence]) -> di
         parts.append((sequence.label_ms[known], found.probabilities[known], found.quantiles_ms[known]))
     delay, probabilities, quantiles = (np.concatenate(column) for column in zip(*parts, strict=True))
     loss = row_losses(delay, Prediction(probabilities, quantiles), predictor.thresholds_ms).mean()
-    told = score(delay, probabilities, quantiles, delay, predictor.thresholds_ms)
-    return {"loss": float(loss), "macro_f1": told["macro_f1"], "mae_ms": told["mae_ms"]}
+    scores = score(delay, probabilities, quantiles, delay, predictor.thresholds_ms)
+    return {"loss": float(loss), "macro_f1": scores["macro_f1"], "mae_ms": scores["mae_ms"]}
 
 
 def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -113,10 +113,10 @@ def main() -> int:
     asked = parser.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        told = compared(Federation(Path(folder), asked.seconds, asked.rounds, asked.epochs))
+        scores = compared(Federation(Path(folder), asked.seconds, asked.rounds, asked.epochs))
     print(f"{len(TAKING_PART)} sites take part, {len(HELD_OUT)} do not; {time.monotonic() - start:.0f} s")
     if asked.json:
-        asked.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        asked.json.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -28,7 +28,7 @@ def _once() -> Result:
         process.stdout.read(1)
         seconds = time.perf_counter() - start
         process.stdout.read()
-        told = process.stderr.read().decode()
-    packets = int(told.split("packets captured")[1].split()[0].replace(",", ""))
-    note = "compiled on the way" if "compiling" in told else "seconds to the first output"
+        errors = process.stderr.read().decode()
+    packets = int(errors.split("packets captured")[1].split()[0].replace(",", ""))
+    note = "compiled on the way" if "compiling" in errors else "seconds to the first output"
     return Result("warm start of offramp replay", packets, seconds, cpu_seconds() - cpu, note)

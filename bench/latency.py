@@ -169,11 +169,11 @@ def run(rate: float, seconds: float, sizes: tuple[int, ...], folder: Path) -> Ou
         sent = _send(rate, seconds, sizes)
         shares = processors.shares()
         client.process.wait(IDLE_S + 60)
-        told = json.loads(client.log.read_text().splitlines()[-1])
+        result = json.loads(client.log.read_text().splitlines()[-1])
         print(agent.end(), worker.end(), file=sys.stderr)
         features = features_of(records_of(settings, "features"))
         logged = {_id(each): each.timestamp * 1_000_000 + 500_000 for each in records_of(settings, "decisions")}
-    return Outcome(told["commands"], told["counts"], features, logged, sent["sent"], sent["seconds"], shares)
+    return Outcome(result["commands"], result["counts"], features, logged, sent["sent"], sent["seconds"], shares)
 
 
 def _id(record: Any) -> str:
@@ -184,8 +184,8 @@ def _send(rate: float, seconds: float, sizes: tuple[int, ...]) -> dict[str, Any]
     command = [sys.executable, "-m", "bench.blast", "v0", f"--rate={rate}", f"--seconds={seconds}", f"--flows={FLOWS}",
                "--size", *map(str, sizes)]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, start_new_session=True)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def report(outcome: Outcome, lateness_ns: int) -> tuple[list[str], dict[str, Any]]:
@@ -208,9 +208,9 @@ def report(outcome: Outcome, lateness_ns: int) -> tuple[list[str], dict[str, Any
     ]
     cuts = {key: dict(zip(("p50", "p90", "p99"), np.percentile(each, (50, 90, 99)).round(3).tolist(), strict=True))
             for key, each in hops.items()}  # fmt: skip
-    told = {"commands": len(commands), "bins": bins, "hops_ms": cuts, "shares": dict(outcome.shares)}
+    result = {"commands": len(commands), "bins": bins, "hops_ms": cuts, "shares": dict(outcome.shares)}
     more = {"rate": outcome.sent / outcome.seconds, "counts": dict(outcome.counts), "rows_out_of_order": len(late)}
-    return lines, told | more
+    return lines, result | more
 
 
 def arguments() -> argparse.Namespace:
@@ -227,10 +227,10 @@ def measure(asked: argparse.Namespace, inside: Callable[..., Outcome]) -> None:
     with tempfile.TemporaryDirectory(prefix="offramp-latency-") as folder:
         outcome = inside(run, asked.rate, asked.seconds, tuple(asked.sizes), Path(folder))
     lateness_ns = int(load_site(SITE).links[0].lateness_ms * 1e6)
-    lines, told = report(outcome, lateness_ns)
+    lines, result = report(outcome, lateness_ns)
     print("\n".join(lines))
     if asked.json:
-        asked.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        asked.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> int:

@@ -62,8 +62,8 @@ class Namespace:
 
     def dropped_before_tap(self, interface: str) -> int:
         """Return how many packets were lost on the veth pair itself, before any tap on `interface` could see them."""
-        told = json.loads(self.run(f"ip -s -j link show {interface}"))[0]["stats64"]["rx"]
-        return int(told["dropped"])
+        counters = json.loads(self.run(f"ip -s -j link show {interface}"))[0]["stats64"]["rx"]
+        return int(counters["dropped"])
 
     def close(self) -> None:
         """Leave the namespace; it ends with its last socket and program."""

@@ -41,8 +41,8 @@ def nfstream(capture: Path) -> Result | str:
         file = cut(capture, PACKETS)
         done = subprocess.run([python, script, file], capture_output=True, text=True, check=True, timeout=600)
     except (OSError, subprocess.SubprocessError) as error:
-        told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        return f"nfstream cannot run here: {told[-1] if told else error}"
+        reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        return f"nfstream cannot run here: {reason[-1] if reason else error}"
     packets, seconds, cpu_s = json.loads(done.stdout.splitlines()[-1])
     return Result("NFStream 6.6, statistics off", packets, seconds, cpu_s, f"first {PACKETS:,}; IP packets in flows")
 

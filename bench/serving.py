@@ -29,11 +29,11 @@ GOAL_US = 40.0
 
 def rows_of(name: str, kinds: Sequence[str], on: str = "CPU") -> Iterator[dict[str, Any]]:
     """Yield the rows of one backend as they come; one that ends badly gives a row that says so."""
-    told = {**os.environ, **ONE_THREAD}
+    environment = {**os.environ, **ONE_THREAD}
     if on == "CPU":
-        told["CUDA_VISIBLE_DEVICES"] = "-1"
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
     command = [sys.executable, "-m", "bench.serving_child", name, ",".join(kinds), on]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=told) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
         assert child.stdout is not None
         for text in child.stdout:
             yield json.loads(text)

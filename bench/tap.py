@@ -73,14 +73,14 @@ def blast(what: str, rate: float, seconds: float, size: int, buffer_mb: int, who
         listening = threading.Event()
         intake = Intake(namespace.call(open_interface, "v1", options), begun=listening.set)
         work, account = _pipeline(intake) if whole else _dissection(intake)
-        told: list[dict[str, float]] = []
+        results: list[dict[str, float]] = []
 
         def send() -> None:
             listening.wait()
             command = [sys.executable, "-m", "bench.blast", "v0", f"--rate={rate}", f"--seconds={seconds}"]
             # in a session of its own: a scheduler that shares by session treats it as the stranger that it stands for
             out, _ = namespace.start([*command, f"--size={size}"], cwd=ROOT, start_new_session=True).communicate()
-            told.append(json.loads(out))
+            results.append(json.loads(out))
             intake.close()
 
         thread = threading.Thread(target=send)
@@ -90,7 +90,7 @@ def blast(what: str, rate: float, seconds: float, size: int, buffer_mb: int, who
         used = _own_cpu_s() - before
         thread.join()
         lost = namespace.dropped_before_tap("v1")
-        return Outcome(what, int(told[0]["sent"]), told[0]["seconds"], lost, used, account())
+        return Outcome(what, int(results[0]["sent"]), results[0]["seconds"], lost, used, account())
     finally:
         namespace.close()
 

@@ -133,10 +133,10 @@ def _watch(settings: KafkaSettings, pids: Sequence[int]) -> Span:
     group = KafkaConsumer(**settings.client_arguments(), group_id=f"{settings.prefix}-lab", enable_auto_commit=False)
     try:
         features = [TopicPartition(settings.topic("features"), number) for number in range(PARTITIONS)]
-        told = [TopicPartition(settings.topic("forecasts"), number) for number in range(PARTITIONS)]
+        partitions = [TopicPartition(settings.topic("forecasts"), number) for number in range(PARTITIONS)]
         whole = sum(group.end_offsets(features).values())
         (begin, first, cpu_begin), (end, last, cpu_end) = _marks(
-            lambda: sum(group.end_offsets(told).values()), pids, lambda: _committed(group, features) >= whole
+            lambda: sum(group.end_offsets(partitions).values()), pids, lambda: _committed(group, features) >= whole
         )
     finally:
         group.close()
@@ -198,8 +198,8 @@ def costs(found: Measured) -> list[str]:
              "broker, out": "broker, while the worker reads", "client": "client: all commands"}  # fmt: skip
     lines = [f"per million packets, {found.case.name}", f"{'stage':<32} {'CPU s':>8}  bytes sent"]
     for stage, name in names.items():
-        told = ", ".join(f"{found.bytes[topic] / million:,.0f} {topic}" for topic in sent.get(stage, ()))
-        lines.append(f"{name:<32} {found.cpu_s[stage] / million:>8.3f}  {told}".rstrip())
+        rates = ", ".join(f"{found.bytes[topic] / million:,.0f} {topic}" for topic in sent.get(stage, ()))
+        lines.append(f"{name:<32} {found.cpu_s[stage] / million:>8.3f}  {rates}".rstrip())
     return lines
 
 

@@ -47,16 +47,18 @@ class CaptureLedger(Counts):
         )
 
     @classmethod
-    def from_dict(cls, told: object) -> CaptureLedger:
+    def from_dict(cls, members: object) -> CaptureLedger:
         """Return the ledger of what `as_dict` told, whoever says so; names that it does not know are left out.
 
         Raises ContractError where a count is none, or where more became of the packets than were captured.
         """
-        if not isinstance(told, Mapping):
-            raise ContractError(f"expected counts by name, found a {type(told).__name__}")
-        captured, decoded, drops = (_count(name, told.get(name, 0)) for name in ("captured", "decoded", "kernel_drops"))
+        if not isinstance(members, Mapping):
+            raise ContractError(f"expected counts by name, found a {type(members).__name__}")
+        captured, decoded, drops = (
+            _count(name, members.get(name, 0)) for name in ("captured", "decoded", "kernel_drops")
+        )
         undecodable, shed, notes, unfollowed = (
-            _counts(name, told.get(name, {})) for name in ("undecodable", "shed", "notes", "unfollowed")
+            _counts(name, members.get(name, {})) for name in ("undecodable", "shed", "notes", "unfollowed")
         )
         ledger = cls(captured, decoded, undecodable, shed, drops, notes, unfollowed)
         known = ledger.decoded + ledger.undecodable.total() + ledger.shed.total()

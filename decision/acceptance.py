@@ -63,7 +63,7 @@ class Acceptance:
             begins_ns, ends_ns = time_ns(command["not_before"]), time_ns(command["expires_at"])
             if not 0 < ends_ns - begins_ns <= MAX_LIFE_NS or command["decision_id"] != own_id(command):
                 raise ContractError("no command of ours")
-            source = next((told for name, told in headers if name == "ce_source" and told), b"")
+            source = next((text for name, text in headers if name == "ce_source" and text), b"")
         except Exception:  # nothing that a message holds may end the controller
             self.counts["invalid"] += 1
             return "invalid", {}

@@ -171,14 +171,16 @@ class DecisionClient:
         name = command["decision_id"]
         body = {"decision_id": name, "loop_id": command["loop_id"], "scope": command["scope"], "time": now,
                 "controller": self.controller, "status": status, "reason": reason[:MAX_REASON]}  # fmt: skip
-        told = {"id": f"{name}/{self.controller}/{status}", "type": "offramp.ack.v1",
+        attributes = {"id": f"{name}/{self.controller}/{status}", "type": "offramp.ack.v1",
                 "source": f"/controller/{self.controller}", "subject": command["scope"], "time": now}  # fmt: skip
         value = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
         producer = self._producer
         if producer is None:
             raise KafkaAccessError("acknowledgement: the client is not open")
         with kafka_errors(self.settings, "acknowledgement"):
-            producer.send(self.settings.topic("acks"), value, command["scope"].encode(), event_headers(told)).get(ACK_S)
+            producer.send(self.settings.topic("acks"), value, command["scope"].encode(), event_headers(attributes)).get(
+                ACK_S
+            )
 
     def _keep_up(self, consumer: Any) -> None:
         """Read from its beginning a topic that was made again: a place in the former says nothing of it."""

@@ -67,8 +67,8 @@ def decision_id(policy_version: str, model_sha: str, scope: str, window_end_ns: 
 
 def event_headers(attributes: Mapping[str, str], content_type: str = "application/json") -> Headers:
     """Return the headers of an event (CloudEvents 1.0, Kafka protocol binding, binary content mode): `ce_...`."""
-    told = {"specversion": "1.0", **attributes}
-    return [*((f"ce_{name}", value.encode()) for name, value in told.items()), ("content-type", content_type.encode())]
+    every = {"specversion": "1.0", **attributes}
+    return [*((f"ce_{name}", value.encode()) for name, value in every.items()), ("content-type", content_type.encode())]
 
 
 def rfc3339(time_ns: int) -> str:

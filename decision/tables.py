@@ -75,21 +75,21 @@ class _UnknownKeyError(ValueError):
 
 def load_toml(kind: type[Table], path: Path, page: str) -> Table:
     """Read a TOML file as `kind`; `page` lists its keys. Raise ConfigError with file, key, what was expected, found."""
-    told = read_toml(path)
+    table = read_toml(path)
     try:
-        return kind.model_validate(told)
+        return kind.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {first_complaint(error, told, page)}") from error
+        raise ConfigError(f"{path}: {first_complaint(error, table, page)}") from error
 
 
-def first_complaint(error: ValidationError, told: Mapping[str, Any], page: str) -> str:
+def first_complaint(error: ValidationError, table: Mapping[str, Any], page: str) -> str:
     """Return what is wrong first, in one line; unknown keys come before all else, as they explain what is missing."""
     found = error.errors(include_url=False)
     first = next((each for each in found if isinstance(_cause(each), _UnknownKeyError)), found[0])
     cause = _cause(first)
     place = [*first["loc"], cause.key] if isinstance(cause, _UnknownKeyError) else list(first["loc"])
     words = WORDS.get(first["type"], _another_kind)
-    where = _where(place, told)
+    where = _where(place, table)
     more = f" ({page})" if first["type"] == "missing" or isinstance(cause, _UnknownKeyError) else ""
     return f"{where}: {words(first)}{more}" if where else f"{words(first)}{more}"
 
@@ -129,11 +129,11 @@ WORDS: dict[str, Callable[[ErrorDetails], str]] = {
 """What is said for each kind of error that the tables can have."""
 
 
-def _where(place: Sequence[object], told: Any) -> str:
+def _where(place: Sequence[object], table: Any) -> str:
     """Return a place in words: `link 'uplink': path 'lte': capacity`; an entry of a list by its number, from 1."""
     parts: list[str] = []
     for at, part in enumerate(place):
-        inner = _inner(told, part)
+        inner = _inner(table, part)
         if isinstance(part, int):
             key = str(place[at - 1]) if at else ""
             title = _title(inner)
@@ -141,13 +141,13 @@ def _where(place: Sequence[object], told: Any) -> str:
             parts[-1:] = [f"{one} {title}" if title and key in ONE_OF else f"{one}, entry {part + 1}"]
         else:
             parts.append(_shown_key(str(part)))
-        told = inner
+        table = inner
     return ": ".join(parts)
 
 
-def _title(told: Any) -> str:
+def _title(table: Any) -> str:
     """Return the name or address of a table as shown in messages, if it has one."""
-    names = [told.get(key) for key in ("name", "address")] if isinstance(told, Mapping) else []
+    names = [table.get(key) for key in ("name", "address")] if isinstance(table, Mapping) else []
     return next((shown(each) for each in names if isinstance(each, str) and each), "")
 
 
@@ -155,8 +155,8 @@ def _shown_key(key: str) -> str:
     return key if key.isprintable() and len(key) <= MAX_NAME else shown(key)
 
 
-def _inner(told: Any, part: object) -> Any:
+def _inner(table: Any, part: object) -> Any:
     try:
-        return told[part]
+        return table[part]
     except (KeyError, IndexError, TypeError):
         return None

@@ -84,13 +84,15 @@ HYPERPARAMETERS: Mapping[str, Rule] = {
 def check_manifest(manifest: Mapping[str, Any], place: str) -> None:
     """Refuse a manifest with a value of another kind than expected. Raises ArtifactError naming key and both."""
     _check(manifest, MANIFEST, place, "")
-    told = manifest.get("hyperparameters")
-    if told:
-        if not isinstance(told, dict):
-            raise _wrong(place, "hyperparameters", TABLE[1], told)
-        needed = [field.name for field in fields(Preset) if field.name in told or field.name not in _OPTIONAL]
-        _check(told, {name: HYPERPARAMETERS[name] for name in needed}, place, "hyperparameters.")
-        unknown = sorted(set(told) - set(HYPERPARAMETERS))
+    hyperparameters = manifest.get("hyperparameters")
+    if hyperparameters:
+        if not isinstance(hyperparameters, dict):
+            raise _wrong(place, "hyperparameters", TABLE[1], hyperparameters)
+        needed = [
+            field.name for field in fields(Preset) if field.name in hyperparameters or field.name not in _OPTIONAL
+        ]
+        _check(hyperparameters, {name: HYPERPARAMETERS[name] for name in needed}, place, "hyperparameters.")
+        unknown = sorted(set(hyperparameters) - set(HYPERPARAMETERS))
         if unknown:
             raise _wrong(place, "hyperparameters", f"{', '.join(HYPERPARAMETERS)} only", unknown[0])
     refined = manifest.get("refined")
@@ -118,8 +120,8 @@ def check_weights(weights: Mapping[str, NDArray[Any]], manifest: Mapping[str, An
 
     Of an artifact that tells no hyperparameters, as old ones, the sizes are those of its weights; all must agree.
     """
-    told = manifest.get("hyperparameters")
-    sizes = Preset(**told).sizes if told else _sizes(weights, place)
+    hyperparameters = manifest.get("hyperparameters")
+    sizes = Preset(**hyperparameters).sizes if hyperparameters else _sizes(weights, place)
     expected = weight_shapes(sizes, len(manifest["channels"]), manifest["spectrum_size"])
     for name in sorted({*expected, *weights}):
         if name not in expected or name not in weights:

@@ -26,5 +26,5 @@ class Counts:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as plain values by name, reasons in order, for JSON."""
-        told = ((each.name, getattr(self, each.name)) for each in fields(self))
-        return {name: dict(sorted(value.items())) if isinstance(value, Counter) else value for name, value in told}
+        members = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return {name: dict(sorted(value.items())) if isinstance(value, Counter) else value for name, value in members}

@@ -244,9 +244,9 @@ def described(admin: Any, topics: Sequence[str]) -> dict[str, TopicState]:
     return found
 
 
-def _id_text(told: object) -> str:
+def _id_text(value: object) -> str:
     """Return a topic's id as text, empty where the broker gives none."""
-    text = str(told or "")
+    text = str(value or "")
     return text if text.strip("0-") else ""
 
 

@@ -177,8 +177,8 @@ class Dissector:
         table.values[:, : filled.rows] = ABSENT
         table.cursor[:] = 0
         self._spare.append(table)
-        told = json.dumps(account.as_dict(), separators=(",", ":")).encode()
-        return batch.replace_schema_metadata({**self.schema.metadata, b"ledger": told})
+        ledger_json = json.dumps(account.as_dict(), separators=(",", ":")).encode()
+        return batch.replace_schema_metadata({**self.schema.metadata, b"ledger": ledger_json})
 
     def _linktypes(self, block: PacketBlock) -> NDArray[np.int64]:
         """Return int64 [interfaces], or say which link type is unknown where all of them are."""

@@ -51,13 +51,13 @@ class Intake:
         queue: BlockQueue | None = None,
         recorder: Recorder | None = None,
         begun: Callable[[], None] = lambda: None,
-        told: Callable[[str], None] = lambda _: None,
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = source.name
         self.progress = Progress()
         self.shedding = shedding or Shedding()
         self._source, self._until, self._recorder = source, until or Until(), recorder
-        self._begun, self._told = begun, told
+        self._begun, self._told = begun, report
         self._queue = queue or BlockQueue()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="offramp-intake", daemon=True)

@@ -17,10 +17,10 @@ class FileRecorder:
     Packets handed over = written + unwritten by reason. `told` is called from the thread when writing ends early.
     """
 
-    def __init__(self, files: PcapngFiles, told: Callable[[str], None], limit_bytes: int = 64 << 20) -> None:
+    def __init__(self, files: PcapngFiles, report: Callable[[str], None], limit_bytes: int = 64 << 20) -> None:
         self.files = files
         self.error: OSError | None = None
-        self._told = told
+        self._told = report
         self._failed = 0
         self._queue = BlockQueue(limit_bytes)
         self._thread = threading.Thread(target=self._work, name="offramp-recorder", daemon=True)

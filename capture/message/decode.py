@@ -82,21 +82,21 @@ def decode_message(
     Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`, `span`; the text says what was wrong and
     names the agent.
     """
-    told = decode_headers(headers)
-    if site is not None and told.site != site:
+    read = decode_headers(headers)
+    if site is not None and read.site != site:
         return None
-    link = _name("the key, the link's name,", key, told.agent)
-    if shed and told.live and not told.end:
-        if told.rows > MAX_ROWS:
-            raise RefusedError("size", f"agent {told.agent}: {told.rows} rows, at most {MAX_ROWS} are read")
-        return FeatureMessage(link, told, None, shed=True)
-    if told.end or told.rows == 0:
-        if value or told.rows:
-            raise RefusedError("rows", f"agent {told.agent}: a message that ends, or has 0 rows, has rows")
-        return FeatureMessage(link, told, None)
-    batch = decode_batch(value or b"", told.agent)
-    _check_rows(batch, told)
-    message = FeatureMessage(link, told, batch)
+    link = _name("the key, the link's name,", key, read.agent)
+    if shed and read.live and not read.end:
+        if read.rows > MAX_ROWS:
+            raise RefusedError("size", f"agent {read.agent}: {read.rows} rows, at most {MAX_ROWS} are read")
+        return FeatureMessage(link, read, None, shed=True)
+    if read.end or read.rows == 0:
+        if value or read.rows:
+            raise RefusedError("rows", f"agent {read.agent}: a message that ends, or has 0 rows, has rows")
+        return FeatureMessage(link, read, None)
+    batch = decode_batch(value or b"", read.agent)
+    _check_rows(batch, read)
+    message = FeatureMessage(link, read, batch)
     return replace(message, batch=batch.replace_schema_metadata(message.metadata()))
 
 

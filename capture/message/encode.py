@@ -126,10 +126,10 @@ def covered_ns(batch: pa.RecordBatch) -> int:
 
 def sampling_of(batch: pa.RecordBatch) -> int:
     """Return how many packets each of a batch's rows stands for. Raises ContractError where that is not said right."""
-    told = (batch.schema.metadata or {}).get(b"sampling", b"1")
-    if not (len(told) <= 5 and told.isdigit() and 1 <= int(told) <= MAX_SAMPLING):
-        raise ContractError(f"sampling: expected 1 to {MAX_SAMPLING}, found {told[:40]!r}")
-    return int(told)
+    text = (batch.schema.metadata or {}).get(b"sampling", b"1")
+    if not (len(text) <= 5 and text.isdigit() and 1 <= int(text) <= MAX_SAMPLING):
+        raise ContractError(f"sampling: expected 1 to {MAX_SAMPLING}, found {text[:40]!r}")
+    return int(text)
 
 
 def batch_hops(batch: pa.RecordBatch) -> Hops:
@@ -139,5 +139,5 @@ def batch_hops(batch: pa.RecordBatch) -> Hops:
 
 def ledger_of(batch: pa.RecordBatch) -> CaptureLedger:
     """Return the account of a batch's packets that the dissector put into its metadata."""
-    told = (batch.schema.metadata or {}).get(b"ledger")
-    return CaptureLedger.from_dict(json.loads(told)) if told else CaptureLedger()
+    text = (batch.schema.metadata or {}).get(b"ledger")
+    return CaptureLedger.from_dict(json.loads(text)) if text else CaptureLedger()

@@ -40,9 +40,9 @@ class Outgoing:
 
     def to_record(self) -> bytes:
         """Return the message as a record of the spool: what is kept is not to be shed later, as being late."""
-        told = {name: getattr(self.headers, name) for name in FeatureHeaders.__dataclass_fields__}
-        told |= {"live": False, "hops": dict(self.headers.hops)}
-        about = json.dumps({"link": self.link, "headers": told}).encode()
+        members = {name: getattr(self.headers, name) for name in FeatureHeaders.__dataclass_fields__}
+        members |= {"live": False, "hops": dict(self.headers.hops)}
+        about = json.dumps({"link": self.link, "headers": members}).encode()
         check = crc32(self.value, crc32(about))
         return RECORD.pack(len(about), len(self.value), check) + about + self.value
 
@@ -54,10 +54,10 @@ def from_record(about: bytes, value: bytes, segment: int) -> Outgoing | None:
     by default.
     """
     try:
-        told = json.loads(about)
-        given = told["headers"]
+        members = json.loads(about)
+        given = members["headers"]
         headers = FeatureHeaders(**{name: given[name] for name in _KINDS if name in given})
-        message = Outgoing(told["link"], headers, value, segment)
+        message = Outgoing(members["link"], headers, value, segment)
         fit = all(type(getattr(headers, name)) is kind for name, kind in _KINDS.items()) and message.link.encode()
         headers.pairs()
         message.shed("")

@@ -98,8 +98,8 @@ class Publisher:
         ledger, sampling, hops = ledger_of(batch), sampling_of(batch), batch_hops(batch)
         for part, value in encode_parts(batch, self._limit):
             first, last = times_of(part)
-            told = {"rows": part.num_rows, "first_time_ns": first, "last_time_ns": last, "sampling": sampling}
-            self._put(Outgoing(link, self._headers(ledger, hops=hops, **told), value))
+            members = {"rows": part.num_rows, "first_time_ns": first, "last_time_ns": last, "sampling": sampling}
+            self._put(Outgoing(link, self._headers(ledger, hops=hops, **members), value))
             ledger = CaptureLedger()  # told once, with the first part
 
     def clock(self, link: str, now_ns: int) -> None:
@@ -175,9 +175,9 @@ class Publisher:
             else ""
         )
 
-    def _headers(self, ledger: CaptureLedger, **told: Any) -> FeatureHeaders:
+    def _headers(self, ledger: CaptureLedger, **members: Any) -> FeatureHeaders:
         """Return the headers of a message without its place in order."""
-        return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=ledger.as_dict(), live=self.live, **told)
+        return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=ledger.as_dict(), live=self.live, **members)
 
     def _put(self, message: Outgoing) -> None:
         with self._changed:
@@ -382,7 +382,7 @@ class Publisher:
             self._fail(_unforeseen(foreign))
 
     def _set_aside(self, producer: Any, message: Outgoing, failure: OfframpError) -> bool:
-        """Give up what no broker would ever take, and send again what the client failed along with it; return whether so.
+        """Give up what no broker would ever take, send again what the client failed along with it; return whether so.
 
         The client fails all that it has under way after the one that was refused. Of a recording that is published now
         this is the end: its operator can mend it; a live link goes on, and the spool of an earlier life too.
@@ -392,8 +392,8 @@ class Publisher:
                 self._again.append(message)
             elif isinstance(failure, KafkaRefusedError) and (self.live or message.segment is not None):
                 if self._spent is None:
-                    told = f"{message.size:,} bytes of link {message.link}, others are only counted"
-                    tell(f"given up: {told}: {failure}")
+                    size = f"{message.size:,} bytes of link {message.link}, others are only counted"
+                    tell(f"given up: {size}: {failure}")
                 self._spent = producer
                 self._under_way -= message.size
                 del self._unacknowledged[id(message)]

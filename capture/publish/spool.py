@@ -41,10 +41,10 @@ class Spool:
     """
 
     def __init__(
-        self, folder: Path, limit: int, segment_bytes: int = 8 << 20, told: Callable[[str], None] = lambda _: None
+        self, folder: Path, limit: int, segment_bytes: int = 8 << 20, report: Callable[[str], None] = lambda _: None
     ) -> None:
         """Open the spool. Raise ConfigError where the folder cannot be used or another agent uses it."""
-        self.folder, self.limit, self._tell = folder, limit, told
+        self.folder, self.limit, self._tell = folder, limit, report
         self.segment_bytes = max(1 << 16, min(segment_bytes, limit // 4))
         try:
             folder.mkdir(parents=True, exist_ok=True)

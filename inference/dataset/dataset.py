@@ -77,7 +77,7 @@ class Dataset:
 
 def save_dataset(
     folder: Path, series: Iterable[LabelledSeries], *, channels: Iterable[str], horizons_ms: Iterable[int], bin_ms: int,
-    told: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Dataset:  # fmt: skip
     """Write series to a folder and open it; told: what else the manifest says (spec, command, sources).
 
@@ -98,7 +98,7 @@ def save_dataset(
                      "bins": len(each.x), "time_ns": each.time_ns})  # fmt: skip
         start += len(each.x)
     digest.update(json.dumps(rows).encode())
-    manifest = {**(told or {}), "format": FORMAT, "channels": list(channels), "horizons_ms": list(horizons_ms),
+    manifest = {**(extra or {}), "format": FORMAT, "channels": list(channels), "horizons_ms": list(horizons_ms),
                 "bin_ms": bin_ms, "sha256": sums, "fingerprint": digest.hexdigest(), "series": rows}  # fmt: skip
     with writing(folder):
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -179,11 +179,11 @@ def loaded(job: Job, data: EvaluationData, test_sets: TestSets, folder: Path) ->
     """Return a kept job; None where there is none, or one of other data, settings or code."""
     at = folder / job.key
     try:
-        told = json.loads((at / "job.json").read_text(encoding="utf-8"))
-        if told["stamp"] != stamp_of(job, data, test_sets.at(job.horizon_ms)[0]):
+        record = json.loads((at / "job.json").read_text(encoding="utf-8"))
+        if record["stamp"] != stamp_of(job, data, test_sets.at(job.horizon_ms)[0]):
             return None
         with np.load(at / "forecasts.npz", allow_pickle=False) as kept:
-            return JobOutcome(job, told, Prediction(kept["probabilities"], kept["delay_ms"]))
+            return JobOutcome(job, record, Prediction(kept["probabilities"], kept["delay_ms"]))
     except (OSError, ValueError, KeyError):
         return None
 
@@ -198,14 +198,14 @@ def done(job: Job, data: EvaluationData, plan: Plan, test_sets: TestSets, folder
     train = portion(data.parts["train"], job.share, task.seed, task.bin_ms)
     wall, cpu = time.monotonic(), time.process_time()
     forecaster.fit(train, data.parts["validation"], task)
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "model": job.model, "horizon_ms": job.horizon_ms, "share": job.share, "settings": forecaster.settings,
         "fit_s": time.monotonic() - wall, "fit_cpu_s": time.process_time() - cpu, "stamp": stamp_of(job, data, task),
     }  # fmt: skip
     found = test_set.take([forecaster.predict(series) for series in test_set.series])
     if job.share >= 1 and job.horizon_ms == plan.horizon_ms:
-        told["cost"] = cost_of(forecaster, test_set.series, task.bin_ms, plan.watts)
+        record["cost"] = cost_of(forecaster, test_set.series, task.bin_ms, plan.watts)
         if job.model in LEARNERS:
-            told["importance"] = importance_of(forecaster, test_set, data.transform, data.channels, data.bin_ms)
+            record["importance"] = importance_of(forecaster, test_set, data.transform, data.channels, data.bin_ms)
     np.savez(at / "forecasts.npz", probabilities=found.probabilities, delay_ms=found.quantiles_ms)
-    (at / "job.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    (at / "job.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

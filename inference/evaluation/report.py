@@ -142,8 +142,8 @@ def about(results: Mapping[str, Any]) -> str:
 
 def words() -> str:
     """Return what the page's words mean, folded away."""
-    told = "".join(f"<dt>{word}</dt><dd>{meaning}</dd>" for word, meaning in WORDS)
-    return f"<details><summary>What the words mean</summary><dl>{told}</dl></details>"
+    definitions = "".join(f"<dt>{word}</dt><dd>{meaning}</dd>" for word, meaning in WORDS)
+    return f"<details><summary>What the words mean</summary><dl>{definitions}</dl></details>"
 
 
 def method(results: Mapping[str, Any]) -> str:

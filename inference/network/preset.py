@@ -108,8 +108,8 @@ PRESETS = {
 
 def preset_of(manifest: Mapping[str, Any]) -> Preset:
     """Return the preset of an artifact's manifest; artifacts before `hyperparameters` name one of PRESETS."""
-    told = manifest.get("hyperparameters")
-    return Preset(**told) if told else Preset(64, 32, 64, 64, 0.1, 1e-6, 2e-3, 32, 6)
+    hyperparameters = manifest.get("hyperparameters")
+    return Preset(**hyperparameters) if hyperparameters else Preset(64, 32, 64, 64, 0.1, 1e-6, 2e-3, 32, 6)
 
 
 def load_preset(name: str) -> Preset:

@@ -173,15 +173,15 @@ class Memory:
     """The memory of an artifact: which channels, on what scale, how long a horizon, where the classes begin."""
 
     def __init__(
-        self, scale: tuple[NDArray[np.float32], NDArray[np.float32]], told: Mapping[str, Any],
+        self, scale: tuple[NDArray[np.float32], NDArray[np.float32]], arrays: Mapping[str, Any],
         thresholds_ms: tuple[float, float],
     ) -> None:  # fmt: skip
         """Make it from what the normaliser took off and divided by, and a manifest's channels, horizon and bin."""
-        channels = list(told["channels"])
+        channels = list(arrays["channels"])
         self._seen = np.array([channels.index(name) for name in SEEN], np.int64)
         self._low, self._width = (np.ascontiguousarray(each, np.float32) for each in scale)
         self._edges = np.log1p(np.array(thresholds_ms, np.float32))
-        self._bins, self._bin_ms = max(1, int(told["horizon_ms"]) // int(told["bin_ms"])), float(told["bin_ms"])
+        self._bins, self._bin_ms = max(1, int(arrays["horizon_ms"]) // int(arrays["bin_ms"])), float(arrays["bin_ms"])
 
     def update(
         self, x: NDArray[np.float32], series: NDArray[np.int32], state: NDArray[np.float32], place: int = 0

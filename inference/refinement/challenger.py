@@ -110,7 +110,7 @@ def norm(weights: Mapping[str, NDArray[np.float32]]) -> float:
 
 def refined_artifact(
     parent: Artifact, weights: Mapping[str, NDArray[np.float32]], folder: Path, own: Sequence[TrainingSequence],
-    seed: int, told: Mapping[str, Any],
+    seed: int, record: Mapping[str, Any],
 ) -> tuple[Artifact, Path]:  # fmt: skip
     """Save refined weights as an artifact under `folder`, in a folder named by its sha; return both.
 
@@ -124,7 +124,7 @@ def refined_artifact(
     meta |= {
         "name": f"{name}-refined", "seed": seed, "data_fingerprint": fingerprint(own), "metrics": {},
         "command": "refined in service",
-        "refined": {"base": before["base"], "parent": parent.sha, "rows": rows, **told},
+        "refined": {"base": before["base"], "parent": parent.sha, "rows": rows, **record},
     }  # fmt: skip
     temporary = folder / ".new"
     artifact = save_artifact(temporary, weights, parent.normaliser, meta)

@@ -80,11 +80,11 @@ class Signal:
         if not self._detector.drift_detected:
             return []
         newest = len(self._seen) // 4
-        told = Drift(
+        drift = Drift(
             self.name, float(np.mean(self._seen[:-newest])), float(np.mean(self._seen[-newest:])), self.averages
         )
         self._begin()
-        return [told]
+        return [drift]
 
 
 class DriftWatch:
@@ -95,4 +95,4 @@ class DriftWatch:
 
     def update(self, values: NDArray[np.floating[Any]]) -> list[Drift]:
         """Take bins in order of time, [n, signals], NaN where unknown; return the drifts that they tell of."""
-        return [told for k, signal in enumerate(self.signals) for told in signal.update(values[:, k])]
+        return [drift for k, signal in enumerate(self.signals) for drift in signal.update(values[:, k])]

@@ -30,12 +30,12 @@ def updates_of(base: Artifact, sites: Sequence[Artifact]) -> tuple[list[Weights]
     """
     updates, rows = [], []
     for site in sites:
-        told = site.manifest.get("refined")
-        if not isinstance(told, Mapping) or told.get("base") != base.sha:
+        refined = site.manifest.get("refined")
+        if not isinstance(refined, Mapping) or refined.get("base") != base.sha:
             raise ArtifactError(
                 f"model {site.sha[:16]}: was not refined from {base.sha[:16]}; give what --refine made from that model"
             )
-        count = told.get("rows")
+        count = refined.get("rows")
         if set(site.weights) != set(base.weights) or type(count) is not int or not 0 < count < 1 << 53:
             raise ArtifactError(f"model {site.sha[:16]}: has other weights than its base, or tells no rows")
         update = {name: site.weights[name] - base.weights[name] for name in WEIGHT_NAMES}
@@ -76,7 +76,7 @@ def federate(base: Artifact, sites: Sequence[Artifact], out: Path, *, clip_share
     mean = average(updates, rows, clip=clip)
     weights = {**base.weights, **{name: base.weights[name] + mean[name] for name in mean}}
     rounds = int(base.manifest.get("federated", {}).get("round", 0)) + 1
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "base": base.sha, "sites": len(sites), "rows": sum(rows), "clip_share": clip_share, "round": rounds,
     }  # fmt: skip
     meta = {
@@ -85,7 +85,7 @@ def federate(base: Artifact, sites: Sequence[Artifact], out: Path, *, clip_share
     together = hashlib.sha256("".join(sorted(site.manifest["data_fingerprint"] for site in sites)).encode())
     name = str(meta["name"]).removesuffix("-refined").removesuffix("-federated")
     meta |= {
-        "name": f"{name}-federated", "metrics": {}, "command": "offramp federate", "federated": told,
+        "name": f"{name}-federated", "metrics": {}, "command": "offramp federate", "federated": record,
         "data_fingerprint": together.hexdigest(),
     }  # fmt: skip
     return save_artifact(out, weights, base.normaliser, meta)

@@ -156,8 +156,8 @@ def done(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
 
 
-def _same_search(study: Any, told: Mapping[str, str], file: Path) -> None:
-    for key, value in told.items():
+def _same_search(study: Any, attributes: Mapping[str, str], file: Path) -> None:
+    for key, value in attributes.items():
         before = study.user_attrs.get(key, value)
         if before != value:
             raise ConfigError(f"{file}: is a study of another {key} ({before[:16]}); name another file with --study")

@@ -98,10 +98,10 @@ def main() -> None:
     except OfframpError as error:
         _end(str(error), error.exit_code)
     except ModuleNotFoundError as error:
-        told = missing_extra(error, f"offramp {sys.argv[1]}")
-        if told is None:
+        missing = missing_extra(error, f"offramp {sys.argv[1]}")
+        if missing is None:
             raise
-        _end(str(told), told.exit_code)
+        _end(str(missing), missing.exit_code)
     except (SystemExit, KeyboardInterrupt) as ended:
         if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
             raise

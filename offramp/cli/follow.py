@@ -76,12 +76,12 @@ def _show(record: Any, options: FollowOptions) -> None:
 
 def _line(record: Any, options: FollowOptions) -> str:
     """Return a message as a line."""
-    told = READERS.get(options.topic, read_json)(record)
+    event = READERS.get(options.topic, read_json)(record)
     if options.form == "jsonl":
-        return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     when = datetime.fromtimestamp(record.timestamp / 1e3, UTC)
     key = (record.key or b"").decode(errors="replace")
-    return f"{f'{when:%H:%M:%S.%f}'[:-3]} {record.partition}/{record.offset} {key} {pretty(told)}"
+    return f"{f'{when:%H:%M:%S.%f}'[:-3]} {record.partition}/{record.offset} {key} {pretty(event)}"
 
 
 def _printable(line: str) -> str:
@@ -122,12 +122,12 @@ def read_json(record: Any) -> dict[str, Any]:
 
 def read_dead_letter(record: Any) -> dict[str, Any]:
     """Return why a message was refused, and where it was."""
-    told = {
+    reasons = {
         name: value.decode(errors="replace") if isinstance(value, bytes) else None
         for name, value in record.headers or ()
         if name.startswith("dead_")
     }
-    return {**told, "bytes": len(record.value or b"")}
+    return {**reasons, "bytes": len(record.value or b"")}
 
 
 def read_model(record: Any) -> dict[str, Any]:
@@ -135,9 +135,9 @@ def read_model(record: Any) -> dict[str, Any]:
     from offramp.stream.topics.model_message import decode_model
 
     model = decode_model(record.key, record.headers or (), record.value)
-    told = model.artifact.manifest
+    manifest = model.artifact.manifest
     return {"site": model.site, "link": model.link, "model": model.artifact.sha, "base": model.base,
-            "reason": model.reason, "serves_from": model.serves_from, "name": told["name"],
+            "reason": model.reason, "serves_from": model.serves_from, "name": manifest["name"],
             "rows": model.rows, "bytes": len(record.value or b"")}  # fmt: skip
 
 
@@ -172,10 +172,10 @@ def moved(action: dict[str, Any]) -> list[str]:
     return words
 
 
-def pretty(told: dict[str, Any]) -> str:
+def pretty(event: dict[str, Any]) -> str:
     """Return the members of a message that a reader looks for, in one line."""
-    action = told.get("action")
-    if isinstance(action, dict) and "phase" in told:
-        words = [told["phase"], told["mode"], action["type"], *moved(action), f"({told['reason']['rule']})"]
+    action = event.get("action")
+    if isinstance(action, dict) and "phase" in event:
+        words = [event["phase"], event["mode"], action["type"], *moved(action), f"({event['reason']['rule']})"]
         return " ".join(words)
-    return " ".join(f"{name}={value}" for name, value in told.items() if not isinstance(value, dict))
+    return " ".join(f"{name}={value}" for name, value in event.items() if not isinstance(value, dict))

@@ -215,7 +215,7 @@ def open_publisher(
     from offramp.streams import tell
 
     agent = options.agent or socket.gethostname()
-    spool = Spool(options.spool, options.spool_mb << 20, told=tell) if options.spool else None
+    spool = Spool(options.spool, options.spool_mb << 20, report=tell) if options.spool else None
     return Publisher(
         settings, site=site, agent=agent, epoch=epoch, live=live, spool=spool, acknowledged=acknowledgements(observe)
     )

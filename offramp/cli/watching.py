@@ -70,14 +70,16 @@ def _batches(
     one = next(iter(links.dissectors), "")
     alone = len(options.interfaces) == 1
 
-    def told(text: str) -> None:
+    def report(text: str) -> None:
         level(intake.shedding.factor)
         tell(f"overload: {text}" if alone else f"overload of {source.name}: {text}")
 
     def begun() -> None:
         tell(f"watching {source.name} as {f'link {one}' if one else 'a link each'}; Ctrl-C ends it")
 
-    intake = Intake(source, until=Until(options.duration_s, options.count), recorder=recorder, begun=begun, told=told)
+    intake = Intake(
+        source, until=Until(options.duration_s, options.count), recorder=recorder, begun=begun, report=report
+    )
     lateness_ms = site.link(one).lateness_ms if one else max(link.lateness_ms for link in site.links)
     return LiveBatches(intake, links, recorder, lateness_ms, bins, warn, None if alone else tell)
 

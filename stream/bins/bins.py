@@ -216,7 +216,7 @@ def let_go(
     state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], lateness_ns: int, held: Packets, out: BinOut,
     key: NDArray[np.int64],
 ) -> bool:  # fmt: skip
-    """Let what waits have its time, as it is borne out; return whether that is done, or `out` is to be emptied first."""
+    """Let what waits have its time, as it is borne out; return whether that is done; else `out` is full."""
     clock = state.clock
     if not reach(state, hitters, lateness_ns, clock[WAITS_NS], out):
         return False

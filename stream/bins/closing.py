@@ -99,7 +99,7 @@ def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], que
 
 @kernel_lean
 def bin_room(out: BinOut) -> bool:
-    """Return whether a whole bin still fits, the link's row and each device's: all that is written is asked for here."""
+    """Return whether a whole bin still fits, the link's row and each device's: asked once for all that is written."""
     return bool(out.used[0] + SERIES <= out.bins.bin_number.shape[0])
 
 

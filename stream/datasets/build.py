@@ -72,9 +72,9 @@ def build_series(
         raise InputError(
             f"no series of {WINDOW_BINS} bins ({WINDOW_BINS * BIN_MS} ms) was found in any source; give longer captures"
         )
-    told = {"spec": spec.model_dump(mode="json"), "origins": facts, "copies": left_out,
+    manifest = {"spec": spec.model_dump(mode="json"), "origins": facts, "copies": left_out,
             "terciles_ms": terciles_ms(series, spec.horizons_ms), "budget_ms": spec.budget_ms}  # fmt: skip
-    return Built(series, told)
+    return Built(series, manifest)
 
 
 def origins_of(source: Source, here: Path, root: Path | None) -> list[Origin]:

@@ -21,12 +21,12 @@ def evaluation_data_of(dataset: Dataset, limits: tuple[float, float] | None, see
     """Return the data set as an evaluation takes it; command: the command line that gives the same again."""
     scale = scale_of(dataset)
     transform = transform_of(scale)
-    told = dataset.manifest.get("origins", {})
+    origins = dataset.manifest.get("origins", {})
     return EvaluationData(
         parts=prepared(dataset, transform), transform=transform, channels=dataset.channels,
         normaliser=scale.state() | {"limits": np.stack(scale.limits())},
         horizons_ms=dataset.horizons_ms, bin_ms=int(dataset.manifest["bin_ms"]), fingerprint=dataset.fingerprint,
-        kinds={name: str(one.get("kind", name)) for name, one in told.items()}, thresholds_ms=limits, seed=seed,
+        kinds={name: str(one.get("kind", name)) for name, one in origins.items()}, thresholds_ms=limits, seed=seed,
         command=command,
     )  # fmt: skip
 

@@ -41,9 +41,9 @@ class Preprocessing:
     def words(self) -> list[str]:
         """The options of the command line that differ from the stream's own."""
         own = Preprocessing()
-        told = (
+        names = (
             ("--outliers", self.outliers, own.outliers),
             ("--treat", self.treatment, own.treatment),
             ("--impute", self.imputation, own.imputation),
         )
-        return [f"{option} {chosen}" for option, chosen, usual in told if chosen != usual]
+        return [f"{option} {chosen}" for option, chosen, usual in names if chosen != usual]

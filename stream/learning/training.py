@@ -154,7 +154,7 @@ def balanced(sequences: Sequence[TrainingSequence], kinds: Mapping[str, str]) ->
 
 def kinds_of(dataset: Dataset) -> dict[str, str]:
     """Return the kind of each origin of a data set."""
-    return {name: str(told.get("kind", name)) for name, told in dataset.manifest.get("origins", {}).items()}
+    return {name: str(origin.get("kind", name)) for name, origin in dataset.manifest.get("origins", {}).items()}
 
 
 def sequence_of(

@@ -126,7 +126,7 @@ class LinkConsumer:
         return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(headers.ledger).all_shed(REASON))))
 
     def _sequence_of(self, message: FeatureMessage) -> tuple[bool, int]:
-        """Return whether an epoch begins, and how many messages are missing before this one: -1 where it is a repeat."""
+        """Return whether an epoch begins, and how many messages are missing before this one, -1 for a repeat."""
         headers = message.headers
         life = f"{headers.agent}/{headers.agent_epoch}"
         last = self._epochs.get(life, -1)

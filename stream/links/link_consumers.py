@@ -62,9 +62,9 @@ class LinkConsumers:
 
     def take_timelines(self) -> list[LinkTimeline]:
         """Return what the runs told of closed bins since the last time this was asked for."""
-        told = list(self._timelines)
+        timelines = list(self._timelines)
         self._timelines.clear()
-        return told
+        return timelines
 
 
 def _holds(state: Mapping[str, Any], message: FeatureMessage) -> bool:

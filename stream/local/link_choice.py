@@ -27,9 +27,9 @@ class LinkChoice:
     site, or several have no pattern.
     """
 
-    def __init__(self, site: Site, forced: str = "", told: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, site: Site, forced: str = "", report: Callable[[str], None] = lambda _: None) -> None:
         self.unlinked: Counter[str] = Counter()
-        self.forced, self._site, self._told = forced, site, told
+        self.forced, self._site, self._told = forced, site, report
         names = [link.name for link in site.links]
         if forced and forced not in names:
             raise ConfigError(f"--link {shown(forced)}: the site has {listed(names)}")

@@ -50,14 +50,14 @@ class LiveBatches:
         """
         untold: set[str] = set()
         for block in until_bins_close(self.intake.read(), self.lateness_ms, self.bins):
-            lost, told = bool(block.kernel_drops or block.shed_before), set[str]()
+            lost, reported = bool(block.kernel_drops or block.shed_before), set[str]()
             for link, part in self.links.split(block):
                 for batch in self.links.dissector(link).dissect(part):
                     for text in self.links.noted(link, batch).early():
                         self.warn(text)
                     yield link, self._accounted(link, batch, block)
-                    told.add(link)
-            untold = (untold | set(self.links.dissectors) if lost else untold) - told
+                    reported.add(link)
+            untold = (untold | set(self.links.dissectors) if lost else untold) - reported
             if block.clock_ns:
                 for link in tuple(self.links.dissectors):
                     if link not in untold:
@@ -90,9 +90,9 @@ class LiveBatches:
 
     def _accounted(self, link: str, batch: pa.RecordBatch, block: PacketBlock) -> pa.RecordBatch:
         """Return a batch that says how many packets each row stands for, what was lost beside it, and the time."""
-        told = json.dumps(self.take_delta(link).as_dict(), separators=(",", ":"))
+        delta = json.dumps(self.take_delta(link).as_dict(), separators=(",", ":"))
         hops = encode_hops({"read": block.read_ns, "dissected": time.time_ns()} if block.read_ns else {})
-        more = {b"ledger": told, b"sampling": str(block.sampling), HEADER.encode(): hops}
+        more = {b"ledger": delta, b"sampling": str(block.sampling), HEADER.encode(): hops}
         metadata = {**(batch.schema.metadata or {}), **more}
         return batch.replace_schema_metadata(metadata)
 

@@ -128,12 +128,13 @@ def assembled(
     artifact, predictor = loaded
     refiners = None
 
-    def pipeline(link: str, told: Sink | None, observe: Observe, refiner: Refiner | None = None) -> Pipeline:
+    def pipeline(link: str, timeline_sink: Sink | None, observe: Observe, refiner: Refiner | None = None) -> Pipeline:
         def watched(predictor: Predictor) -> Predictor:
             return predictor if observe is unobserved else TimedPredictor(predictor, observe)
 
         return Pipeline(
-            site, link, predictor, artifact.normaliser, Policy(site, link), sink=told, refiner=refiner, watched=watched,
+            site, link, predictor, artifact.normaliser, Policy(site, link), sink=timeline_sink, refiner=refiner,
+            watched=watched,
         )  # fmt: skip
 
     if refine is not None:

@@ -73,9 +73,9 @@ class StreamLedger(Counts):
 
     def _lines_of_time(self) -> list[str]:
         """Return what was wrong with times, a line each, where anything was."""
-        told = (
+        counted = (
             (self.ahead, "far ahead, not counted", "no second packet bore their time out"),
             (self.untimed, "no time, not counted", "without a time, or before 1970, or after 2116"),
             (self.time_steps, "time went back", "the link began anew each time; is the clock set, are files in order?"),
         )
-        return [f"    {what:<22}{count:>8,}   {why}" for count, what, why in told if count]
+        return [f"    {what:<22}{count:>8,}   {why}" for count, what, why in counted if count]

@@ -174,8 +174,8 @@ class Pipeline:
         if rows.step != self._step:
             back_s = (self._last_bin - begins) / BINS_PER_S
             if not self._step:
-                told = "link %s: the packets' time goes back by %.1f s and stays: the link begins anew (told once)"
-                log.warning(told, self.link.name, back_s)
+                text = "link %s: the packets' time goes back by %.1f s and stays: the link begins anew (told once)"
+                log.warning(text, self.link.name, back_s)
             self._step = rows.step
             self.policy.restore(self._unmoved)
             if self.refiner is not None:

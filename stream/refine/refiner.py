@@ -137,8 +137,8 @@ class Refiner:
 
         Both come from the virtual queue, by different ways; who alters one in order to mislead training alters one.
         """
-        told = (np.clip(np.log1p(rows.closed.queue_ms[:, 1]), self._low, self._high) - self._low) / self._width
-        return np.abs(told - rows.x[:, _PEAK]) < PLAUSIBLE
+        scaled = (np.clip(np.log1p(rows.closed.queue_ms[:, 1]), self._low, self._high) - self._low) / self._width
+        return np.abs(scaled - rows.x[:, _PEAK]) < PLAUSIBLE
 
     def carried(self) -> NDArray[np.float32]:
         """Return the champion's state of every series, from the rows remembered: float32 [SERIES, state_size]."""
@@ -242,32 +242,32 @@ class Refiner:
     def _decide(self, now: int, running: Running) -> None:
         """Let the challenger serve where it has earned it."""
         settings, self._running = self.settings, None
-        told: dict[str, Any] = {"from": self.artifact.sha, "round": running.seed}
-        weights, challenger = self._restrained(running.work.get(), told)
+        record: dict[str, Any] = {"from": self.artifact.sha, "round": running.seed}
+        weights, challenger = self._restrained(running.work.get(), record)
         holdout = self._holdout(running.holdout_from, now)
         verdict = compare(
             block_losses(self.predictor, holdout), block_losses(challenger, holdout),
             margin=settings.margin, alpha=settings.alpha,
         )  # fmt: skip
-        told["newest"] = verdict.as_dict()
-        why = self._objection(challenger, verdict, told)
+        record["newest"] = verdict.as_dict()
+        why = self._objection(challenger, verdict, record)
         self._keep_back(holdout)
         if why:
-            self.events.record("refused", now, told | {"reason": why})
+            self.events.record("refused", now, record | {"reason": why})
             return
         try:
             artifact, folder = refined_artifact(
-                self.artifact, weights, self._folder / "models", running.own, running.seed, {**told}
+                self.artifact, weights, self._folder / "models", running.own, running.seed, {**record}
             )
         except (OfframpError, OSError) as error:  # what cannot be kept does not serve: nobody could go back to it
-            self.events.record("refused", now, told | {"reason": f"cannot be written: {error}"})
+            self.events.record("refused", now, record | {"reason": f"cannot be written: {error}"})
             return
         self._former = (self.artifact, self.predictor)
         self.artifact, self.predictor, self._swapped_at = artifact, CompiledPredictor(artifact), now
         self._errors = DriftWatch(("error",))
-        self.events.record("swapped", now, told | {"to": artifact.sha, "artifact": folder.name})
+        self.events.record("swapped", now, record | {"to": artifact.sha, "artifact": folder.name})
 
-    def _restrained(self, weights: Weights, told: dict[str, Any]) -> tuple[Weights, CompiledPredictor]:
+    def _restrained(self, weights: Weights, record: dict[str, Any]) -> tuple[Weights, CompiledPredictor]:
         """Return the challenger as far from the champion as the reference set allows; tell how far, and its loss."""
         for share in BLENDS:
             blend = blended(self.artifact.weights, weights, share)
@@ -275,21 +275,21 @@ class Refiner:
             reference = self._reference_loss(challenger)
             if reference <= self._allowed:
                 break
-        told["reference"] = {"challenger": round(reference, 6), "allowed": round(self._allowed, 6)}
-        told["blend"] = share
+        record["reference"] = {"challenger": round(reference, 6), "allowed": round(self._allowed, 6)}
+        record["blend"] = share
         return blend, challenger
 
-    def _objection(self, challenger: CompiledPredictor, verdict: PairedResult, told: dict[str, Any]) -> str:
+    def _objection(self, challenger: CompiledPredictor, verdict: PairedResult, record: dict[str, Any]) -> str:
         """Return why the challenger may not serve; empty where it may. Adds the scores to what is told."""
         if verdict.blocks < MIN_BLOCKS:
             return "too few blocks in the holdout"
         if not verdict.better:
             return "not better on the newest windows"
-        if not told["reference"]["challenger"] <= told["reference"]["allowed"]:
+        if not record["reference"]["challenger"] <= record["reference"]["allowed"]:
             return "worse on the reference set"
         if self._kept_back:
             older = compare(block_losses(self.predictor, self._kept_back), block_losses(challenger, self._kept_back))
-            told["older"] = older.as_dict()
+            record["older"] = older.as_dict()
             if older.challenger > (1 + self.settings.bound) * older.champion:
                 return "worse on older windows"
         return ""

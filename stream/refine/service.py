@@ -147,5 +147,5 @@ class RefineService:
 
     def lines(self) -> list[str]:
         """Return the account as lines."""
-        told = [f"    {name:<26}{count:>8,}" for name, count in sorted(self.counts.items())]
-        return ["ledger", "  messages, models", *told, *self._refining.lines()]
+        counted = [f"    {name:<26}{count:>8,}" for name, count in sorted(self.counts.items())]
+        return ["ledger", "  messages, models", *counted, *self._refining.lines()]

@@ -57,15 +57,15 @@ def _cut(timelines: Sequence[LinkTimeline]) -> Iterator[list[LinkTimeline]]:
         yield part
 
 
-def _forecast_message(told: list[LinkTimeline], site: str, horizon_ms: int) -> tuple[bytes, bytes, Headers]:
+def _forecast_message(timelines: list[LinkTimeline], site: str, horizon_ms: int) -> tuple[bytes, bytes, Headers]:
     """Return key, value and headers of the forecasts of some bins, at least one."""
-    link = told[0].link
-    first, last = int(told[0].time_ns[0]), int(told[-1].time_ns[-1])
+    link = timelines[0].link
+    first, last = int(timelines[0].time_ns[0]), int(timelines[-1].time_ns[-1])
     frame = json.dumps(
         {"bins": [], "horizon_ms": horizon_ms, "link": link, "site": site}, sort_keys=True, separators=(",", ":")
     ).encode()
     head = b'{"bins":'
-    body = head + bins_text(told) + frame[len(head) + 2 :]
+    body = head + bins_text(timelines) + frame[len(head) + 2 :]
     headers = event_headers(
         {
             "id": f"{site}/{link}/{first}-{last}",

@@ -27,8 +27,8 @@ class Followed:
         """Return the partitions of some topics, of all where none is named."""
         from kafka import TopicPartition
 
-        told = [(name, self._topics[name].partitions) for name in names or self._topics]
-        return [TopicPartition(name, number) for name, count in told for number in range(count)]
+        partitions = [(name, self._topics[name].partitions) for name in names or self._topics]
+        return [TopicPartition(name, number) for name, count in partitions for number in range(count)]
 
     def keep_up(self) -> set[str]:
         """Take up what has become of the topics; return the names of those that were made again."""

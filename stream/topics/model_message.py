@@ -46,8 +46,8 @@ class ModelMessage:
     @property
     def rows(self) -> int:
         """Rows that it was refined on; 0 where it was not."""
-        told = self.artifact.manifest.get("refined")
-        rows = told.get("rows", 0) if isinstance(told, Mapping) else 0
+        refined = self.artifact.manifest.get("refined")
+        rows = refined.get("rows", 0) if isinstance(refined, Mapping) else 0
         return rows if isinstance(rows, int) else 0
 
 
@@ -74,9 +74,9 @@ def encode_model(
     site: str, link: str, folder: Path, sha: str, base: str, reason: str, serves_from: int
 ) -> tuple[bytes, bytes, Headers]:
     """Return key, value and headers (CloudEvents, binary mode) of a model's message."""
-    told = f"{site} {link} {sha} {reason} {serves_from}"
+    text = f"{site} {link} {sha} {reason} {serves_from}"
     attributes = {
-        "id": str(uuid.uuid5(NAMESPACE, told)), "type": "offramp.model.v1",
+        "id": str(uuid.uuid5(NAMESPACE, text)), "type": "offramp.model.v1",
         "source": f"/offramp/{site}", "subject": f"link:{link}", "time": rfc3339(serves_from * BIN_NS),
         "model": sha, "base": base, "reason": reason, "servesfrom": str(serves_from),
     }  # fmt: skip
@@ -85,12 +85,12 @@ def encode_model(
 
 def decode_model(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> ModelMessage:
     """Return a checked message. Raises ContractError saying what of it is wrong."""
-    told = {name: text.decode(errors="replace") for name, text in headers if isinstance(text, bytes)}
+    texts = {name: text.decode(errors="replace") for name, text in headers if isinstance(text, bytes)}
     site, slash, link = (key or b"").decode(errors="replace").partition("/")
     if not (site and slash and link) or len(key or b"") > 2 * MAX_NAME + 1:
         raise ContractError("the key is no site/link")
-    sha, base, reason = (told.get(f"ce_{name}", "") for name in ("model", "base", "reason"))
-    begin = told.get("ce_servesfrom", "")
+    sha, base, reason = (texts.get(f"ce_{name}", "") for name in ("model", "base", "reason"))
+    begin = texts.get("ce_servesfrom", "")
     if not (_SHA.fullmatch(sha) and _SHA.fullmatch(base) and reason in REASONS and _NUMBER.fullmatch(begin)):
         raise ContractError("headers ce_model, ce_base, ce_reason or ce_servesfrom are missing or wrong")
     files = unpack(value or b"")

@@ -76,12 +76,12 @@ class Scale:
         self.factor = min(max(factor, 1.0), float(MAX_SCALED))
 
 
-def loss_of(told: bytes | None) -> Loss | None:
+def loss_of(value: bytes | None) -> Loss | None:
     """Return what a batch's metadata tells as its ledger; None where it tells nothing. Raises ContractError."""
-    if not told:
+    if not value:
         return None
     try:
-        ledger = CaptureLedger.from_dict(json.loads(told))
+        ledger = CaptureLedger.from_dict(json.loads(value))
     except (ValueError, RecursionError) as error:
         raise ContractError(f"a batch's ledger is no JSON: {error}") from error
     return loss_in(ledger)

@@ -46,11 +46,11 @@ def decode_checkpoint(value: bytes) -> dict[str, Any]:
         size = int.from_bytes(data[:8], "little")
         if not 0 < size <= min(MAX_PLAIN, len(data) - 8):
             raise ContractError(f"damaged checkpoint: plain values of {size} bytes")
-        told = json.loads(bytes(data[8 : 8 + size]), parse_constant=_no_number)
-        if told["format"] != FORMAT:
-            raise ContractError(f"checkpoint of format {str(told['format'])[:20]}, this worker reads {FORMAT}")
+        manifest = json.loads(bytes(data[8 : 8 + size]), parse_constant=_no_number)
+        if manifest["format"] != FORMAT:
+            raise ContractError(f"checkpoint of format {str(manifest['format'])[:20]}, this worker reads {FORMAT}")
         arrays = _Arrays(data[8 + size :])
-        state: dict[str, Any] = _join(told["state"], arrays)
+        state: dict[str, Any] = _join(manifest["state"], arrays)
     except ContractError:
         raise
     except Exception as error:  # json, zstandard and numpy raise of every kind, for bytes that were made to

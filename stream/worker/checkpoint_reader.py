@@ -102,10 +102,12 @@ def refuse_grown(settings: KafkaSettings, group: str, topic: TopicState) -> None
         admin = patient_admin(settings)
         try:
             places = [TopicPartition(name, number) for number in range(topic.partitions)]
-            told = _patiently(lambda: admin.list_group_offsets({group: places})).get(group, {})
+            offsets = _patiently(lambda: admin.list_group_offsets({group: places})).get(group, {})
         finally:
             admin.close()
-    had = {named.partitions for named in (topic_named(each.metadata) for each in told.values()) if named.id == topic.id}
+    had = {
+        named.partitions for named in (topic_named(each.metadata) for each in offsets.values()) if named.id == topic.id
+    }
     others = had - {0, topic.partitions}
     if others:
         raise KafkaAccessError(

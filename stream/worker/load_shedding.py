@@ -84,10 +84,14 @@ class Backlogs:
 
     def update(self, key: bytes | None, pairs: Iterable[tuple[str, bytes]], *, waiting: bool) -> bool:
         """Judge the next message; return whether its link begins to shed with it, or ends to."""
-        backlog, told = self._of(key), dict(pairs)
-        if backlog is None or (told.get("live"), told.get("end"), told.get("site")) != (b"1", b"0", self._site):
+        backlog, headers = self._of(key), dict(pairs)
+        if backlog is None or (headers.get("live"), headers.get("end"), headers.get("site")) != (
+            b"1",
+            b"0",
+            self._site,
+        ):
             return False
-        times = [whole_number(told[name]) for name in ("last_time_ns", "clock_ns") if name in told]
+        times = [whole_number(headers[name]) for name in ("last_time_ns", "clock_ns") if name in headers]
         newest_ns = max((each for each in times if each is not None), default=0)
         if not newest_ns or None in times:
             return False  # the dead letters are for it

@@ -138,8 +138,8 @@ class MessageBatch:
         ]
         timelines = self.consumers.take_timelines()
         if self._forecasts:
-            told = forecast_messages(timelines, self.site, self._horizon_ms)
-            outcome.outgoing += [OutgoingMessage("forecasts", *each) for each in told]
+            messages = forecast_messages(timelines, self.site, self._horizon_ms)
+            outcome.outgoing += [OutgoingMessage("forecasts", *each) for each in messages]
 
 
 def fail(outcome: MessageOutcome, record: Record, error: Exception) -> None:
@@ -162,6 +162,6 @@ def dead_letter(
     key: bytes | None, value: bytes | None, origin: Mapping[str, object], reason: str, text: str
 ) -> OutgoingMessage:
     """Return the dead letter of a message, cut to what a broker takes; origin: where it was, or was to go."""
-    told = {**origin, "reason": reason, "error": text[:1_000], "bytes": len(value or b"")}
-    headers = [(f"dead_{name}", str(each).encode(errors="replace")) for name, each in told.items()]
+    members = {**origin, "reason": reason, "error": text[:1_000], "bytes": len(value or b"")}
+    headers = [(f"dead_{name}", str(each).encode(errors="replace")) for name, each in members.items()]
     return OutgoingMessage("dead-letters", (key or b"")[:1_000], (value or b"")[:MAX_BODY], headers)

@@ -335,7 +335,7 @@ class PartitionProcessor:
         self._meter.checkpointed(begun_s)
 
     async def _commit(self, offset: int) -> bool:
-        """Commit an offset; return whether the group took it, and so leaves us the partition for a session from then."""
+        """Commit an offset; return whether the group took it, and so leaves us the partition for a session."""
         asked_s = time.monotonic()
         taken = await self._outlet.commit(self.partition, offset)
         if taken:

@@ -43,13 +43,13 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     from offramp.stream.pipeline.timeline import LinkTimeline
     from offramp.stream.topics.cloud_events import forecast_messages
 
-    link, told = site.links[0].name, list[LinkTimeline]()
-    pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link), sink=told.append)
+    link, timelines = site.links[0].name, list[LinkTimeline]()
+    pipeline = Pipeline(site, link, predictor, artifact.normaliser, Policy(site, link), sink=timelines.append)
     row = {"frame.time_epoch": 1_000_000_000, "frame.len": 60}
     pipeline.update(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
     pipeline.advance(2_000_000_000)
     pipeline.close()
-    forecast_messages(told, site.name, predictor.horizon_ms)
+    forecast_messages(timelines, site.name, predictor.horizon_ms)
     gc.collect()
     gc.freeze()
 
@@ -61,12 +61,12 @@ def run(worker: Any, ending: Ending, selection: Any) -> None:
 
     others = threading.excepthook
 
-    def told(thrown: threading.ExceptHookArgs) -> None:
+    def thread_failed(thrown: threading.ExceptHookArgs) -> None:
         if not isinstance(thrown.thread, WorkerThread):
             others(thrown)
 
     # what ends a service's thread ends the worker, which tells it in a line; mode would print its traceback twice
-    threading.excepthook = told
+    threading.excepthook = thread_failed
     crashed: list[object] = []
     ServiceThread.on_crash = lambda *words, **_: crashed.append(words[-1])  # type: ignore[method-assign]
 

@@ -74,13 +74,13 @@ def unowned(admin: Any, group: str, topic: str, partitions: int) -> frozenset[in
     from kafka.errors import RetriableError
 
     try:
-        told: Mapping[str, Any] = admin.describe_groups([group])[group]
+        group_state: Mapping[str, Any] = admin.describe_groups([group])[group]
     except RetriableError:
         return frozenset()  # the coordinator moves, and the group is not at rest
-    if told.get("group_state") != "Stable":
+    if group_state.get("group_state") != "Stable":
         return frozenset()
     owned: set[int] = set()
-    for member in told["members"]:
+    for member in group_state["members"]:
         assignment = member["member_assignment"]
         for place in assignment["assigned_partitions"] if isinstance(assignment, Mapping) else ():
             if place["topic"] == topic:

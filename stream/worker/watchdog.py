@@ -151,9 +151,9 @@ class Watchdog:
             self._assigned, self._changed_s = assigned, now_s
             self._waits.clear()
             self._committed.clear()
-        told = self._others.look(now_s, self._worker.ledger)
-        if told:
-            log.warning("%s", told)
+        text = self._others.look(now_s, self._worker.ledger)
+        if text:
+            log.warning("%s", text)
         topic, features = self._worker.settings.topic("features"), self.topics.look(self._administrator())
         if features is None:
             self._away()  # nothing can come of a topic that is not there, which is told
@@ -221,8 +221,8 @@ class Watchdog:
         offset = processor.done if processor is not None else -1
         if offset < 0:
             if partition not in self._committed:
-                told = self._client().committed(partition, metadata=True)
-                self._committed[partition] = place_of(told, self._worker.topic.id)
+                committed = self._client().committed(partition, metadata=True)
+                self._committed[partition] = place_of(committed, self._worker.topic.id)
             offset = self._committed[partition]
         idle = (processor is None or processor.idle) and not self._held_up()
         if idle and offset < end:  # the broker may have let go of what was not read

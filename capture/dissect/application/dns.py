@@ -112,7 +112,7 @@ def spell_name(out: Table, buf: Any, base: int, at: int, end: int) -> Any:
 
 @kernel_lean
 def looks_like_dns(buf: Any, pos: int, end: int) -> bool:
-    """Return whether a UDP datagram on other ports looks like DNS (tshark's heuristic): a query, or an answer to one."""
+    """Return whether a UDP datagram on other ports looks like DNS (tshark's heuristic): a query, or an answer."""
     if end - pos <= HEADER:
         return False
     flags, questions, answers = u16(buf, pos + 2), u16(buf, pos + 4), u16(buf, pos + 6)

@@ -66,16 +66,16 @@ class FrameWatch:
         self._expect(4, self._magic, int.from_bytes(head, "little"))
 
     def _descriptor(self, head: bytes) -> None:
-        told = head[0]
-        single, content = told >> 5 & 1, CONTENT_BYTES[told >> 6]
-        self._checksum = bool(told >> 2 & 1)
-        size = (0 if single else 1) + DICTIONARY_BYTES[told & 3] + (content or single)
+        descriptor = head[0]
+        single, content = descriptor >> 5 & 1, CONTENT_BYTES[descriptor >> 6]
+        self._checksum = bool(descriptor >> 2 & 1)
+        size = (0 if single else 1) + DICTIONARY_BYTES[descriptor & 3] + (content or single)
         self._expect(3, self._block, size)
 
     def _block(self, head: bytes) -> None:
-        told = int.from_bytes(head, "little")
-        size = 1 if told >> 1 & 3 == RLE else told >> 3
-        if told & 1:
+        header = int.from_bytes(head, "little")
+        size = 1 if header >> 1 & 3 == RLE else header >> 3
+        if header & 1:
             self._expect(4, self._magic, size + (4 if self._checksum else 0))
         else:
             self._expect(3, self._block, size)

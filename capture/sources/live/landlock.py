@@ -36,7 +36,7 @@ ABSTRACT_UNIX_SOCKET, SIGNAL = 1, 2
 def allow_writing(paths: Iterable[Path], *, programs: bool = False) -> bool:
     """Let this thread, and all that it starts, write below `paths` alone; files that are open stay as they are.
 
-    programs: whether it may run other programs. Return whether the kernel does so. Paths that do not exist are left out.
+    programs: whether it may run others. Return whether the kernel does so. Paths that do not exist are left out.
     Raises OSError where it refuses, which it has no reason to once PR_SET_NO_NEW_PRIVS is set.
     """
     here = version()

@@ -87,8 +87,8 @@ class ScapyListener:
     def drops(self) -> int:
         """Return how many packets the kernel has dropped; 0 where scapy listens through libpcap and cannot tell."""
         if _on_linux(self._socket):
-            told = self._socket.ins.getsockopt(SOL_PACKET, STATISTICS, 8)  # reading sets the counters to 0
-            self._drops += int(struct.unpack("=II", told)[1])
+            statistics = self._socket.ins.getsockopt(SOL_PACKET, STATISTICS, 8)  # reading sets the counters to 0
+            self._drops += int(struct.unpack("=II", statistics)[1])
         return self._drops
 
     def close(self) -> None:

@@ -41,8 +41,10 @@ def build(options: BuildOptions) -> None:
     spec, out = load_spec(options.spec), options.out
     with console_bar(Progress(), "building", unit="steps") as bar:
         built = build_series(spec, options.spec.parent, options.root, bar.steps)
-    told = {**built.manifest, "name": spec.name, "command": f"offramp dataset build {options.spec.name}"}
-    found = save_dataset(out, built.series, channels=CHANNELS, horizons_ms=spec.horizons_ms, bin_ms=BIN_MS, told=told)
+    manifest = {**built.manifest, "name": spec.name, "command": f"offramp dataset build {options.spec.name}"}
+    found = save_dataset(
+        out, built.series, channels=CHANNELS, horizons_ms=spec.horizons_ms, bin_ms=BIN_MS, extra=manifest
+    )
     bins = sum(len(series.x) for series in found.series)
     print(f"{out}: {len(found.series)} series, {bins:,} bins; fingerprint {found.fingerprint[:16]}", file=sys.stderr)
 
@@ -84,22 +86,22 @@ def show(options: ShowOptions) -> None:
     print("|---|---|---|---|---|---|---|---|")
     thresholds = terciles_of(found, horizon_ms)
     for part, kind, series in by_kind(found):
-        told = balance(found, series, horizon_ms, thresholds)
+        counts = balance(found, series, horizon_ms, thresholds)
         inside = len({each.origin for each in series})
-        print(f"| {part} | {kind} | {inside} | {len(series)} | {told.bins:,} | {_shares(told)} | {_rest(told)} |")
+        print(f"| {part} | {kind} | {inside} | {len(series)} | {counts.bins:,} | {_shares(counts)} | {_rest(counts)} |")
     print("\n| ahead | Medium from | High from | part | Normal, Medium, High | largest | no delay | persistence |")
     print("|---|---|---|---|---|---|---|---|")
     for horizon in found.horizons_ms:
         low, high = thresholds = terciles_of(found, horizon)
         for part in ("train", "test"):
-            told = balance(found, found.part(part), horizon, thresholds)
-            head = f"| {horizon} ms | {low:.2f} ms | {high:.2f} ms | {part} | {_shares(told)}"
-            print(f"{head} | {max(told.shares):.3f} | {_rest(told)} |")
+            counts = balance(found, found.part(part), horizon, thresholds)
+            head = f"| {horizon} ms | {low:.2f} ms | {high:.2f} ms | {part} | {_shares(counts)}"
+            print(f"{head} | {max(counts.shares):.3f} | {_rest(counts)} |")
 
 
-def _shares(told: Balance) -> str:
-    return ", ".join(f"{share:.2f}" for share in told.shares)
+def _shares(counts: Balance) -> str:
+    return ", ".join(f"{share:.2f}" for share in counts.shares)
 
 
-def _rest(told: Balance) -> str:
-    return f"{told.still:.2f} | {told.persistence:.3f}"
+def _rest(counts: Balance) -> str:
+    return f"{counts.still:.2f} | {counts.persistence:.3f}"

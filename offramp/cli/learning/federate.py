@@ -84,8 +84,8 @@ def average(options: FederateOptions, base: Artifact, sites: Sequence[Artifact])
     from offramp.inference.refinement.federated import federate as averaged
 
     made = averaged(base, sites, options.out, clip_share=options.clip)
-    told = made.manifest["federated"]
-    print(f"{told['sites']} sites, {told['rows']:,} rows, round {told['round']}: model {made.sha[:16]}")
+    record = made.manifest["federated"]
+    print(f"{record['sites']} sites, {record['rows']:,} rows, round {record['round']}: model {made.sha[:16]}")
     print(f"written to {options.out}; judge it on held-out traffic before it serves", file=sys.stderr)
     return made
 

@@ -169,7 +169,7 @@ def test_overload_is_shed_by_rule_counted_and_told() -> None:
             gate.set()
 
     queue = BlockQueue(limit_bytes=20 * 100 * (80 + ROW_BYTES))
-    intake = Intake(Gated(blocks), shedding=Shedding(rule), queue=queue, told=told.append)
+    intake = Intake(Gated(blocks), shedding=Shedding(rule), queue=queue, report=told.append)
     reading = intake.read()
     first = next(reading)
     assert gate.wait(30)

@@ -145,7 +145,7 @@ def test_an_observer_that_fails_is_told() -> None:
 def test_a_full_disk_ends_no_live_agent(tmp_path: Path, small_files: SmallFiles) -> None:
     """What was spooled goes out first, then what memory held; the rest was shed, and is told of."""
     one, told = size_of_one(), list[str]()
-    out = agent(None, live=True, spool=Spool(tmp_path, 1 << 30, told=told.append), queue_bytes=4 * one)
+    out = agent(None, live=True, spool=Spool(tmp_path, 1 << 30, report=told.append), queue_bytes=4 * one)
     small_files.allow(6 * one)
     publish(out, 40)
     small_files.allow(None)
@@ -230,7 +230,7 @@ def test_damage_ends_no_agent(tmp_path: Path) -> None:
     text[len(text) // 2] ^= 1
     path.write_bytes(text)
     told: list[str] = []
-    second = agent(Client(), epoch=6, live=True, spool=Spool(tmp_path, 1 << 30, told=told.append))
+    second = agent(Client(), epoch=6, live=True, spool=Spool(tmp_path, 1 << 30, report=told.append))
     assert second.close(patience_s=60)
     assert second.client is not None
     assert len(second.client.keys) == 4

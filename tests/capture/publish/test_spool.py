@@ -117,7 +117,7 @@ def written(folder: Path, count: int) -> tuple[Path, list[int]]:
 def reread(folder: Path) -> tuple[list[int], Spool, list[str]]:
     """Open the spool anew and read it to its end; it takes messages as before."""
     told: list[str] = []
-    spool = Spool(folder, 1 << 20, told=told.append)
+    spool = Spool(folder, 1 << 20, report=told.append)
     numbers = drain(spool)
     assert spool.empty
     spool.append(message(99))
@@ -163,7 +163,7 @@ def test_of_a_segment_torn_by_a_loss_of_power_the_whole_records_are_read(tmp_pat
         text = whole[:cut] + {"cut": b"", "zeros": bytes(lost), "rubbish": b"\xa5" * lost}[tail]
         path.write_bytes(text)
         told: list[str] = []
-        spool = Spool(tmp_path, 1 << 20, told=told.append)
+        spool = Spool(tmp_path, 1 << 20, report=told.append)
         kept = [n for n in range(4) if text[places[n] : places[n + 1]] == whole[places[n] : places[n + 1]]]
         assert drain(spool) == kept
         assert spool.empty
@@ -229,7 +229,7 @@ def test_what_is_not_the_spool_s_is_told_and_left_alone(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / f"{FIRST + 1:012d}.spool")
     before = sorted(path.name for path in tmp_path.iterdir())
     told: list[str] = []
-    spool = Spool(tmp_path, 1 << 20, told=told.append)
+    spool = Spool(tmp_path, 1 << 20, report=told.append)
     assert len(told) == len(before)
     assert all(any(name in line for line in told) for name in before)
     spool.append(message(2))
@@ -243,7 +243,7 @@ def test_what_is_not_the_spool_s_is_told_and_left_alone(tmp_path: Path) -> None:
 
 def test_a_segment_that_the_disk_does_not_give_is_passed_over_and_told(tmp_path: Path) -> None:
     told: list[str] = []
-    spool = Spool(tmp_path, 1 << 30, segment_bytes=1 << 16, told=told.append)
+    spool = Spool(tmp_path, 1 << 30, segment_bytes=1 << 16, report=told.append)
     for number in range(12):
         spool.append(message(number, 20_000))
     first = sorted(tmp_path.glob("*.spool"))[1]
@@ -260,7 +260,7 @@ def test_a_segment_that_the_disk_does_not_give_is_passed_over_and_told(tmp_path:
 
 def test_a_disk_that_takes_nothing_is_told_once_and_taken_up_again(tmp_path: Path, small_files: SmallFiles) -> None:
     told: list[str] = []
-    spool = Spool(tmp_path, 1 << 30, told=told.append)
+    spool = Spool(tmp_path, 1 << 30, report=told.append)
     taken = []
     for number in range(30):
         if number == 10:

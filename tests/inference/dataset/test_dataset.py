@@ -19,7 +19,7 @@ def some_series(part: str = "train", rows: int = 5, source: str = "a@1#link") ->
 
 
 def saved(folder: Path, series: list[LabelledSeries]) -> Dataset:
-    return save_dataset(folder, series, channels=("one", "two"), horizons_ms=(50, 500), bin_ms=10, told={"spec": "s"})
+    return save_dataset(folder, series, channels=("one", "two"), horizons_ms=(50, 500), bin_ms=10, extra={"spec": "s"})
 
 
 def test_what_is_saved_is_opened(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def chunks_wait(notes: Any, apps: Applications, which: int, buf: Any, pos: int, 
 
 @kernel_lean
 def head_waits(notes: Any, apps: Applications, which: int, buf: Any, pos: int, end: int) -> Any:
-    """Return whether a waiting head needs more: not once its first line has ended, or a blank one has, or it is too long.
+    """Return whether a waiting head needs more: not once its first line or a blank one has ended, or it is too long.
 
     Only buf[pos:end] is searched, what came since the last time.
     """
