@@ -111,6 +111,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("frame.time_epoch", K.NANOSECONDS, 64, True, "arrival time, nanoseconds since the epoch"),
     Column("frame.len", K.UINT, 32, True, "bytes on the wire"),
     Column("ip.proto", K.UINT, 8, True, "IPv4 protocol, or the IPv6 header chain's last next header"),
+    Column("ip.ttl", K.UINT, 8, False, "IPv4 time to live"),
     Column("ipv6.src", K.IPV6, 0, True, "IPv6 source address"),
     Column("ipv6.dst", K.IPV6, 0, True, "IPv6 destination address"),
     Column("tcp.stream", K.UINT, 32, True, "TCP conversation number"),

@@ -20,14 +20,16 @@ from pathlib import Path
 
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.features.files import render_batch
-from offramp.capture.schema import EDGE_COLUMNS
+from offramp.capture.schema import COLUMNS as FEATURES
 from offramp.capture.sources.file.files import open_captures
 from offramp.errors import InputError
 from tests.support.known_differences import Explainer
 
-COLUMNS = [column.name for column in EDGE_COLUMNS]
+OURS = ("frame.time_epoch", "ip.proto", "offramp.rtt")
+"""Columns that tshark shows otherwise, or not at all; tests/conformance/test_dissectors.py has them."""
+COLUMNS = [column.name for column in FEATURES if column.name not in (*OURS, "tcp.stream")]
 EXTRA = ["tcp.stream", "ip.reassembled.length", "ipv6.reassembled.length", "_ws.malformed", "frame.protocols"]
-HEADER_PREFIXES = ("frame.", "ip.", "arp.", "icmp.", "tcp.", "udp.")
+HEADER_PREFIXES = ("frame.", "ip.", "ipv6.", "arp.", "icmp.", "tcp.", "udp.")
 SEPARATOR = "\t"
 
 
@@ -67,7 +69,7 @@ class Report:
 
 
 def tshark_rows(path: Path, cache: Path | None = None) -> list[list[str]]:
-    """Return tshark's cells of a capture: 61 columns, then EXTRA; kept in the folder `cache`, where one is given."""
+    """Return tshark's cells of a capture: COLUMNS, then EXTRA; kept in the folder `cache`, where one is given."""
     command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]
     for name in [*COLUMNS, *EXTRA]:
         command += ["-e", name]
@@ -83,7 +85,7 @@ def tshark_rows(path: Path, cache: Path | None = None) -> list[list[str]]:
 
 
 def offramp_rows(path: Path) -> tuple[list[list[str]], bool]:
-    """Return the fast path's cells of a capture, 61 columns, then tcp.stream, and whether the file is damaged."""
+    """Return the fast path's cells of a capture, COLUMNS, then tcp.stream, and whether the file is damaged."""
     dissector = Dissector("full")
     rows: list[list[str]] = []
     source = open_captures([str(path)])

@@ -57,6 +57,7 @@ def put_ipv4(walk: Walk, header: Any, quoted: bool) -> str:
     """Put IPv4 (RFC 791): addresses and protocol; a fragment ends the packet."""
     if len(header.original) < 20:
         return CUT
+    put(walk.row, "ip.ttl", header.ttl)
     put(walk.row, "ip.proto", header.proto)
     put(walk.row, "ip.src_host", _ipv4(header.src))
     put(walk.row, "ip.dst_host", _ipv4(header.dst))

@@ -32,6 +32,7 @@ from offramp.capture.schema import INDEX
 from offramp.kernels import kernel_lean
 
 IP_SOURCE, IP_TARGET, IP_PROTO = INDEX["ip.src_host"], INDEX["ip.dst_host"], INDEX["ip.proto"]
+IP_TTL = INDEX["ip.ttl"]
 
 
 @kernel_lean
@@ -48,6 +49,7 @@ def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cu
     if data[at] >> 4 != 4 or header < 20 or (total != 0 and total < header):
         stop(out, cur, NOTE_BAD_IP)
         return
+    put(out, row, IP_TTL, int(data[at + 8]))
     put(out, row, IP_PROTO, int(data[at + 9]))
     put(out, row, IP_SOURCE, u32(data, at + 12))
     if not fits(cur, 20):
