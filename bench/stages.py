@@ -65,7 +65,11 @@ def windowing(capture: Path) -> tuple[Result, list[Rows]]:
     batches = stream_batches(list(open_captures([str(capture)]).read()))
     link = default_site().links[0]
     config = LinkConfig(
-        link.capacity_bps, link.capacity_down_bps, link.buffer_bytes, tuple(str(net) for net in link.devices)
+        link.capacity_bps,
+        link.capacity_down_bps,
+        link.buffer_bytes,
+        tuple(str(net) for net in link.devices),
+        buffer_ms=link.buffer_ms,
     )
     limits = Normaliser.from_state(load_artifact(DEFAULT_ARTIFACT).normaliser).limits()
     rows: list[Rows] = []

@@ -15,6 +15,10 @@ from offramp.decision.tables import Label, Name, NetworkField, Strict, load_toml
 from offramp.toml import shown
 
 PAGE = "docs/site.md"
+BUFFER_MS = 250.0
+"""The buffer of a link whose file tells none: capacity times a long round trip, the old rule for routers' buffers."""
+SHOWN = 3
+"""Links named in a line."""
 
 Rate = Annotated[float, number("rate")]
 Milliseconds = Annotated[float, number("delay_ms")]
@@ -146,7 +150,7 @@ class Link(Strict):
     capacity: Rate = Field(description="bits per second from the devices, or text such as '20 Mbit/s'")
     capacity_down: Rate | None = Field(None, description="bits per second towards the devices; none: as capacity")
     buffer_bytes: Annotated[int, number("buffer_bytes")] | None = Field(
-        None, description="bytes that the link queues before it drops; none: all"
+        None, description="bytes that the link queues before it drops; none: 250 ms of the capacity of each direction"
     )
     budget_ms: Annotated[float, number("budget_ms")] = Field(25.0, description="queueing delay that users accept")
     lateness_ms: Annotated[float, number("lateness_ms")] = Field(
@@ -181,6 +185,11 @@ class Link(Strict):
         """Bits per second towards the devices."""
         return self.capacity_down or self.capacity
 
+    @property
+    def buffer_ms(self) -> float | None:
+        """The buffer as time at the capacity of each direction, where the file tells no bytes."""
+        return BUFFER_MS if self.buffer_bytes is None else None
+
 
 class Site(Strict):
     """One site: its links, and how commands are decided."""
@@ -202,6 +211,15 @@ class Site(Strict):
     def link(self, name: str) -> Link:
         """Return the link of this name."""
         return next(link for link in self.links if link.name == name)
+
+    def assumed(self) -> str:
+        """Return in words what the file leaves to be assumed, empty where it leaves nothing."""
+        without = [link.name for link in self.links if link.buffer_bytes is None]
+        if not without:
+            return ""
+        more = f" and {len(without) - SHOWN} more" if len(without) > SHOWN else ""
+        names = f"link{'s' if len(without) > 1 else ''} {', '.join(without[:SHOWN])}{more}"
+        return f"{names}: no buffer_bytes; {BUFFER_MS:g} ms of the capacity of each direction are assumed ({PAGE})"
 
 
 def load_site(path: Path) -> Site:

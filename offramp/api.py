@@ -171,12 +171,13 @@ def replay(
 ) -> Replayed:  # fmt: skip
     """Replay captures through the whole pipeline, as `offramp replay` does: the same commands, byte for byte.
 
-    site: of site.toml or an object, else one link of 100 Mbit/s; model: artifact folder, else the shipped one; link:
-    the link that all packets are of. Raises OfframpError for what cannot be read or does not go together.
+    site: of site.toml or an object, else one link of 100 Mbit/s with a buffer of 250 ms; model: artifact folder, else
+    the shipped one; link: the link that all packets are of. Raises OfframpError for what cannot be read or does not go
+    together.
     """
     described = site if isinstance(site, Site) else load_or_default(None if site is None else Path(site))
     artifact = load_artifact(DEFAULT_ARTIFACT if model is None else Path(model))
-    warnings: list[str] = []
+    warnings = [described.assumed()] if site is not None and described.assumed() else []
     timelines: list[LinkTimeline] = []
     running = Replay(
         open_captures([fspath(file) for file in files]), described, artifact,

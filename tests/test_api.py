@@ -64,6 +64,17 @@ def test_a_column_of_one_s_own_is_a_function_of_a_batch() -> None:
         offramp.features(DEMO, derive={"short": lambda _: [1]}).table()
 
 
+def test_a_link_without_a_buffer_has_one_of_250_ms_and_that_is_said(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    lines = SITE.read_text().splitlines()
+    site.write_text("\n".join(line for line in lines if "buffer_bytes" not in line))
+    found = offramp.replay(DEMO, site=site)
+    assert [line for line in found.warnings if "assumed" in line] == [
+        "link uplink: no buffer_bytes; 250 ms of the capacity of each direction are assumed (docs/site.md)"
+    ]
+    assert 200 < np.nanmax(found.forecast_table()["queue_ms"].to_numpy()) <= 250
+
+
 def test_a_replay_gives_the_commands_of_the_command_line(found: Any) -> None:
     words = [sys.executable, "-m", "offramp", "replay", str(DEMO), "--site", str(SITE), "--format", "jsonl"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)

@@ -78,10 +78,12 @@ def replay(options: ReplayOptions) -> None:
     if options.site is None:
         link = site.links[0]
         print(
-            f"no --site: one link of {link.capacity_bps / 1e6:g} Mbit/s with a delay budget of {link.budget_ms:g} ms "
-            "is assumed (docs/site.md tells how to describe yours)",
+            f"no --site: one link of {link.capacity_bps / 1e6:g} Mbit/s with a buffer of {link.buffer_ms:g} ms and a "
+            f"delay budget of {link.budget_ms:g} ms is assumed (docs/site.md tells how to describe yours)",
             file=sys.stderr,
         )
+    elif assumed := site.assumed():
+        print(assumed, file=sys.stderr)
     choice = LinkChoice(site, options.link, warn)
     artifact = load_artifact(options.model or DEFAULT_ARTIFACT)
     source = open_captures(options.files)

@@ -99,6 +99,8 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
     if options.site is None:
         each = "each assumed link is" if len(site.links) > 1 else "the assumed link is"
         tell(f"no --site: {each} 100 Mbit/s; what is foreseen is only as true as the capacity (docs/site.md)")
+    elif assumed := site.assumed():
+        tell(assumed)
     table = LineTable(lambda text: line(out, text), int(options.every_s * 1e9), BIN_NS)
 
     def level(factor: int) -> None:

@@ -76,11 +76,14 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
     from offramp.stream.worker.partition_meter import PartitionMeter
     from offramp.stream.worker.topic_watch import NAMES
     from offramp.stream.worker.watchdog import Watchdog, stalled
+    from offramp.streams import tell
 
     settings = options.kafka_settings()
     site = load_or_default(options.site)
     artifact = load_artifact(options.model or DEFAULT_ARTIFACT)
     predictor = open_backend(options.backend, artifact)
+    if assumed := site.assumed():
+        tell(assumed)
     for what, name in (("site", site.name), *(("link", link.name) for link in site.links)):
         require_name(what, name)
     if options.group:

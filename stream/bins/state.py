@@ -42,8 +42,9 @@ COUNTS = (ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, EVICTED, STEPS)
 
 @dataclass(frozen=True, slots=True)
 class LinkConfig:
-    """What the bins need of a link: capacities in bit/s, virtual buffer in bytes (None: no limit), networks behind it.
+    """What the bins need of a link: capacities in bit/s, virtual buffer, networks behind it.
 
+    The buffer is bytes, or where there are none, ms at the capacity of each direction; without either it has no limit.
     A packet from inside the networks goes up, one into them down; without networks all go up. A device has a series of
     its own, and forecasts, from when it carries `device_share` of the capacity until it carries a quarter of that.
     """
@@ -53,6 +54,13 @@ class LinkConfig:
     buffer_bytes: float | None = None
     networks: tuple[str, ...] = ()
     device_share: float = 0.01
+    buffer_ms: float | None = None
+
+    def limit_ns(self, ns_per_byte: float) -> float:
+        """Return the longest delay of a direction that takes so long a byte, ns."""
+        if self.buffer_bytes is not None:
+            return self.buffer_bytes * ns_per_byte
+        return float("inf") if self.buffer_ms is None else self.buffer_ms * 1e6
 
 
 class BinState(NamedTuple):
@@ -117,10 +125,9 @@ class BinOut(NamedTuple):
 def new_bin_state(config: LinkConfig) -> tuple[BinState, HeavyHitters]:
     """Return empty bins for a link."""
     up, down = 8e9 / config.capacity_up_bps, 8e9 / config.capacity_down_bps
-    limit = float("inf") if config.buffer_bytes is None else float(config.buffer_bytes)
     numbers = np.empty(SHAPES)
     numbers[NS_PER_BYTE + UP], numbers[NS_PER_BYTE + DOWN] = up, down
-    numbers[LIMIT_NS + UP], numbers[LIMIT_NS + DOWN] = limit * up, limit * down
+    numbers[LIMIT_NS + UP], numbers[LIMIT_NS + DOWN] = config.limit_ns(up), config.limit_ns(down)
     numbers[DEVICE_SHARE] = config.device_share
     state = BinState(
         clock=np.zeros(CLOCKS, np.int64),

@@ -109,7 +109,7 @@ def _source(sort: str, files: tuple[str, ...], site: Site) -> Source:
     loads = Capacity(loads=LOADS)
     if sort == "packet_times":
         return Source(name="trace", type="packet_times", files=files, split=split, capacity=(loads,))
-    own = Capacity(rate=link.capacity_bps, rate_down=link.capacity_down_bps, buffer_ms=None,
+    own = Capacity(rate=link.capacity_bps, rate_down=link.capacity_down_bps, buffer_ms=link.buffer_ms,
                    buffer_bytes=link.buffer_bytes)  # fmt: skip
     return Source(name="capture", type="captures", files=files, networks=link.devices, devices=2, split=split,
                   capacity=(own, loads))  # fmt: skip

@@ -87,6 +87,7 @@ class Pipeline:
             self.link.capacity_down_bps,
             self.link.buffer_bytes,
             tuple(str(network) for network in self.link.devices),
+            buffer_ms=self.link.buffer_ms,
         )
         self.windows = Windows(config, normaliser_state, self.link.lateness_ms)
         self.carried = carried or CarriedState(SERIES, predictor.state_size)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from offramp.errors import InputError
 from offramp.stream.bins.bins import Bins
-from offramp.stream.bins.packets import Packets
+from offramp.stream.bins.packets import IPV4_MAPPED, Packets
 from offramp.stream.bins.state import LinkConfig
 from offramp.stream.bins.virtual_queue import largest_ahead, read_trace, virtual_delays_ms
 from offramp.stream.channels import BIN_NS
@@ -99,6 +100,22 @@ def test_bins_hold_the_largest_delay_of_their_packets() -> None:
         inside = delays[times // BIN_NS == number]
         assert found >= np.nanmax(inside, initial=0.0) - 1e-4
         assert found <= 60_000 * 8 / 12e6 * 1e3 + 1e-4
+
+
+@pytest.mark.parametrize(("up", "down"), [(12e6, 3e6), (3e6, 12e6)])
+@pytest.mark.parametrize("goes_up", [True, False])
+def test_a_buffer_of_time_holds_as_long_in_each_direction(up: float, down: float, goes_up: bool) -> None:
+    """A flood of 24 Mbit/s, which neither direction has the capacity for, fills it to the last packet."""
+    n = 4_000
+    times = np.arange(n, dtype=np.int64) * 500_000 + 1_700_000_000_000_000_000
+    inside, outside = (int(ip_address(text)) | IPV4_MAPPED for text in ("10.0.0.9", "192.0.2.1"))
+    address = np.tile(np.array([0, inside, 0, outside] if goes_up else [0, outside, 0, inside], np.int64), (n, 1))
+    zeros = np.zeros(n, np.int64)
+    packets = Packets(times, np.full(n, 1_500), address, zeros, zeros, zeros, np.full(n, np.nan))
+    bins = Bins(LinkConfig(up, down, networks=("10.0.0.0/8",), buffer_ms=250))
+    peaks = [float(chunk.queue_ms[:, 1].max()) for part in (bins.update(packets), bins.close()) for chunk in part]
+    service_ms = 1_500 * 8e3 / (up if goes_up else down)
+    assert 250 - service_ms <= max(peaks) <= 250
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 13))
