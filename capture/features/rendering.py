@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import unicodedata
 from datetime import UTC, datetime
+from socket import AF_INET6, inet_ntop
 from typing import Any
 
 import pyarrow as pa
@@ -78,7 +78,7 @@ _RENDERERS: dict[Kind, Any] = {
     Kind.HEX2: lambda value: f"0x{value:02x}",
     Kind.HEX4: lambda value: f"0x{value:04x}",
     Kind.IPV4: _ipv4,
-    Kind.IPV6: lambda value: str(ipaddress.IPv6Address(value)),
+    Kind.IPV6: lambda value: inet_ntop(AF_INET6, value),  # as tshark; ipaddress spells mapped ones by Python's version
     Kind.PORTS: _ports,
     Kind.TIME: render_time,
     Kind.SECONDS: render_seconds,

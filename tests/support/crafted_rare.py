@@ -17,6 +17,16 @@ ADDRESSES = bytes(range(0x11, 0x11 + 20)) + b"\0\0" + bytes(range(0x31, 0x31 + 2
 SNAP = b"\xaa\xaa\3\0\0\0\x08\0"
 
 
+@capture("spelled")
+def spelled() -> Frames:
+    """IPv6 addresses whose text has a shorter form, or one with a dotted part."""
+    addresses = (
+        "::", "::1", "::1.2.3.4", "::0.1.0.2", "::ffff:1.2.3.4", "::ffff:0:1.2.3.4", "64:ff9b::1.2.3.4",
+        "2001:db8:0:0:1::", "2001:0:0:1::2", "1:0:1:0:1:0:1:0", "0:1:1:1:1:1:1:1", "fe80::200:5efe:a00:1",
+    )  # fmt: skip
+    return whole(ETHER / IPv6(src=each, dst=B6) / UDP(sport=1, dport=2) / Raw(b"spelled") for each in addresses)
+
+
 @capture("fragments-cut")
 def fragments_cut() -> Frames:
     """First fragments that were not captured whole, fragments within errors, more fragments than one id."""
