@@ -7,6 +7,7 @@ from typing import Any
 from offramp.capture.dissect.network.fragments import Fragments, fragment
 from offramp.capture.dissect.network.ipv4_options import ip_options
 from offramp.capture.dissect.packet.cursor import (
+    END,
     ERROR,
     IN_ERROR,
     IP_PROTOCOL,
@@ -36,24 +37,45 @@ IP_TTL = INDEX["ip.ttl"]
 
 
 @kernel_lean
+def is_broken(data: Any, at: int) -> bool:
+    """Return whether version or lengths are none that a header can have."""
+    header, total = int(data[at] & 15) * 4, u16(data, at + 2)
+    return bool(data[at] >> 4 != 4 or header < 20 or (total != 0 and total < header))
+
+
+@kernel_lean
+def cut_header(out: Table, row: int, data: Any, cur: Any) -> None:
+    """Put what was captured of a header, which ends the packet."""
+    at, captured = cur[POSITION], cur[END] - cur[POSITION]
+    if captured >= 9 and data[at] >> 4 != 6:
+        if is_broken(data, at):
+            stop(out, cur, NOTE_BAD_IP)
+            return
+        put(out, row, IP_TTL, int(data[at + 8]))
+        if captured >= 10:
+            put(out, row, IP_PROTO, int(data[at + 9]))
+        if captured >= 16:
+            put(out, row, IP_SOURCE, u32(data, at + 12))
+    fits(cur, 20)
+
+
+@kernel_lean
 def ipv4(out: Table, fragments: Fragments, row: int, data: Any, scratch: Any, cur: Any) -> None:
     """IPv4: addresses and protocol; a fragment ends the packet unless it completes its datagram."""
-    if not fits(cur, 16):
-        return
     at = cur[POSITION]
-    header = int(data[at] & 15) * 4
+    if at + 20 > cur[END]:
+        cut_header(out, row, data, cur)
+        return
+    header, total = int(data[at] & 15) * 4, u16(data, at + 2)
     if data[at] >> 4 == 6:
         cur[NEXT] = IPV6
         return
-    total = u16(data, at + 2)
-    if data[at] >> 4 != 4 or header < 20 or (total != 0 and total < header):
+    if is_broken(data, at):
         stop(out, cur, NOTE_BAD_IP)
         return
     put(out, row, IP_TTL, int(data[at + 8]))
     put(out, row, IP_PROTO, int(data[at + 9]))
     put(out, row, IP_SOURCE, u32(data, at + 12))
-    if not fits(cur, 20):
-        return
     if total != 0:
         clip(cur, total)
     cur[VERSION] = 4
