@@ -13,9 +13,11 @@ FINGER = "tshark puts finger's answer together at its FIN, and shows the last se
 CIRCUIT = "tshark tells conversations over frame relay apart by circuit (DLCI), not by addresses and ports"
 FRACTION = "the file's fraction of a second is a whole one or more; tshark prints its digits, the fast path the time"
 HTTP2_DNS = "DNS inside HTTP/2: that protocol is not dissected, nor what it carries"
+FORWARD = "a pointer forwards in a DNS name, which RFC 1035 does not allow, is not followed: it would have no bound"
 CARRIED = "carried by SCTP, which the fast path does not follow"
 DAMAGED = "the file is damaged; tshark takes it for another dialect of pcap, whose record header is longer"
 
+NOT_FOLLOWED = "<Name contains a pointer that loops>"
 APPLICATION_PREFIXES = ("http.", "dns.", "mqtt.", "mbtcp.")
 
 
@@ -43,7 +45,7 @@ class Explainer:
         if self.damaged_rows == self.rows and protocols == "eth:ethertype:data" and not theirs:
             return DAMAGED
         if column.startswith(APPLICATION_PREFIXES):
-            return self.explain_application(column, ours, protocols)
+            return self.explain_application(column, theirs, ours, protocols)
         if column in ("udp.stream", "udp.time_delta"):
             if "portmap" in self.seen:
                 return RPC
@@ -61,8 +63,12 @@ class Explainer:
             return FRACTION
         return ""
 
-    def explain_application(self, column: str, ours: str, protocols: str) -> str:
+    def explain_application(self, column: str, theirs: str, ours: str, protocols: str) -> str:
         """Return why a value of an application column differs, or nothing where that is not known."""
+        if column == "dns.qry.name" and NOT_FOLLOWED in ours.split(",") and NOT_FOLLOWED not in theirs:
+            return FORWARD
+        if column == "dns.qry.name.len" and str(len(NOT_FOLLOWED)) in ours.split(","):
+            return FORWARD
         if ours:
             return ""
         if column.startswith("dns.") and ":http2:" in protocols:
