@@ -1,0 +1,1 @@
+"""Policies: what each decides from forecasts and traffic, one file each."""
