@@ -26,7 +26,7 @@ from bench.service import AGENT, site_file
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.capture.sources.file.files import open_captures
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.errors import OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
@@ -95,7 +95,7 @@ class Links:
             carried = pool.take()
 
             def make(name: str) -> Pipeline:
-                policy, scale = Policy(site, name), artifact.normaliser
+                policy, scale = policy_of(site, name), artifact.normaliser
                 return Pipeline(site, name, predictor, scale, policy, sink=sink, carried=carried)
 
             return LinkConsumer(link, make)

@@ -21,7 +21,7 @@ from typing import Any
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.capture.sources.file.files import open_captures
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
@@ -94,7 +94,7 @@ async def turn(messages: list[Message], observe: Any, predictor: Any) -> None:
 
     def make_run(link: str, sink: Any) -> LinkConsumer:
         return LinkConsumer(
-            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name), sink=sink)
+            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, policy_of(site, name), sink=sink)
         )
 
     async def load(_: int) -> LoadedStates:
@@ -146,7 +146,7 @@ def a_note_s(times: int = 20_000) -> float:
         load_artifact(DEFAULT_ARTIFACT),
     )
     consumer = LinkConsumer(
-        "uplink", lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name))
+        "uplink", lambda name: Pipeline(site, name, predictor, artifact.normaliser, policy_of(site, name))
     )
     metrics = Metrics("worker")
     meter = PartitionMeter(metrics.observe)

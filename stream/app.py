@@ -31,7 +31,7 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from offramp.decision.command import Headers
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.hops import HEADER, encode_hops
 from offramp.inference.artifact import Artifact
@@ -167,7 +167,7 @@ class Worker:
         carried = self._states.take()
 
         def make(name: str) -> Pipeline:
-            policy, scale = Policy(self.site, name), self.artifact.normaliser
+            policy, scale = policy_of(self.site, name), self.artifact.normaliser
             return Pipeline(self.site, name, self.predictor, scale, policy, sink=sink, carried=carried)
 
         return LinkConsumer(link, make)

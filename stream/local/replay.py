@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.sources.source import PacketSource
 from offramp.decision.command import Command
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.artifact import Artifact
 from offramp.inference.serving.predictor import Predictor
@@ -77,7 +77,7 @@ class Replay:
 
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
-            policy = Policy(self.site, link)
+            policy = policy_of(self.site, link)
             refiner = self.refining.of(link) if self.refining else None
             self.pipelines[link] = Pipeline(
                 self.site, link, self.predictor, self.artifact.normaliser, policy, sink=self.sink, refiner=refiner

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from offramp.capture.dissect.dissector import Dissector
 from offramp.decision.command import Command
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.artifact import Artifact, load_artifact
 from offramp.inference.serving.predictor import Predictor
@@ -112,7 +112,7 @@ class LoadedModel(NamedTuple):
     def warm(self, site: Site) -> None:
         """Run a made-up packet through a pipeline, so that its kernels are loaded."""
         link = site.links[0].name
-        pipeline = Pipeline(site, link, self.predictor, self.artifact.normaliser, Policy(site, link))
+        pipeline = Pipeline(site, link, self.predictor, self.artifact.normaliser, policy_of(site, link))
         for batch in Dissector("stream").dissect(one_packet()):
             pipeline.update(batch)
         pipeline.advance(2_000_000_000)  # the clock's kernel, a second behind the packet
@@ -133,7 +133,7 @@ def assembled(
             return predictor if observe is unobserved else TimedPredictor(predictor, observe)
 
         return Pipeline(
-            site, link, predictor, artifact.normaliser, Policy(site, link), sink=timeline_sink, refiner=refiner,
+            site, link, predictor, artifact.normaliser, policy_of(site, link), sink=timeline_sink, refiner=refiner,
             watched=watched,
         )  # fmt: skip
 

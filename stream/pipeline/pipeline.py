@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
-from offramp.decision.policy import Policy
+from offramp.decision.policies.policy import Policy
 from offramp.decision.reroute import MIN_SHARE
 from offramp.decision.site import Site
 from offramp.decision.traffic import Quality

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.capture.message.decode import RefusedError, decode_message
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.errors import ArtifactError, ConfigError
 from offramp.inference.artifact import Artifact, require_like
@@ -105,7 +105,7 @@ class RefineService:
             refiner.events.listen = partial(self._told, link, refiner)
 
             def make(name: str) -> Pipeline:
-                policy, scale = Policy(self.site, name), self.base.normaliser
+                policy, scale = policy_of(self.site, name), self.base.normaliser
                 return Pipeline(self.site, name, refiner.predictor, scale, policy, refiner=refiner)
 
             self._runs[link] = LinkConsumer(link, make), refiner

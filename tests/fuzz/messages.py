@@ -30,7 +30,7 @@ from bench.service import site_file
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.cli.follow import FollowOptions, _show
 from offramp.decision.client import DecisionClient
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
 from offramp.kafka import MAX_BODY, MAX_MESSAGE, KafkaSettings
@@ -230,7 +230,7 @@ async def through_processor(
 
     def make_run(link: str, sink: Any) -> LinkConsumer:
         return LinkConsumer(
-            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name), sink=sink)
+            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, policy_of(site, name), sink=sink)
         )
 
     async def load(_: int) -> LoadedStates:

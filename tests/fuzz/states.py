@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import load_site
 from offramp.errors import ContractError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
@@ -57,7 +57,8 @@ class Case:
         def make(link: str, sink: Any) -> LinkConsumer:
             predictor: Any = FakePredictor()
             return LinkConsumer(
-                link, lambda name: Pipeline(self.site, name, predictor, self.scale, Policy(self.site, name), sink=sink)
+                link,
+                lambda name: Pipeline(self.site, name, predictor, self.scale, policy_of(self.site, name), sink=sink),
             )
 
         return LinkConsumers(frozenset((LINK,)), make)

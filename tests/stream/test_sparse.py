@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from offramp.capture.message.decode import MAX_ROWS, SCHEMA, RefusedError, decode_message
 from offramp.capture.message.encode import MAX_NS, FeatureHeaders, covered_ns, encode_batch, encode_parts, times_of
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.stream.bins.state import OUT_ROWS, LinkConfig
 from offramp.stream.channels import BIN_NS, WINDOW_BINS
 from offramp.stream.links.link_consumer import LinkConsumer
@@ -96,7 +96,7 @@ def test_rows_without_a_time_are_taken_as_such() -> None:
 
 
 def pipeline(name: str, sink: Sink | None = None) -> Pipeline:
-    return Pipeline(SITE, name, FakePredictor(), learned(), Policy(SITE, name), sink=sink)
+    return Pipeline(SITE, name, FakePredictor(), learned(), policy_of(SITE, name), sink=sink)
 
 
 def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:

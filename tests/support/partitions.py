@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
@@ -87,7 +87,7 @@ async def processor_of(
 
     def make_run(link: str, sink: Any) -> LinkConsumer:
         return LinkConsumer(
-            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, Policy(site, name), sink=sink)
+            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, policy_of(site, name), sink=sink)
         )
 
     async def load(_: int) -> LoadedStates:

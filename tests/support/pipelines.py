@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.channels import CHANNELS
@@ -44,7 +44,7 @@ def learned() -> dict[str, NDArray[Any]]:
 
 
 def build(predictor: Predictor, normaliser_state: Mapping[str, NDArray[Any]], sink: Sink | None = None) -> Pipeline:
-    return Pipeline(SITE, "uplink", predictor, normaliser_state, Policy(SITE, "uplink"), sink=sink)
+    return Pipeline(SITE, "uplink", predictor, normaliser_state, policy_of(SITE, "uplink"), sink=sink)
 
 
 def commands_of(pipeline: Pipeline, batch: pa.RecordBatch, cuts: Sequence[int]) -> list[str]:

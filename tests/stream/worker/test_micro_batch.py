@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.service import site_file
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
-from offramp.decision.policy import Policy
+from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.forecast import Prediction
@@ -82,7 +82,7 @@ def runs_of(site: Site, predictor: Predictor, pool: StatePool) -> LinkConsumers:
         carried = pool.take()
         return LinkConsumer(
             link,
-            lambda name: Pipeline(site, name, predictor, scale, Policy(site, name), sink=sink, carried=carried),
+            lambda name: Pipeline(site, name, predictor, scale, policy_of(site, name), sink=sink, carried=carried),
         )
 
     return LinkConsumers(frozenset(link.name for link in site.links), make_run)

@@ -1,0 +1,27 @@
+"""The policies that there are, by name: a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from offramp.decision.policies.policy import Policy
+from offramp.decision.policies.shipped import ShippedPolicy
+from offramp.decision.site import Site
+
+
+class PolicyRow(NamedTuple):
+    """make: of a site and the name of one of its links; about: what it does, for people."""
+
+    make: Callable[[Site, str], Policy]
+    about: str
+
+
+POLICIES: dict[str, PolicyRow] = {
+    "shipped": PolicyRow(ShippedPolicy, "what is foreseen opens moves, with hysteresis, holds and rests"),
+}
+
+
+def policy_of(site: Site, link: str) -> Policy:
+    """Return the policy that decides for a link of a site."""
+    return POLICIES["shipped"].make(site, link)
