@@ -57,6 +57,7 @@ BOUNDS = {
     "load": Bound(0.01, 100),
     # series of busiest devices (stream.bins.state.SERIES)
     "devices": Bound(0, 32, "", whole=True),
+    "device": Bound(0, 250, "", whole=True),
     "seed": Bound(0, 2**63 - 1, "", whole=True),
     "count": Bound(0, 100_000, "", whole=True),
     # of a made-up link: a day

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from offramp.decision.address import network_of, spelled
 from offramp.decision.bounds import number
+from offramp.decision.rules import StaticRules, ThresholdRules
 from offramp.decision.tables import Label, Name, NetworkField, Strict, load_toml, printable
 from offramp.toml import shown
 
@@ -111,6 +112,12 @@ class Rules(Strict):
     target_load: Annotated[float, number("some_share")] = Field(
         0.7, description="share of the capacity that may stay on the link"
     )
+    # not in the repr, which the shipped policy's version hashes: they are nothing to it
+    name: Literal["shipped", "none", "static", "threshold"] = Field(
+        "shipped", repr=False, description="who decides; `offramp arena --list` tells of each"
+    )
+    threshold: ThresholdRules = Field(ThresholdRules(), repr=False, description="table [policy.threshold]")
+    static: StaticRules = Field(StaticRules(), repr=False, description="table [policy.static]")
 
     def __repr_name__(self) -> str:
         """Return the name in the repr, which the version of the policy hashes."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FlowRate:
-    """One flow: addresses as text, IP protocol number, ports (0 where there are none), bits per second."""
+    """One flow: addresses as text, IP protocol number, ports (0 where there are none), bits per second, direction."""
 
     src: str
     dst: str
@@ -15,6 +15,7 @@ class FlowRate:
     sport: int
     dport: int
     rate_bps: float
+    down: bool = False
 
     def match(self) -> dict[str, object]:
         """Return the flow under OpenFlow 1.3 match names (OXM fields, table 12 of the specification)."""
@@ -41,13 +42,26 @@ class DeviceRate:
 
 
 @dataclass(frozen=True, slots=True)
+class Direction:
+    """One direction of a link: capacity and what it carries, bits per second, and its queue, ms."""
+
+    capacity_bps: float = 0.0
+    load_bps: float = 0.0
+    queue_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
-    """A link's traffic at the end of a bin: heaviest flows and devices first, load and capacity in bits per second."""
+    """A link's traffic at the end of a bin: heaviest flows and devices first, load and capacity in bits per second.
+
+    directions: up and down, each by itself; flows: also those that were moved, where they are seen or counted.
+    """
 
     flows: tuple[FlowRate, ...]
     devices: tuple[DeviceRate, ...]
     load_bps: float
     capacity_bps: float
+    directions: tuple[Direction, Direction] = (Direction(), Direction())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from offramp.decision.policies.none import NoPolicy, static_policy
 from offramp.decision.policies.policy import Policy
 from offramp.decision.policies.shipped import ShippedPolicy
+from offramp.decision.policies.threshold import ThresholdPolicy
 from offramp.decision.site import Site
 
 
@@ -18,10 +20,13 @@ class PolicyRow(NamedTuple):
 
 
 POLICIES: dict[str, PolicyRow] = {
+    "none": PolicyRow(NoPolicy, "nothing is moved"),
+    "static": PolicyRow(static_policy, "a hash sends a fixed share of the flows over the first other path"),
+    "threshold": PolicyRow(ThresholdPolicy, "moves flows when the queue is long now, and gives back what fits"),
     "shipped": PolicyRow(ShippedPolicy, "what is foreseen opens moves, with hysteresis, holds and rests"),
 }
 
 
 def policy_of(site: Site, link: str) -> Policy:
     """Return the policy that decides for a link of a site."""
-    return POLICIES["shipped"].make(site, link)
+    return POLICIES[site.policy.name].make(site, link)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.decision.address import address_of
 from offramp.decision.site import Link
-from offramp.decision.traffic import DeviceRate, FlowRate, Traffic
+from offramp.decision.traffic import DeviceRate, Direction, FlowRate, Traffic
 from offramp.stream.bins.heavy_hitters import PORTS, PROTOCOL, SOURCE, TARGET
 from offramp.stream.bins.packets import IPV4_MAPPED, TCP, UDP
 from offramp.stream.bins.state import ClosedBins
+from offramp.stream.channels import CHANNELS
+
+Network = IPv4Network | IPv6Network
+BACKLOG = CHANNELS.index("backlog_up"), CHANNELS.index("backlog_down")
 
 
 @lru_cache(maxsize=4096)
@@ -37,11 +42,30 @@ def traffic_of(rows: ClosedBins, row: int, link: Link) -> Traffic:
     own = devices_key(rows, row)
     keys, rates = rows.flow_key[first], rows.flow_rate_bps[first]
     flows = tuple(
-        flow_rate(keys[i], float(rates[i]))
+        flow_rate(keys[i], float(rates[i]), link.devices)
         for i in range(len(rates))
         if rates[i] > 0 and (own is None or own in (tuple(keys[i, :2]), tuple(keys[i, 2:4])))
     )
-    return Traffic(flows, tuple(devices), round(float(rows.rate_bps[first]), 1), link.capacity_bps)
+    load_bps = round(float(rows.rate_bps[first]), 1)
+    return Traffic(flows, tuple(devices), load_bps, link.capacity_bps, directions_of(rows, first, link, flows))
+
+
+def directions_of(rows: ClosedBins, row: int, link: Link, flows: tuple[FlowRate, ...]) -> tuple[Direction, Direction]:
+    """Return up and down of a link's row.
+
+    The decayed load is known of the link as a whole: the heaviest flows tell their direction, the rest goes by the
+    loads of the bin.
+    """
+    capacities = link.capacity_bps, link.capacity_down_bps
+    known = [sum(flow.rate_bps for flow in flows if flow.down == down) for down in (False, True)]
+    rest = max(float(rows.rate_bps[row]) - sum(known), 0.0)
+    bits = [float(rows.load[row, side]) * capacities[side] for side in (0, 1)]
+    shares = [each / sum(bits) if sum(bits) > 0 else 0.5 for each in bits]
+    up, down = (
+        Direction(capacities[side], known[side] + rest * shares[side], float(np.expm1(rows.x[row, BACKLOG[side]])))
+        for side in (0, 1)
+    )
+    return up, down
 
 
 def devices_key(rows: ClosedBins, row: int) -> tuple[Any, ...] | None:
@@ -49,15 +73,23 @@ def devices_key(rows: ClosedBins, row: int) -> tuple[Any, ...] | None:
     return None if rows.series[row] == 0 else tuple(rows.key[row])
 
 
-def flow_rate(key: NDArray[np.int64], rate_bps: float) -> FlowRate:
-    """Return a heavy hitter's key as a flow."""
+@lru_cache(maxsize=4096)
+def is_inside(address: str, networks: tuple[Network, ...]) -> bool:
+    """Return whether an address is behind the link; without networks all are."""
+    return not networks or any(address_of(address) in network for network in networks)
+
+
+def flow_rate(key: NDArray[np.int64], rate_bps: float, networks: tuple[Network, ...] = ()) -> FlowRate:
+    """Return a heavy hitter's key as a flow; networks: those behind the link."""
     proto = int(key[PROTOCOL])
     ports = int(key[PORTS]) if proto in (TCP, UDP) else 0
+    source = address_text(key[SOURCE], key[SOURCE + 1])
     return FlowRate(
-        address_text(key[SOURCE], key[SOURCE + 1]),
+        source,
         address_text(key[TARGET], key[TARGET + 1]),
         proto,
         ports >> 16,
         ports & 0xFFFF,
         round(rate_bps, 1),
+        not is_inside(source, networks),
     )

@@ -90,11 +90,11 @@ class Windows:
 
     def advance(self, now_ns: int) -> Windowed:
         """Close the bins that are over by a live link's clock; return their rows."""
-        return Windowed(self._rows(self.bins.advance(now_ns)))
+        return Windowed(self.rows_of(self.bins.advance(now_ns)))
 
     def close(self) -> Windowed:
         """Close the open bins at the end of the input; return their rows."""
-        return Windowed(self._rows(self.bins.close()))
+        return Windowed(self.rows_of(self.bins.close()))
 
     def skip(self) -> Windowed:
         """Close the open bins before a time of which nothing is known; return their rows. What follows begins anew."""
@@ -109,7 +109,8 @@ class Windows:
         last_ns = int(packets.time_ns[-1]) if len(packets.time_ns) else -1
         return last_ns if 0 <= last_ns < END_OF_TIME_NS else self.bins.newest_ns
 
-    def _rows(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
+    def rows_of(self, parts: Iterable[ClosedBins]) -> list[WindowRows]:
+        """Return the rows of closed bins, each part's to itself."""
         return list(self._each(parts))
 
     def _each(self, parts: Iterable[ClosedBins]) -> Iterator[WindowRows]:

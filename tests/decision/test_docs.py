@@ -9,6 +9,7 @@ import tomllib
 import pytest
 
 from offramp.decision.command import SCHEMA_FILE, validate
+from offramp.decision.rules import StaticRules, ThresholdRules
 from offramp.decision.site import AltPath, Device, Limits, Link, Node, Rules, Site
 from offramp.decision.tables import Strict
 from tests.support.places import ROOT
@@ -21,6 +22,8 @@ TABLES: dict[str, type[Strict]] = {
     "[[links.nodes]]": Node,
     "[[links.known]]": Device,
     "[policy]": Rules,
+    "[policy.threshold]": ThresholdRules,
+    "[policy.static]": StaticRules,
     "[limits]": Limits,
 }
 

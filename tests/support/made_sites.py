@@ -45,8 +45,8 @@ def window_rows(flows: list[Flow], artifact: Artifact, block: int = 20_000) -> I
     packets: Packets = merged(flows)
     windows = Windows(SHAPE, artifact.normaliser)
     for start in range(0, len(packets.time_ns), block):
-        yield from windows._rows(windows.bins.update(part_of(packets, start, start + block)))
-    yield from windows._rows(windows.bins.close())
+        yield from windows.rows_of(windows.bins.update(part_of(packets, start, start + block)))
+    yield from windows.rows_of(windows.bins.close())
 
 
 def run(

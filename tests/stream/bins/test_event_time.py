@@ -344,7 +344,7 @@ def test_rows_that_a_refiner_cuts_at_its_ticks_keep_the_time_they_are_of(
     time_ns = steady(4_000, 1.0)
     time_ns[2_000:] -= 3_600 * SECOND
     windows = Windows(SHAPE, normaliser_state)
-    rows = [*windows._rows(windows.bins.update(packets(time_ns))), *windows._rows(windows.bins.close())]
+    rows = [*windows.rows_of(windows.bins.update(packets(time_ns))), *windows.rows_of(windows.bins.close())]
     ticked: list[int] = []
     refiner: Any = SimpleNamespace(_tick=0, _on_tick=ticked.append)
     steps = [part.step for whole in rows for part in Refiner.parts(refiner, whole)]

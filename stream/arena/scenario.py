@@ -1,0 +1,87 @@
+"""A scenario: a site, its network and its traffic, as a TOML file (docs/arena.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from offramp.decision.bounds import number
+from offramp.decision.site import Link, Site
+from offramp.decision.tables import Label, Name, Strict, load_toml
+from offramp.errors import ConfigError
+
+PAGE = "docs/arena.md"
+
+MODELS = ("sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs")
+
+
+class Network(Strict):
+    """What of the network no site file says."""
+
+    delay_ms: Annotated[float, number("delay_ms")] = Field(1.0, description="delay of the watched link without load")
+    path_buffer_ms: Annotated[float, number("buffer_ms")] = Field(
+        100.0, description="buffer of each path and node, as time at its capacity"
+    )
+    command_ms: Annotated[float, number("delay_ms")] = Field(
+        15.0, description="from the end of the bin that a command is of until it is carried out"
+    )
+    command_loss: Annotated[float, number("share")] = Field(0.0, description="share of the commands that get lost")
+    load: Annotated[float, number("load")] | None = Field(
+        None, description="scale all capacities so that the rate of the files is this share of the link's"
+    )
+    lost_ms: Annotated[float, number("delay_ms")] = Field(200.0, description="delay that a lost packet counts as")
+    tap: Literal["before", "after"] = Field(
+        "after", description="where the tap stands: before the point where flows are moved, or after it"
+    )
+    trace: str | None = Field(
+        None, description="file of delivery opportunities that the link follows up, one time in ms a line"
+    )
+    trace_down: str | None = Field(None, description="the same towards the devices; none: as trace")
+
+
+class TrafficSource(Strict):
+    """Some traffic: of a model, from a list of packet times, or from a capture."""
+
+    model: Literal["sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "packet_times", "capture"] = Field(
+        description="what it is: a model's name, packet_times or capture"
+    )
+    count: Annotated[int, number("count")] = Field(1, description="how many of a model")
+    share: Annotated[float, number("load")] = Field(
+        0.5, description="rate that a model is made for, as a share of the link's capacity"
+    )
+    file: str | None = Field(None, description="of packet_times (seconds and bytes a line) or of a capture")
+    start_s: Annotated[float, number("wait_s")] = Field(0.0, description="where in the file to begin")
+    step_s: Annotated[float, number("wait_s")] = Field(0.0, description="start_s moves on by so much with each seed")
+    device: Annotated[int, number("device")] = Field(1, description="number of the device that packet_times are of")
+
+    @model_validator(mode="after")
+    def _has_its_file(self) -> TrafficSource:
+        if (self.model in MODELS) == (self.file is not None):
+            raise ValueError(f"model {self.model}: expected {'no file' if self.file else 'a file'}")
+        return self
+
+
+class Scenario(Strict):
+    """A site under some traffic for some time; its first link is the one that is watched."""
+
+    name: Name = Field(description="name in tables")
+    about: Label = Field("", description="what it is, for people")
+    seconds: Annotated[float, number("seconds")] = Field(30.0, description="length of an episode")
+    site: Site = Field(description="the site: tables [site] and [[site.links]], as in site.toml")
+    network: Network = Field(Network(), description="table [network]")
+    traffic: tuple[TrafficSource, ...] = Field(min_length=1, description="tables [[traffic]], at least one")
+
+    @property
+    def link(self) -> Link:
+        """The link that is watched."""
+        return self.site.links[0]
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read a scenario. Raise ConfigError naming file, key, what was expected and what was found."""
+    scenario = load_toml(Scenario, path, PAGE)
+    if len(scenario.site.links) > 1:
+        raise ConfigError(f"{path}: site.links: expected one link; several are not simulated together yet ({PAGE})")
+    return scenario

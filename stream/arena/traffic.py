@@ -1,0 +1,166 @@
+"""The traffic of an episode: packets in order of time, each of a flow, made from a scenario and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.decision.traffic import FlowRate
+from offramp.errors import ConfigError, InputError
+from offramp.stream.arena.scenario import Scenario, TrafficSource
+from offramp.stream.bins.packets import UDP, Packets, part_of
+from offramp.stream.bins.state import LinkConfig
+from offramp.stream.channels import BIN_NS, Counter
+from offramp.stream.datasets import synthetic
+from offramp.stream.datasets.arrivals import ROOT, read_capture
+from offramp.stream.datasets.synthetic import NETWORK, Flow, Rng, mark, merged
+from offramp.stream.datasets.trace_queue import goes_down
+from offramp.stream.pipeline.traffic import address_text
+
+FIRST_DEVICE = 10
+"""Of models but sensors, which are the devices before."""
+UDP_MARK = mark(Counter.UDP)
+HEADERS = 14
+"""Bytes of Ethernet before packets of which only the length in IP is told."""
+
+
+class Arrivals(NamedTuple):
+    """The packets of an episode, its first bin's begin at time 0.
+
+    flow: int64 [n] the flow of each packet; down: bool [flows]; key: int64 [flows, 6] address (4), protocol, ports;
+    scale: what all capacities are to be multiplied by, so that the traffic of files is the load that is asked for.
+    """
+
+    packets: Packets
+    flow: NDArray[np.int64]
+    down: NDArray[np.bool_]
+    key: NDArray[np.int64]
+    scale: float
+
+    def flow_rate(self, which: int, rate_bps: float) -> FlowRate:
+        """Return a flow as policies see it."""
+        a, b, c, d, protocol, ports = (int(each) for each in self.key[which])
+        return FlowRate(
+            address_text(a, b), address_text(c, d), protocol, ports >> 16, ports & 0xFFFF, rate_bps,
+            bool(self.down[which]),
+        )  # fmt: skip
+
+
+def arrivals_of(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
+    """Return the traffic of one episode. Raises InputError and ConfigError for files that are not there."""
+    rng = np.random.default_rng([seed, sum(scenario.name.encode())])
+    captured = [_from_file(source, scenario.seconds, seed, here, root) for source in scenario.traffic if source.file]
+    scale = _scale(scenario, captured)
+    capacity = scenario.link.capacity_bps * scale
+    flows: list[Flow] = []
+    device = FIRST_DEVICE
+    for source in scenario.traffic:
+        for number in range(0 if source.file else source.count):
+            one = number if source.model == "sensors" else device
+            flows += MODELS[source.model](rng, scenario.seconds, one, capacity * source.share, number)
+            device += source.model != "sensors"
+    packets = _together([*([merged(flows)] if flows else []), *captured])
+    packets = part_of(packets, 0, int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9))))
+    networks = tuple(str(network) for network in scenario.link.devices)
+    fields = np.column_stack([packets.address, packets.protocol, packets.ports])
+    key, flow = np.unique(fields, axis=0, return_inverse=True)
+    flow = np.ascontiguousarray(flow.ravel().astype(np.int64))
+    down = np.zeros(len(key), np.bool_)
+    if networks:
+        down[flow] = goes_down(packets, networks)
+    return Arrivals(packets, flow, down, key, scale)
+
+
+def _scale(scenario: Scenario, captured: list[Packets]) -> float:
+    """Return what makes the traffic of files the load that the network asks for, of the link's capacity up."""
+    if scenario.network.load is None:
+        return 1.0
+    bits = sum(float(each.size.sum()) for each in captured) * 8
+    return bits / scenario.seconds / scenario.network.load / scenario.link.capacity_bps
+
+
+def _together(parts: list[Packets]) -> Packets:
+    """Return the packets of all parts in order of time, the bin of each part's first one at time 0."""
+    moved = [part._replace(time_ns=part.time_ns - part.time_ns.min() // BIN_NS * BIN_NS) for part in parts]
+    whole = Packets._make(np.concatenate(columns) for columns in zip(*moved, strict=True))
+    order = np.argsort(whole.time_ns, kind="stable")
+    return Packets._make(column[order] for column in whole)
+
+
+def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, root: Path | None) -> Packets:
+    """Return the packets of a file's stretch."""
+    path = place_of(source.file or "", here, root)
+    begin_s = source.start_s + seed * source.step_s
+    if source.model == "packet_times":
+        time, size = _times(path)
+        begin_s %= float(time[-1]) - seconds
+        inside = (time >= begin_s) & (time < begin_s + seconds)
+        flow = Flow(time[inside] - begin_s, size[inside], False, source.device, UDP, 5000 + source.device, UDP_MARK)
+        packets = merged([flow])
+    else:
+        packets = read_capture(source.file or "", path).packets
+        order = np.argsort(packets.time_ns, kind="stable")
+        packets = Packets._make(column[order] for column in packets)
+        begin = int(packets.time_ns[0]) + int(begin_s * 1e9) if len(order) else 0
+        first, last = np.searchsorted(packets.time_ns, [begin, begin + int(seconds * 1e9)])
+        packets = part_of(packets, int(first), int(last))
+    if not len(packets.time_ns):
+        raise InputError(f"{path}: no packet in {seconds:g} s from {begin_s:g} s on")
+    return packets
+
+
+def place_of(name: str, here: Path, root: Path | None) -> Path:
+    """Return a file of a scenario: beside it, or below --root where its name begins with $ROOT/."""
+    if name.startswith(ROOT):
+        if root is None:
+            raise ConfigError(f"{name}: needs --root DIR")
+        return root / name.removeprefix(ROOT)
+    return here / name
+
+
+@lru_cache(maxsize=4)
+def _times(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    try:
+        table = np.loadtxt(path, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no list of packet times: {error}") from error
+    return table[:, 0], table[:, 1] + HEADERS
+
+
+def _sensors(rng: Rng, seconds: float, device: int, _: float, __: int) -> list[Flow]:
+    return synthetic.periodic_device(rng, seconds, device) + synthetic.name_lookups(rng, seconds, device)
+
+
+def _bulk(rng: Rng, seconds: float, device: int, rate_bps: float, _: int) -> list[Flow]:
+    config = LinkConfig(rate_bps, rate_bps, rate_bps / 8 * 0.1, (NETWORK,))
+    return synthetic.bulk_transfers(rng, seconds, device, config)
+
+
+def _jobs(rng: Rng, seconds: float, device: int, rate_bps: float, number: int) -> list[Flow]:
+    """0.4 s of datagrams every 2 s, each of these jobs a little slower than the one before, so that phases drift."""
+    phase, period = rng.uniform(0, 2), 2.0 + 0.05 * number
+    count = synthetic.packets_in(0.4, rate_bps, 1_400)
+    times = [synthetic.paced(at, at + 0.4, count, rng) for at in np.arange(phase, seconds - 0.5, period)]
+    whole = np.concatenate(times) if times else np.empty(0)
+    return [Flow(whole, np.full(len(whole), 1_400.0), False, device, UDP, 6000 + number, UDP_MARK)]
+
+
+def _plain(make: Callable[[Rng, float, int, float], list[Flow]]) -> Callable[[Rng, float, int, float, int], list[Flow]]:
+    return lambda rng, seconds, device, rate_bps, _: make(rng, seconds, device, rate_bps)
+
+
+MODELS: dict[str, Callable[[Rng, float, int, float, int], list[Flow]]] = {
+    "sensors": _sensors,
+    "web": _plain(synthetic.web_bursts),
+    "onoff": _plain(synthetic.on_off),
+    "ramp": _plain(synthetic.ramp),
+    "overload": _plain(synthetic.overload),
+    "bulk": _bulk,
+    "jobs": _jobs,
+}
+"""Models of traffic by name: of a generator, seconds, a device's number, the rate it is made for, its number."""
