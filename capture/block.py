@@ -1,4 +1,4 @@
-"""Packet blocks: the raw bytes of many packets, as arrays. What every source reads and every dissector takes."""
+"""Packet blocks: the raw bytes of many packets as arrays; every source yields them, every dissector takes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ END_OF_TIME_NS = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One capture interface of a source: its name ("": none is told), libpcap link type, snap length in bytes."""
+    """One capture interface of a source: its name ("" where unknown), libpcap link type, snap length in bytes."""
 
     name: str
     linktype: int
@@ -59,7 +59,7 @@ class PacketBlock:
 
 
 def tick(interface: Interface, clock_ns: int, first_number: int, kernel_drops: int) -> PacketBlock:
-    """Return the block without packets by which a live source says what time it is."""
+    """Return a block without packets, by which a live source passes the time on."""
     nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)
     return PacketBlock(
         np.empty(0, np.uint8), nothing, none, none, nothing, none, (interface,), first_number, kernel_drops,
@@ -80,7 +80,7 @@ def some_rows(block: PacketBlock, rows: slice | NDArray[Any]) -> PacketBlock:
 
 
 def joined(blocks: Sequence[PacketBlock]) -> PacketBlock:
-    """Return blocks of one source and sampling as one block, over a copy of their bytes; the last one's clocks hold."""
+    """Return blocks of one source and sampling as one, over a copy of their bytes, with the clocks of the last."""
     if len(blocks) == 1:
         return blocks[0]
     starts = np.cumsum([0, *(len(block.data) for block in blocks[:-1])])

@@ -1,4 +1,4 @@
-"""The ledger of capture: every packet is decoded, undecodable, shed, each for a reason, or dropped by the kernel."""
+"""The ledger of capture: counts every packet as decoded, undecodable or shed, each by reason, and kernel drops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_COUNT = 1 << 53
 class CaptureLedger(Counts):
     """captured = decoded + undecodable + shed; kernel drops never reached us and are counted beside.
 
-    Reasons are short snake_case words, the same in metrics, headers and print.
+    Reasons are short snake_case words, the same in metrics, headers and printed ledgers.
     """
 
     captured: int = 0
@@ -28,14 +28,14 @@ class CaptureLedger(Counts):
     notes: Counter[str] = field(default_factory=Counter)
     """What was not understood inside decoded packets (an unknown ether type, a cut header), by reason."""
     unfollowed: Counter[str] = field(default_factory=Counter)
-    """Decoded packets that name something which is not followed, by what that is: `ether_type_0x88e5`."""
+    """Decoded packets that name a protocol which is not followed, by its kind: `ether_type_0x88e5`."""
 
     def balances(self) -> bool:
         """Return whether the account adds up."""
         return self.captured == self.decoded + self.undecodable.total() + self.shed.total()
 
     def all_shed(self, reason: str) -> CaptureLedger:
-        """Return the account of the same packets when none of them goes further."""
+        """Return the account of the same packets with all of them shed for `reason`."""
         shed = self.shed + Counter({reason: self.captured - self.shed.total()})
         return replace(
             self,
@@ -48,9 +48,9 @@ class CaptureLedger(Counts):
 
     @classmethod
     def from_dict(cls, members: object) -> CaptureLedger:
-        """Return the ledger of what `as_dict` told, whoever says so; names that it does not know are left out.
+        """Return the ledger of an untrusted mapping from `as_dict`; unknown names are left out.
 
-        Raises ContractError where a count is none, or where more became of the packets than were captured.
+        Raises ContractError where a value is no count, or where more packets are accounted for than were captured.
         """
         if not isinstance(members, Mapping):
             raise ContractError(f"expected counts by name, found a {type(members).__name__}")
@@ -68,7 +68,7 @@ class CaptureLedger(Counts):
 
 
 def _count(name: str, value: object) -> int:
-    """Return a count. Raises ContractError where it is none: a fraction, negative, a truth value, too large."""
+    """Return a count. Raises ContractError for a fraction, a negative or too large number, a bool, anything else."""
     if type(value) is not int or not 0 <= value < MAX_COUNT:
         found = f"{value.bit_length()} bits" if isinstance(value, int) else f"{value!r:.60}"
         raise ContractError(f"{name}: expected a whole number of packets, 0 to 2^53, found {found}")

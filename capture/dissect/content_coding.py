@@ -1,4 +1,4 @@
-"""HTTP bodies whose content is coded (gzip, deflate, br): decoded as tshark does, once their batch is complete."""
+"""Decompress HTTP bodies (gzip, deflate, br) as tshark does, once the batch that holds them is complete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXTRA, _NAME, _COMMENT = 4, 8, 16
 def decode_bodies(out: Table, rows: int, data: NDArray[np.uint8]) -> int:
     """Decode the coded bodies of a table's first `rows` rows in place; return how many were cut.
 
-    A body that cannot be decoded is none, as in tshark. Bounded by MAX_BODY and by the room in the table's text.
+    As in tshark, a body that cannot be decoded is absent. Bounded by MAX_BODY and by the room in the table's text.
     """
     cells = out.values[FILE_DATA, :rows]
     used = int(out.cursor[0])
@@ -72,10 +72,10 @@ def _decoded(out: Table, value: int, data: NDArray[np.uint8]) -> tuple[int, bool
 
 
 def inflate(body: bytes, limit: int) -> bytes | None:
-    """Return at most `limit` bytes of what zlib, gzip or bare deflate data holds, or None where it is none of them.
+    """Return at most `limit` bytes decompressed from zlib, gzip or raw deflate data, or None where it is none of them.
 
-    What is cut short gives what was read of it. Tried in tshark's order: zlib, then bare deflate behind a gzip header
-    or from the start; an error after the first step of output keeps the steps before it.
+    Truncated data gives what was read of it. Tried in tshark's order: zlib, then raw deflate behind a gzip header or
+    from the start; an error after the first step of output keeps the steps before it.
     """
     if not body:
         return None
@@ -127,7 +127,7 @@ def _gzip_header(body: bytes) -> int:
 
 
 def unbrotli(body: bytes, limit: int) -> bytes | None:
-    """Return at most `limit` bytes of what brotli data (RFC 7932) holds, or None where it is none or cut short."""
+    """Return at most `limit` bytes decompressed from brotli data (RFC 7932); None where it is not, or is cut short."""
     try:
         with pa.CompressedInputStream(pa.BufferReader(body), "brotli") as stream:
             return bytes(stream.read(limit))

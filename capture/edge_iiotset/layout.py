@@ -1,9 +1,9 @@
-"""Edge-IIoTset's own CSV style, as one table derived from the schema: per column its form and its missing value.
+"""Edge-IIoTset's CSV style as one table, derived from the schema: per column its form and its missing value.
 
-The data set's authors let tshark print the 61 columns, read them with pandas, filled what was missing with 0 and wrote
-them again. So a column that pandas took for numbers has `12.0` and, where missing, `0.0`; a column of text has the text
-and `0`. Their tshark printed hexadecimal numbers with eight digits. A column of text that never occurs in one of their
-files is one of numbers to pandas, so its missing value is `0.0`: it tells the class of attack, and is not done here.
+The authors printed the 61 columns with tshark, read them with pandas, filled missing values with 0 and wrote them
+again. So a column that pandas took for numbers has `12.0` and, where missing, `0.0`; a text column has the text and
+`0`. Hexadecimal numbers have eight digits. A text column without a value in a whole file is numeric to pandas, its
+missing value `0.0`: that would give away the class of attack, and is not reproduced here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class EdgeColumn:
 
     @property
     def missing(self) -> str:
-        """What stands where the packet has no such field."""
+        """The cell of a packet without this field."""
         return "0.0" if self.form is Form.NUMBER else "0"
 
     def cell(self, printed: str) -> str:
@@ -78,7 +78,7 @@ EDGE_HEADER: tuple[str, ...] = (*(column.name for column in EDGE_TABLE), *LABEL_
 
 
 def label_cells(name: str) -> tuple[str, str]:
-    """Return the cells of Attack_label and Attack_type for a class. Raises ConfigError for what is no name."""
+    """Return the cells of Attack_label and Attack_type for a class. Raises ConfigError for an invalid name."""
     if not name or not name.isprintable() or set(name) & set(',"'):
         raise ConfigError(
             f"--label {name!r}: a name without commas and quotes was expected, such as Normal or DDoS_UDP"

@@ -1,4 +1,4 @@
-"""What reading Edge-IIoTset's files came to: every row whole, repaired or dropped, each for a reason."""
+"""The account of reading Edge-IIoTset's files: every row is whole, repaired or dropped, by reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class EdgeReport:
-    """rows = whole + repaired + dropped; the rest tells of rows that were kept."""
+    """rows = whole + repaired + dropped; the other counts are of rows that were kept."""
 
     files: int = 0
     rows: int = 0
@@ -29,7 +29,7 @@ class EdgeReport:
 
     @property
     def kept(self) -> int:
-        """Rows that the table has."""
+        """Rows that were kept."""
         return self.whole + self.repaired.total()
 
     def balances(self) -> bool:

@@ -1,4 +1,4 @@
-"""Zeros that are values: in Edge-IIoTset's files `0` is both zero and missing; the packet's other fields tell which."""
+"""Tell zeros from missing values in Edge-IIoTset's files, where `0` is both, by the packet's other fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITH: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("mqtt.topic",), ("mqtt.topic_len",)),
     (("mbtcp.len",), ("mbtcp.trans_id", "mbtcp.unit_id")),
 )
-"""Where one of the first is there, tshark prints all of the second: they are zero there, and not missing."""
+"""Where a packet has one of the first, tshark prints all of the second: they are zero then, and not missing."""
 
 
 def with_zeros(arrays: dict[str, Any]) -> dict[str, Any]:

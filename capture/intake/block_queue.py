@@ -1,4 +1,4 @@
-"""A bounded queue of packet blocks between two threads: bounded in bytes, and it knows how far behind it is."""
+"""A queue of packet blocks between two threads, bounded in bytes, that knows how far its reader is behind."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ROW_BYTES = 28
 
 
 class BlockQueue:
-    """Blocks in order. Where a block has no room, the oldest ones are shed, and counted, to make some.
+    """Blocks in order. Where a new block has no room, the oldest are shed and counted.
 
-    shed: packets shed so far; shed_taken: those of them before the blocks that were taken, which `shed_before` tells
-    of; sampled_away: those that the blocks taken had lost before they came here. So the account of what was handed
-    over is the same however far the one who puts is ahead.
+    shed: packets shed so far; shed_taken: those that the blocks taken so far report in `shed_before`; sampled_away:
+    packets that the blocks taken had lost before the queue. So the account of the blocks taken is the same however far
+    the writer is ahead.
     """
 
     def __init__(self, limit_bytes: int = 64 << 20, limit_s: float = 4.0) -> None:
@@ -30,7 +30,7 @@ class BlockQueue:
 
     @property
     def fill(self) -> float:
-        """How full it is, 0 to 1: by bytes, or by the capture time between its oldest and its newest packet."""
+        """How full the queue is, 0 to 1: by bytes, or by the capture time between its oldest and its newest packet."""
         with self._changed:
             times = [(int(block.time_ns[0]), int(block.time_ns[-1])) for block in self._ends() if len(block)]
             behind = max((times[-1][1] - times[0][0]) / self._limit_ns, 0.0) if times else 0.0
@@ -46,7 +46,7 @@ class BlockQueue:
                 gone, drops = gone + oldest.shed_before + len(oldest), drops + oldest.kernel_drops
                 away += oldest.sampled_away
             self._blocks.append(block)
-            if gone or drops or away:  # told by what is left next to them
+            if gone or drops or away:  # counted by the block that follows them
                 left = self._blocks[0]
                 self._blocks[0] = replace(
                     left, shed_before=left.shed_before + gone, kernel_drops=left.kernel_drops + drops,
@@ -56,7 +56,7 @@ class BlockQueue:
             self._changed.notify()
 
     def get(self, rows: int) -> PacketBlock | None:
-        """Wait for blocks; return the oldest of one sampling joined to at most about `rows` rows; None at the end."""
+        """Wait for blocks; return the oldest, of one sampling, joined to at most about `rows` rows; None at the end."""
         with self._changed:
             while not self._blocks and not self._ended:
                 self._changed.wait()
@@ -74,7 +74,7 @@ class BlockQueue:
         return joined(taken)
 
     def end(self) -> None:
-        """Let `get` return None when the blocks that are here are taken."""
+        """Let `get` return None once all blocks are taken."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()

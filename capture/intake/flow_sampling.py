@@ -1,4 +1,4 @@
-"""The kernel behind load shedding: which flow a packet belongs to, and a copy of the packets of the flows that stay."""
+"""Kernels of load shedding: hash a packet's flow, and copy the packets of the flows that are kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ETHERNET, SLL, SLL2 = 1, 113, 276
 LOOPBACK_TYPES = (0, 108)
 RAW_TYPES = (12, 14, 101, 228, 229)
 HEAD = 16
-"""Bytes by which packets without IP are told apart: the addresses and the type of Ethernet."""
+"""Bytes that packets without IP are hashed by: the addresses and the type of Ethernet."""
 
 
 @kernel_lean
@@ -57,9 +57,8 @@ def network_header(data: Any, start: int, end: int, linktype: int) -> int:
 def flow_hash(data: Any, start: int, end: int, linktype: int, secret: Any) -> Any:
     """Return an unsigned 64-bit hash of a packet's conversation: addresses, protocol and ports, both ways alike.
 
-    It begins with a secret: nobody can choose ports so as to be always, or never, among the flows kept. Fragments have
-    the hash of their addresses and protocol, as only the first of them has ports; packets without IP that of their
-    first bytes.
+    It is seeded with a secret: nobody can choose ports that are always, or never, kept. Fragments are hashed by
+    addresses and protocol, as only the first of them has ports; packets without IP by their first bytes.
     """
     at: Any = network_header(data, start, end, linktype)
     version = np.int64(data[at]) >> 4 if 0 <= at < end else 0
@@ -91,8 +90,8 @@ def keep_flows(
 ) -> None:  # fmt: skip
     """Copy to `kept` at most `limit` bytes of each packet whose flow is one of every `factor` flows.
 
-    secret: uint64, which flows these are.
-    row: int64, starts: int64, sizes: int32: for each packet copied its row before, its place and bytes in `kept`;
+    secret: uint64, selects the flows.
+    row: int64, starts: int64, sizes: int32: for each packet copied its row in the block, its place and bytes in `kept`;
     totals: int64 [3] gets packets copied, bytes copied, packets cut short.
     """
     rows, used, cut = 0, np.int64(0), 0

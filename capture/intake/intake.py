@@ -1,4 +1,4 @@
-"""The intake of a live source: a thread that empties it in time, a bounded queue behind it, shedding between them."""
+"""Intake of a live source: a thread that reads it in time, a bounded queue, and load shedding between them."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Until:
 class Intake:
     """A live source read by a thread of its own; see capture.sources.source.PacketSource.
 
-    `read` yields blocks joined to about 8,192 packets where the reader is behind. `account` is what was shed on the
-    way: add it to the reader's ledger. Called from the thread: `begun` when the source listens, `told` when the level
+    `read` yields blocks, joined to about 8,192 packets where the reader is behind. `account` is what was shed on the
+    way: add it to the reader's ledger. Called from the thread: `begun` when the source listens, `report` when the level
     of shedding changes.
     """
 
@@ -74,7 +74,7 @@ class Intake:
 
     @property
     def account(self) -> CaptureLedger:
-        """The packets that were captured and not handed on, by reason, and those handed on without payload."""
+        """The packets captured and not handed on, by reason, and those handed on without payload."""
         shed = Counter(flow_sampling=self._queue.sampled_away, queue_full=self._queue.shed_taken)
         return CaptureLedger(shed.total(), shed=+shed, notes=+Counter(payload_shed=self.shedding.cut))
 
@@ -110,7 +110,7 @@ class Intake:
             self._queue.end()
 
     def _limited(self) -> Iterator[PacketBlock]:
-        """Yield the source's blocks until the time is over or the packets are enough."""
+        """Yield the source's blocks until the time is up or there are enough packets."""
         begin, left = 0.0, self._until.packets or 1 << 62
         for number, block in enumerate(self._source.read()):
             if number == 0:

@@ -1,4 +1,4 @@
-"""Writing captures beside the pipeline: a thread of its own, so that a slow disk keeps nobody waiting."""
+"""Write captured packets to files in a thread of its own, so that a slow disk does not hold up the pipeline."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from offramp.capture.intake.pcapng_writer import PcapngFiles
 
 
 class FileRecorder:
-    """Hands blocks to `files` in a thread. The first error ends the writing, not the capture.
+    """Writes blocks to `files` in a thread. The first error ends the writing, not the capture.
 
-    Packets handed over = written + unwritten by reason. `told` is called from the thread when writing ends early.
+    Packets put = written + unwritten, by reason. `report` is called from the thread when writing ends early.
     """
 
     def __init__(self, files: PcapngFiles, report: Callable[[str], None], limit_bytes: int = 64 << 20) -> None:

@@ -1,8 +1,8 @@
-"""Load shedding by rule: first the payload, then whole flows, one of N kept; raised and lowered by how full a queue is.
+"""Load shedding: first the payload, then whole flows, one of N kept; stepped up and down by how full a queue is.
 
-Which flows stay depends on their addresses and ports and a secret of the process alone, so a conversation stays or goes
-as a whole, both ways, nobody can choose ports that are always kept, and the flows kept at a larger N are among those
-kept at a smaller one. Counters of what stays can be scaled by N.
+Whether a flow is kept depends on its addresses and ports and a secret of the process alone. So a conversation stays or
+goes as a whole, both ways; nobody can choose ports that are always kept; the flows kept at a larger N are among those
+kept at a smaller one; and counters of what is kept can be scaled by N.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from offramp.capture.block import PacketBlock
 from offramp.capture.intake.flow_sampling import keep_flows
 
 PROCESS_SECRET = np.uint64(secrets.randbits(64))
-"""Which flows stay where some are shed: the same for all links of a process, others after its restart."""
+"""Selects the flows that are kept: the same for all links of a process, others after its restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class SheddingRule:
     """When to shed more or less, and how much.
 
-    fill: the share of the queue from which on more is shed, and below which less is; after each change at least so
-    many seconds pass before the next. payload_bytes: what stays of a packet; most: the largest N.
+    raise_fill, lower_fill: shares of the queue from which on more, or less, is shed; raise_s, lower_s: least seconds
+    since the last change; payload_bytes: what is kept of a packet; most: the largest N.
     """
 
     raise_fill: float = 0.5
@@ -39,8 +39,8 @@ class SheddingRule:
 class Shedding:
     """The state of shedding: level 0 sheds nothing, 1 the payload, 2 every second flow, 3 three of four, and so on.
 
-    secret: which flows are kept. cut counts packets that were kept without their payload; blocks tell of those that
-    were not kept.
+    secret: selects the flows that are kept. cut: packets kept with their payload cut; those not kept are counted in
+    their blocks (`sampled_away`).
     """
 
     rule: SheddingRule = field(default_factory=SheddingRule)
@@ -56,7 +56,7 @@ class Shedding:
         return 1 << max(0, self.level - 1)
 
     def update(self, fill: float, now_s: float) -> bool:
-        """Take note of how full the queue is, 0 to 1, at a time in seconds; return whether the level changed."""
+        """Update the level from how full the queue is, 0 to 1, at a time in seconds; return whether it changed."""
         since = now_s - self._changed_s
         if fill >= self.rule.raise_fill and since >= self.rule.raise_s and self.factor < self.rule.most:
             self.level += 1
@@ -69,7 +69,7 @@ class Shedding:
         return True
 
     def apply(self, block: PacketBlock) -> PacketBlock:
-        """Return what is kept of a block at the present level, over bytes of its own; count the rest."""
+        """Return the packets kept of a block at the present level, over bytes of its own; count the rest."""
         if self.level == 0 or not len(block):
             return block
         linktypes = np.array([interface.linktype for interface in block.interfaces], np.int64)
@@ -90,13 +90,13 @@ class Shedding:
         )  # fmt: skip
 
     def warm(self) -> None:
-        """Load the kernel now: under load there is no time for it."""
+        """Load the kernel now: there is no time for that under load."""
         nothing, none, totals = np.empty(0, np.int64), np.empty(0, np.int32), np.zeros(3, np.int64)
         empty = np.empty(0, np.uint8)
         keep_flows(empty, nothing, none, none, nothing, 1, self.secret, 0, empty, nothing, nothing, none, totals)
 
     def __str__(self) -> str:
-        """Tell the level in words."""
+        """Return the level in words."""
         if self.level == 0:
             return "nothing is shed"
         payload = f"payload beyond {self.rule.payload_bytes} bytes is shed"

@@ -1,7 +1,7 @@
-"""What an Arrow IPC message says of itself, read before anything of it is unpacked: rows, and bytes once unpacked.
+"""Read what an Arrow IPC record batch declares, before anything is decompressed: rows, and bytes once unpacked.
 
-Arrow's readers trust the sizes that a message declares: a kilobyte may ask for a gigabyte. Format: Arrow columnar
-format, "Encapsulated message format" and Message.fbs; FlatBuffers tables and vtables.
+Arrow's readers trust declared sizes, so that a kilobyte may ask for a gigabyte. Format: Arrow columnar format,
+"Encapsulated message format" and Message.fbs; FlatBuffers tables and vtables.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ class _Table:
         self.slots = struct.unpack_from("<H", data, self.vtable)[0] // 2 - 2
 
     def place(self, slot: int) -> int:
-        """Return where a field's value is, 0 where it is not given."""
+        """Return where a field's value is, 0 where it is absent."""
         if not 0 <= slot < self.slots:
             return 0
         offset = struct.unpack_from("<H", self.data, self.vtable + 4 + 2 * slot)[0]
         return self.at + offset if offset else 0
 
     def number(self, slot: int, form: str) -> int:
-        """Return a scalar field, 0 where it is not given."""
+        """Return a scalar field, 0 where it is absent."""
         place = self.place(slot)
         return int(struct.unpack_from(form, self.data, place)[0]) if place else 0
 
     def follow(self, slot: int) -> int:
-        """Return what an offset field points to, 0 where it is not given."""
+        """Return what an offset field points to, 0 where it is absent."""
         place = self.place(slot)
         return place + struct.unpack_from("<I", self.data, place)[0] if place else 0
 
 
 def frame_of(metadata: Any, body: Any) -> Frame:
-    """Return what a record batch message declares. Raise ContractError where it is none, or contradicts itself.
+    """Return what a record batch message declares. Raise ContractError for anything else, or where it is inconsistent.
 
     metadata, body: buffers as `pyarrow.ipc.Message` gives them.
     """
@@ -84,7 +84,7 @@ def _frame(data: memoryview, body: memoryview) -> Frame:
 
 
 def _unpacked(body: memoryview, offset: Any, length: Any) -> list[int]:
-    """Return the declared size of each compressed buffer: a prefix of eight bytes, -1 where it is as it is."""
+    """Return the declared size of each compressed buffer: a prefix of eight bytes, -1 where it is not compressed."""
     kept = length > 0
     offset, length = offset[kept], length[kept]
     if not len(offset):

@@ -1,7 +1,7 @@
-"""Messages of `offramp.features.v1` back to feature batches: checked in full, whoever sent them, in bounded memory.
+"""Decode messages of `offramp.features.v1` to feature batches: senders are not trusted, memory is bounded.
 
-The rule of the schema: unknown columns are ignored, a missing or differently typed one is refused with the agent's
-name; the version must be ours. Nothing is unpacked before its declared size has been found small enough.
+The rule of the schema: unknown columns are ignored; a missing or differently typed one is refused, naming the agent, as
+is another schema version. Nothing is decompressed before its declared size has been found small enough.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NUMBER = re.compile(rb"\d{1,19}")
 
 
 class RefusedError(ContractError):
-    """A message that is not taken; `reason` is the short word for counters and dead letters."""
+    """A message that is refused; `reason` is the short word for counters and dead letters."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
@@ -53,7 +53,7 @@ class RefusedError(ContractError):
 class FeatureMessage:
     """A checked message; batch: the rows with the metadata that the pipeline reads, None where there are no rows.
 
-    shed: it is to be counted and no more; its rows, if any, have not been looked at.
+    shed: the message is only counted; its rows, if any, were not decoded.
     """
 
     link: str
@@ -76,9 +76,9 @@ def decode_message(
     site: str | None = None,
     shed: bool = False,
 ) -> FeatureMessage | None:
-    """Return a checked message; None where it is another site's than `site`. Raises RefusedError.
+    """Return a checked message, or None for a site other than `site`. Raises RefusedError.
 
-    shed: whether it is shed, unread, if it is a live link's; the link's end never is.
+    shed: shed the message undecoded if it is a live link's; the end of a link is never shed.
     Reasons: `headers`, `version`, `size`, `arrow`, `columns`, `rows`, `span`; the text says what was wrong and
     names the agent.
     """
@@ -139,19 +139,19 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
 
 
 def whole_number(text: object) -> int | None:
-    """Return a header's number; None where it is not one of at most 19 digits, and below 2^63, as int64 holds."""
+    """Return a header's number; None unless it is a whole number of at most 19 digits, below 2^63 (int64)."""
     if not isinstance(text, bytes) or NUMBER.fullmatch(text) is None or int(text) >= 1 << 63:
         return None
     return int(text)
 
 
 def shown(text: object) -> str:
-    """Return the beginning of a name that was not checked, for a line of text."""
+    """Return the beginning of an unchecked name, for a line of text."""
     return text[:40].decode(errors="replace") if isinstance(text, bytes) else "?"
 
 
 def _name(what: str, text: bytes | None, agent: str) -> str:
-    """Return a name, UTF-8 of 1 to MAX_NAME bytes, as it is kept and sent on. Raises RefusedError."""
+    """Return a name as text: UTF-8 of 1 to MAX_NAME bytes. Raises RefusedError."""
     size = len(text or b"")
     if not text or size > MAX_NAME:
         raise RefusedError("headers", f"agent {agent}: {what} has {size} bytes, expected 1 to {MAX_NAME}")
@@ -197,9 +197,9 @@ def decode_batch(value: bytes, agent: str) -> pa.RecordBatch:
 
 
 def _check_frames(value: bytes, agent: str) -> pa.Schema:
-    """Check that the stream is a schema and one record batch of bearable size; return the schema.
+    """Check that the stream is a schema and one record batch within the size limits; return the schema.
 
-    It is SCHEMA itself where it says the same columns in the same order, as that of every agent of our version.
+    It is SCHEMA itself where the columns are the same in the same order, as from every agent of our version.
     """
     reader = pa.ipc.MessageReader.open_stream(pa.py_buffer(value))
     first = _next_message(reader, agent)
@@ -219,12 +219,12 @@ def _check_frames(value: bytes, agent: str) -> pa.Schema:
 
 @lru_cache
 def _our_schema() -> bytes:
-    """Return SCHEMA as the first message of a stream says it."""
+    """Return the first message of a stream with SCHEMA."""
     return bytes(pa.ipc.read_message(SCHEMA.serialize()).metadata.to_pybytes())
 
 
 def _is_ours(schema: bytes) -> bool:
-    """Return whether a schema message is, byte for byte, that of SCHEMA: then nothing of it need be read."""
+    """Return whether a schema message is SCHEMA's, byte for byte, so that it need not be parsed."""
     return schema == _our_schema()
 
 
@@ -236,7 +236,7 @@ def _next_message(reader: Any, agent: str) -> Any:
 
 
 def _place(schema: pa.Schema, wanted: pa.Field, agent: str) -> int:
-    """Return where a column stands. Raises RefusedError where it is missing, twice there, or of another type."""
+    """Return the index of a column. Raises RefusedError where it is missing, there twice, or of another type."""
     places = schema.get_all_field_indices(wanted.name)
     if len(places) != 1:
         what = "is missing" if not places else "is there twice"
@@ -248,7 +248,7 @@ def _place(schema: pa.Schema, wanted: pa.Field, agent: str) -> int:
 
 
 def _check_rows(batch: pa.RecordBatch, headers: FeatureHeaders) -> None:
-    """Hold the rows against the headers."""
+    """Check the rows against the headers. Raises RefusedError."""
     if batch.num_rows != headers.rows:
         raise RefusedError("rows", f"agent {headers.agent}: {batch.num_rows} rows, the headers say {headers.rows}")
     if batch.column("frame.len").null_count:

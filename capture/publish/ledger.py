@@ -1,4 +1,4 @@
-"""What became of the messages of an agent, and what of them waits where."""
+"""Counts of what became of an agent's messages, and the bytes that are not acknowledged yet."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from offramp.counts import Counts
 
 @dataclass(slots=True)
 class PublishLedger(Counts):
-    """rows + earlier_rows = rows acknowledged + rows shed + what is still queued or under way.
+    """rows + earlier_rows = rows acknowledged + rows shed + rows still queued, in flight or spooled.
 
-    What is still in the spool is of the rows; earlier_rows: found in the spool, of an earlier life of the agent.
+    earlier_rows: rows found in the spool, from an earlier session of the agent.
     """
 
     messages: int = 0
@@ -28,7 +28,7 @@ class PublishLedger(Counts):
 
 
 class PublisherBacklog(NamedTuple):
-    """Bytes that wait in the queue, are under way to the broker, and are on disk; fill: of the queue, 0 to 1."""
+    """Bytes in the queue, in flight to the broker, and on disk; fill: how full the queue is, 0 to 1."""
 
     queued: int
     fill: float

@@ -1,4 +1,4 @@
-"""A feature message on its way out: what the publisher queues, the spool keeps, and Kafka takes."""
+"""A feature message to send: what the publisher queues, the spool keeps, and Kafka takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from offramp.errors import OfframpError
 RECORD = struct.Struct("<III")
 """A spooled record: bytes of the description (JSON), bytes of the value, CRC-32 of both."""
 BEGINNING = b'{"link": '
-"""How each description begins: by it records are found again behind a damaged one."""
+"""How each description begins: the mark by which the next record behind a damaged one is found."""
 _SAMPLE = FeatureHeaders("", "", 0, 0, 0)
 _KINDS = {name: type(getattr(_SAMPLE, name)) for name in FeatureHeaders.__dataclass_fields__}
 """What kind of value each header has."""
@@ -31,15 +31,15 @@ class Outgoing:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in memory and on the wire, nearly."""
+        """Approximate bytes that it takes in memory and on the wire."""
         return len(self.value) + 512
 
     def shed(self, reason: str) -> CaptureLedger:
-        """Return the account of its packets when they are not sent after all."""
+        """Return the account of its packets if it is not sent."""
         return CaptureLedger.from_dict(self.headers.ledger).all_shed(reason)
 
     def to_record(self) -> bytes:
-        """Return the message as a record of the spool: what is kept is not to be shed later, as being late."""
+        """Return the message as a record of the spool, no longer marked live, so that it is not shed for being late."""
         members = {name: getattr(self.headers, name) for name in FeatureHeaders.__dataclass_fields__}
         members |= {"live": False, "hops": dict(self.headers.hops)}
         about = json.dumps({"link": self.link, "headers": members}).encode()
@@ -48,10 +48,9 @@ class Outgoing:
 
 
 def from_record(about: bytes, value: bytes, segment: int) -> Outgoing | None:
-    """Return the message of a record whose checksum holds; None where it is none that can be sent.
+    """Return the message of a record whose checksum holds; None where it cannot be sent.
 
-    Of another version's record, headers that are not known here are left out, and those that it lacks are as they are
-    by default.
+    In a record of another version, unknown headers are left out, and missing ones get their defaults.
     """
     try:
         members = json.loads(about)
@@ -67,5 +66,5 @@ def from_record(about: bytes, value: bytes, segment: int) -> Outgoing | None:
 
 
 def numbered(message: Outgoing, sequence: int) -> Outgoing:
-    """Return the message with its place in the link's order."""
+    """Return the message with its sequence number in the link."""
     return replace(message, headers=replace(message.headers, sequence=sequence))

@@ -1,8 +1,8 @@
-"""Feature batches to Kafka: in order, acknowledged by all replicas, in bounded memory, whatever the broker does.
+"""Publish feature batches to Kafka: in order, acknowledged by all replicas, in bounded memory while brokers are away.
 
-Messages wait in a queue of our own, as the client has no bound: a thread hands them to the client while the bytes under
-way are few. When the queue is full a file's reader waits, a live one's oldest batches are shed and counted, and with a
-spool both go on to disk. While the disk takes nothing the queue stands behind the spool, and is bounded as without one.
+Messages wait in a queue of our own, as the client has no bound; a thread hands them to the client while few bytes are
+in flight. When the queue is full a file's reader waits, a live link's oldest messages are shed and counted, and with a
+spool both go to disk. While the disk takes nothing, the queue holds what follows the spool, bounded as without one.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ BACKLOG, REFUSED = "publish_backlog", "publish_refused"
 class Publisher:
     """Publishes the batches of one agent; call `start`, then `publish` and `end` from one thread, then `close`.
 
-    epoch: this life of the agent, or this recording; live: shed rather than wait; queue_bytes, window_bytes: bounds of
-    what waits and of what is under way; acknowledged: called, from a thread, with each message that is. A failure that
-    no retry mends is raised by the next call. Names of site and agent beyond MAX_NAME bytes are a ConfigError.
+    epoch: this session of the agent, or this recording; live: shed rather than wait; queue_bytes, window_bytes: bounds
+    of what is queued and of what is in flight; acknowledged: called, from a thread, with each acknowledged message. A
+    failure that no retry fixes is raised by the next call. Names of site and agent beyond MAX_NAME bytes are a
+    ConfigError.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Publisher:
         self._thread = threading.Thread(target=self._pump, name="offramp-publish", daemon=True)
 
     def start(self) -> None:
-        """Connect and begin. Raise KafkaAccessError where there is no broker, unless a spool can take its place."""
+        """Connect and begin. Raise KafkaAccessError where there is no broker, unless there is a spool."""
         if self.spool is None or not _away(self._connect):
             self._connect()
         self._thread.start()
@@ -100,16 +101,16 @@ class Publisher:
             first, last = times_of(part)
             members = {"rows": part.num_rows, "first_time_ns": first, "last_time_ns": last, "sampling": sampling}
             self._put(Outgoing(link, self._headers(ledger, hops=hops, **members), value))
-            ledger = CaptureLedger()  # told once, with the first part
+            ledger = CaptureLedger()  # counted once, with the first part
 
     def clock(self, link: str, now_ns: int) -> None:
-        """Say that all packets of the link before `now_ns` have been published: the bins before it may be closed."""
+        """Publish a link's clock: all its packets before `now_ns` have been published, so earlier bins may close."""
         self._put(Outgoing(link, self._headers(CaptureLedger(), rows=0, clock_ns=now_ns), b""))
 
     def end(self, link: str, ledger: CaptureLedger | None = None) -> None:
-        """Say that the link's packets have come to their end: its open bins are closed.
+        """Publish the end of a link, which closes its open bins.
 
-        ledger: what became of packets that no batch has told of.
+        ledger: counts of packets that no batch has reported.
         """
         self._put(Outgoing(link, self._headers(ledger or CaptureLedger(), rows=0, end=True), b""))
         self.ledger.links_ended += 1
@@ -122,7 +123,7 @@ class Publisher:
 
     @property
     def backlog(self) -> PublisherBacklog:
-        """What is not acknowledged yet, by where it is."""
+        """What is not acknowledged yet, by place."""
         with self._changed:
             spooled = self.spool.size if self.spool is not None else 0
             return PublisherBacklog(self._queued, self._queued / self._bounds[0], self._under_way, spooled)
@@ -138,7 +139,7 @@ class Publisher:
             self._changed.notify_all()
         self._thread.join(1.0)
         if self._producer is not None:
-            close_client(self._producer, timeout=5 if finished and failure is None else 0)  # what is left is told below
+            close_client(self._producer, timeout=5 if finished and failure is None else 0)  # the rest is counted below
         lost = self._keep_rest()
         if lost:
             raise OfframpError(f"{failure}; {lost}" if failure is not None else lost)
@@ -147,7 +148,7 @@ class Publisher:
         return finished
 
     def _keep_rest(self) -> str:
-        """Put what is neither acknowledged nor on disk in the spool, at its place in order; tell what could not be."""
+        """Spool what is neither acknowledged nor on disk, in order; return in words what the disk did not take."""
         if self.spool is None:
             return ""
         with self._changed:
@@ -176,7 +177,7 @@ class Publisher:
         )
 
     def _headers(self, ledger: CaptureLedger, **members: Any) -> FeatureHeaders:
-        """Return the headers of a message without its place in order."""
+        """Return the headers of a message, not yet numbered."""
         return FeatureHeaders(self.site, self.agent, self.epoch, 0, ledger=ledger.as_dict(), live=self.live, **members)
 
     def _put(self, message: Outgoing) -> None:
@@ -239,7 +240,7 @@ class Publisher:
         self.ledger.spooled += 1
 
     def _append(self, message: Outgoing) -> None:
-        """Append a message to the spool, with its place in order if it takes it."""
+        """Append a message to the spool, numbered if the spool takes it."""
         assert self.spool is not None  # noqa: S101 - asked before
         before = self._sequences.get(message.link, 0)
         try:
@@ -254,7 +255,7 @@ class Publisher:
         self._lost.setdefault(message.link, CaptureLedger()).add(message.shed(reason))
 
     def _is_own(self, message: Outgoing) -> bool:
-        """Return whether a spooled message is of this life, or recording."""
+        """Return whether a spooled message is of this session, or this recording."""
         return (message.headers.agent, message.headers.agent_epoch) == (self.agent, self.epoch)
 
     def _note_earlier(self, message: Outgoing) -> None:
@@ -262,9 +263,9 @@ class Publisher:
             self.ledger.earlier_rows += message.headers.rows
 
     def _number(self, message: Outgoing) -> Outgoing:
-        """Give a message its place in the link's order, once nothing can come between.
+        """Give a message its sequence number in the link, once no other can come before it.
 
-        What was shed since the one before stood just there, and is told with it: a reader knows where the hole is.
+        What was shed since the message before is reported with it, so that a reader knows where the hole is.
         """
         sequence = self._sequences.get(message.link, 0)
         self._sequences[message.link] = sequence + 1
@@ -284,7 +285,7 @@ class Publisher:
     # the thread that hands messages to the client
 
     def _pump(self) -> None:
-        """Send until all is sent; whatever else ends it, the publisher fails with, rather than wait for ever."""
+        """Send until all is sent; on any error the publisher fails, rather than wait for ever."""
         try:
             while (message := self._next()) is not None:
                 self._send(message)
@@ -317,7 +318,7 @@ class Publisher:
         return waiting and self._under_way < self._bounds[1]
 
     def _take(self) -> Outgoing | None:
-        """Take the oldest message: of the spool (without what this recording sends anew), else of the queue."""
+        """Take the oldest message: of the spool (except what this recording publishes again), else of the queue."""
         while self.spool is not None and (spooled := self.spool.read()) is not None:
             self._note_earlier(spooled)
             if not self._is_own(spooled) or spooled.headers.sequence < self._sequences.get(spooled.link, 0):
@@ -331,7 +332,7 @@ class Publisher:
         return self._number(message)
 
     def _send(self, message: Outgoing) -> None:
-        """Hand a message to the client, again and again while it has no broker to learn of partitions from."""
+        """Hand a message to the client, retrying while no broker gives it the topic's partitions."""
         while self._failure is None:
             if self._producer is not None and self._producer is self._spent:
                 message = self._replace_spent(message)
@@ -382,10 +383,10 @@ class Publisher:
             self._fail(_unforeseen(foreign))
 
     def _set_aside(self, producer: Any, message: Outgoing, failure: OfframpError) -> bool:
-        """Give up what no broker would ever take, send again what the client failed along with it; return whether so.
+        """Give up a message no broker would ever take, keep what failed along with it to send again; return whether so.
 
-        The client fails all that it has under way after the one that was refused. Of a recording that is published now
-        this is the end: its operator can mend it; a live link goes on, and the spool of an earlier life too.
+        The client fails all that is in flight after a refused message. For a recording being published this is the end,
+        as its operator can fix it; a live link goes on, and so does the spool of an earlier session.
         """
         with self._changed:
             if producer is self._spent:
@@ -406,7 +407,7 @@ class Publisher:
             return True
 
     def _replace_spent(self, message: Outgoing) -> Outgoing:
-        """Close a client that fails all it is given; return what is to be sent first; what is in hand is last."""
+        """Close a client that fails everything; queue its messages to send again, and return the first of them."""
         with suppress(Exception):  # it raises for what it has failed
             self._producer.close(timeout=5)
         with self._changed:
@@ -434,12 +435,12 @@ class Publisher:
 
 
 def _leaving(headers: FeatureHeaders) -> FeatureHeaders:
-    """Return headers that say when the message was handed to the client."""
+    """Return headers with the time at which the message is handed to the client."""
     return replace(headers, hops={**headers.hops, "published": time.time_ns()})
 
 
 def _unforeseen(error: BaseException) -> OfframpError:
-    """Return an error that nobody has a word for as one of ours."""
+    """Return an unexpected error as an OfframpError."""
     return OfframpError(f"publish: sending ended: {type(error).__name__}: {error}")
 
 

@@ -1,8 +1,8 @@
-"""The spool: messages on disk, in order, for a broker that stays away. Bounded; outlives the process.
+"""The spool: a bounded queue of messages on disk, in order, for while the broker is away. It outlives the process.
 
-Segments are files of records; one is removed when all of its messages are acknowledged. What was spooled survives the
-end of the process, and all but the last second of it the end of the machine's power. What is damaged is passed over,
-counted and told, and its segment is kept aside; what the disk does not take is refused, and told once.
+Segments are files of records; one is removed when all of its messages are acknowledged. Spooled messages survive the
+end of the process, and all but the last second of them a loss of power. Damaged places are skipped, counted and
+reported, and their segment is kept aside; what the disk does not take is refused, and reported once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from offramp.errors import ConfigError, OfframpError
 FIRST = 1 << 30
 """Number of the first segment: there is room below it for messages that are put before all others."""
 STEP = 1 << 10
-"""Between two segments' numbers: room for messages that were under way between them when the agent ended."""
+"""Between two segments' numbers: room for messages that were in flight between them when the agent ended."""
 NAME = re.compile(r"(-?\d+)\.spool")
 SYNC_S, SYNC_SHARE = 1.0, 0.1
 """The disk is asked to keep what it has once a second, and for no more than a tenth of the time where it is slow."""
@@ -35,9 +35,9 @@ class NotSpooledError(OfframpError):
 
 
 class Spool:
-    """Messages in `folder`, at most `limit` bytes; told: called with what an operator should know.
+    """Messages in `folder`, at most `limit` bytes; report: called with lines for the operator.
 
-    Not thread safe: its owner locks. damaged: places passed over so far.
+    Not thread safe: its owner locks. damaged: places skipped so far.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Spool:
 
     @property
     def pending(self) -> bool:
-        """Whether there is a message that `read` has not given yet."""
+        """Whether there is a message that `read` has not returned yet."""
         return bool(self._unread)
 
     @property
@@ -87,7 +87,7 @@ class Spool:
         return self.size + message.size + 1024 <= self.limit
 
     def append(self, message: Outgoing) -> None:
-        """Write a message behind all others. Raise NotSpooledError where the disk does not take it; it is told once."""
+        """Write a message behind all others. Raise NotSpooledError where the disk does not take it, reported once."""
         record = message.to_record()
         try:
             if self._tail is None or self._sizes[self._tail_number] >= self.segment_bytes:
@@ -104,9 +104,9 @@ class Spool:
             self._sync()
 
     def insert(self, messages: Iterable[Outgoing], after: int | None = None) -> int:
-        """Write messages before all others, or behind a segment: what was under way when the agent ends.
+        """Write messages before all others, or behind a segment: what was in flight when the agent ends.
 
-        Returns how many the disk took; what it did not take is told.
+        Return how many the disk took; a refusal is reported.
         """
         records = [message.to_record() for message in messages]
         if not records:
@@ -154,7 +154,7 @@ class Spool:
         return None
 
     def done(self, segment: int) -> None:
-        """Count a message of a segment as acknowledged; the segment goes with its last one."""
+        """Count a message of a segment as acknowledged; remove the segment with its last one."""
         if segment in self._open:
             self._open[segment] -= 1
             self._remove_if_done(segment)
@@ -184,13 +184,13 @@ class Spool:
         return messages
 
     def close(self) -> None:
-        """Let the folder go; what is in it stays."""
+        """Release the folder; its files stay."""
         self._close_tail()
         self._close_reader()
         self._lock.close()
 
     def _found(self) -> tuple[dict[int, int], set[int]]:
-        """Return the sizes of the folder's segments by number, and the numbers that something else has the name of."""
+        """Return the sizes of the folder's segments by number, and the numbers whose file name something else has."""
         sizes, taken = dict[int, int](), set[int]()
         for path in sorted(self.folder.iterdir()):
             if path.suffix != ".spool":
@@ -225,7 +225,7 @@ class Spool:
         return number if number not in numbers else numbers[-1] + STEP
 
     def _sync(self) -> None:
-        """Have what is on its way to the disk kept by it."""
+        """Flush what was written to the disk, and set when to do so next."""
         begin = time.monotonic()
         if self._tail is not None:
             try:
@@ -238,7 +238,7 @@ class Spool:
     def _close_tail(self) -> None:
         if self._tail is not None:
             self._sync()
-            with suppress(OSError):  # what it could tell of, each write and the sync have told
+            with suppress(OSError):  # each write and the sync have reported what could go wrong
                 self._tail.close()
             self._tail = None
 
@@ -248,7 +248,7 @@ class Spool:
             self._reader = None
 
     def _refused(self, error: OSError) -> NotSpooledError:
-        """Return what to raise where the disk takes nothing, and tell it where it took something before."""
+        """Return the error for a disk that takes nothing; report it if the disk took something before."""
         text = f"--spool {self.folder}: {error.strerror}"
         if not self._refusing:
             self._refusing = True
@@ -256,7 +256,7 @@ class Spool:
         return NotSpooledError(text)
 
     def _note(self, number: int, found: Damaged, why: str = "") -> None:
-        """Count a damaged place, and tell the first of each segment at once."""
+        """Count a damaged place; report the first of each segment at once."""
         self.damaged += 1
         faults = self._faults.setdefault(number, [])
         faults.append(found.bytes)
@@ -265,7 +265,7 @@ class Spool:
             self._tell(f"{where}: {found.bytes:,} bytes are no message{why}; they are passed over, the file is kept")
 
     def _give_up(self, number: int, error: OSError) -> None:
-        """Leave a segment that the disk does not give where it is; what was read of it counts as ever."""
+        """Skip the rest of a segment that cannot be read; messages read from it count as usual."""
         self._note(number, Damaged(self._sizes[number]), f" ({error.strerror})")
         if number == self._tail_number:
             self._close_tail()

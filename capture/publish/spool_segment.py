@@ -1,4 +1,4 @@
-"""A file of the spool: records one behind the other, written whole, read past what is damaged."""
+"""A segment of the spool: a file of checksummed records, each written whole; damaged ones are skipped when read."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SegmentReader:
     def _next(self, begin: int, size: int, end: int) -> int:
         """Return where the record behind a damaged one begins, `end` where there is none.
 
-        That is behind its size, if another seems to begin there, and else wherever one is found that is whole.
+        That is right behind it by its size, if a record seems to begin there, else the next place with a whole record.
         """
         if size and (begin + size == end or self._size(begin + size, end)):
             return begin + size
@@ -108,7 +108,7 @@ class SegmentWriter:
         self.size += len(record)
 
     def sync(self) -> None:
-        """Have what was written outlive the machine's power."""
+        """Flush what was written, so that it survives a loss of power."""
         os.fdatasync(self._file.fileno())
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class SegmentWriter:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a folder's entries outlive the machine's power."""
+    """Flush a folder's entries, so that they survive a loss of power."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)

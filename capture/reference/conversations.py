@@ -1,4 +1,4 @@
-"""Conversations for the dissectors that make an object a packet: numbers, relative sequences, deltas, round trips.
+"""Conversations for the reference dissectors: stream numbers, relative sequence numbers, time deltas, round trips.
 
 The same rules as those of `transport.tcp` and `conversation.flow_table`, which are tshark's, one object a conversation.
 """

@@ -1,4 +1,4 @@
-"""What the dissectors that make an object a packet have in common: profile, schema, ledger, link types, batches."""
+"""Base of the dissectors that make an object per packet: profile, schema, ledger, link types, batches."""
 
 from __future__ import annotations
 

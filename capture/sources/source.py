@@ -1,4 +1,4 @@
-"""What a source of packet blocks is: files, standard input, an interface; and what is wrong with one on the way."""
+"""The interface of packet sources (files, standard input, network interfaces), and the faults they report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DNS (RFC 1035), multicast DNS (RFC 6762), LLMNR (RFC 4795): questions and retransmissions, as tshark tells them."""
+"""DNS (RFC 1035), multicast DNS (RFC 6762), LLMNR (RFC 4795): questions and retransmissions, as in tshark."""
 
 from __future__ import annotations
 

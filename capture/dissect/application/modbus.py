@@ -1,4 +1,4 @@
-"""Modbus/TCP (Modbus Messaging on TCP/IP 1.0b, section 3.1.3): the header of every message, as tshark tells it."""
+"""Modbus/TCP (Modbus Messaging on TCP/IP 1.0b, section 3.1.3): the header of every message, as in tshark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MQTT 3.1, 3.1.1 and 5: every message of a segment or of several (OASIS MQTT 5.0, section 2), as tshark tells them."""
+"""MQTT 3.1, 3.1.1 and 5 (OASIS MQTT 5.0, section 2): every message, within a segment or over several, as in tshark."""
 
 from __future__ import annotations
 

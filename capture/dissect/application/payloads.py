@@ -1,7 +1,7 @@
-"""Application layers: what UDP datagrams and TCP segments carry, with TCP's messages put together.
+"""Entry to the application layers: dissect the payload of UDP datagrams and TCP segments, reassembling TCP messages.
 
 `application_udp` and `application_tcp` are called for every header of their kind, so that sequence numbers are
-followed; what is no known protocol returns at once.
+followed; payloads of no known protocol return at once.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def go_on(
     out: Table, apps: Applications, row: int, data: Any, pos: int, end: int, offset: int, hidden: bool, fin: bool,
     source: int, target: int, slot: int, which: int, number: int, time_ns: int,
 ) -> Any:  # fmt: skip
-    """Add data[pos:end] at `offset` to the message that a side waits for; return how many bytes it took."""
+    """Add data[pos:end] at `offset` to the side's incomplete message; return how many bytes it took."""
     side = apps.side
     mode = side[which, MODE]
     taken = end - pos
@@ -171,7 +171,7 @@ def finish(
     out: Table, apps: Applications, row: int, data: Any, pos: int, end: int, sequence: int, hidden: bool, source: int,
     target: int, slot: int, which: int, number: int, time_ns: int,
 ) -> None:  # fmt: skip
-    """Dissect the message that waited for the connection's end; whatever follows is not looked at."""
+    """Dissect the message that waited for the end of the connection; bytes after it are not looked at."""
     side = apps.side
     last = ((sequence - side[which, START]) & WORD) + end - pos
     if not store(apps, which, data, pos, end - pos, last - end + pos):

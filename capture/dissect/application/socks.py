@@ -1,4 +1,4 @@
-"""SOCKS 4 and 5 (RFC 1928): only how a conversation through a proxy begins, and which port it leads to."""
+"""SOCKS 4 and 5 (RFC 1928): the opening of a conversation through a proxy, and the port it leads to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ADDRESS_4, ADDRESS_NAME, ADDRESS_6 = 1, 3, 4
 
 @kernel_lean
 def socks_open(apps: Applications, slot: int, buf: Any, pos: int, end: int, from_client: bool) -> bool:
-    """Follow the words that open a conversation; True where buf[pos:end] is what it carries once it is open."""
+    """Follow the opening messages of a conversation; True where buf[pos:end] is what it carries once it is open."""
     kind = apps.kind
     state = kind[slot, SOCKS_STATE]
     first = int(buf[pos])

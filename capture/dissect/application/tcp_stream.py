@@ -1,6 +1,6 @@
-"""Bytes of a TCP stream: which protocol they are, and its messages one after another.
+"""Bytes of a TCP stream: detect their protocol, and dissect their messages one after another.
 
-Ports are tshark's defaults; what is on none of them is HTTP where it looks like it, as in tshark.
+Ports are tshark's defaults; on other ports, bytes that look like HTTP are HTTP, as in tshark.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def messages(
 
 @kernel_lean
 def message_size(buf: Any, pos: int, end: int, protocol: int) -> Any:
-    """Return the bytes that a message's own length field tells: 0 where that is cut, -1 where it is malformed."""
+    """Return the bytes of a message by its own length field: 0 where that is cut, -1 where it is malformed."""
     left = end - pos
     if protocol == MQTT:
         if left < 2:

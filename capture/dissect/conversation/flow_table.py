@@ -1,10 +1,9 @@
-"""The flow table: TCP and UDP conversations in arrays, found by open addressing, bounded, evicted by idleness.
+"""The flow table: TCP and UDP conversations in arrays, with open addressing, bounded, idle ones evicted.
 
-A conversation is what tshark calls one: both directions of an address and port pair. Direction 0 is that of the
-higher address (or port, where the addresses are equal), and constant within the conversation.
+A conversation is what tshark calls one: both directions of an address and port pair. Direction 0 is from the higher
+address (or port, where the addresses are equal), and constant within the conversation.
 
-Places are chosen by a hash with a secret, so that nobody can send conversations that all fall into one; slots, numbers
-and rows do not depend on it.
+Hash places depend on a secret, so that nobody can send conversations that all collide; slots, numbers and rows do not.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ def grow_flow_table(flows: FlowTable) -> FlowTable:
 
 
 def rekey(flows: FlowTable, secret: NDArray[np.int64]) -> None:
-    """Choose all places anew, by another secret."""
+    """Rehash all conversations with another secret."""
     flows.counters[SECRET:], flows.counters[CROWDED] = secret, 0
     flows.buckets[:] = -1
     rebuild_index(flows.buckets, flows.key, _taken(flows), flows.counters)
@@ -118,7 +117,8 @@ def rekey(flows: FlowTable, secret: NDArray[np.int64]) -> None:
 def forget_idle(flows: FlowTable) -> int:
     """Forget the conversations that have been idle for IDLE_NS; return how many.
 
-    Now is the time that one of 64 conversations has reached, so that a few packets of a wrong time do not make it late.
+    Idle time is measured from a time that one of 64 conversations has reached, so that a few wrong packet times do not
+    make all others look idle.
     """
     taken = np.flatnonzero(_taken(flows))
     last = flows.last_ns[taken]
@@ -168,8 +168,8 @@ def rebuild_index(index: Any, key: Any, taken: Any, counters: Any) -> None:
 def bucket(counters: Any, a: int, b: int, c: int, d: int, e: int) -> Any:
     """Return a hash of a key: its words times a secret each (multilinear: Lemire, Kaser 2014), the sum's bits mixed.
 
-    Two keys chosen without the secret have one sum as seldom as if it were drawn, whatever they are. That is not so of
-    hashes that only begin with a secret, nor of any that is quicker; and it takes no longer than one without.
+    Keys chosen without the secret collide no more often than random ones. Hashes that are only seeded with a secret do
+    not guarantee that, nor does any quicker one; and it takes no longer than a hash without a secret.
     """
     value = (
         counters[SECRET]
@@ -191,13 +191,13 @@ def bucket(counters: Any, a: int, b: int, c: int, d: int, e: int) -> Any:
 
 @kernel_lean
 def flows_room(flows: FlowTable) -> bool:
-    """Return whether any packet's conversations still fit, and are found soon; the row loop asks before each row."""
+    """Return whether any packet's conversations fit and are found fast enough; the row loop asks before each row."""
     return bool(flows.counters[FREE] >= flows.counters[FLOOR] and flows.counters[CROWDED] == 0)
 
 
 @kernel_inline
 def find_flow(flows: FlowTable, cur: Any, a: int, b: int, c: int, d: int, e: int) -> Any:
-    """Return the slot of a key, and True where it was taken just now."""
+    """Return the slot of a key, and True where the key is new."""
     mask = flows.buckets.shape[0] - 1
     at = bucket(flows.counters, a, b, c, d, e) & mask
     probes = 0
@@ -227,7 +227,7 @@ def find_flow(flows: FlowTable, cur: Any, a: int, b: int, c: int, d: int, e: int
 
 @kernel_lean
 def start_flow(flows: FlowTable, slot: int, counter: int, time_ns: int) -> None:
-    """Begin a conversation in a slot: the next number of its kind, nothing known of either direction."""
+    """Begin a conversation in a slot: give it the next number of its kind, clear the state of both directions."""
     flows.stream[slot] = flows.counters[counter]
     flows.counters[counter] += 1
     flows.last_ns[slot] = time_ns

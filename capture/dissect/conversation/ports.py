@@ -1,6 +1,6 @@
-"""Which protocol a port names, as tshark 4.0 with its defaults takes it (`tshark -G decodes`).
+"""Protocols by TCP and UDP port, as tshark 4.0 has them by default (`tshark -G decodes`).
 
-A port of a protocol that is not dissected here still matters: what runs on it is not looked at as HTTP.
+Ports of protocols that are not dissected here are listed too: what runs on them is not tried as HTTP.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _UDP_OTHER = (
 
 
 def _numbers(ranges: str) -> list[int]:
-    """Return the ports of words such as `7 19-23`."""
+    """Return the ports of a text such as `7 19-23`."""
     ports: list[int] = []
     for word in ranges.split():
         first, _, last = word.partition("-")

@@ -1,7 +1,7 @@
-"""Messages over several TCP segments: the bytes that wait in the arena, and when a message is complete.
+"""TCP reassembly of application messages: bytes kept in an arena of chunks until the message is complete.
 
-The rules are tshark's with its defaults: a segment that comes early is kept only within a message whose length is
-known, bytes that came first stay, and the first byte decides which of two overlapping early stretches wins.
+The rules are tshark's with its defaults: an early segment is kept only within a message of known length, bytes that
+came first stay, and of two overlapping early stretches the one that starts first wins.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ FARTHEST = 1 << 20  # bytes that a segment may be early: more than the 8 largest
 
 @kernel_lean
 def drop(apps: Applications, which: int) -> None:
-    """Forget a message; what is still to come of it, where that is known, will not be looked at."""
+    """Forget a message; where the end of it is known (BYTES, UNTIL_FIN), skip the rest of it."""
     mode = apps.side[which, MODE]
     free_chunks(apps, which)
     if mode in (BYTES, UNTIL_FIN):
@@ -63,7 +63,7 @@ def drop(apps: Applications, which: int) -> None:
 
 @kernel_lean
 def take_chunk(apps: Applications, which: int) -> Any:
-    """Return a free chunk, giving up another side's message where none is left."""
+    """Return a free chunk; where none is left, give up another side's message."""
     counters = apps.counters
     sides = apps.side.shape[0]
     for _ in range(sides):
@@ -105,7 +105,7 @@ def chunk_at(apps: Applications, which: int, offset: int) -> Any:
 
 @kernel_lean
 def store(apps: Applications, which: int, buf: Any, pos: int, size: int, offset: int) -> bool:
-    """Keep `size` bytes at `offset` of the side's message, but for those at hand; False where there is no room."""
+    """Keep `size` bytes at `offset` of the side's message, except those it has; return False where there is no room."""
     side = apps.side
     end = offset + size
     if end > MAX_MESSAGE:
@@ -144,7 +144,7 @@ def copy_in(apps: Applications, which: int, buf: Any, pos: int, start: int, end:
 
 @kernel_lean
 def account(apps: Applications, which: int, start: int, end: int) -> bool:
-    """Enter bytes [start, end) of a message: those in order, or a stretch that came early; False where too many did."""
+    """Record bytes [start, end) of a message, in order or as an early stretch; False where it has no more stretches."""
     side, later = apps.side, apps.later
     if start > side[which, HAVE]:
         count = side[which, STRETCHES]
@@ -178,7 +178,7 @@ def account(apps: Applications, which: int, start: int, end: int) -> bool:
 def begin(
     out: Table, apps: Applications, which: int, buf: Any, pos: int, end: int, sequence: int, mode: int, need: int
 ) -> None:
-    """Keep the beginning of a message, buf[pos:end], that starts at `sequence`."""
+    """Start a message at `sequence` with its first bytes, buf[pos:end]."""
     side = apps.side
     if side[which, MODE] != COMPLETE and side[which, MODE] != SWALLOW:
         give_up(out, apps, which, NOTE_GAP)
@@ -214,7 +214,7 @@ def give_up(out: Table, apps: Applications, which: int, reason: int) -> None:
 def assemble(out: Table, apps: Applications, which: int) -> Any:
     """Copy the side's message into the table's text; return where it starts there. Its chunks are freed.
 
-    Return -1 where the row has no room for all of it, as after another message of the largest size: it is not shown.
+    Return -1 where the row lacks room for all of it, as after another message of the largest size: it is not shown.
     """
     side = apps.side
     start = at = out.cursor[TEXT]
@@ -236,7 +236,7 @@ def assemble(out: Table, apps: Applications, which: int) -> Any:
 
 @kernel_lean
 def chunk_of(apps: Applications, which: int, offset: int) -> Any:
-    """Return the chunk that holds a byte at hand of the side's message; offsets asked for never go back a chunk."""
+    """Return the chunk that holds a byte of the side's message; offsets must not go back by a chunk between calls."""
     side = apps.side
     if side[which, READ_CHUNK] < 0:
         side[which, READ_CHUNK] = side[which, FIRST]

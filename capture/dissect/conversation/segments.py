@@ -1,6 +1,6 @@
-"""What a TCP segment is in its conversation: new, seen before, early or a keep-alive, as tshark's analysis tells it.
+"""TCP sequence analysis (tshark's tcp.analysis.*): is a segment new, repeated, out of order or a keep-alive.
 
-The rules are those of tshark's tcp.analysis.* fields with its defaults; applications look only at what they let pass.
+The rules are tshark's with its defaults; they decide which segments the application layers look at.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def follow(
     apps: Applications, slot: int, direction: int, sequence: int, size: int, flags: int, acknowledged: int,
     window: int, time_ns: int,
 ) -> Any:  # fmt: skip
-    """Enter a segment into its side's sequence numbers; return what it is."""
+    """Update the sender's sequence state with a segment; return what the segment is."""
     side = apps.side
     which = 2 * slot + direction
     other = which ^ 1
@@ -75,7 +75,7 @@ def follow(
 
 @kernel_lean
 def repeated(apps: Applications, slot: int, which: int, sequence: int, size: int, marks: int, time_ns: int) -> Any:
-    """Return how a segment with content repeats what was seen, or NEW."""
+    """Return how a segment with payload, SYN or FIN repeats earlier ones, or NEW."""
     side = apps.side
     newest = side[which, NEXT]
     theirs = side[which ^ 1, ACKED]

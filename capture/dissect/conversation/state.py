@@ -1,6 +1,6 @@
-"""What the application layers remember: conversations, DNS transactions, and messages not yet complete.
+"""State of the application layers: conversations, DNS transactions, and messages not yet complete.
 
-Indexed by the slots of the flow table; a side is a slot's direction, at `slot * 2 + direction`.
+Indexed by the slots of the flow table; a side is one direction of a slot, at `slot * 2 + direction`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from offramp.capture.dissect.conversation.ports import port_protocols
 from offramp.kernels import kernel_lean
 
 # fields of `kind`, per slot
-SERVER_PORT = 0  # as the SYN told it, 0 unknown
+SERVER_PORT = 0  # from the SYN, 0 unknown
 PROTOCOL = 1  # found by what the bytes look like, 0 not yet
 MQTT_VERSION = 2
 SYN_NS = 3  # time of the newest SYN, 0 none
@@ -54,7 +54,7 @@ MAX_STRETCHES = 8
 FREE_CHUNKS = 0
 HAND = 1  # where the search for a message to give up goes on
 GIVEN_UP = 2  # messages given up for the room of others, not yet in the ledger
-STEPS = 3  # of work on messages put together, as layers.STEPS counts them
+STEPS = 3  # of work on reassembled messages, as cursor.STEPS counts them
 
 CHUNK = 2048  # bytes
 CHUNKS = 16_384
@@ -150,7 +150,7 @@ def free_chunks(apps: Applications, which: int) -> None:
 
 @kernel_lean
 def application_reset(apps: Applications, slot: int) -> None:
-    """Forget what a slot's conversation left behind; called when the slot begins another one."""
+    """Reset the state of a slot; called when another conversation begins in it."""
     apps.generation[slot] += 1
     for field in range(KIND_FIELDS):
         apps.kind[slot, field] = 0

@@ -1,8 +1,8 @@
-"""IP fragments put together (RFC 791, RFC 8200 4.5), as tshark does: the last frame of a datagram shows its transport.
+"""IP fragment reassembly (RFC 791, RFC 8200 4.5) as in tshark: the frame that completes a datagram shows its transport.
 
-A whole datagram is written behind the block's own bytes (the scratch), so that its spans are like any other's. The
-number of datagrams that wait at once is bounded; the oldest gives way, and is counted, and so does one that has waited
-for a minute where more than half of them wait.
+A complete datagram is written behind the block's own bytes (the scratch), so that its spans are like any other's. At
+most SLOTS datagrams wait at once; the oldest is dropped and counted, and so is, while more than half of the slots are
+in use, one without a fragment for a minute.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Fragments(NamedTuple):
     """Datagrams that wait for fragments.
 
     key: int64 [SLOTS, 7] (addresses, identification with protocol and version, time of the newest fragment, turn of the
-    slot); bytes: uint8 [SLOTS, LARGEST]; owner: uint32 [SLOTS, UNITS] where, in units of 8 bytes and plus one, the
-    fragment begins that a unit is from, and above TURN_BITS in which turn; total: int64 [SLOTS] length, -1 unknown;
-    whole: int64 [SLOTS] units there without a gap; age: int64 [SLOTS], 0 where free; counters: int64 [4].
+    slot); bytes: uint8 [SLOTS, MAX_DATAGRAM]; owner: uint32 [SLOTS, UNITS] start of the fragment that filled each
+    8-byte unit, in units and plus one, and above TURN_BITS the turn it was filled in; total: int64 [SLOTS] length, -1
+    unknown; whole: int64 [SLOTS] units there without a gap; age: int64 [SLOTS], 0 where free; counters: int64 [4].
     """
 
     key: NDArray[np.int64]
@@ -86,10 +86,10 @@ def new_fragments() -> Fragments:
 
 @kernel_lean
 def scratch_room(fragments: Fragments, scratch: Any) -> bool:
-    """Grant the next packet its share of the scratch; False where there is not that much: the row loop makes more.
+    """Grant the next packet its share of the scratch; return False where too little is left: the row loop makes more.
 
-    The share is always the same, so that what a packet completes does not hang on those before it in the block; where
-    no datagram waits, nothing can be completed.
+    The share is always the same, so that what a packet completes does not depend on those before it in the block; where
+    no datagram waits it is 0.
     """
     counters = fragments.counters
     end = counters[SCRATCH_USED] + (SCRATCH_RESERVE if counters[WAITING] else 0)
@@ -101,10 +101,10 @@ def scratch_room(fragments: Fragments, scratch: Any) -> bool:
 def fragment(
     out: Table, fragments: Fragments, data: Any, scratch: Any, cur: Any, name: int, offset: int, more: bool, end: int
 ) -> None:
-    """Go on with a fragment at the cursor, which ends at `end`, as tshark does.
+    """Follow the fragment at the cursor, which ends at `end`, as tshark does.
 
-    Captured whole it waits for the others, and the one that completes the datagram goes on with it; else the first
-    goes on with what there is of its transport.
+    A fragment captured whole is kept, and the one that completes its datagram goes on with that. Of fragments cut short
+    only the first goes on, with what was captured of its transport.
     """
     if cur[END] == end and cur[POSITION] < end:
         if add_fragment(out, fragments, data, scratch, cur, name, offset, more):
@@ -119,7 +119,7 @@ def fragment(
 def add_fragment(
     out: Table, fragments: Fragments, data: Any, scratch: Any, cur: Any, name: int, offset: int, more: bool
 ) -> bool:
-    """Take the fragment at the cursor; True where it completed its datagram, to whose bytes the cursor then moves.
+    """Keep the fragment at the cursor; True where that completes its datagram, to whose bytes the cursor then moves.
 
     name: identification, protocol and version in one number; offset: of the fragment in its datagram, bytes.
     """
@@ -160,8 +160,8 @@ def add_fragment(
 def place(fragments: Fragments, slot: int, data: Any, position: int, offset: int, size: int) -> None:
     """Copy a fragment into its datagram; where fragments overlap, the one that begins first counts, as in tshark.
 
-    A unit that it fills in part is there only where the datagram ends with it: of those that say to be the last ones,
-    the first to come is believed.
+    A unit filled in part counts only at the datagram's end; of several fragments that claim to be the last, the first
+    to come is believed.
     """
     begins = (offset >> 3) + 1
     for unit in range(offset >> 3, (offset + size + 7) >> 3):
@@ -176,7 +176,7 @@ def place(fragments: Fragments, slot: int, data: Any, position: int, offset: int
 
 @kernel_lean
 def owned(fragments: Fragments, slot: int, unit: int) -> Any:
-    """Return where the fragment begins that a unit of a datagram is from, in units and plus one; 0 where none came."""
+    """Return the start, in units and plus one, of the fragment that filled a unit of a datagram; 0 where none did."""
     owner = np.int64(fragments.owner[slot, unit])
     return owner & ((1 << TURN_BITS) - 1) if owner >> TURN_BITS == fragments.key[slot, TURN] else 0
 

@@ -1,4 +1,4 @@
-"""IPv4 options (RFC 791 3.1) as far as they matter to the columns: source routes, and what makes tshark give up."""
+"""IPv4 options (RFC 791 3.1): source routes, which change the target column, and options tshark calls malformed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECURITY, LOOSE_ROUTE, EXTENDED_SECURITY, LABEL, STREAM, STRICT_ROUTE, ALERT = 1
 
 @kernel_lean
 def least_size(kind: int) -> Any:
-    """Return the bytes that an option must have lest tshark call the packet malformed."""
+    """Return the least bytes of an option; with fewer, tshark calls the packet malformed."""
     if kind in (RECORD_ROUTE, SECURITY, LOOSE_ROUTE, STRICT_ROUTE, EXTENDED_SECURITY):
         return 3
     if kind in (PROBE, REPLY, TIMESTAMP, STREAM, ALERT):
@@ -29,10 +29,10 @@ def least_size(kind: int) -> Any:
 
 @kernel_lean
 def ip_options(out: Table, row: int, data: Any, cur: Any, header: int) -> bool:
-    """Put the target of an IPv4 header with options; False where the packet ends in them.
+    """Put the target of an IPv4 header with options; return False where the packet ends in them.
 
-    As in tshark the target is the last address of a source route that is not yet used up; it is absent where that
-    route ends within an address, or where the options were not captured as far as they must be read to know.
+    As in tshark the target is the last address of a source route that is not yet used up; it is absent where that route
+    ends within an address, or where too little of the options was captured to know.
     """
     at, captured = cur[POSITION], cur[END]
     end, option = at + header, at + 20

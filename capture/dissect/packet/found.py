@@ -1,4 +1,4 @@
-"""What a transport's header gives to the layers above it: the fields of `found`, int64 [FOUND_SIZE]."""
+"""Fields of `found`, int64 [FOUND_SIZE]: what a transport dissector passes to the application layers."""
 
 FLOW_SLOT = 0  # of the flow table
 FLOW_SIDE = 1  # the packet's direction in its conversation, 0 or 1

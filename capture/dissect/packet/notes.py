@@ -1,4 +1,7 @@
-"""Reasons by number: not followed, cut, given up, forgotten; `Table.notes` counts them, the ledger names them."""
+"""Note numbers: why headers were not followed, messages given up or flows forgotten. `Table.notes` counts them.
+
+The ledger shows them under their names in NOTE_NAMES.
+"""
 
 from __future__ import annotations
 

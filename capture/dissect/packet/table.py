@@ -1,11 +1,11 @@
-"""Where kernels put what they find: one column-major table of int64, a sparse list of further occurrences, and text.
+"""The dissector's output table, filled by kernels: int64 cells by column, further occurrences as a list, and text.
 
-Numbers stand as they are. Text and bytes stand as a span: `where << 62 | offset << 24 | length`, where 0 means the
-block's bytes and 1 the text buffer of this table (names spelled out, messages put together from several segments).
+Numbers are stored as they are, text and bytes as a span: `where << 62 | offset << 24 | length`, where 0 means the
+block's bytes and 1 the text buffer of this table (names spelled out, messages reassembled).
 
-The list and the text grow, and only this module writes to them. A row has a share of both, always the same, and a batch
-ends where the table cannot grant a whole share: so what a row shows hangs on its packet alone. What goes beyond the
-share is left out and counted. No dissector needs to know how much a packet may hold.
+Only this module appends to the list and the text. Every row has the same share of both, and a batch ends where no whole
+share is left, so that what a row shows depends on its packet alone. What exceeds the share is left out and counted. No
+dissector needs to know how much a packet may hold.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ BATCH_OCCURRENCES, BATCH_TEXT, BATCH_SHOWN = 400_000, 40 << 20, 64 << 20
 """Where a batch ends, and the next row begins another: what a batch takes when it is made into Arrow."""
 
 MAX_CELL = (1 << 24) - 1
-"""Bytes that the length of a span can tell."""
+"""Largest length of a span, in bytes."""
 
-# fields of Table.cursor: how much is used, and how much the row at hand may use
+# fields of Table.cursor: how much is used, and how much the current row may use
 EXTRAS, TEXT, SHOWN = 0, 1, 2
 EXTRAS_END, TEXT_END, SHOWN_END = 3, 4, 5
 
@@ -74,7 +74,7 @@ def new_table(rows: int) -> Table:
 
 @kernel_lean
 def begin_row(out: Table) -> bool:
-    """Grant the next row its shares; False where the table has not that much left: the batch ends before this row."""
+    """Grant the next row its shares; return False where the table lacks that much: the batch ends before this row."""
     cursor = out.cursor
     extras, text = cursor[EXTRAS] + MAX_OCCURRENCES, cursor[TEXT] + MAX_TEXT
     if extras > out.extra_row.shape[0] or text > out.text.shape[0] or cursor[SHOWN] > BATCH_SHOWN:
@@ -89,7 +89,7 @@ def begin_row(out: Table) -> bool:
 def row_full(out: Table) -> bool:
     """Return whether the row has used up a share, and count that more was to come.
 
-    What loops over messages, questions, topics or samples asks before each, and ends there.
+    Loops over messages, questions, topics or samples ask before each, and end where it is full.
     """
     if out.cursor[EXTRAS] >= out.cursor[EXTRAS_END]:
         out.notes[NOTE_OCCURRENCES_CUT] += 1
@@ -102,9 +102,9 @@ def row_full(out: Table) -> bool:
 
 @kernel_lean
 def append(out: Table, row: int, column: int, value: int) -> None:
-    """Append a further occurrence, where the row's share has room for it; else count it.
+    """Append a further occurrence where the row's share has room for it; else count it.
 
-    As small as it is, so that it becomes a part of `put`, and `put` of what calls it: a call copies the whole table.
+    Kept so small that it is inlined into `put`, and `put` into its callers: a call copies the whole table.
     """
     at = out.cursor[EXTRAS]
     if at < out.cursor[EXTRAS_END]:
@@ -118,7 +118,7 @@ def append(out: Table, row: int, column: int, value: int) -> None:
 
 @kernel_lean
 def show(out: Table, size: int) -> bool:
-    """Take `size` bytes of the block, of which a further occurrence speaks, from the row's share; else count it."""
+    """Take the `size` block bytes of a further occurrence from the row's share; else count it and return False."""
     if size <= out.cursor[SHOWN_END] - out.cursor[SHOWN]:
         out.cursor[SHOWN] += size
         return True
@@ -176,7 +176,7 @@ def take_text(out: Table, size: int) -> Any:
 
 @kernel_lean
 def drop_text(out: Table, start: int) -> None:
-    """Forget the text from `start` on, which the row at hand wrote."""
+    """Forget the text from `start` on, written by the current row."""
     out.cursor[TEXT] = min(start, out.cursor[TEXT])
 
 

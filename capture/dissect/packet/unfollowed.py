@@ -1,6 +1,6 @@
-"""What headers name and the dissector does not follow: packets by ether type, IP protocol, tunnel port, for the ledger.
+"""Counts of packets that name a protocol which is not followed: by ether type, IP protocol, PPP, GRE or tunnel port.
 
-The cells of such packets end where their headers do, and nothing else would say why a link's load has no flows.
+The cells of such packets end with their headers; the ledger shows these counts, to explain a link's load without flows.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ WORDS = {
 }
 OTHERS = "other_kinds"
 KINDS = 16
-"""Kinds told by name; an ordinary network has some five that are not followed, a hostile one 65,536."""
+"""Kinds counted by name; an ordinary network has some five that are not followed, a hostile one 65,536."""
 
 
 def new_kinds() -> NDArray[np.int64]:
-    """Return room for the kinds met and their packets, int64 [KINDS + 1, 2]; the last row is of all others."""
+    """Return empty counts, int64 [KINDS + 1, 2] (kind, packets); the last row is of all other kinds."""
     return np.zeros((KINDS + 1, 2), np.int64)
 
 
 @kernel_lean
 def unfollowed(out: Table, cur: Any, reason: int, kind: int, number: int) -> None:
-    """End the packet at something that is not followed, and remember what it was."""
+    """End the packet at a protocol that is not followed, and note which."""
     stop(out, cur, reason)
     cur[UNFOLLOWED] = (kind << 32) | number
 
 
 @kernel_lean
 def count_kind(kinds: Any, value: int) -> None:
-    """Count a packet whose cursor says what was not followed."""
+    """Count a packet by the kind that its cursor noted as not followed."""
     for row in range(KINDS):
         if kinds[row, 0] == value or kinds[row, 0] == 0:
             kinds[row, 0] = value
@@ -52,7 +52,7 @@ def count_kind(kinds: Any, value: int) -> None:
 
 
 def taken(kinds: NDArray[np.int64]) -> Counter[str]:
-    """Return the packets counted since the last time, by kind; which kinds have a name stays."""
+    """Return the packets counted since the last call, by kind; kinds that have a row keep it."""
     found = Counter({_word(value): count for value, count in kinds.tolist() if count})
     kinds[:, 1] = 0
     return found

@@ -1,4 +1,7 @@
-"""Zstandard data (RFC 8878) as they are read: whether they end with a whole frame, which the decompressor keeps."""
+"""Follow Zstandard frames (RFC 8878) while they are read, to know whether the data end with a whole frame.
+
+The decompressor does not tell.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def begins_zstd(magic: bytes) -> bool:
 
 
 class FrameWatch:
-    """Hands on the bytes of `source` and follows frames and blocks by their lengths; `whole` between two frames."""
+    """Passes on the bytes of `source` and follows frames and blocks by their lengths."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -32,7 +35,7 @@ class FrameWatch:
 
     @property
     def whole(self) -> bool:
-        """Whether what was read so far ends where a frame does."""
+        """Whether what was read so far ends with a whole frame."""
         return self._lost or (self._then == self._magic and not self._head and not self._skip)
 
     def read(self, size: int = -1) -> bytes:

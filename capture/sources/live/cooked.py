@@ -1,4 +1,7 @@
-"""Which interface a packet of `any` came by: cooked headers (SLL2, LINKTYPE_LINUX_SLL2) hold its number."""
+"""Tell which interface a packet captured on `any` came by: cooked headers (SLL2) hold the interface's number.
+
+Format: LINKTYPE_LINUX_SLL2.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ INDEX_AT = 4
 
 
 class InterfacesOfAny:
-    """The interfaces met in the packets of `any`, in the order they were met: an interface's place never changes.
+    """The interfaces seen in packets of `any`, in the order first seen, so that an interface's index never changes.
 
     name_of: returns an interface's name by its number, raising OSError where it is gone.
     """
@@ -26,7 +29,7 @@ class InterfacesOfAny:
         self._place: dict[int, int] = {}
 
     def told_apart(self, block: PacketBlock) -> PacketBlock:
-        """Return a block of cooked packets with the interface of each."""
+        """Return a block of cooked packets with the interface of each set."""
         if not len(block):
             return replace(block, interfaces=self.table)
         numbers = np.zeros(len(block), np.int64)

@@ -1,6 +1,6 @@
-"""Live interfaces: one door to the three ways of capturing.
+"""Open live interfaces by one of the three capture backends.
 
-Imports nothing heavy before the socket is open and the rights are dropped: a capability belongs to a thread, and
+Imports nothing heavy before the socket is open and the privileges are dropped: capabilities belong to a thread, and
 numerical libraries start threads when they are imported.
 """
 
@@ -86,7 +86,7 @@ def usable() -> list[str]:
 
 
 class _Opened(NamedTuple):
-    """What needed the right to capture, and what makes a source of it: that imports what reads."""
+    """An open handle, which needed the right to capture, and what makes a source of it, importing what reads."""
 
     handle: Any
     source: Callable[[], PacketSource]

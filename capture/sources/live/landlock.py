@@ -1,6 +1,6 @@
-"""Landlock: what this process, whatever runs in it, may write and start from now on (landlock(7), linux/landlock.h).
+"""Landlock: restrict where this process may write and what it may start (landlock(7), linux/landlock.h).
 
-Needs no rights, only a kernel from 5.13 on that has it switched on; what an older one does not know is left out.
+Needs no rights, only a kernel from 5.13 on with Landlock switched on; restrictions an older one lacks are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EXECUTE, WRITE_FILE, REMOVE_DIR, REMOVE_FILE = 1 << 0, 1 << 1, 1 << 4, 1 << 5
 MAKE_CHAR, MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = (1 << bit for bit in range(6, 13))
 REFER, TRUNCATE = 1 << 13, 1 << 14
 TRUNCATE_FROM, SCOPED_FROM = 3, 6
-"""The versions that can hold files that are cut, and keep signals and abstract sockets within the process."""
+"""The versions that brought truncation, and the scoping of signals and abstract sockets to the process."""
 
 HANDLED = {
     1: EXECUTE | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_CHAR | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO
@@ -26,7 +26,7 @@ HANDLED = {
     2: REFER,
     TRUNCATE_FROM: TRUNCATE,
 }  # fmt: skip
-"""What is forbidden but where a rule allows it, by the version that brought it."""
+"""Rights that are denied unless a rule allows them, by the version that brought them."""
 
 IN_FOLDER = WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | REFER | TRUNCATE
 IN_FILE = WRITE_FILE | TRUNCATE
@@ -36,8 +36,8 @@ ABSTRACT_UNIX_SOCKET, SIGNAL = 1, 2
 def allow_writing(paths: Iterable[Path], *, programs: bool = False) -> bool:
     """Let this thread, and all that it starts, write below `paths` alone; files that are open stay as they are.
 
-    programs: whether it may run others. Return whether the kernel does so. Paths that do not exist are left out.
-    Raises OSError where it refuses, which it has no reason to once PR_SET_NO_NEW_PRIVS is set.
+    programs: whether it may run other programs. Return whether the kernel enforces this. Paths that do not exist are
+    left out. Raises OSError where the kernel refuses, which it has no reason to once PR_SET_NO_NEW_PRIVS is set.
     """
     here = version()
     if here < 1:
@@ -58,7 +58,7 @@ def allow_writing(paths: Iterable[Path], *, programs: bool = False) -> bool:
 
 
 def version() -> int:
-    """Return the version of Landlock that this kernel has; less than 1: none, or it is switched off."""
+    """Return the version of Landlock in this kernel; less than 1: none, or it is switched off."""
     return _call(CREATE_RULESET, None, 0, VERSION, may_fail=True)
 
 

@@ -44,7 +44,7 @@ class Listener(Protocol):
 
 
 class PolledSource:
-    """Packets of one interface from a listener; see block.PacketSource and ring.RingSource."""
+    """Packets of one interface from a listener; see source.PacketSource and ring.RingSource."""
 
     def __init__(self, listener: Listener) -> None:
         self.name = listener.name

@@ -1,9 +1,9 @@
-"""Rights: capturing needs CAP_NET_RAW to open a socket and nothing afterwards; then all are given up, in two steps.
+"""Drop privileges in two steps: capturing needs CAP_NET_RAW to open a socket, and nothing afterwards.
 
-`confine`, once the socket is open and before libraries start threads: no capability but those to become another user
-and to read what is loaded until then, nothing written but below the folders that are named, no other program run.
-`become`, once everything is loaded and before the first packet is taken: what root started is another user from then
-on, without any capability.
+`confine`, once the socket is open and before libraries start threads: keep only the capabilities to become another user
+and to read what is loaded until then, write below the named folders alone, start no other programs unless asked for.
+`become`, once everything is loaded and before the first packet is taken: a process that root started becomes another
+user, without any capability.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OWN_FILES = 0o077
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whom a process that root started becomes."""
+    """The user that a process started by root becomes."""
 
     uid: int
     gid: int
@@ -43,10 +43,10 @@ class User:
 
 
 def service_user(asked: str = "") -> User | None:
-    """Return whom to become: the user asked for, else who called sudo, else nobody; None: who this process is already.
+    """Return the user to become: the one asked for, else who called sudo, else nobody; None: stay the present one.
 
-    asked: a name or a number; root stays root, and, unless it is asked for another, one that may become nobody else.
-    Raises ConfigError for a user that is not there, or who is not root and asks for another.
+    asked: a name or a number. Root stays root if asked to, or, where nothing is asked, if it may not become another
+    user. Raises ConfigError for a user that does not exist, and where one who is not root asks for another.
     """
     if os.geteuid() != 0:
         if asked:
@@ -67,10 +67,10 @@ def service_user(asked: str = "") -> User | None:
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What is left to a process once its sockets are open.
+    """What a process keeps once its sockets are open.
 
-    user: whom it becomes; folders: those it writes to, which are made for the user where they are not there; loading:
-    where it writes while it is loaded, before it becomes the user; programs: whether it may start programs.
+    user: whom it becomes; folders: those it writes to, made for the user where they are missing; loading: where it
+    writes until it becomes the user; programs: whether it may start programs.
     """
 
     user: User | None = None
@@ -80,10 +80,10 @@ class Confinement:
 
 
 def confine(left: Confinement) -> None:
-    """Give up every right but those that are left, for this thread and those it starts.
+    """Give up all rights but those in `left`, for this thread and those it starts.
 
-    A thread that runs already keeps what it has: call this before anything is imported that starts threads. Raises
-    ConfigError where the user to become could not write to a folder, or where root may not become him, as in a
+    A thread that runs already keeps its rights: call this before anything is imported that starts threads. Raises
+    ConfigError where the user to become could not write to a folder, or where root may not become that user, as in a
     container without those capabilities; OSError where the kernel refuses, which it has no reason to. Does nothing but
     on Linux.
     """
@@ -106,7 +106,7 @@ def confine(left: Confinement) -> None:
 
 
 def become(user: User | None) -> None:
-    """Be `user` from now on, in every thread, without any capability. Raises ConfigError where that is not allowed."""
+    """Become `user` in every thread, without any capability. Raises ConfigError where that is not allowed."""
     if user is None:
         return
     try:
@@ -135,7 +135,7 @@ def _may_become() -> bool:
 
 
 def _not_allowed(user: User | None, error: OSError) -> ConfigError:
-    """Return what to raise where root cannot become another user."""
+    """Return the error for a root that cannot become another user."""
     return ConfigError(
         f"root cannot become user {user.name if user else ''} here ({error.strerror}): that needs CAP_SETUID and "
         "CAP_SETGID, and the user in this namespace; start it as that user with CAP_NET_RAW alone, or with --user "
@@ -144,7 +144,7 @@ def _not_allowed(user: User | None, error: OSError) -> ConfigError:
 
 
 def _hand_over(folder: Path, user: User) -> None:
-    """Make a folder that is not there, for a user alone; hold that he can write to one that is."""
+    """Make a missing folder for the user alone; check that the user can write to one that exists."""
     try:
         if not folder.exists():
             folder.mkdir(0o700, parents=True)
@@ -161,7 +161,7 @@ def _hand_over(folder: Path, user: User) -> None:
 
 
 def _keep(rights: int) -> None:
-    """Keep these capabilities of the first 32 of this thread, and none else."""
+    """Set this thread's capabilities to these of the first 32, and no others."""
     header = (ctypes.c_uint32 * 2)(VERSION_3, 0)
     kept = (ctypes.c_uint32 * 6)(rights, rights, 0, 0, 0, 0)  # effective, permitted, inheritable, twice 32 bits each
     _checked(_libc().capset(header, kept), "capset")

@@ -1,4 +1,4 @@
-"""Bodies of HTTP/1 messages: chunks put together, and the mark of a body whose content is coded."""
+"""HTTP/1 message bodies: join chunked ones (RFC 9112 7.1), and mark cells whose content is still compressed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from offramp.kernels import kernel_lean
 
 FILE_DATA = INDEX["http.file_data"]
 CODING_SHIFT = 60
-"""Where a cell's value says how its bytes are coded (one of http_head's codings), until content_coding decodes it."""
+"""Where a cell's value holds the coding of its bytes (one of `head`'s), until content_coding decodes them."""
 
 TOO_SHORT = -1
 
 
 @kernel_lean
 def put_body(out: Table, row: int, buf: Any, in_block: bool, pos: int, size: int, coding: int) -> None:
-    """Put a body that stands as it is in the bytes."""
+    """Put a body that is not chunked, as a cell."""
     if in_block:
         put_span(out, row, FILE_DATA, pos, size, coding << CODING_SHIFT)
     else:
@@ -32,7 +32,8 @@ def put_body(out: Table, row: int, buf: Any, in_block: bool, pos: int, size: int
 def join_chunks(out: Table, buf: Any, pos: int, end: int) -> Any:
     """Write a chunked body into the text, without moving its cursor; return where it ends, or TOO_SHORT, and its size.
 
-    As in tshark, a chunk that the bytes end within makes the message malformed, and a size that is no number ends it.
+    As in tshark, a chunk cut by the end of the bytes makes the message malformed, and a size that is no number ends the
+    body.
     """
     start = at = out.cursor[TEXT]
     while pos < end:
@@ -56,7 +57,7 @@ def join_chunks(out: Table, buf: Any, pos: int, end: int) -> Any:
 
 @kernel_lean
 def trailer_end(notes: Any, buf: Any, pos: int, end: int) -> Any:
-    """Return where the trailer of a chunked body ends, its blank line included, or TOO_SHORT without room for one."""
+    """Return where a chunked body's trailer ends, its blank line included; TOO_SHORT with fewer than two bytes left."""
     if end - pos < 2:
         return TOO_SHORT
     while True:

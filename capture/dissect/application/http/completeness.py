@@ -1,6 +1,7 @@
-"""How much more an HTTP message needs before it is looked at: by length, by chunks, or until the connection's end.
+"""HTTP/1 message framing: what a message still needs before it is dissected.
 
-The rules are tshark's for putting HTTP heads and bodies together (its defaults).
+A message ends by its Content-Length, its last chunk, or the end of the connection. The rules are tshark's for
+desegmenting HTTP heads and bodies, with its defaults.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MAX_HEAD = 1 << 17
 # whether a message that waits for lines has them
 WAITS = 0
 READY = 1
-TOO_LONG = 2  # a line is longer than is kept in mind
+TOO_LONG = 2  # a line is longer than LINE bytes
 
 
 @kernel_lean
@@ -97,10 +98,10 @@ def digit(byte: int) -> Any:
 
 @kernel_lean
 def next_chunk(notes: Any, buf: Any, pos: int, end: int, left: int) -> Any:
-    """Look at the chunk line at `pos`, `left` bytes being at hand; return whether more is needed, and bytes to skip.
+    """Look at the chunk line at `pos`, `left` bytes being there from it on; return whether to wait, and bytes to skip.
 
-    0 bytes to skip: no chunk follows; -1: a line does not end within the bytes; -2: the last line ends with half a
-    line end, which tshark takes for malformed.
+    0 bytes to skip: no chunk follows; -1: a line does not end within the bytes; -2: the bytes end with the CR of the
+    last line, which tshark takes for malformed.
     """
     if left < 1:
         return True, 0
@@ -125,9 +126,9 @@ def next_chunk(notes: Any, buf: Any, pos: int, end: int, left: int) -> Any:
 
 @kernel_lean
 def chunks_wait(notes: Any, apps: Applications, which: int, buf: Any, pos: int, end: int) -> Any:
-    """Return whether a waiting chunked message needs more, going on at the first chunk line not yet looked at.
+    """Return whether a waiting chunked message needs more, resuming at the first chunk line not yet looked at.
 
-    buf[pos:end] is what came since the last time: where it ends no line, one that had no end still has none.
+    buf[pos:end] is what came since the last call: if no line ends in it, an open line is still open.
     """
     side = apps.side
     if side[which, SCANNED] == side[which, HAVE] - (end - pos):
@@ -156,9 +157,9 @@ def chunks_wait(notes: Any, apps: Applications, which: int, buf: Any, pos: int, 
 
 @kernel_lean
 def head_waits(notes: Any, apps: Applications, which: int, buf: Any, pos: int, end: int) -> Any:
-    """Return whether a waiting head needs more: not once its first line or a blank one has ended, or it is too long.
+    """Return whether a waiting head needs more: no longer once its first or a blank line has ended, or it is too long.
 
-    Only buf[pos:end] is searched, what came since the last time.
+    Only buf[pos:end], the bytes since the last call, is searched.
     """
     side = apps.side
     if side[which, HAVE] >= MAX_HEAD:
@@ -181,7 +182,7 @@ def head_waits(notes: Any, apps: Applications, which: int, buf: Any, pos: int, e
 
 @kernel_lean
 def head_needs(notes: Any, buf: Any, pos: int, end: int, body: bool, until_fin: bool) -> Any:
-    """Return what the message that starts at `pos` waits for, and how much; `body`: its body is waited for too."""
+    """Return what the message that starts at `pos` waits for, and how much; `body`: whether to wait for its body."""
     length = -1
     rpc = False
     chunked = False
@@ -227,7 +228,7 @@ def head_needs(notes: Any, buf: Any, pos: int, end: int, body: bool, until_fin: 
 
 @kernel_lean
 def chunks_need(notes: Any, buf: Any, start: int, pos: int, end: int) -> Any:
-    """Return whether a chunked body from `pos` on waits, and where in the message its next chunk line starts."""
+    """Return whether a chunked body from `pos` on needs more, and where in the message its next chunk line starts."""
     while True:
         more, skip = next_chunk(notes, buf, pos, end, end - pos)
         if more:

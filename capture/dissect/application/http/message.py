@@ -1,4 +1,4 @@
-"""HTTP/1 (RFC 9112) and SSDP: one message at a time, with tshark's eyes: what it shows, and what it waits for."""
+"""HTTP/1 (RFC 9112) and SSDP messages, dissected one at a time as tshark does: fields put, bytes still needed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def http_message(
 ) -> Any:  # fmt: skip
     """Put one message that starts at `pos`; return where the next one starts, what is waited for and how much.
 
-    can_wait: more segments may be asked for; fin: no more will come. Where it waits nothing was put.
+    can_wait: more segments may be asked for; fin: no more will come. A message that waits puts nothing yet.
     """
     kind = apps.kind
     if kind[slot, HTTP_STATE] != SPEAKS_HTTP:
@@ -107,7 +107,7 @@ def http_message(
 
 @kernel_lean
 def body_follows(apps: Applications, slot: int, first: int, buf: Any, pos: int, stop: int) -> bool:
-    """Return whether a message may have a body: not so some answers by their status, or by what was asked."""
+    """Return whether a message may have a body; some answers have none, by their status or by the request's method."""
     if first != ANSWER:
         return True
     status = status_of(buf, pos, stop, True)
@@ -170,7 +170,7 @@ def read_message(
 def read_request(
     out: Table, apps: Applications, row: int, buf: Any, in_block: bool, pos: int, stop: int, slot: int, head: Any
 ) -> None:
-    """Put method, query and version of a request line buf[pos:stop], and remember what its answer depends on."""
+    """Put method, query and version of a request line buf[pos:stop]; remember what decides how its answer is read."""
     kind = apps.kind
     short = OTHER_METHOD
     name = pos + 2 if begins_exactly(buf, pos, stop, MANDATORY) else pos
@@ -218,7 +218,7 @@ def port_named(buf: Any, uri: int, uri_end: int) -> Any:
 
 @kernel_lean
 def put_full_uri(out: Table, apps: Applications, row: int, buf: Any, slot: int, head: Any) -> None:
-    """Put the absolute URI: of what the request says, or of host and path."""
+    """Put the absolute URI: the request's own, or one made of host and path."""
     start = at = out.cursor[TEXT]
     uri, uri_end = head[URI], head[URI_END]
     absolute = begins(buf, uri, uri_end, HTTP_SCHEME) or begins(buf, uri, uri_end, HTTPS_SCHEME)
@@ -250,7 +250,7 @@ def after_head(
     out: Table, apps: Applications, row: int, buf: Any, in_block: bool, body: int, end: int, slot: int, head: Any,
     skipped: int,
 ) -> Any:  # fmt: skip
-    """Put a message's body, and remember a change of protocol; return as http_message does."""
+    """Put a message's body, and note a switch to another protocol; return as http_message does."""
     kind = head[KIND]
     size = end - body
     if head[LENGTH] >= 0 and head[TRANSFER] == 0:
