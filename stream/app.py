@@ -1,7 +1,7 @@
-"""The Faust worker: it brings the feature topic's messages to one processor a partition, and hands partitions over.
+"""The Faust worker: delivers the feature topic's messages to one processor per partition, and hands partitions over.
 
-Faust's part is the group: assignment, rebalancing, fetching. Its acknowledgements, tables and exactly-once mode are not
-used (docs/kafka.md tells why): a partition commits by itself, after its checkpoint.
+Faust does the group: assignment, rebalancing, fetching. Its acknowledgements, tables and exactly-once mode are not used
+(docs/kafka.md says why): a partition commits by itself, after its checkpoint.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ from offramp.stream.worker.watchdog import REBALANCE_S
 
 log = logging.getLogger("offramp.worker")
 BROKEN = (ProducerClosed, ProducerFenced, OutOfOrderSequenceNumber)
-"""What a producer raises that will send nothing any more; a plain KafkaError too, where its task has died."""
+"""Errors of a producer that will send nothing any more; a plain KafkaError too, where its task has died."""
 METADATA_S = 10.0
-"""How old the consumer's knowledge of its topic may be: one that is deleted and made again is then shared out anew."""
+"""Greatest age of the consumer's metadata: a topic that was deleted and made again is then assigned anew."""
 PRODUCER_S = 1.0
-"""What the producer's end may take, once all partitions have what they sent acknowledged, or were given up."""
+"""Seconds that stopping the producer may take, once all that partitions sent is acknowledged or given up."""
 
 
 UNKNOWN = TopicState("", 1 << 31)
@@ -70,10 +70,10 @@ UNKNOWN = TopicState("", 1 << 31)
 
 
 class Worker:
-    """A Faust app over the feature topic of a site; `app` is what Faust runs, `ledger` what was done.
+    """A Faust app over the feature topic of a site; `app` is what Faust runs, `ledger` counts what was done.
 
-    assigned: the partitions that are ours; None before the first are, and while the group shares them out anew.
-    topic: the feature topic that the offsets are of; its partitions are worked on, not what is added later.
+    assigned: the partitions that are ours; None before the first assignment, and during a rebalance.
+    topic: the feature topic that the offsets are of; its partitions are worked on, not those added later.
     reach: whether Kafka answers; ending: whether no more is taken.
     """
 
@@ -142,7 +142,7 @@ class Worker:
         )
 
     async def _consume(self, stream: Any) -> None:
-        """Bring each message to its partition's processor."""
+        """Deliver each message to its partition's processor."""
         async for event in stream.events():
             message = event.message
             if self.ending or self._moving or message.partition >= self.topic.partitions:
@@ -173,7 +173,7 @@ class Worker:
         return LinkConsumer(link, make)
 
     async def _load(self, partition: int) -> LoadedStates:
-        """Load what a partition starts from, trying until the broker gives it."""
+        """Load what a partition starts from, retrying until the broker gives it."""
         loop = asyncio.get_running_loop()
         links = frozenset(link.name for link in self.site.links)
         arguments = self.settings, partition, self.site.name, links, self.app.conf.id, self.topic.id
@@ -185,9 +185,9 @@ class Worker:
                 await asyncio.sleep(RETRY_S)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
-        """Hand the partitions over: checkpoints, then nothing of them stays in memory.
+        """Hand the partitions over: write checkpoints, then drop all of them from memory.
 
-        Where that takes longer than the group waits for us, the next owner does again what has none.
+        Where that takes longer than the group waits for us, the next owner repeats what was not checkpointed.
         """
         self.assigned, self._given = None, frozenset()
         await self.close_processors(REBALANCE_S)
@@ -198,11 +198,11 @@ class Worker:
         self.ledger.rebalances += 1
 
     def _served(self) -> frozenset[int]:
-        """Return those of the partitions that the group gave us that are worked on."""
+        """Return the assigned partitions that are worked on."""
         return frozenset(partition for partition in self._given if partition < self.topic.partitions)
 
     async def close_processors(self, patience_s: float) -> None:
-        """End all partitions with a checkpoint each; what takes longer than there is patience for is given up."""
+        """Close all partitions, each with a checkpoint; abandon those that take longer than `patience_s`."""
         lanes, self.processors = self.processors, {}
         if not lanes:
             return
@@ -211,9 +211,9 @@ class Worker:
             processor.abandon()
 
     async def take_up(self, topic: TopicState) -> None:
-        """Go on with another life of the feature topic, or one that lost its end: no place in the former is one in it.
+        """Go on with a feature topic that was made again, or lost its end: offsets of the former one do not apply.
 
-        What comes meanwhile is read again: every partition is, from its beginning or where the group knows it to be.
+        What comes meanwhile is read again: each partition is read from its beginning, or from the group's offset.
         """
         self._moving = True
         try:
@@ -230,9 +230,9 @@ class Worker:
     # what partitions write to
 
     async def post(self, message: OutgoingMessage) -> asyncio.Future[Any]:
-        """Hand a message to the producer, trying as long as it takes; the future is done when it is acknowledged.
+        """Hand a message to the producer, retrying as long as it takes; the future is done when it is acknowledged.
 
-        Of what can never be sent the future holds the error.
+        For a message that can never be sent the future holds the error.
         """
         topic, place = self.settings.topic(message.topic), None if message.partition < 0 else message.partition
         while True:
@@ -260,10 +260,10 @@ class Worker:
                 return future
 
     def _note_refusal(self, producer: AIOKafkaProducer, future: asyncio.Future[Any]) -> None:
-        """Give the producer up where the broker refused what it had numbered.
+        """Retire the producer where the broker refused a message that it had numbered.
 
-        An idempotent producer numbers its messages, and the broker takes none behind a number that it never got: the
-        one refused would be followed by refusals of all (aiokafka does not number anew).
+        An idempotent producer numbers its messages, and the broker takes none behind a number that it never got: after
+        one refusal all others would be refused (aiokafka does not number them again).
         """
         error = None if future.cancelled() else future.exception()
         if isinstance(error, KafkaError) and not error.retriable:
@@ -290,7 +290,7 @@ class Worker:
             return self._producer
 
     async def commit(self, partition: int, offset: int) -> bool:
-        """Commit an offset; return whether the group took it of its member: else it may be rebalancing, or not ours."""
+        """Commit an offset; return whether the group took it from a member: else it is rebalancing, or not ours."""
         thread: Any = self.app.consumer._thread  # Faust's own commit ends the worker on a broker's restart
         place = TopicPartition(self.settings.topic("features"), partition)
         try:
@@ -302,7 +302,7 @@ class Worker:
         return True
 
     async def rewind(self, partition: int, offset: int) -> None:
-        """Read a partition again from an offset on."""
+        """Seek a partition back to an offset."""
         await self.app.consumer.seek(TP(self.settings.topic("features"), partition), offset)
 
     def waiting(self, partition: int, offset: int) -> bool:
@@ -327,10 +327,10 @@ class Worker:
 
 
 async def require_partition(producer: AIOKafkaProducer, topic: str, partition: int) -> None:
-    """Raise ValueError, which is final, where a topic is there and does not have a partition; Kafka is asked again.
+    """Raise ValueError, which is final, where a topic exists without a partition; metadata is fetched again first.
 
-    A topic that was made again may have more than the producer knows of, which sends to none of those; and of a
-    checkpoint for one that it has no more a hand-over must not wait.
+    A topic that was made again may have more than the producer knows of, which sends to none of those; and a hand-over
+    must not wait for a checkpoint to a partition that no longer exists.
     """
     if partition not in await producer.partitions_for(topic):
         await producer.client.force_metadata_update()
@@ -341,8 +341,8 @@ async def require_partition(producer: AIOKafkaProducer, topic: str, partition: i
 async def commit_as_member(consumer: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
     """Commit offsets as the member of the group that the consumer is now. Raises KafkaError where it is none.
 
-    Kafka takes offsets from anybody while a group has no members, such as from one that was put out and not yet joined
-    again; from that nobody learns whether a partition is still his.
+    Kafka takes offsets from anybody while a group has no members, even from a consumer that was evicted and has not
+    joined again; that would not show whether a partition is still ours.
     """
     coordinator = consumer._coordinator
     generation = coordinator.generation
@@ -354,14 +354,14 @@ async def commit_as_member(consumer: Any, offsets: Mapping[TopicPartition, Offse
 
 
 def _told(message: OutgoingMessage) -> Headers:
-    """Return the headers of a message that is about to leave, with its hops where it has some."""
+    """Return the headers of a message that is about to be sent, with its hops where it has some."""
     if not message.hops:
         return message.headers
     return [*message.headers, (HEADER, encode_hops({**message.hops, "sent": time.time_ns()}))]
 
 
 def credentials(settings: KafkaSettings) -> CredentialsT | None:
-    """Return Faust's form of TLS and SASL settings."""
+    """Return TLS and SASL settings as Faust's credentials."""
     context = settings.ssl_context() if settings.tls else None
     if settings.username:
         return faust.SASLCredentials(

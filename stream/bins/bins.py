@@ -1,9 +1,9 @@
-"""Bins: packets into 10 ms slices of event time, per link and per device, in one compiled pass.
+"""Bins: count packets into 10 ms slices of event time, per link and per device, in one compiled pass.
 
 Series 0 is the link; the others are its devices. A bin closes when the newest packet's time has passed its end by the
-allowed lateness; which times are believed, event_time tells. Closed bins come out as arrays, the bins in order,
-the link's row first in each bin. What comes out depends on the packets alone, never on how they were cut into batches;
-only a live link's clock, `advance`, closes bins without a packet.
+allowed lateness; event_time decides which times are believed. Closed bins are returned as arrays, in order of bins, the
+link's row first in each. They depend on the packets alone, never on how these were cut into batches; only a live link's
+clock, `advance`, closes bins without a packet.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def inside(address_high: int, address_low: int, networks: NDArray[np.int64]) -> 
 
 @kernel_lean
 def device_series(state: BinState, high: int, low: int, bin_number: int) -> int:
-    """Return the series of a device, giving it the idlest place where all are taken; -1 where none is free."""
+    """Return the series of a device; a new one takes the place of the idlest; -1 where no place is free."""
     mixed = np.uint64(high) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(low) * np.uint64(0xC2B2AE3D27D4EB4F)
     hint = np.int64(mixed >> np.uint64(56))
     series = state.hint[hint]
@@ -155,7 +155,7 @@ def count(
 
 @kernel_lean
 def enqueue(state: BinState, now_ns: int, size: float, down: int) -> None:
-    """Let a packet pass its direction's virtual queue; one that comes late passes it with its predecessor."""
+    """Let a packet pass its direction's virtual queue; a late one counts as arriving with its predecessor."""
     now = max(now_ns, state.queue_ns[down])
     wait = drained(state.wait[down], now - state.queue_ns[down])
     place = (now // BIN_NS) % OPEN
@@ -203,7 +203,7 @@ def put(
 
 @kernel_inline
 def reach(state: BinState, hitters: HeavyHitters, lateness_ns: int, now_ns: int, out: BinOut) -> bool:
-    """Close what is over when it is `now_ns`; return whether that is done, or `out` is to be emptied first."""
+    """Close the bins that are over at `now_ns`; return whether that is done, else `out` must be emptied first."""
     until = (now_ns - lateness_ns) // BIN_NS
     if until > state.clock[NEXT] and not close_until(state, hitters, until, out):
         return False
@@ -216,7 +216,7 @@ def let_go(
     state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], lateness_ns: int, held: Packets, out: BinOut,
     key: NDArray[np.int64],
 ) -> bool:  # fmt: skip
-    """Let what waits have its time, as it is borne out; return whether that is done; else `out` is full."""
+    """Process what is held, now that it is confirmed; return whether that is done, else `out` must be emptied first."""
     clock = state.clock
     if not reach(state, hitters, lateness_ns, clock[WAITS_NS], out):
         return False
@@ -232,11 +232,11 @@ def accumulate(
     state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], lateness_ns: int, packets: Packets, start: int,
     sampling: float, held: Packets, out: BinOut, key: NDArray[np.int64],
 ) -> tuple[int, bool]:  # fmt: skip
-    """Count packets from row `start`; return the row at which to go on, and whether the link is to begin anew there.
+    """Count packets from row `start`; return the row to go on at, and whether the link is to begin anew there.
 
     It stops where `out` is full. Each packet stands for `sampling` packets in the counters and the queue; a flow that
-    is kept has its own rate. held: one row, what waits for a second witness; key: int64 [KEY], room for the flow at
-    hand.
+    is kept has its own rate. held: one row, the packet held until it is confirmed; key: int64 [KEY], scratch for a
+    flow.
     """
     clock = state.clock
     for row in range(start, len(packets.time_ns)):
@@ -278,7 +278,7 @@ def tell(
     state: BinState, hitters: HeavyHitters, networks: NDArray[np.int64], lateness_ns: int, now: int, held: Packets,
     out: BinOut, key: NDArray[np.int64],
 ) -> tuple[bool, bool]:  # fmt: skip
-    """Let a live link's clock close what is over; return whether that is done, and whether the link begins anew."""
+    """Let a live link's clock close the bins that are over; return whether that is done, and whether to begin anew."""
     clock = state.clock
     if is_far_ahead(clock, now):
         if bears_out(clock, now) and not let_go(state, hitters, networks, lateness_ns, held, out, key):
@@ -290,7 +290,7 @@ def tell(
         give_up(clock)
     if is_back(clock, now):
         return True, stays_back(clock, now)
-    clock[BACK_ROWS] = 0  # packets of another time are strays as long as the clock gainsays them
+    clock[BACK_ROWS] = 0  # packets of another time are strays as long as the clock contradicts them
     return reach(state, hitters, lateness_ns, now, out), False
 
 
@@ -325,7 +325,7 @@ class Bins:
     def update(self, packets: Packets, sampling: float = 1.0) -> Iterator[ClosedBins]:
         """Count packets, each for `sampling`, and yield the bins they close, at most OUT_ROWS rows at a time.
 
-        Each yield is overwritten by the next, and by what other bins yield in this thread: copy what is to stay.
+        Each yield is overwritten by the next, and by other bins of this thread: copy what you keep.
         """
         row, sampling = 0, float(sampling)  # a whole number would be another kernel
         while row < len(packets.time_ns):
@@ -351,7 +351,7 @@ class Bins:
                 yield from self._begin_anew()
 
     def close(self) -> Iterator[ClosedBins]:
-        """Close all open bins: the end of the input. What waits for a second witness is given up."""
+        """Close all open bins at the end of the input. A packet that is held counts as far ahead."""
         clock = self.state.clock
         if clock[WAITS] == PACKET:
             clock[AHEAD] += 1
@@ -363,11 +363,11 @@ class Bins:
             yield from _drain(out)
 
     def forget(self) -> None:
-        """Make the bins empty, as what comes next does not follow on, but in time."""
+        """Empty the bins, as what comes next does not follow on; time goes on."""
         forget_bins(self.state, goes_on=True)
 
     def _begin_anew(self) -> Iterator[ClosedBins]:
-        """Close the open bins; the packets to come are of another time, and so are the flows."""
+        """Close the open bins and reset bins, flows and time, as the packets to come are of another time."""
         yield from self.close()
         forget_bins(self.state, goes_on=False)
         empty = new_heavy_hitters()._asdict()
@@ -380,7 +380,7 @@ _ROOM = threading.local()
 
 
 def room() -> BinOut:
-    """Return this thread's room for closed bins: 4 MB, which a worker of many links has not once a link."""
+    """Return this thread's room for closed bins: 4 MB, so a worker of many links does not have it once per link."""
     out: BinOut | None = getattr(_ROOM, "out", None)
     if out is None:
         out = _ROOM.out = new_bin_out()
@@ -406,5 +406,5 @@ def network_table(networks: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def _without_mapped(net: IPv4Network | IPv6Network) -> Iterable[IPv4Network | IPv6Network]:
-    """Return an IPv6 network without the addresses that stand for IPv4, such as ::/0: those are none of its."""
+    """Return an IPv6 network, such as ::/0, without the IPv4-mapped addresses, which do not belong to it."""
     return net.address_exclude(MAPPED) if net.version == 6 and net.supernet_of(MAPPED) and net != MAPPED else (net,)

@@ -1,9 +1,9 @@
-"""Event time: how packets' times, and a live link's clock, move the time of its bins.
+"""Event time: how a link's bins advance with packet times, and on a live link with the clock.
 
-Times are an input like any other. One packet far in the future does not move it: it is held until a second witness, a
-packet or the clock, is as far. Where packets go back by more than a delay explains, and stay there, the time before was
-wrong, or is over: the link begins anew, as with another recording. What comes out depends on what came in, in its
-order, and on no cut into batches: all that is waited for is part of the state.
+Packet times are input that may be wrong. One packet far in the future does not move time on: it is held until a second
+packet, or the clock, confirms it. Where packets go back by more than a delay explains, and stay there, the time before
+was wrong, or is over: the link begins anew, as with another recording. The result depends on the input and its order
+alone, not on the cut into batches: what is held is part of the state.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from offramp.stream.bins.state import (
 from offramp.stream.channels import BIN_NS, WINDOW_BINS
 
 SAMPLING_UNIT = 65_536.0
-"""What a packet stands for is held in parts of one: it may be 1.25 where the kernel dropped others."""
+"""Parts of one in which a held packet's sampling is kept: it may be 1.25 where the kernel dropped others."""
 
 NOTHING, CLOCK, PACKET = range(3)
-"""What waits for a second witness."""
+"""What is held until it is confirmed."""
 
 FAR_NS = WINDOW_BINS * BIN_NS
 """A leap of more than a window ends every series: so far nobody leaps alone. It costs a packet after a silence that it
 waits for the next, or for the clock."""
 
 BACK_NS = 2_000_000_000
-"""What is late by less is made up for sooner than windows, begun anew, are full again and moves are found anew."""
+"""A smaller step back is waited out: windows that begin anew would take longer to fill, and moves to be found again."""
 
 STAYS_ROWS = 64
-"""So many packets in a row are no strays: 13 ms at 5,000 packets/s."""
+"""That many packets in a row are no strays: 13 ms at 5,000 packets/s."""
 
 MIN_STAYS_ROWS = 3
-"""Of a link with few packets so many do, where they are a window apart."""
+"""On a link with few packets this many suffice, if they span a window."""
 
 
 @kernel_lean
@@ -63,7 +63,7 @@ def is_time(time_ns: int) -> bool:
 
 @kernel_lean
 def begin(state: BinState, now_ns: int, lateness_ns: int) -> None:
-    """Let the link's time begin with a packet."""
+    """Begin the link's time at a packet's."""
     clock = state.clock
     clock[BEGUN] = 1
     clock[NEWEST] = now_ns
@@ -76,19 +76,19 @@ def begin(state: BinState, now_ns: int, lateness_ns: int) -> None:
 
 @kernel_lean
 def is_far_ahead(clock: Any, now_ns: int) -> bool:
-    """Return whether a time is so far ahead of all before that it needs a second witness."""
+    """Return whether a time is so far ahead of all before that it must be confirmed."""
     return bool(now_ns > clock[REACHED] + FAR_NS)
 
 
 @kernel_lean
 def bears_out(clock: Any, now_ns: int) -> bool:
-    """Return whether a time that is far ahead is the second witness of one that waits."""
+    """Return whether a time that is far ahead confirms the one that is held."""
     return bool(clock[WAITS] != NOTHING and now_ns >= clock[WAITS_NS] - FAR_NS)
 
 
 @kernel_lean
 def give_up(clock: Any) -> None:
-    """Count what waits as far ahead: what came behind it does not bear it out."""
+    """Drop what is held and count it as far ahead: what followed did not confirm it."""
     if clock[WAITS] == PACKET:
         clock[AHEAD] += 1
     clock[WAITS] = NOTHING
@@ -96,7 +96,7 @@ def give_up(clock: Any) -> None:
 
 @kernel_lean
 def hold_clock(clock: Any, now_ns: int) -> None:
-    """Let a clock that is far ahead wait for a second witness."""
+    """Hold a clock that is far ahead until it is confirmed."""
     give_up(clock)
     clock[WAITS] = CLOCK
     clock[WAITS_NS] = now_ns
@@ -104,7 +104,7 @@ def hold_clock(clock: Any, now_ns: int) -> None:
 
 @kernel_lean
 def hold_packet(clock: Any, held: Packets, packets: Packets, row: int, sampling: float) -> None:
-    """Let a packet that is far ahead wait for a second witness; it is counted as seen."""
+    """Hold a packet that is far ahead until it is confirmed; it counts as a row."""
     give_up(clock)
     clock[WAITS] = PACKET
     clock[WAITS_NS] = packets.time_ns[row]
@@ -128,7 +128,7 @@ def is_back(clock: Any, now_ns: int) -> bool:
 
 @kernel_lean
 def stays_back(clock: Any, now_ns: int) -> bool:
-    """Take note of a time far behind; return whether enough in a row agree that this is the time now."""
+    """Note a time far behind; return whether enough in a row agree that time went back."""
     if clock[BACK_ROWS] == 0 or now_ns < clock[BACK_NEWEST_NS] - BACK_NS:
         clock[BACK_ROWS] = 1
         clock[BACK_FIRST_NS] = now_ns
@@ -142,9 +142,9 @@ def stays_back(clock: Any, now_ns: int) -> bool:
 
 @kernel
 def lives(time_ns: NDArray[np.int64], lateness_ns: int) -> NDArray[np.int32]:
-    """Return which time each packet of a recording is of, int32 [n]: 0, then one more each time that it goes back.
+    """Return int32 [n]: how often time had gone back, and stayed there, before each packet of a recording.
 
-    -1: of none: without a time, far ahead alone, or of a time gone back before that was found to stay.
+    -1: a packet without a time, far ahead and not confirmed, or gone back before that was found to stay.
     """
     out = np.full(len(time_ns), -1, np.int32)
     clock = np.zeros(CLOCKS, np.int64)

@@ -1,7 +1,7 @@
-"""The virtual queue: what delay each packet would meet in a queue of the link's capacity. The label needs no human.
+"""The virtual queue: the delay each packet would meet in a queue of the link's capacity; labels without a human.
 
-Lindley's recursion (Lindley 1952): wait = max(0, wait - time passed) for the arriving packet, then wait += its
-service time. With a delivery-opportunity trace (mahimahi's format) service comes in lumps of 1,500 bytes instead.
+Lindley's recursion (Lindley 1952): wait = max(0, wait - time passed) for the arriving packet, then wait += its service
+time. With a delivery-opportunity trace (mahimahi's format) service comes in lumps of 1,500 bytes instead.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def virtual_delays_ms(
 ) -> NDArray[np.float64]:
     """Return the delay of each packet in ms, NaN where the buffer (if limited) drops it.
 
-    time_ns: int64 [n], a packet behind its predecessor is taken as arriving with it; size: bytes on the wire.
+    time_ns: int64 [n], a packet before its predecessor is taken as arriving with it; size: bytes on the wire.
     Give either a capacity or the opportunities of a trace (`read_trace`), each of `opportunity_bytes`. A fixed
     capacity gives the wait before service; a trace the time until the last byte leaves.
     """

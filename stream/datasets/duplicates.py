@@ -1,7 +1,7 @@
-"""Copies: the same traffic under another name, in another time, cut short, with other addresses or another link type.
+"""Find copies of captures: the same traffic renamed, moved in time, cut short, with other addresses or link type.
 
-A capture's content is the set of its shingles: eight packets in a row, by what stands in them but times, addresses and
-numbers that depend on what came before. Two captures are copies where the smaller shares enough of its shingles.
+A capture's content is the set of its shingles: hashes of eight packets in a row, without times, addresses and numbers
+that depend on earlier packets. Two captures are copies where the smaller shares enough of its shingles.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COLUMNS = (
     "icmp.seq_le", "http.content_length", "http.response", "dns.qry.name.len", "dns.qry.type", "mqtt.msgtype",
     "mqtt.len", "mqtt.topic_len", "mbtcp.len", "mbtcp.trans_id", "mbtcp.unit_id",
 )  # fmt: skip
-"""What tells a packet: no time, address or link header; nothing relative to a conversation's first packet seen."""
+"""What a packet is hashed by: no time, address or link header; nothing relative to a conversation's first packet."""
 
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
@@ -47,7 +47,7 @@ def packet_keys(batch: pa.RecordBatch) -> NDArray[np.uint64]:
 
 
 def content(keys: NDArray[np.uint64], size: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return the shingles of a capture, sorted, each once; size: int64 [n], whose differences know no link header."""
+    """Return a capture's shingles, sorted and unique; size: int64 [n], only its differences, as link headers vary."""
     count = len(keys) - SHINGLE
     if count < 1:
         return np.empty(0, np.uint64)
@@ -59,7 +59,7 @@ def content(keys: NDArray[np.uint64], size: NDArray[np.int64]) -> NDArray[np.uin
 
 
 def copies(contents: Sequence[NDArray[np.uint64]], bound: float) -> dict[int, tuple[int, float]]:
-    """Return for each copy the index of what it is a copy of (the largest of its like) and the share it has of it."""
+    """Return for each copy the index of its original (the largest of its kind) and the share of shingles they share."""
     common = shared_counts(contents)
     order = sorted(range(len(contents)), key=lambda index: (-len(contents[index]), index))
     found: dict[int, tuple[int, float]] = {}
@@ -73,7 +73,7 @@ def copies(contents: Sequence[NDArray[np.uint64]], bound: float) -> dict[int, tu
 
 
 def shared_counts(contents: Sequence[NDArray[np.uint64]]) -> list[dict[int, int]]:
-    """Return for each content with which others it shares shingles, and how many."""
+    """Return for each content how many shingles it shares with which others."""
     owner = np.repeat(np.arange(len(contents)), [len(each) for each in contents])
     if not len(owner):
         return [{} for _ in contents]

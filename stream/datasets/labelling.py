@@ -1,7 +1,7 @@
-"""Arrivals through a link to labelled series: the stream's own bins, and what the queue did within each horizon.
+"""Label arrivals at a link: the stream's own bins, with the largest queueing delay within each horizon as target.
 
-The target of a bin is the largest queueing delay of the bins within the horizon after it, silence between series
-included; behind the last packet nothing is known. A device's target is its link's.
+A target covers the bins within the horizon after its bin, silence between series included; after the last packet it is
+unknown. A device's target is its link's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PEAK, OVERFLOW = CHANNELS.index("delay_peak"), CHANNELS.index("overflow")
 
 
 class Bottleneck(NamedTuple):
-    """What arrivals pass: its name in series, the link as the bins take it, and traces up and down that serve it."""
+    """What arrivals pass: its name in series, the link as the bins take it, and the traces up and down, if any."""
 
     name: str
     config: LinkConfig
@@ -45,7 +45,7 @@ class LabelledRows(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """The link's bins without their long silences: number of each place, and the place of each of the link's rows."""
+    """The link's bins with long silences shortened: the bin number of each place, the place of each row of the link."""
 
     bin_number: NDArray[np.int64]
     slot: NDArray[np.int64]
@@ -54,7 +54,7 @@ class Timeline(NamedTuple):
 def labelled_rows(
     packets: Packets, bottleneck: Bottleneck, horizons_ms: Sequence[int], *, devices: int = 0
 ) -> list[LabelledRows]:
-    """Return the link's series and those of its `devices` busiest, cut where they begin anew and a window long."""
+    """Return the series of the link and of its `devices` busiest, cut where they begin anew, each at least a window."""
     rows = closed_rows(packets, bottleneck.config)
     link = np.flatnonzero(rows["series"] == 0)
     if not len(link):
@@ -121,7 +121,7 @@ def timeline(bins: NDArray[np.int64], longest: int) -> Timeline:
 
 
 def held_delays(line: Timeline, end_ms: NDArray[np.float32], largest_ms: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the largest delay of every place of the timeline; in a silence the queue of the last row runs dry."""
+    """Return the largest delay of every place of the timeline; in a silence the last row's queue drains."""
     row = np.searchsorted(line.slot, np.arange(len(line.bin_number)), side="right") - 1
     since = np.arange(len(row)) - line.slot[row]
     out = np.maximum(end_ms[row] - (since - 1) * np.float32(BIN_MS), 0).astype(np.float32)
@@ -132,7 +132,7 @@ def held_delays(line: Timeline, end_ms: NDArray[np.float32], largest_ms: NDArray
 def follow_traces(
     packets: Packets, config: LinkConfig, served: tuple[Service, Service], line: Timeline, rows: dict[str, NDArray[Any]]
 ) -> NDArray[np.float32]:
-    """Write the queue of a link that traces serve into the channels of `rows`; return its delays by place."""
+    """Write the queue of a link served by traces into the channels of `rows`; return its delays by place."""
     down = goes_down(packets, config.networks)
     sides = [
         queue_bins(packets.time_ns[side], packets.size[side], service, config.buffer_bytes, line.bin_number)

@@ -1,4 +1,4 @@
-"""The parts of a data set: whole origins, or stretches of time of one origin with a gap between that no row sees."""
+"""Split a data set into parts: whole origins, or stretches of time of one origin with a gap that no row sees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offramp.stream.datasets.spec import Source
 
 
 class Interval(NamedTuple):
-    """Bins from `start` until before `end` of an origin, and their part; `origin` is what the part calls it."""
+    """Bins from `start` until before `end` of an origin, and their part; `origin` is its name in that part."""
 
     origin: str
     part: str
@@ -39,7 +39,7 @@ def assigned(origins: Sequence[str], shares: tuple[float, float, float], seed: i
 def intervals(
     origin: str, source: Source, part: str | None, bins: NDArray[np.int64], horizon_ms: int
 ) -> list[Interval]:
-    """Return the intervals of an origin whose link has these bins (int64, rising).
+    """Return the intervals of an origin whose link has these bins (int64, ascending).
 
     Split by time, a part begins a window and the longest horizon after the one before it has ended.
     """
@@ -58,7 +58,7 @@ def intervals(
 
 
 def cut(rows: LabelledRows, interval: Interval, passage: str) -> Iterator[LabelledSeries]:
-    """Yield what of a series lies in a stretch, where it is a window long."""
+    """Yield the rows of a series within an interval, if they are a window at least."""
     begin, end = np.searchsorted(rows.bin_number, [interval.start, interval.end])
     if end - begin < WINDOW_BINS:
         return

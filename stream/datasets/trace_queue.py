@@ -1,8 +1,8 @@
-"""A link whose capacity follows a trace, as its queue is seen bin by bin: nothing in a bin is known later than its end.
+"""The queue of a link whose capacity follows a trace, bin by bin, using nothing known later than a bin's end.
 
-At a fixed capacity a packet's wait is known when it arrives. Over a cellular trace it is known when the packet has
-left. So the delay of a bin is what a switch measures: the largest time in the queue of the packets that left within the
-bin, or the age of the oldest one that still waits at its end.
+At a fixed capacity a packet's wait is known when it arrives; over a cellular trace, when the packet has left. So the
+delay of a bin is what a switch measures: the longest time in the queue of the packets that left within the bin, or the
+age of the oldest one still waiting at its end, whichever is longer.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def queue_bins(
     buffer_bytes: float | None,
     bins: NDArray[np.int64],
 ) -> QueueBins:
-    """Return the queue of packets (int64 [n], in the order they came) in each of `bins` (int64 [T] rising numbers)."""
+    """Return the queue of packets (int64 [n], by arrival) in each of `bins` (int64 [T], ascending numbers)."""
     delay = virtual_delays_ms(
         time_ns, size, trace_ns=service.trace_ns, opportunity_bytes=service.opportunity_bytes, buffer_bytes=buffer_bytes
     )
@@ -70,7 +70,7 @@ def queue_bins(
 
 
 def goes_down(packets: Packets, networks: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Tell which packets go towards the devices, as `bins.bins` does: into the networks, from outside of them."""
+    """Return which packets go towards the devices, as `bins.bins` does: into the networks, from outside of them."""
     if not networks:
         return np.zeros(len(packets.time_ns), np.bool_)
     table = network_table(networks)

@@ -1,6 +1,6 @@
-"""A data set as an evaluation of forecasters takes it.
+"""Prepare a data set for the evaluation of forecasters.
 
-Here the stream's normaliser and STFT meet inference's evaluation, which knows neither: the scale is learned from the
+Joins the stream's normaliser and STFT with inference's evaluation, which knows neither: the scale is learned from the
 training part alone.
 """
 

@@ -1,9 +1,9 @@
-"""How channels are brought to [0, 1] before they are learned from: the paper's choices (eq. 1-3), to compare.
+"""The paper's preprocessing choices (eq. 1-3), to compare: how channels are brought to [0, 1] before training.
 
-Outliers are found by z-score in a channel, or by an Isolation Forest in a row. They are drawn in (winsorising), in
-training and in service, or cut off (trimming): in training such rows weigh nothing, in service they are drawn in all
-the same, for a forecast is due. Whatever is chosen is a missing value's stand-in and two limits a channel; the
-artifact's normaliser holds these, so that serving knows of no choice.
+Outliers are found by z-score in a channel, or by an Isolation Forest in a row. They are clipped (winsorising), in
+training and in service, or cut off (trimming): in training such rows weigh nothing, in service they are clipped all the
+same, as a forecast is due. Every choice amounts to a stand-in for missing values and two limits per channel; the
+artifact's normaliser holds these, so that serving does not know the choice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOREST_SHARE = 0.01
 def fit_scale(
     rows: Sequence[NDArray[np.float32]], choice: Preprocessing, *, seed: int = 1
 ) -> tuple[Normaliser, list[NDArray[np.bool_]]]:
-    """Return the scale learned from series of rows float32 [T, F], and which rows of each are worth learning from."""
+    """Return the scale learned from series of rows float32 [T, F], and which rows of each to learn from."""
     normaliser = learned(rows)
     if choice == Preprocessing():
         return normaliser, [np.ones(len(part), np.bool_) for part in rows]
@@ -78,7 +78,7 @@ def extremes(normaliser: Normaliser) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 
 def stand_in(normaliser: Normaliser, imputation: Imputation) -> NDArray[np.float64]:
-    """Return what stands in for a missing value of each channel."""
+    """Return the stand-in for a missing value of each channel."""
     if imputation is Imputation.MEAN:
         return normaliser.total / np.maximum(normaliser.count, 1)
     return normaliser.quantile(0.5) if imputation is Imputation.MEDIAN else np.zeros(len(normaliser.count))

@@ -1,8 +1,8 @@
-"""One link in a worker: its pipeline, and the account of the messages that fed it.
+"""One link in a worker: its pipeline, fed with the link's messages in order, and the account of these messages.
 
-What it gives depends on the messages alone, in their order: repeats of an agent are dropped by epoch and sequence, gaps
+The result depends on the messages and their order alone: repeats are dropped by agent, epoch and sequence, gaps are
 counted, and a recording that begins before the newest time seen begins the link anew. Where messages were shed or are
-missing, or an agent was away, bins and windows begin anew behind the hole: silence is not made up.
+missing, or an agent was away, bins and windows begin anew behind the hole: it is not taken for silence.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from offramp.inference.forecast import Prediction
 
 REASON = "worker_backlog"
-"""Why the packets of a message that is shed go no further."""
+"""Reason under which the packets of a shed message are counted."""
 OVERLAP_NS = 20_000_000
-"""An agent that takes over from another may begin so far before what that one sent last; see `_is_other_recording`."""
+"""An agent that takes over from another may begin this far before what that one sent last; see `_apart_ns`."""
 MAX_MISSING = 1 << 40
-"""Packets that a gap is taken for at most, whatever an agent's sequence says: all traffic of a link in any window."""
+"""Packets that a gap counts for at most, whatever an agent's sequence says: all traffic of a link in any window."""
 
 MAX_EPOCHS = 64
 """Epochs remembered of a link, so that their repeats are known."""
@@ -40,7 +40,7 @@ MAX_EPOCHS = 64
 
 @dataclass(slots=True)
 class IntakeLedger(Counts):
-    """rows published = rows consumed + rows shed + rows of duplicates + what the gaps (in messages) held."""
+    """rows published = rows consumed + rows shed + rows of duplicates + rows in the gaps (counted in messages)."""
 
     messages: int = 0
     rows: int = 0
@@ -56,8 +56,8 @@ class IntakeLedger(Counts):
 class LinkConsumer:
     """A link's pipeline with its place in the topic; `make` builds an empty pipeline of the link.
 
-    next_offset: the state holds every message of the link before it; packet_ns: time of the last packet of the
-    message that was taken last, or its clock.
+    next_offset: the state holds every earlier message of the link; packet_ns: time of the last packet of the last
+    message taken, or its clock.
     """
 
     def __init__(self, link: str, make: Callable[[str], Pipeline]) -> None:
@@ -79,7 +79,7 @@ class LinkConsumer:
         return conclude(steps, predictions_of(steps)) if steps else []
 
     def accept(self, message: FeatureMessage, offset: int) -> list[Step]:
-        """Take the message at an offset of the topic; return what it gives to decide, for `conclude`, in order."""
+        """Take the message at an offset of the topic; return its steps for `conclude`, in order."""
         if offset < self.next_offset:
             return []  # the checkpoint has it
         self.next_offset = offset + 1
@@ -111,14 +111,14 @@ class LinkConsumer:
         return steps
 
     def _skip(self) -> list[Step]:
-        """Close the open bins before a hole, once: what it lost is told after them, and grows old from behind it on."""
+        """Close the open bins before a hole, once; its loss is counted after them, and ages from behind the hole on."""
         if self._behind_hole:
             return []
         self._behind_hole = True
         return [Step(self.pipeline, self.pipeline.windows.skip())]
 
     def _shed(self, message: FeatureMessage) -> Step:
-        """Count a message that is shed, so that the commands to come tell it as data quality."""
+        """Count a message that is shed, so that the data quality of the commands to come includes it."""
         headers = message.headers
         self.ledger.shed += 1
         self.ledger.shed_rows += headers.rows
@@ -143,15 +143,15 @@ class LinkConsumer:
         return last < 0, gap
 
     def _packets(self, gap: int, message: FeatureMessage) -> int:
-        """Return how many packets missing messages held: each as many as one usually does, and this one at least."""
+        """Estimate the packets of missing messages: each held as many as usual, and at least as many as this one."""
         usual = self.ledger.rows // self.ledger.messages if self.ledger.messages else 1
         return min(gap * max(usual, message.headers.rows * message.headers.sampling, 1), MAX_MISSING)
 
     def _apart_ns(self, message: FeatureMessage) -> int:
         """Return how far from the newest time seen an epoch begins: before it, another recording; after it, a hole.
 
-        0 where it is by no more than the site waits for packets out of order: those have a place in the bins. So it is
-        by OVERLAP_NS, of which the site may wait for less: a few late packets cost less than windows begun anew.
+        0 within the lateness that the site allows: such packets still have a place in the bins. Also 0 within
+        OVERLAP_NS, even if the site allows less: a few late packets cost less than windows begun anew.
         """
         headers = message.headers
         begins_ns = headers.first_time_ns if headers.rows else headers.clock_ns
@@ -169,9 +169,9 @@ class LinkConsumer:
         return step
 
     def take_delta(self) -> tuple[IntakeLedger, StreamLedger]:
-        """Return what was done since the last call, or since the state that was taken up: by us, not by others.
+        """Return what was counted since the last call, or since the state was restored: our own work alone.
 
-        Ask for it between messages: when all that `open` returned has been concluded.
+        Call it between messages, when all that `accept` returned has been concluded.
         """
         while self._ended:
             self._past.add(self._ended.pop())
@@ -195,9 +195,9 @@ class LinkConsumer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> bool:
-        """Go on from a state; return whether the pipeline's part was of the same model and policy and so was taken.
+        """Restore a state; return whether its pipeline is of the same model and policy and so was restored, too.
 
-        Raises an error where the state is none that a run gives; the run is then of no use.
+        Raises an error for a state that no run gives; the consumer is then of no use.
         """
         own = self.state()
         mine, found = own.pop("pipeline"), state["pipeline"]

@@ -1,4 +1,4 @@
-"""The links of one partition: each with its run, of its checkpoint where there is one."""
+"""The consumers of one partition's links, each restored from its checkpoint where there is one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from offramp.stream.pipeline.timeline import LinkTimeline
 log = logging.getLogger("offramp.worker")
 
 ELSEWHERE = "elsewhere"
-"""In a state that was loaded: its offset is of another life of the topic, and the state may hold what comes now."""
+"""Marks a loaded state of a topic that has since been made again: it may hold what comes now."""
 
 MakeConsumer = Callable[[str, Callable[[LinkTimeline], None]], LinkConsumer]
-"""Makes an empty run of a link, whose closed bins are told to the function."""
+"""Makes an empty consumer of a link, which passes its closed bins to the function."""
 
 
 class LinkConsumers:
-    """Makes the run of a link with its first message.
+    """Makes the consumer of a link with its first message.
 
-    names: the links of the site, other ones are refused; states: the newest checkpoints, taken up with the first
-    message of their link; consumers: the links that had one; restored, states_refused: checkpoints taken up, and not.
+    names: the links of the site, others are refused; states: the newest checkpoints, restored with the first message of
+    their link; consumers: of the links that had a message; restored, states_refused: checkpoints restored, and refused.
     """
 
     def __init__(self, names: frozenset[str], make: MakeConsumer) -> None:
@@ -34,7 +34,7 @@ class LinkConsumers:
         self.restored = self.states_refused = 0
 
     def of(self, message: FeatureMessage) -> LinkConsumer:
-        """Return the run of the message's link. Raises RefusedError where the site has no such link."""
+        """Return the consumer of the message's link. Raises RefusedError where the site has no such link."""
         link = message.link
         if link not in self._names:
             raise RefusedError("link", f"agent {message.headers.agent}: the site has no link {link[:80]!r}")
@@ -43,7 +43,7 @@ class LinkConsumers:
         return self.consumers[link]
 
     def _restored(self, link: str, message: FeatureMessage) -> LinkConsumer | None:
-        """Return the run of a link's checkpoint; None, counted and told, where there is none that can be taken up."""
+        """Return a consumer restored from its link's checkpoint, or None; a refused one is counted and logged."""
         state = self.states.pop(link, None)
         if state is None:
             return None
@@ -61,16 +61,16 @@ class LinkConsumers:
         return consumer
 
     def take_timelines(self) -> list[LinkTimeline]:
-        """Return what the runs told of closed bins since the last time this was asked for."""
+        """Return the timelines of the bins closed since the last call."""
         timelines = list(self._timelines)
         self._timelines.clear()
         return timelines
 
 
 def _holds(state: Mapping[str, Any], message: FeatureMessage) -> bool:
-    """Return whether a state of another life of the topic holds a message already.
+    """Return whether a state of a topic that has since been made again holds a message already.
 
-    Then what was published before is published anew, and the link begins anew with it; else its agent just goes on.
+    If so, what was published before is published again, and the link begins anew with it; else its agent just goes on.
     """
     headers = message.headers
     last = state["epochs"].get(f"{headers.agent}/{headers.agent_epoch}", -1)

@@ -1,7 +1,7 @@
-"""What a checkpoint must be to be taken up: who may write to the topic of states may write anything.
+"""Check a checkpoint before it is restored, as whoever may write to the topic of states may write anything.
 
-A kernel trusts its arrays. So a state is held against that of an empty run: the same shapes and kinds, indices within
-their arrays, numbers that a run can come to. What is not so is refused in whole, before a kernel sees any of it.
+Kernels trust their arrays. So a state is compared with that of an empty run: the same shapes and types, indices within
+their arrays, numbers that a run can reach. Anything else is refused in whole, before a kernel sees any of it.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ STATE = "state"
 
 
 def require_like(own: Any, found: Any, where: str = STATE) -> None:
-    """Hold a value of a checkpoint against that of an empty run. Raises ContractError naming the place.
+    """Check a value of a checkpoint against that of an empty run. Raises ContractError naming the place.
 
-    What a state lacks as a whole is for who takes it up to miss; lists and empty mappings may hold any plain values.
+    Missing top-level keys are left to the caller to find; lists and empty mappings may hold any plain values.
     """
     if isinstance(own, np.ndarray):
         _require_array(own, found, where)
@@ -73,7 +73,7 @@ def _require_array(own: NDArray[Any], found: Any, where: str) -> None:
 
 
 def _require_plain(found: Any, where: str) -> None:
-    """Refuse numbers and texts without bounds, however deep."""
+    """Refuse unbounded numbers and texts, however deep."""
     if isinstance(found, Mapping):
         for name, each in found.items():
             _require_plain(name, where)
@@ -95,7 +95,7 @@ def require_bins(
     bins: Mapping[str, NDArray[Any]], hitters: Mapping[str, NDArray[Any]], held: Mapping[str, NDArray[Any]],
     shape: NDArray[Any],
 ) -> None:  # fmt: skip
-    """Hold the arrays of bins, heavy hitters and the held packet, of the right kinds, against what kernels rely on.
+    """Check what kernels rely on in the arrays of bins, heavy hitters and the held packet, whose types are checked.
 
     shape: the link's own. Raises ContractError.
     """

@@ -1,4 +1,4 @@
-"""Blocks of a live link joined until they can close a bin: then they go on at once, and nothing is sent in between."""
+"""Join the blocks of a live link until they close a bin, so that about one message is sent per bin."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from offramp.stream.channels import BIN_NS
 def until_bins_close(blocks: Iterator[PacketBlock], lateness_ms: float, bins: int = 1) -> Iterator[PacketBlock]:
     """Yield the blocks, joined up to the one with the first packet past a bin's end by the lateness.
 
-    bins: past the end of so many bins; fewer messages, whose first bins wait for the last.
+    bins: past the end of so many bins; this makes fewer messages, whose first bins wait for the last.
 
-    A block that is large enough, of another sampling, or behind a hole, does not wait either; nor, with bins = 1, one
-    that brings the clock; nor one whose time went back, as by a clock that was set. So about one message travels those
-    bins, and the last one's rows wait for nothing.
+    A block also ends the wait where it is large enough, of another sampling, behind a hole, or goes back in time, as by
+    a clock that was set; with bins = 1 one that brings the clock does, too.
     """
     lateness_ns, passed = int(lateness_ms * 1_000_000), 0
     held: list[PacketBlock] = []

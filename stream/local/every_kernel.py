@@ -1,6 +1,6 @@
-"""Work that calls every kernel once, with the types of arguments that the commands give it; on a few made-up packets.
+"""Call every kernel once on a few made-up packets, with the types of arguments that the commands give it.
 
-What it leaves out is compiled at its first use, so tests/test_kernel_set.py holds that commands compile nothing.
+A kernel left out is compiled at its first use, so tests/test_kernel_set.py checks that commands compile nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _replay(path: Path) -> None:
 
 
 def _learn() -> None:
-    """Do what data sets and training need beside."""
+    """Call the kernels that data sets and training need besides."""
     time_ns, size = np.arange(3, dtype=np.int64) * STEP_NS, np.full(3, 100, np.int64)
     virtual_delays_ms(time_ns, size, capacity_bps=1e6)
     virtual_delays_ms(time_ns, size, trace_ns=time_ns + 1)

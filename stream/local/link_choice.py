@@ -1,4 +1,4 @@
-"""Which link an interface belongs to: by the site's patterns, by `--link`, or none, which is counted and said."""
+"""Assign interfaces to links: by the site's patterns, by `--link`, or to none, which is counted and reported."""
 
 from __future__ import annotations
 

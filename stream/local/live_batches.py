@@ -1,4 +1,4 @@
-"""A live source as feature batches and the clock, by link, with the account of its packets: for tap and agent."""
+"""Feature batches and clock of a live source, by link, with every packet accounted for; used by tap and agent."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from offramp.stream.local.link_batches import ByLink
 
 
 def ignore(_: str) -> None:
-    """Tell nobody."""
+    """Ignore a message."""
 
 
 @dataclass(slots=True)
 class LiveBatches:
     """A live source's intake, cut by link; `ledger` accounts for every packet.
 
-    An interface is one link; the source of every interface holds as many as have packets. recorder: what writes the
-    packets to files, if asked for; lateness_ms: as in site.toml, by which it is known when a bin closes; bins: whose
-    packets come together; warn: told of what packets and site have that does not fit; ended: told why the source
-    ended, where others go on.
+    An interface is one link; the source `any` holds as many as have packets. recorder: writes the packets to files, if
+    asked for; lateness_ms: as in site.toml, decides when a bin closes; bins: how many bins' packets come together;
+    warn: called with what of packets and site does not fit; ended: called with why the source ended, where others go
+    on.
     """
 
     intake: Intake
@@ -43,10 +43,10 @@ class LiveBatches:
     _taken: dict[str, CaptureLedger] = field(default_factory=dict)
 
     def read(self) -> Iterator[tuple[str, pa.RecordBatch | int]]:
-        """Yield link and feature batch, with what became of the packets since the one before, or the clock in ns.
+        """Yield link and feature batch, with the account of packets since the last one, or link and clock in ns.
 
-        The clock comes when no packet does: all packets before it have been yielded. It does not where packets were
-        lost that no batch has told of yet: their time would pass for silence.
+        The clock comes when no packet does: all packets before it have been yielded. It is withheld while no batch has
+        reported packets that were lost: their time would pass for silence.
         """
         untold: set[str] = set()
         for block in until_bins_close(self.intake.read(), self.lateness_ms, self.bins):
@@ -75,7 +75,8 @@ class LiveBatches:
     def ledger_of(self, link: str) -> CaptureLedger:
         """Return the account of a link's packets.
 
-        What was lost before it was known whose it was is charged to each link of the source: any of it may be its.
+        Packets lost before their link was known are charged to each link of the source, as any of them may be the
+        link's.
         """
         total = CaptureLedger()
         for part in (self.links.dissector(link).ledger, self.links.lost, self.intake.account):
@@ -83,13 +84,13 @@ class LiveBatches:
         return total
 
     def take_delta(self, link: str) -> CaptureLedger:
-        """Return what a link's ledger has more than its batches so far have told, and take it as told."""
+        """Return what a link's ledger has counted since its last batch, and mark it as reported."""
         now = self.ledger_of(link)
         new, self._taken[link] = now.since(self._taken.get(link, CaptureLedger())), now
         return new
 
     def _accounted(self, link: str, batch: pa.RecordBatch, block: PacketBlock) -> pa.RecordBatch:
-        """Return a batch that says how many packets each row stands for, what was lost beside it, and the time."""
+        """Return a batch with its sampling, the account of lost packets, and times as metadata."""
         delta = json.dumps(self.take_delta(link).as_dict(), separators=(",", ":"))
         hops = encode_hops({"read": block.read_ns, "dissected": time.time_ns()} if block.read_ns else {})
         more = {b"ledger": delta, b"sampling": str(block.sampling), HEADER.encode(): hops}
@@ -102,7 +103,7 @@ class LiveBatches:
 
 
 def one_packet() -> PacketBlock:
-    """Return a block of one Ethernet frame that is made up."""
+    """Return a block of one made-up Ethernet frame."""
     frame = np.frombuffer(bytes(12) + b"\x08\x00" + bytes(46), np.uint8)
     size = np.array([len(frame)], np.int32)
     time_ns = np.array([1_000_000_000], np.int64)

@@ -1,4 +1,4 @@
-"""The pace of a replay: as fast as it goes, or held to the capture's own clock."""
+"""Pace a replay: as fast as it goes, or by the capture's own clock."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def paced(blocks: Iterator[PacketBlock], factor: float) -> Iterator[PacketBlock]
 
 
 class Waits:
-    """How long to wait for packets by their own times, none of which, wrong alone, is waited for.
+    """How long to wait for packets by their times, never because of a single wrong one.
 
-    A leap of more than FAR_NS counts where no later packet of the block is before it, and only beyond the newest time
-    there was; the last packet's, which nothing follows yet, where one of the next block is as far. What goes back costs
-    no time.
+    A leap of more than FAR_NS counts only beyond the newest time so far, and only where no later packet of the block
+    goes back before it; a leap of the block's last packet, where one of the next block is as far. Going back costs no
+    time.
     """
 
     def __init__(self) -> None:

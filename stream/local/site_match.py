@@ -1,6 +1,6 @@
-"""What the site names and no packet had: networks of devices, devices that are never moved, networks that may be moved.
+"""Warn of addresses in the site that no packet has: networks of devices, devices never moved, networks to be moved.
 
-A setting that matches nothing does nothing, and without a word that would be taken for safety.
+A setting that matches nothing does nothing; without a warning that would be taken for safety.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from offramp.toml import shown
 COLUMNS = (("ip.src_host", "ipv6.src"), ("ip.dst_host", "ipv6.dst"))
 ENOUGH_PACKETS = 1_000
 ENOUGH_NS = 10_000_000_000
-"""Before so many packets with addresses, and so much time of packets, a live link says nothing of what it misses."""
+"""A live link reports nothing missing before this many packets with addresses, over this much packet time."""
 COUNTED = 100_000
-"""Packets of which addresses are counted, to tell which are the busiest."""
+"""Packets whose addresses are counted, to name the busiest."""
 MAX_ADDRESSES = 4_096
 SHOWN = 3
 DEVICES, ONLY = "devices", "only"
 MIX, KEPT_BITS = np.uint64(0x9E3779B97F4A7C15), np.uint64(48)
-"""A hash of 16 bits, by which most packets are told apart from all single addresses that are looked for, at once."""
+"""A hash of 16 bits, by which most packets are excluded from the search for single addresses at once."""
 
 
 class SiteMatch:
-    """Holds the packets of one link against the addresses that the site names, until each has been seen."""
+    """Looks for the addresses that the site names in the packets of one link, until each has been seen."""
 
     def __init__(self, site: Site, link: str) -> None:
         self.link = site.link(link)
@@ -53,7 +53,7 @@ class SiteMatch:
         self._told = False
 
     def update(self, batch: pa.RecordBatch) -> None:
-        """Take note of a feature batch's addresses."""
+        """Look for the addresses in a feature batch."""
         if not self._unseen or not batch.num_rows:
             return
         ends = [_addresses(batch, *columns) for columns in COLUMNS]
@@ -75,14 +75,14 @@ class SiteMatch:
         self._last_ns = times[-1].as_py() or self._last_ns
 
     def early(self) -> list[str]:
-        """Return once, when enough packets of a live link were seen, what is missing so far."""
+        """Return what is missing so far: once, when enough packets of a live link were seen."""
         if self._told or self._packets < ENOUGH_PACKETS or self._last_ns - self._first_ns < ENOUGH_NS:
             return []
         self._told = True
         return self.missing()
 
     def missing(self) -> list[str]:
-        """Return in words what the site names and no packet had; nothing where no packet had an address."""
+        """Return in words which addresses of the site no packet had; nothing where no packet had an address at all."""
         if not self._packets:
             return []
         name, found = shown(self.link.name), []

@@ -1,6 +1,6 @@
-"""Readings of the ledgers for the metrics: which number of which ledger each counter and gauge of the table is.
+"""Read metrics from the ledgers: which count of which ledger each counter and gauge of the table is.
 
-Asked for from the server's thread while others count: each number is taken once, and mappings are copied first.
+Called from the server's thread while others count: each number is taken once, and mappings are copied first.
 """
 
 from __future__ import annotations

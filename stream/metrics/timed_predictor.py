@@ -1,4 +1,4 @@
-"""A predictor that is watched: how long each call takes, and how many forecasts it makes."""
+"""A predictor that measures each call: how long it takes, and how many forecasts it makes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from offramp.stream.metrics.table import Observe
 
 
 class TimedPredictor:
-    """Predicts as `predictor` does, and tells `observe` of each call; see inference.serving.predictor.Predictor."""
+    """Predicts as `predictor` does, and reports each call to `observe`; see inference.serving.predictor.Predictor."""
 
     def __init__(self, predictor: Predictor, observe: Observe) -> None:
         self._predictor, self._observe = predictor, observe

@@ -1,7 +1,7 @@
-"""The carried LSTM states of all series, and the stepping of many closed bins, of many links, in one call of the model.
+"""The carried LSTM states of all series, and one call of the model for many closed bins of many links.
 
-The states of many links stand in one array, so that a call's rows find theirs in one pass. A call is given only the
-states that its rows need; these change whatever else the array holds, so links may be stepped in threads of their own.
+The states of many links are in one array, so that a call finds them in one pass. A call reads and writes only the
+states that its rows need, so links may be stepped in threads of their own.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from offramp.inference.serving.predictor import Predictor
 
 CALL_ROWS = 8_192
-"""Rows of one call of the model, at most: what it needs beside stays small, and nobody waits long for it."""
+"""Rows of one call of the model, at most: so that it needs little memory besides, and does not take long."""
 
 
 class CarriedState:
     """The states of one link's series: `state`, float32 [series, state_size], zeros for a fresh series.
 
-    They are rows `first` on of `pool`, which other links may share; without one the link has a pool of its own.
+    They are rows `first` on of `pool`, which other links may share; without a pool the link has its own.
     """
 
     def __init__(self, series: int, state_size: int, pool: NDArray[np.float32] | None = None, first: int = 0) -> None:
@@ -36,7 +36,7 @@ class CarriedState:
 
 
 class StatePool:
-    """Room for the carried states of many links in one array; memory is used only for the series that there are."""
+    """Room for the carried states of many links in one array; only the rows in use take memory."""
 
     def __init__(self, links: int, series: int, state_size: int) -> None:
         self.series, self.state_size = series, state_size
@@ -44,7 +44,7 @@ class StatePool:
         self._free = list(range(links))
 
     def take(self) -> CarriedState:
-        """Return room for a link, zeros, until nobody holds it any more; of its own where the pool is full."""
+        """Return zeroed states for a link, freed with their last reference; its own array where the pool is full."""
         if not self._free:
             return CarriedState(self.series, self.state_size)
         place = self._free.pop()
@@ -68,9 +68,9 @@ class Ask(NamedTuple):
 
 
 def predict_together(predictor: Predictor, asks: Sequence[Ask]) -> list[Prediction]:
-    """Predict all rows in as few calls as may be, keep the newest states, and return each ask's prediction.
+    """Predict all rows in as few calls as possible, keep the newest states, and return each ask's prediction.
 
-    Several asks of one link stand in their order. What is asked together changes no bit (serving.predictor).
+    Asks of one link must be in order. Predicting together changes no bit (serving.predictor).
     """
     return [prediction for part in _calls(asks) for prediction in _call(predictor, part)]
 
@@ -115,10 +115,10 @@ def _call(predictor: Predictor, asks: Sequence[Ask]) -> list[Prediction]:
 def gather(
     home: NDArray[np.int64], fresh: NDArray[np.uint8], pool: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
-    """Return the lives of a call's rows, the place in the pool that each life's state is kept at, and their states.
+    """Return each row's state number within a call, the row of the pool that each state is kept at, and the states.
 
-    home: int64 [n] row of the pool. A series that begins anew within the rows gets another life, a row of zeros, so
-    that the call need not be cut; where a place has several lives, the newest is kept, -1 stands for the others.
+    home: int64 [n] row of the pool. A series that begins anew within the rows gets another state, of zeros, so that the
+    call need not be cut; where a row of the pool has several states, the newest is kept, -1 stands for the others.
     """
     count = len(home)
     slots = 4

@@ -1,4 +1,4 @@
-"""Data quality: how much of the packets of the last seconds a decision rests on. It falls at once, and recovers.
+"""Data quality: the share of the last seconds' packets that a decision rests on. It falls at once, and recovers.
 
 By event time, in whole packets: the same messages give the same quality, however they are cut into batches, and after a
 checkpoint too.
@@ -27,10 +27,10 @@ COUNTS = ("captured", "decoded", "shed", "dropped")
 
 
 class DataQuality:
-    """Counts what became of packets; `at` tells the quality at a bin.
+    """Counts what became of packets; `at` returns the quality at a bin.
 
-    What a message tells holds for all bins that it closes, and from the last of them on grows old. totals: what was
-    told ever; its `dropped` holds what the kernel dropped and what is missing between agent and here.
+    The counts of a message hold for all bins that it closes, and age from the last of them on. totals: all counts ever;
+    its `dropped` holds what the kernel dropped and what is missing between agent and here.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class DataQuality:
         self._known: tuple[int, Quality] | None = None
 
     def note(self, loss: Loss, missing: int = 0) -> None:
-        """Take what a message tells; missing: packets that messages before it held, of which only this is known."""
+        """Add a message's loss; missing: packets of messages before it, of which nothing else is known."""
         counts = [loss.captured, loss.decoded, loss.shed, loss.dropped + missing]
         if not any(counts):
             return
@@ -54,7 +54,7 @@ class DataQuality:
         self._known = None
 
     def reached(self, bin_number: int) -> None:
-        """Say that the bins up to this one have been decided."""
+        """Note that the bins up to this one have been decided."""
         self._bin, self._closing = bin_number, True
 
     def at(self, bin_number: int) -> Quality:
@@ -71,7 +71,7 @@ class DataQuality:
         return self.at(self._bin)
 
     def _age(self) -> None:
-        """Let what is open grow old from the newest bin on; forget what is older than anybody asks for."""
+        """Enter the open counts in the slot of the newest bin; forget slots too old for any window."""
         slot = self._bin // SLOT_BINS
         kept = self._slots.setdefault(slot, [0, 0, 0, 0])
         self._slots[slot] = [before + more for before, more in zip(kept, self._open, strict=True)]
@@ -79,7 +79,7 @@ class DataQuality:
         self._open, self._closing = [0, 0, 0, 0], False
 
     def _share(self, slot: int, length: int) -> Quality:
-        """Return the quality of what is open and of the `length` slots up to one."""
+        """Return the quality over the open counts and the `length` slots up to `slot`."""
         rows = [self._open, *(counts for each, counts in self._slots.items() if slot - length < each <= slot)]
         captured, decoded, shed, dropped = (sum(column) for column in zip(*rows, strict=True))
         whole = captured + dropped
@@ -93,7 +93,7 @@ class DataQuality:
         return {**self.totals, "slots": slots, "open": list(self._open), "bin": self._bin, "closing": self._closing}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state. Raises ContractError where it is none."""
+        """Restore a state. Raises ContractError where it is none."""
         rows = [*(counts for _, *counts in state["slots"]), state["open"]]
         if len(rows) > FAR + 2 or any(len(row) != 4 or min(row) < 0 for row in rows):
             raise ContractError("checkpoint: the counts of the data quality are none")

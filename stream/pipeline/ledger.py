@@ -1,4 +1,4 @@
-"""The ledger of the stream: what became of every row, bin, forecast and command."""
+"""The ledger of the stream: counts what became of every row, bin, forecast and command."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from offramp.errors import ContractError
 class StreamLedger(Counts):
     """rows = binned + late + ahead + untimed. A row of a device for which there was no place still counts for its link.
 
-    late: came when its bin was closed; ahead: so far ahead of all others that a second was to bear it out, and none did
-    (one that waits still counts as binned); untimed: without a time that can be; time_steps: how often the packets'
-    time went back and stayed, so that the link began anew.
+    late: came when its bin was closed; ahead: so far ahead of all others that a second had to confirm it, and none did
+    (one that is held still counts as binned); untimed: without a possible time; time_steps: how often the packets' time
+    went back and stayed, so that the link began anew.
 
     bins: closed bins of the link; windows: rows given to the model (link and devices), each with a forecast; holes:
     times of which nothing is known, as packets were lost in a row: windows begin anew behind each.
@@ -41,7 +41,7 @@ class StreamLedger(Counts):
 
     @property
     def binned(self) -> int:
-        """Rows that found their bin."""
+        """Rows that were counted in a bin."""
         return self.rows - self.late - self.ahead - self.untimed
 
     def balances(self) -> bool:
@@ -50,7 +50,7 @@ class StreamLedger(Counts):
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> StreamLedger:
-        """Restore from `as_dict()`. Raises ContractError where it holds what are no counts."""
+        """Restore from `as_dict()`. Raises ContractError where a value is no count."""
         counts, commands = {each.name: state[each.name] for each in fields(cls)}, dict(state["commands"])
         del counts["commands"]
         if not all(type(each) is int and each >= 0 for each in (*counts.values(), *commands.values())):
@@ -72,7 +72,7 @@ class StreamLedger(Counts):
         return lines + [f"    {action:<18}{count:>12,}" for action, count in sorted(self.commands.items())]
 
     def _lines_of_time(self) -> list[str]:
-        """Return what was wrong with times, a line each, where anything was."""
+        """Return lines on packets with wrong times, where there were any."""
         counted = (
             (self.ahead, "far ahead, not counted", "no second packet bore their time out"),
             (self.untimed, "no time, not counted", "without a time, or before 1970, or after 2116"),

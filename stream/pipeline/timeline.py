@@ -1,4 +1,4 @@
-"""The timeline of a link: what the pipeline saw, foresaw and decided, bin by bin, for tables and pictures."""
+"""The timeline of a link: its load, forecasts and commands bin by bin, for tables and figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from offramp.decision.command import Command
 
 
 class Lost(NamedTuple):
-    """Packets that became known with some bins: captured, of those shed, and dropped by the kernel or missing."""
+    """Packets reported with some bins: captured, of those shed, and dropped by the kernel or missing."""
 
     captured: int = 0
     shed: int = 0

@@ -1,4 +1,4 @@
-"""What the policy is told of a bin's traffic: the heaviest flows, the devices' rates, the link's load."""
+"""A bin's traffic as the policy gets it: the heaviest flows, the devices' rates, the link's load."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The reference set: made-up links from a fixed seed, on an artifact's own scale. No packet of a link can change it.
+"""The reference set: synthetic links from a fixed seed, on an artifact's own scale; no packet of a link can change it.
 
-Half of it is rehearsed while a model is refined, so that it forgets little; by the other half a challenger is judged.
+Half of it is rehearsed while a model is refined, so that it forgets little; challengers are scored on the other half.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SEED, LINKS, SECONDS = 20_011, 20, 12.0
 
 
 def reference_set(artifact: Artifact) -> tuple[list[TrainingSequence], list[Scored]]:
-    """Return the rehearsal, and what is judged by."""
+    """Return the half to rehearse, and the half to score on."""
     halves: tuple[list[TrainingSequence], list[TrainingSequence]] = ([], [])
     for number in range(LINKS):
         packets, config = synthetic_packets(np.random.default_rng([SEED, number]), SECONDS)

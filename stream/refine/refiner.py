@@ -1,11 +1,11 @@
-"""Live refinement of one link's model: a champion serves, a challenger must beat it on the newest labelled windows.
+"""Online refinement of one link's model: a challenger must beat the serving champion on the newest labelled windows.
 
-All that happens, happens at ticks of event time (a second), whatever the batches: labels become known, drift is looked
-for, a challenger is made every `every_s` from what is older than the holdout, and judged on the holdout, which it
-never saw. It serves only where it is better by a margin, surely, and no worse than a bound on older windows kept back
-and on the reference set, which no packet can change. After a swap the former champion is watched beside it, and
-restored when it is the better again, or when errors drift. With `wait` training is waited for, so that the same packets
-give the same swaps; without, the stream goes on, and the swap comes when it comes.
+Everything happens at ticks of event time (a second), whatever the batches: labels become known, drift is tested, and
+every `every_s` a challenger is trained on what is older than the holdout, and scored on the holdout, which it never
+saw. It serves only where it is better by a margin, with significance, and no worse than a bound on older windows kept
+back and on the reference set, which no packet can change. After a swap the former champion is scored beside it, and
+restored where it is better in the same way, or after a drift better at all. With `wait` the stream waits for training,
+so that the same packets give the same swaps; without, it goes on, and the swap comes when training is done.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ INPUTS = ("load_up", "load_down", "delay_peak")
 _SEEN = [CHANNELS.index(name) for name in INPUTS]
 _PEAK = CHANNELS.index("delay_peak")
 PLAUSIBLE = 1e-3
-"""How far the two ways to the same delay may be apart, on the model's scale."""
+"""How far the two computations of the same delay may differ, on the model's scale."""
 
 BLENDS = (1.0, 0.7, 0.5)
-"""How far the challenger may go from champion to refined weights, the farthest that the reference set allows."""
+"""Shares of the way from champion to refined weights: the largest that the reference set allows is taken."""
 
 KEPT_BACK = 12
 """Pieces of older holdouts that are kept back."""
@@ -79,7 +79,7 @@ class Trainer(Protocol):
 
 @dataclass(slots=True)
 class Running:
-    """A challenger in the making: its work, the first bin of its holdout, what it learns from, its seed."""
+    """A challenger in training: its work, the first bin of its holdout, what it learns from, its seed."""
 
     work: Any
     holdout_from: int
@@ -88,7 +88,7 @@ class Running:
 
 
 class Refiner:
-    """Refines the model of one link; `predictor` is the champion, which a pipeline serves by."""
+    """Refines the model of one link; `predictor` is the champion, which the link's pipeline uses."""
 
     def __init__(
         self, artifact: Artifact, folder: Path, events: RefineEvents, trainer: Trainer, *,
@@ -126,16 +126,16 @@ class Refiner:
             yield rows._replace(closed=cut, x=rows.x[where], spectrum=rows.spectrum[where], behind_hole=first)
 
     def observe(self, rows: WindowRows, prediction: Prediction) -> None:
-        """Remember rows and what was forecast of them; a delay that is not the one the model was shown is no label."""
+        """Remember rows and their forecasts; a delay that is not the one the model was shown gives no label."""
         peak = np.where(self.plausible(rows), rows.closed.queue_ms[:, 1], np.float32(np.nan))
         self._mistrusted += int(np.count_nonzero(np.isnan(peak)))
         self.memory.add(rows, prediction, peak)
         self._fresh_rows.append(rows.x[rows.closed.series == 0][:, _SEEN])
 
     def plausible(self, rows: WindowRows) -> NDArray[np.bool_]:
-        """Tell of each row whether the delay that labels are made from is the delay among the model's inputs.
+        """Return for each row whether the delay that labels are made from is the delay among the model's inputs.
 
-        Both come from the virtual queue, by different ways; who alters one in order to mislead training alters one.
+        Both come from the virtual queue, by different ways; altering one to mislead training does not alter the other.
         """
         scaled = (np.clip(np.log1p(rows.closed.queue_ms[:, 1]), self._low, self._high) - self._low) / self._width
         return np.abs(scaled - rows.x[:, _PEAK]) < PLAUSIBLE
@@ -154,7 +154,7 @@ class Refiner:
         return state
 
     def take_up(self, artifact: Artifact) -> None:
-        """Let a model from elsewhere serve; in service it is watched beside the one before, as after a swap.
+        """Let a model from elsewhere serve; in service the former one is watched beside it, as after a swap.
 
         The bound on the reference set stays that of the model which service began with.
         """
@@ -163,7 +163,7 @@ class Refiner:
         self._swapped_at, self._running, self._errors = self._tick * TICK, None, DriftWatch(("error",))
 
     def forget(self) -> None:
-        """Begin anew with another recording, whose times may lie before: rows are forgotten, the champion stays."""
+        """Start over with another recording, whose times may lie before: rows are forgotten, the champion stays."""
         self.memory = ReplayBuffer(self._horizon, self.settings.memory_s * 1000 // BIN_MS)
         self._inputs, self._errors = DriftWatch(INPUTS), DriftWatch(("error",))
         self._tick = self._begun = self._swapped_at = self._due = self._mistrusted = 0
@@ -192,7 +192,7 @@ class Refiner:
                 self._decide(now, self._running)
 
     def _look_for_drift(self, now: int, new: BufferRows) -> bool:
-        """Tell of drifts; return whether the errors drifted upwards, or an input did."""
+        """Record drifts; return whether the errors drifted upwards, or an input did."""
         link = new.only(new.series == 0)
         errors = row_losses(
             link.label_ms, Prediction(link.probabilities, link.quantiles_ms), self.predictor.thresholds_ms
@@ -216,7 +216,7 @@ class Refiner:
         return now - int(rows.bin_number[0]) if rows is not None else 0
 
     def _challenge(self, now: int) -> Running | None:
-        """Begin a challenger from what is older than the holdout, if that is enough; what was kept back stays out."""
+        """Begin to train a challenger on enough data older than the holdout, without what was kept back."""
         settings, known = self.settings, now - self._horizon
         self._due = now + settings.every_s * 1000 // BIN_MS
         begin = max(now - self._remembered(now), self._begun)
@@ -240,7 +240,7 @@ class Refiner:
         return Running(self._trainer.submit(job), holdout_from, sequences(own), self._rounds)
 
     def _decide(self, now: int, running: Running) -> None:
-        """Let the challenger serve where it has earned it."""
+        """Score a trained challenger; let it serve, or record why not."""
         settings, self._running = self.settings, None
         record: dict[str, Any] = {"from": self.artifact.sha, "round": running.seed}
         weights, challenger = self._restrained(running.work.get(), record)
@@ -268,7 +268,7 @@ class Refiner:
         self.events.record("swapped", now, record | {"to": artifact.sha, "artifact": folder.name})
 
     def _restrained(self, weights: Weights, record: dict[str, Any]) -> tuple[Weights, CompiledPredictor]:
-        """Return the challenger as far from the champion as the reference set allows; tell how far, and its loss."""
+        """Return the challenger as far from the champion as the reference set allows; record how far, and its loss."""
         for share in BLENDS:
             blend = blended(self.artifact.weights, weights, share)
             challenger = CompiledPredictor(replace(self.artifact, weights=blend))
@@ -280,7 +280,7 @@ class Refiner:
         return blend, challenger
 
     def _objection(self, challenger: CompiledPredictor, verdict: PairedResult, record: dict[str, Any]) -> str:
-        """Return why the challenger may not serve; empty where it may. Adds the scores to what is told."""
+        """Return why the challenger may not serve; empty where it may. Adds the scores to `record`."""
         if verdict.blocks < MIN_BLOCKS:
             return "too few blocks in the holdout"
         if not verdict.better:
@@ -295,7 +295,7 @@ class Refiner:
         return ""
 
     def _watch_former(self, now: int, drifted: bool, artifact: Artifact, predictor: CompiledPredictor) -> None:
-        """Restore the former champion where it is better since the swap; let it go at the end of its time."""
+        """Restore the former champion where it is better since the swap; drop it at the end of its time."""
         settings, since = self.settings, now - self._swapped_at
         if not drifted and since % (settings.watch_s * 1000 // BIN_MS):
             return
@@ -313,7 +313,7 @@ class Refiner:
             self._former = None
 
     def _holdout(self, first_bin: int, now: int) -> list[Scored]:
-        """Return what is remembered, of which rows from `first_bin` on are scored."""
+        """Return the remembered series, of which rows from `first_bin` on are scored."""
         begin = now - self._remembered(now)
         return self.memory.scored(begin, now, self.settings.device_share, score_from=first_bin)
 

@@ -1,4 +1,4 @@
-"""Labelled rows: the newest rows the model was shown, with what came true of them once their horizon has passed.
+"""The replay buffer of refinement: the newest rows the model was shown, labelled once their horizon has passed.
 
 The label needs no human: it is the largest delay of the virtual queue within the horizon after the bin, as in training
 (`stream.datasets.labelling`). Memory is bounded by bins and by rows; the oldest go first.
@@ -53,7 +53,7 @@ class ReplayBuffer:
         self._labelled_until = 0
 
     def add(self, rows: WindowRows, prediction: Prediction, peak_ms: NDArray[np.float32]) -> None:
-        """Remember rows that were forecast; peak_ms: largest delay of each bin, NaN where it is not to be relied on."""
+        """Remember rows that were forecast; peak_ms: largest delay of each bin, NaN where it cannot be relied on."""
         closed = rows.closed
         self._waiting.append(
             BufferRows(
@@ -64,7 +64,7 @@ class ReplayBuffer:
         )  # fmt: skip
 
     def label(self, until: int) -> BufferRows | None:
-        """Label what can be, all bins before `until` being closed; return the rows whose label is new."""
+        """Label all rows that can be, bins before `until` being closed; return the rows whose label is new."""
         parts = [*([self.rows] if self.rows else []), *self._waiting]
         if not parts:
             return None
@@ -83,7 +83,7 @@ class ReplayBuffer:
         return rows.only(new)
 
     def labels(self, rows: BufferRows, until: int) -> NDArray[np.float32]:
-        """Return the labels of rows: NaN where the horizon has not passed; in a silence the queue runs dry."""
+        """Return the labels of rows: NaN where the horizon has not passed; in a silence the queue drains."""
         link = rows.series == 0
         bins, peaks = rows.bin_number[link], np.append(rows.peak_ms[link], np.float32(0))
         start, end = np.arange(1, len(bins) + 1), np.searchsorted(bins, bins + self._horizon, "right")
@@ -113,7 +113,7 @@ class ReplayBuffer:
 
 
 def _unbroken(rows: BufferRows, source: str) -> list[Scored]:
-    """Return the rows of one series as series that begin where it begins anew."""
+    """Return the rows of one series as series, cut at gaps and where it begins anew."""
     cuts = np.flatnonzero((np.diff(rows.bin_number) > 1) | (rows.fresh[1:] > 0)) + 1
     out = []
     for part in np.split(np.arange(len(rows.series)), cuts):

@@ -1,8 +1,8 @@
-"""Refinement as a service: it follows the features of a site and puts each champion to the topic `models`.
+"""Refinement as a service: read the features of a site, and publish each new champion to the topic `models`.
 
 It is no member of the workers' group and commits nothing, so it can neither take a partition from them nor move their
-offsets. A challenger is waited for, as in a replay; messages wait with Kafka meanwhile, and what is read gives the same
-swaps whenever it is read. A federated model of the site is taken up as it comes, and watched as after a swap.
+offsets. It waits for each challenger, as in a replay, while messages wait with Kafka; so the same messages give the
+same swaps whenever they are read. A federated model of the site serves as it comes, and is watched as after a swap.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from offramp.stream.topics.records import pairs_of
 from offramp.streams import tell
 
 LEAD = 2_000 // BIN_MS
-"""Bins from the newest seen to the one that a model is meant from."""
+"""Bins from the newest seen to the first that a published model is meant for."""
 
 
 class RefineService:
@@ -40,7 +40,7 @@ class RefineService:
         self, site: Site, artifact: Artifact, folder: Path, refiners: Refiners, publisher: ModelPublisher,
         known: dict[str, ModelMessage],
     ) -> None:  # fmt: skip
-        """Build it; artifact, folder: what service begins with; known: the newest models of the site/links."""
+        """Build it; artifact, folder: the model to begin with; known: the newest models by site/link."""
         self.site, self.base, self._folder, self._refining = site, artifact, folder, refiners
         self._links = frozenset(link.name for link in site.links)
         self._publisher, self._known = publisher, known
@@ -51,8 +51,8 @@ class RefineService:
     def take(self, record: Any) -> None:
         """Take a message of the feature topic; one of another site, or that cannot be read, is counted.
 
-        Nothing that a message holds may end the service; raised is only what would fail for the next one too: a broker
-        that is away, a folder that cannot be written.
+        Nothing that a message holds may end the service; only errors that the next one would meet, too, are raised: a
+        broker that is away, a folder that cannot be written.
         """
         try:
             message = decode_message(record.key, pairs_of(record.headers), record.value, site=self.site.name)
@@ -72,7 +72,7 @@ class RefineService:
             tell(f"warning: {place}: {type(error).__name__}: {error}")
 
     def _learn(self, steps: Sequence[Step], link: str, refiner: Refiner) -> None:
-        """Refine with what a message gave; another pipeline is another recording."""
+        """Refine with the steps of a message; another pipeline is another recording."""
         for step in steps:
             if self._at.setdefault(link, step.pipeline) is not step.pipeline:
                 refiner.forget()
@@ -80,12 +80,12 @@ class RefineService:
             step.pipeline.decide(step.windowed)
 
     def begin_anew(self) -> None:
-        """Forget the places in the feature topic: it was made again. What agents publish anew is known by its epoch."""
+        """Forget the offsets in a feature topic that was made again; what is published again is known by its epoch."""
         for consumer, _ in self._runs.values():
             consumer.next_offset = 0
 
     def note(self, record: Any) -> None:
-        """Take a message of the topic of models: a federated one of this site is taken up."""
+        """Take a message of the models topic: a federated model of this site is put in service."""
         model = readable(record)
         if model is None or model.site != self.site.name or model.reason != "federated":
             return
@@ -112,7 +112,7 @@ class RefineService:
         return self._runs[link]
 
     def _take_up(self, refiner: Refiner, model: ModelMessage) -> None:
-        """Let a model of the topic serve where it comes of the model that service begins with; tell either way."""
+        """Put a model of the topic in service where it is refined from our base; report either way."""
         place = f"model {model.artifact.sha[:16]} of {model.site}/{model.link}"
         try:
             if model.base != self.base.sha:
@@ -130,7 +130,7 @@ class RefineService:
         tell(f"taken up: {place} ({model.reason})")
 
     def _told(self, link: str, refiner: Refiner, kind: str, bin_number: int) -> None:
-        """Publish the champion of a link after a swap or a roll back."""
+        """Publish the champion of a link after a swap or a rollback."""
         if kind not in ("swapped", "rolled_back"):
             return
         sha = refiner.artifact.sha

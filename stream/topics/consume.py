@@ -1,4 +1,4 @@
-"""Reading topics without a group: from where, to where, and all of it."""
+"""Read topics without a group: choose where to start, and read up to given ends, or for ever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offramp.errors import ConfigError
 from offramp.toml import shown
 
 POLL_MS = 200
-"""How long a poll waits for messages: as long as an end that was asked for may take to be seen."""
+"""How long a poll waits for messages, and so how long a request to end may go unseen."""
 
 
 def parse_start(text: str) -> str | int | float:
@@ -29,7 +29,7 @@ def parse_start(text: str) -> str | int | float:
 
 
 def seek(consumer: Any, places: list[Any], start: str | int | float) -> None:
-    """Go to where reading begins, in every partition."""
+    """Seek to where reading starts, in every partition."""
     if start == "beginning":
         consumer.seek_to_beginning(*places)
     elif start == "end":

@@ -1,4 +1,4 @@
-"""Topics that are read without a group, whatever becomes of them: made again, grown, or ended before what was read."""
+"""Read topics without a group through all that happens to them: made again, given more partitions, cut short."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from offramp.kafka import TopicState
 from offramp.reach import ReachWatch, say
 
 READING: dict[str, Any] = {"enable_auto_commit": False, "auto_offset_reset": "earliest"}
-"""Arguments of the consumer. What the broker has let go of is passed over up to what it still has, not all of it."""
+"""Arguments of the consumer. Behind what the broker has deleted it goes on with the oldest left, not at the end."""
 
 
 class Followed:
-    """Assigns all partitions of topics to a consumer, and keeps up with what `watch` finds of them.
+    """Assigns all partitions of topics to a consumer, and follows the changes that `watch` finds.
 
-    topics: as they are at the begin, by full name. What comes is never passed over: a topic that was made again is read
+    topics: their state at the beginning, by full name. No new message is skipped: a topic that was made again is read
     from its beginning, and so are partitions that were added.
     """
 
@@ -31,7 +31,7 @@ class Followed:
         return [TopicPartition(name, number) for name, count in partitions for number in range(count)]
 
     def keep_up(self) -> set[str]:
-        """Take up what has become of the topics; return the names of those that were made again."""
+        """Follow the changes of the topics; return the names of those that were made again."""
         found = {name: state for name, state in self._watch.topics.items() if state != self._topics.get(name)}
         again = {name for name, state in found.items() if state.id != self._topics[name].id}
         if not found:

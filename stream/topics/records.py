@@ -1,4 +1,4 @@
-"""Messages of topics as they come and go: what is read of one, and what is to be sent."""
+"""Messages of topics: what is read of one, and what is to be sent."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Record(Protocol):
 
 
 class OutgoingMessage(NamedTuple):
-    """A message to send: topic without prefix and version, key, value, headers, and hops to be told in one more.
+    """A message to send: topic without prefix and version, key, value, headers, and hops, sent as one more header.
 
-    partition: -1: by the key; packet_ns: of a command, the time of the last packet of the message that it comes of.
+    partition: -1: by the key; packet_ns: of a command, the time of the last packet of the message that caused it.
     """
 
     topic: str
@@ -34,5 +34,5 @@ class OutgoingMessage(NamedTuple):
 
 
 def pairs_of(headers: Any) -> list[tuple[str, bytes]]:
-    """Return headers as pairs, whichever way the client gives them."""
+    """Return headers as pairs, however the client gives them."""
     return list(headers.items()) if hasattr(headers, "items") else list(headers or ())

@@ -1,8 +1,8 @@
-"""Loss: what the account of a message tells of packets that nobody has, and whether those left can stand for them.
+"""Lost packets, as messages report them: whether the rest can be scaled up for them, or they leave a hole in time.
 
-What the kernel dropped was lost among the rest, as sampled flows are: what is left is scaled up. What was shed in a
-row, blocks or whole messages, leaves a time of which nothing is known: a hole, behind which windows begin anew. So does
-a drop of nearly everything (docs/decisions/0013).
+Packets that the kernel dropped were lost evenly among the rest, as in flow sampling: the rest is scaled up. Packets
+that were shed in a row, as blocks or messages, leave a time of which nothing is known: a hole, behind which windows
+begin anew. So does a drop of nearly everything (docs/decisions/0013).
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Loss(NamedTuple):
 
 
 class Scale:
-    """How many of the packets that came as far as the kernel each captured one stands for: `factor`, 1 without drops.
+    """How many of the packets that reached the kernel each captured one stands for: `factor`, 1 without drops.
 
-    What was dropped is spread over the packets of the SLOT_NS about it: the kernel drops in runs, of a ring block or
-    more, and tells of them some ms later. Whole numbers of packets and of slots, so that all machines agree.
+    Drops are spread over the packets of the SLOT_NS around them: the kernel drops in runs, of a ring block or more, and
+    reports them some ms later. Whole numbers of packets and of slots, so that all machines agree.
     """
 
     def __init__(self) -> None:
@@ -49,9 +49,9 @@ class Scale:
         self._slot = self._captured = self._dropped = 0
 
     def take(self, loss: Loss, time_ns: int) -> bool:
-        """Take what a batch tells, whose newest packet is of a time; return whether nearly all was dropped: a hole.
+        """Take a batch's loss and the time of its newest packet; return whether nearly all was dropped: a hole.
 
-        A batch that tells of no packet is a further part of the block before it, and has its factor.
+        A batch that reports no packet is a further part of the block before it, and has its factor.
         """
         if not (loss.captured or loss.dropped):
             return False
@@ -77,7 +77,7 @@ class Scale:
 
 
 def loss_of(value: bytes | None) -> Loss | None:
-    """Return what a batch's metadata tells as its ledger; None where it tells nothing. Raises ContractError."""
+    """Return the loss in the ledger of a batch's metadata; None where there is none. Raises ContractError."""
     if not value:
         return None
     try:
@@ -88,6 +88,6 @@ def loss_of(value: bytes | None) -> Loss | None:
 
 
 def loss_in(ledger: CaptureLedger) -> Loss:
-    """Return the loss that a ledger tells of."""
+    """Return the loss that a ledger reports."""
     shed = ledger.shed.total()
     return Loss(ledger.captured, ledger.decoded, shed, ledger.kernel_drops, shed - ledger.shed[SAMPLED])

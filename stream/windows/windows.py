@@ -1,4 +1,4 @@
-"""Windows: what of the pipeline depends on the packets alone. Bins, the normaliser and the spectra, in one object.
+"""Windows: the part of the pipeline that depends on packets alone: bins, normaliser and spectra in one object.
 
 It knows no model and no policy, so it may run a few batches ahead of them, in a thread of its own.
 """
@@ -27,10 +27,10 @@ million."""
 
 
 class WindowRows(NamedTuple):
-    """Closed bins with what the model is shown of them: x float32 [n, F] and spectrum float32 [n, K].
+    """Closed bins with the model's input for them: x float32 [n, F] and spectrum float32 [n, K].
 
-    behind_hole: nothing is known of the time between them and the rows before; step: how often the link's time had gone
-    back, and the link begun anew, before them.
+    behind_hole: nothing is known of the time between them and the rows before; step: how often before them the link had
+    begun anew because its time went back.
     """
 
     closed: ClosedBins
@@ -41,9 +41,9 @@ class WindowRows(NamedTuple):
 
 
 class Windowed(NamedTuple):
-    """What one feature batch came to: the rows of the bins it closed, and what it tells of packets that are missing.
+    """The result of one feature batch: the rows of the bins it closed, and the packets it reports as lost.
 
-    missing: packets that messages before it held, which never came.
+    missing: packets of messages before it that never came.
     """
 
     rows: list[WindowRows]
@@ -67,9 +67,9 @@ class Windows:
     def portions(self, batch: pa.RecordBatch) -> Iterator[Windowed]:
         """Take one feature batch; yield the rows of the bins it closes, at most about PORTION_ROWS at a time.
 
-        Where it tells of packets that were dropped, those it has are scaled up. Where it tells of a hole, that is
-        skipped first. The first portion tells what was lost. The batch is taken as far as this is asked; to the end,
-        before the next one. Raises ContractError where its metadata is no account of packets, or a column is missing.
+        Where packets were dropped, those in the batch are scaled up; a hole before it is skipped first. The first
+        portion has the loss. Iterate to the end before the next batch. Raises ContractError where the metadata is no
+        account of packets, or a column is missing.
         """
         metadata = batch.schema.metadata or {}
         loss, sampling = loss_of(metadata.get(b"ledger")), sampling_of(batch)
@@ -97,7 +97,7 @@ class Windows:
         return Windowed(self.rows_of(self.bins.close()))
 
     def skip(self) -> Windowed:
-        """Close the open bins before a time of which nothing is known; return their rows. What follows begins anew."""
+        """Close the open bins before a hole; return their rows. What follows begins anew."""
         closed = self.close()
         self.bins.forget()
         self.holes += 1
@@ -114,7 +114,7 @@ class Windows:
         return list(self._each(parts))
 
     def _each(self, parts: Iterable[ClosedBins]) -> Iterator[WindowRows]:
-        """Yield the rows of closed bins in arrays of their own: the bins write over theirs."""
+        """Yield the rows of closed bins in arrays of their own, as the bins reuse theirs."""
         for part in parts:
             x = scaled(part.x, *self.limits)
             spectrum = self.spectra.update(x, part.series, part.fresh)
@@ -144,5 +144,5 @@ class Windows:
 
 
 def own_copy(part: ClosedBins) -> ClosedBins:
-    """Return closed bins in arrays that nobody writes over."""
+    """Return closed bins in arrays of their own."""
     return ClosedBins(**{name: getattr(part, name).copy() for name in ClosedBins._fields})

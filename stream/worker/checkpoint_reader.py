@@ -1,4 +1,4 @@
-"""The newest checkpoints of a partition, read back from the compacted topic."""
+"""Read the newest checkpoints of a partition back from the compacted topic."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class LoadedStates(NamedTuple):
 
 
 COORDINATOR_S = 20.0
-"""How long a group's coordinator may take to be there: a cluster makes the topic of offsets for the first that asks."""
+"""Seconds to wait for a group's coordinator: a cluster makes the topic of offsets when it is first asked for."""
 TOPIC = "topic"
-"""In a checkpoint: the id of the feature topic that its offset is of; older checkpoints have none."""
+"""Key in a checkpoint: the id of the feature topic that its offset is of; older checkpoints have none."""
 
 
 def load_states(
@@ -40,10 +40,10 @@ def load_states(
 ) -> LoadedStates:
     """Return what a new owner of a partition starts from: checkpoints of a site's links, and what `group` committed.
 
-    Of several the one with the greatest input offset counts: a worker that lost the partition may have written late.
-    topic_id: of the feature topic now. An offset that names another one, or lies beyond the topic's end, says nothing
-    of it: reading begins at the topic's beginning, and the newest such state counts where there is no other. One that
-    names none and is ahead of the topic is left out.
+    Of several checkpoints the one with the greatest input offset counts: a worker that lost the partition may have
+    written late. topic_id: of the feature topic now. An offset of a topic with another id, or one beyond the topic's
+    end, does not apply: reading begins at the topic's beginning, and the newest such state counts where there is no
+    other. A checkpoint that names no topic and is ahead of this one is left out.
     """
     from kafka import TopicPartition
 
@@ -76,25 +76,25 @@ def load_states(
 
 
 def place_of(committed: Any, topic_id: str) -> int:
-    """Return the offset that was committed; 0 where none was, or one of another life of the topic."""
+    """Return the committed offset; 0 where there is none, or it is of a topic that has since been made again."""
     if committed is None or is_elsewhere(topic_named(committed.metadata).id, topic_id):
         return 0
     return int(committed.offset)
 
 
 def naming(topic: TopicState) -> str:
-    """Return what is committed beside an offset: the topic's id, and how many partitions it has."""
+    """Return the metadata committed with an offset: the topic's id, and how many partitions it has."""
     return f"{topic.id}/{topic.partitions}" if topic.id else ""
 
 
 def topic_named(metadata: str | None) -> TopicState:
-    """Return the topic that stands beside a committed offset; without id, or with no partitions, where none does."""
+    """Return the topic in a committed offset's metadata; without id, or with no partitions, where it names none."""
     named, _, partitions = (metadata or "").partition("/")
     return TopicState(named, int(partitions) if partitions.isdecimal() and len(partitions) < 10 else 0)
 
 
 def refuse_grown(settings: KafkaSettings, group: str, topic: TopicState) -> None:
-    """Raise KafkaAccessError, with the way back, where a group's offsets are of the topic with other partitions."""
+    """Raise KafkaAccessError, with the remedy, where a group's offsets are of the topic with other partitions."""
     from kafka import TopicPartition
 
     name = settings.topic("features")
@@ -117,12 +117,12 @@ def refuse_grown(settings: KafkaSettings, group: str, topic: TopicState) -> None
 
 
 def is_elsewhere(named: str, topic_id: str) -> bool:
-    """Return whether a place that names the id of a topic is of another life than that with `topic_id`."""
+    """Return whether a topic id that was stored is another than `topic_id`; False where either is unknown."""
     return bool(named and topic_id and named != topic_id)
 
 
 def _patiently(ask: Callable[[], Any]) -> Any:
-    """Return an answer of the group's coordinator, which in a new cluster is not there at once."""
+    """Return the answer of the group's coordinator, which a new cluster does not have at once."""
     from kafka.errors import RetriableError
 
     until_s = time.monotonic() + COORDINATOR_S
@@ -139,9 +139,9 @@ def _note(
     found: dict[str, dict[str, Any]], record: Any, site: str, links: frozenset[str], beyond: Callable[[int], bool],
     topic_id: str,
 ) -> bool:  # fmt: skip
-    """Enter a checkpoint where it is of the site and newer than what was found; return whether it could be read.
+    """Keep a checkpoint of the site that is newer than what was found; return whether it could be read.
 
-    Only links of the site have a place: what others there are may be as many as somebody likes.
+    Only links of the site are kept: anybody may write any number of others.
     """
     owner, _, link = (record.key or b"").decode(errors="replace").partition("/")
     if owner != site or link not in links or not record.value:

@@ -1,7 +1,7 @@
-"""How a worker ends: its account first, then the clients, and all of it within END_S seconds, Kafka or not.
+"""End a worker within END_S seconds, with or without Kafka: print its account first, then stop the clients.
 
-What the libraries do at their end may wait for a broker for a minute, and tells tracebacks of what it cancels. What
-was not checkpointed the next owner does again, so nothing is lost by leaving in the middle of that.
+Stopping the libraries may wait for a broker for a minute, and logs tracebacks of what it cancels. The next owner
+repeats what was not checkpointed, so nothing is lost by leaving in the middle of that.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ PROCESSORS_AWAY_S = 1.0
 
 
 class Ending:
-    """Tells the account once; after `begin` the process ends within END_S, in order or not.
+    """Prints the account once; after `begin` the process ends within END_S, in order or not.
 
-    failed: whether it ends by an error that is told elsewhere. account: its lines; failure: what ended the worker in
-    words, empty where it was asked to; clean: removes its files.
+    failed: whether it ends by an error that is reported elsewhere. account: its lines; failure: what ended the worker
+    in words, empty where it was asked to; clean: removes its files.
     """
 
     def __init__(self, account: Callable[[], list[str]], failure: Callable[[], str], clean: Callable[[], None]) -> None:
@@ -34,7 +34,7 @@ class Ending:
         self._told = False
 
     def begin(self) -> bool:
-        """Let the time run; return whether this was the first call."""
+        """Start the time limit; return whether this was the first call."""
         first, self.begun = not self.begun, True
         if first:
             threading.excepthook = lambda _: None  # the libraries' threads end in the middle of what they do
@@ -51,7 +51,7 @@ class Ending:
                 tell("\n".join(self._account()))
 
     def leave(self) -> None:
-        """End at once: what is still going on waits for others."""
+        """Exit at once, whatever is still waiting."""
         self.report()
         self._clean()
         failure = self._failure()

@@ -1,8 +1,8 @@
-"""Overload of a worker: when the messages of a live link are too old to be worth a decision, the oldest are shed.
+"""Load shedding of a worker: drop a live link's oldest messages when they are too old to be worth a decision.
 
-A backlog that is worked off soon is left alone, as after a hand-over: shedding begins only where messages were too old
-for a while, with newer ones waiting behind them all the time. Then everything is shed until what comes is fresh again,
-so the worker is up to date at once. (docs/kafka.md tells what a crash means for that.)
+A backlog that is soon worked off is left alone, as after a hand-over: shedding begins only where messages were too old
+for a while, with newer ones waiting behind them all the time. Then everything is shed until messages are fresh again,
+so that the worker is up to date at once. (docs/kafka.md says what a crash means for that.)
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ FRESH = 0.25
 """The share of the greatest age at which shedding ends."""
 
 IDLE_S = 0.5
-"""Shedding ends too where nothing waited behind for so long: then the clocks differ, and there is no backlog."""
+"""Shedding also ends where nothing waited behind for this long: then the clocks differ, and there is no backlog."""
 
 
 class LinkBacklog:
-    """Judges the age of a live link's messages, in order.
+    """Decides from the age of a live link's messages, taken in order, whether to shed them.
 
     max_age_s: 0 sheds nothing; grace_s: how much longer the first backlog may take, which a new owner finds.
     """
@@ -39,9 +39,9 @@ class LinkBacklog:
         self._idle_since: float | None = None
 
     def update(self, age_s: float, now_s: float, *, waiting: bool) -> bool:
-        """Judge the next message; return whether `shedding` turned, on or off, with it.
+        """Take the next message's age; return whether `shedding` turned, on or off, with it.
 
-        age_s: by the wall clock; now_s: by a steady one; waiting: whether newer messages wait behind this one.
+        age_s: by the wall clock; now_s: by the monotonic clock; waiting: whether newer messages wait behind this one.
         """
         if waiting:
             self._idle_since = None
@@ -52,12 +52,12 @@ class LinkBacklog:
         return turned
 
     def _is_fresh(self, age_s: float, now_s: float) -> bool:
-        """Return whether shedding may end; of a message from the future it is not known how old it is."""
+        """Return whether shedding may end; it may not by a message from the future, whose age is not known."""
         idle = self._idle_since is not None and now_s - self._idle_since >= IDLE_S
         return idle or -self.max_age_s <= age_s <= FRESH * self.max_age_s
 
     def _is_over(self, age_s: float, now_s: float, waiting: bool) -> bool:
-        """Return whether messages have been too old, without a pause, for longer than there is patience for."""
+        """Return whether messages have been too old, without a pause, for longer than PATIENCE_S."""
         if not self.max_age_s or age_s <= self.max_age_s or not waiting:
             self._due = None
             return False
@@ -83,7 +83,7 @@ class Backlogs:
         return backlog is not None and backlog.shedding
 
     def update(self, key: bytes | None, pairs: Iterable[tuple[str, bytes]], *, waiting: bool) -> bool:
-        """Judge the next message; return whether its link begins to shed with it, or ends to."""
+        """Take the next message; return whether its link begins to shed with it, or ends to."""
         backlog, headers = self._of(key), dict(pairs)
         if backlog is None or (headers.get("live"), headers.get("end"), headers.get("site")) != (
             b"1",
@@ -94,7 +94,7 @@ class Backlogs:
         times = [whole_number(headers[name]) for name in ("last_time_ns", "clock_ns") if name in headers]
         newest_ns = max((each for each in times if each is not None), default=0)
         if not newest_ns or None in times:
-            return False  # the dead letters are for it
+            return False  # it is refused when it is decoded
         age_s = (time.time_ns() - newest_ns) / 1e9
         turned = backlog.update(age_s, time.monotonic(), waiting=waiting)
         if turned and backlog.shedding:

@@ -1,7 +1,7 @@
-"""The worker's log: a line a record with time and level; of the Kafka libraries' records those that nobody else tells.
+"""The worker's log: one line per record, with time and level; Kafka libraries' records only if nothing else has them.
 
-aiokafka and Faust log each try of each coroutine, dozens a second, while a broker is away. That it is away is told
-once (offramp.reach), what a worker retries is told by itself.
+aiokafka and Faust log each try of each coroutine, dozens a second, while a broker is away. offramp.reach reports that
+once, and what a worker retries it logs itself.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from offramp.kafka import KafkaAwayError
 
 FOREIGN = frozenset({"aiokafka", "faust", "mode", "asyncio", "kafka"})
 RETRY = "trying again"
-"""How a record ends of what is tried again."""
+"""How records of retries end."""
 AGAIN_S = 60.0
-"""Such a record is told again after so long."""
+"""Seconds after which such a record is logged again."""
 AWAY = (
     errors.KafkaConnectionError, errors.KafkaTimeoutError, errors.RequestTimedOutError, errors.NodeNotReadyError,
     errors.NotLeaderForPartitionError, errors.LeaderNotAvailableError, errors.StaleMetadata, OSError,
 )  # fmt: skip
-"""What clients raise while brokers are away or change places; they and we try again."""
+"""Errors that clients raise while brokers are away or leaders move; they and we try again."""
 EXPECTED = (errors.KafkaError, OSError, TimeoutError, asyncio.CancelledError)
 
 log = logging.getLogger("offramp.worker")
 
 
 def set_up() -> Selection:
-    """Let the log go to standard error; return what selects its records."""
+    """Log to standard error; return the filter that selects records."""
     handler, selection = logging.StreamHandler(sys.stderr), Selection()
     handler.setFormatter(OneLine("%(asctime)s %(levelname)s offramp worker: %(message)s", "%Y-%m-%dT%H:%M:%SZ"))
     handler.addFilter(selection)
@@ -41,7 +41,7 @@ def set_up() -> Selection:
 
 
 def tell_retry(what: str, error: BaseException) -> None:
-    """Tell that something is tried again; not while Kafka is away, which is told once for all."""
+    """Log that something is tried again; at INFO while Kafka is away, which is reported once for all."""
     away = isinstance(error, (*AWAY, KafkaAwayError))
     log.log(logging.INFO if away else logging.WARNING, "%s: %s; %s", what, str(error) or repr(error), RETRY)
 
@@ -73,9 +73,9 @@ class OneLine(logging.Formatter):
 
 
 class Selection(logging.Filter):
-    """Lets ours pass, what is tried again once in AGAIN_S; of the libraries only errors that are not Kafka's.
+    """Passes our records, retries once in AGAIN_S, and of the libraries only errors that are not Kafka's.
 
-    ending: nothing of the libraries is told any more: they are being stopped in the middle of what they do.
+    ending: pass nothing of the libraries any more, as they are stopped in the middle of what they do.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Selection(logging.Filter):
         self._told: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is to be told."""
+        """Return whether to log a record."""
         if record.name.partition(".")[0] in FOREIGN:
             error = record.exc_info[1] if record.exc_info else None
             if self.ending or record.levelno < logging.ERROR or error is None or isinstance(error, EXPECTED):

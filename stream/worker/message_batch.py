@@ -1,7 +1,7 @@
-"""Some messages of one partition, in order, from the bytes to what is to be sent for them.
+"""A batch of one partition's messages, in order: from their bytes to the messages to send for them.
 
-They are worked on in two halves, so that the model may be asked for the rows of several batches at once: `to_steps`
-makes windows of all messages, `apply` takes the forecasts to the policy. Both run off the event loop.
+It is processed in two steps, so that the model may be called for several batches at once: `to_steps` makes windows of
+all messages, `apply` takes the predictions to the policy. Both run off the event loop.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ packets, small as they are, close thousands of bins each."""
 
 @dataclass(slots=True)
 class MessageOutcome:
-    """What became of a message: its link, empty where it is refused or another site's, and what it gives to send.
+    """What became of a message: its link, empty where it is refused or another site's, and what to send for it.
 
-    rows: of the message; packet_ns: time of its last packet; shed_rows: the rows of one that was shed, else -1.
+    rows: of the message; packet_ns: time of its last packet; shed_rows: its rows where it was shed, else -1.
     """
 
     offset: int
@@ -53,7 +53,7 @@ class MessageOutcome:
 
 
 class MessageBatch:
-    """Messages of one partition that are worked on together; `outcomes` holds one for each when it is concluded."""
+    """Messages of one partition that are processed together; `outcomes` holds one for each when it is concluded."""
 
     def __init__(
         self,
@@ -79,9 +79,9 @@ class MessageBatch:
         return self._opened == len(self.records)
 
     def to_steps(self) -> list[Step]:
-        """Decode the next messages and make their windows; return what is to be decided, in order.
+        """Decode the next messages and make their windows; return the steps to decide, in order.
 
-        All messages, or so many as give about OPEN_ROWS rows: conclude them, and call it again until it is `done`.
+        All messages, or as many as give about OPEN_ROWS rows: conclude them, and call it again until it is `done`.
         """
         begun_ns = time.time_ns()
         first, rows = self._opened, 0
@@ -111,7 +111,7 @@ class MessageBatch:
         outcome.shed_rows = message.headers.rows if message.shed else -1
 
     def apply(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
-        """Decide what was opened with the predictions for each step; with an error instead, those messages fail."""
+        """Decide the opened messages with the predictions for each step; given an error instead, fail them."""
         start = 0
         for record, outcome in zip(self.records, self.outcomes, strict=True):
             steps, outcome.steps = outcome.steps, []
@@ -143,7 +143,7 @@ class MessageBatch:
 
 
 def fail(outcome: MessageOutcome, record: Record, error: Exception) -> None:
-    """Bury a message that could be read but not worked on."""
+    """Turn a message that could be read but not processed into a dead letter, and log it."""
     at = traceback.extract_tb(error.__traceback__)[-1:]
     where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in at)
     text = f"{type(error).__name__}: {error}"[:1_000]
@@ -152,7 +152,7 @@ def fail(outcome: MessageOutcome, record: Record, error: Exception) -> None:
 
 
 def bury(outcome: MessageOutcome, record: Record, reason: str, text: str) -> None:
-    """Let a message go to the dead letters, with the reason; nothing else comes of it."""
+    """Turn a message into a dead letter with the reason; nothing else results from it."""
     outcome.link, outcome.refused, outcome.commands, outcome.steps = "", reason, 0, []
     origin = {"topic": "features", "partition": record.partition, "offset": record.offset}
     outcome.outgoing = [dead_letter(record.key, record.value, origin, reason, text)]

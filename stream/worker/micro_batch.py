@@ -1,8 +1,8 @@
-"""Micro-batches: what several partitions have waiting is worked on together, with one call of the model.
+"""Micro-batches: message batches that wait in several partitions are processed together, with one call of the model.
 
-No clock: where a thread is free, a message batch is taken at once, and alone if it is alone; what comes while all
-threads are busy is taken together by the next that is free. So a micro-batch grows with the load and delays nobody
-who need not wait; BYTES bounds it, and so the time that a partition waits for the batches of others.
+There is no timer: a free thread takes a message batch at once, alone if it is alone; what comes while all threads are
+busy is taken together by the next free one. So a micro-batch grows with the load and delays nothing without need; BYTES
+bounds it, and so the time that a partition waits for the batches of others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BYTES = 256 << 10
 
 @dataclass(slots=True)
 class BatchLedger:
-    """How many micro-batches there were, and the message batches and rows of the model in them."""
+    """Counts of micro-batches, and of the message batches and rows of the model in them."""
 
     batches: int = 0
     portions: int = 0
@@ -43,7 +43,7 @@ class _Waiting:
 
 
 class MicroBatches:
-    """Works on message batches in `threads` threads of an executor; `work` is for the event loop."""
+    """Processes message batches in `threads` threads of an executor; `work` is for the event loop."""
 
     def __init__(self, executor: Executor, threads: int) -> None:
         self.ledger = BatchLedger()
@@ -53,7 +53,7 @@ class MicroBatches:
         self._busy = 0
 
     async def work(self, batch: MessageBatch) -> None:
-        """Have a batch worked on. One caller has one batch at a time, so its batches keep order."""
+        """Have a batch processed. One caller has one batch at a time, so its batches keep order."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(batch, loop.create_future())
         with self._lock:
@@ -65,7 +65,7 @@ class MicroBatches:
         await asyncio.shield(waiting.done)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work, in a thread, on what waits, until nothing does."""
+        """Process, in a thread, what waits, until nothing does."""
         while batch := self._take():
             error = None
             try:
@@ -86,7 +86,7 @@ class MicroBatches:
         return batch
 
     def _work(self, batches: list[MessageBatch]) -> None:
-        """Take the steps of all batches, ask the model once, apply to all; again, where a batch gives them in parts."""
+        """Take the steps of all batches, call the model once, apply to all; repeat for batches that come in parts."""
         while batches:
             self._round(batches)
             batches = [batch for batch in batches if not batch.done]

@@ -1,6 +1,6 @@
-"""The sequence of offsets: a partition's messages from the committed offset on, each once, none left out.
+"""Check that a partition's messages come from the committed offset on, each once, none left out.
 
-The group client may hand over, after a rebalance, a message that it had fetched before: taken, it would hide those
+After a rebalance the group client may deliver a message that it had fetched before; taking that would skip those
 between.
 """
 
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class OffsetAction(Enum):
-    """What to do with a message: take it, drop it, or drop it and ask for the one that is due."""
+    """What to do with a message: take it, drop it, or drop it and rewind to the one that is due."""
 
     TAKE = "take"
     DROP = "drop"
@@ -18,7 +18,7 @@ class OffsetAction(Enum):
 
 
 class OffsetSequence:
-    """Checks offsets against the one that is due; `due` moves on with each that is taken."""
+    """Checks offsets against the one that is due; `due` moves on with each message taken."""
 
     def __init__(self, due: int) -> None:
         self.due = due
@@ -26,10 +26,10 @@ class OffsetSequence:
         self._dropped = -1
 
     def check(self, offset: int) -> OffsetAction:
-        """Check the next offset that came.
+        """Return what to do with the next message.
 
-        Ahead of what is due, that is asked for once; what still comes ahead is dropped, until the offsets go back: then
-        what is due is there no more (the broker has let it go), and the next there is is taken.
+        The first offset ahead of the one due causes a rewind; further ones ahead are dropped, until the offsets go
+        back: then the one due no longer exists (the broker has deleted it), and the next one is taken.
         """
         if offset < self.due:
             return OffsetAction.DROP

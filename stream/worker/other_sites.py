@@ -1,15 +1,15 @@
-"""Tells that only messages of other sites come: the site's name may be written otherwise here than with its agents."""
+"""Warn when a worker gets only messages of other sites: its site may be spelled otherwise than at its agents."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 OTHERS_S = 30.0
-"""So long without one of ours, beside those of others, is told."""
+"""Seconds without a message of ours, while others come, until a warning."""
 
 
 class TakenCounts(Protocol):
-    """What a worker has taken; last_other_site: the site of the last message that was another's."""
+    """Counts of messages taken; last_other_site: the site of the last message of another site."""
 
     messages: int
     other_site: int
@@ -17,7 +17,7 @@ class TakenCounts(Protocol):
 
 
 class OtherSites:
-    """Watches what a worker of a site takes; `look` returns what is to be told, once until one of ours comes."""
+    """Watches what a worker of a site takes; `look` returns a warning, once until a message of ours comes."""
 
     def __init__(self, site: str) -> None:
         self._site = site
@@ -26,7 +26,7 @@ class OtherSites:
         self._told = False
 
     def look(self, now_s: float, taken: TakenCounts) -> str:
-        """Return a line for the operator, empty where there is nothing to tell."""
+        """Return a line for the operator, empty where there is nothing to warn of."""
         own, others = taken.messages - taken.other_site, taken.other_site
         if own != self._own:
             self._own, self._others, self._since_s, self._told = own, others, None, False

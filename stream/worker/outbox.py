@@ -1,8 +1,8 @@
-"""The outbox of a partition: messages handed to the producer in order, acknowledged while the partition goes on.
+"""The outbox of a partition: hands messages to the producer in order, and lets the partition go on meanwhile.
 
-A command leaves without waiting for the one before it, nor for forecasts. What the broker did not take is sent again,
+A command is sent without waiting for the one before it, nor for forecasts. What the broker did not take is sent again,
 with all that followed it, so that a scope's commands stay in order; consumers drop the repeats by their ids. What can
-never be taken is given up, so that it does not stand in the way of all that follows.
+never be taken is given up, so that it does not block all that follows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from offramp.stream.topics.records import OutgoingMessage
 from offramp.stream.worker.log import tell_retry
 
 MAX_WAITING = 64
-"""Messages that may be under way; beyond that `put` waits for the oldest."""
+"""Messages that may be in flight; beyond that `put` waits for the oldest."""
 
 RETRY_S = 0.5
 
@@ -26,11 +26,11 @@ Post = Callable[[OutgoingMessage], Awaitable[asyncio.Future[Any]]]
 """Hands a message to the producer, trying as long as it takes; the future is done when the broker has acknowledged."""
 
 GiveUp = Callable[[OutgoingMessage, Exception], OutgoingMessage | None]
-"""Is told of a message that can never be sent, and why; returns what is to be sent in its place."""
+"""Called with a message that can never be sent, and why; returns what is to be sent in its place."""
 
 
 class Outbox:
-    """`put` hands over; `settle` waits until the broker has acknowledged all that was put before."""
+    """`put` hands a message over; `settle` waits until the broker has acknowledged all that was put before."""
 
     def __init__(self, post: Post, give_up: GiveUp, limit: int = MAX_WAITING) -> None:
         self._post, self._give_up, self._limit = post, give_up, limit
@@ -42,7 +42,7 @@ class Outbox:
         return len(self._under_way)
 
     async def put(self, message: OutgoingMessage) -> None:
-        """Hand a message to the producer; wait only where too many are under way."""
+        """Hand a message to the producer; wait only where too many are in flight."""
         async with self._lock:
             while self._under_way and (self._under_way[0][1].done() or len(self._under_way) >= self._limit):
                 await self._settle_oldest()
@@ -59,7 +59,7 @@ class Outbox:
                     await self._settle_oldest()
 
     async def _settle_oldest(self) -> None:
-        """Wait for the oldest message; send it and what followed it again where that failed, or give it up."""
+        """Wait for the oldest message; where it failed, send it and what followed it again, or give it up."""
         message, future = self._under_way[0]
         instead = None
         try:
@@ -77,7 +77,7 @@ class Outbox:
         self._settled += 1
 
     async def _send_again(self) -> None:
-        """Send all that is under way again, in order, once nothing of it is under way any more."""
+        """Send all messages in flight again, in order, once none of them is in flight any more."""
         await asyncio.sleep(RETRY_S)
         again = list(self._under_way)
         await asyncio.gather(*(late for _, late in again), return_exceptions=True)  # not beside them

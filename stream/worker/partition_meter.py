@@ -1,7 +1,7 @@
-"""What partitions tell of each message for the metrics: what it was worth, how long it took, when it was decided.
+"""Metrics of a worker's partitions, per message: counts by link, durations, the time from packet to decision.
 
-All calls come from the event loop's thread, once a message, a command or a checkpoint. The counts are those of this
-process alone: what a link's checkpoint brings along was counted by the worker before.
+All calls come from the event loop's thread, once per message, command or checkpoint. The counts are this process's
+alone: what a link's checkpoint brings along was counted by the worker before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LinkWork:
 
 
 class PartitionMeter:
-    """Takes note for all partitions of a worker; `observe` gets what goes into histograms.
+    """Records the metrics of all partitions of a worker; `observe` gets the values of histograms.
 
     links: what was done, by link; sent_messages, sent_bytes: what was acknowledged, by topic.
     """
@@ -41,7 +41,7 @@ class PartitionMeter:
         self._observe = observe
 
     def worked(self, consumer: LinkConsumer, rows: int, begun_s: float) -> None:
-        """Note that a message of a link is done with; begun_s: when it was begun, by the monotonic clock."""
+        """Record that a message of a link is done; begun_s: when it was begun, by the monotonic clock."""
         intake, stream = consumer.take_delta()
         work = self.links.setdefault(consumer.link, LinkWork())
         work.intake.update(intake.as_dict())
@@ -51,11 +51,11 @@ class PartitionMeter:
         self._observe("offramp_worker_message_seconds", time.monotonic() - begun_s)
 
     def checkpointed(self, begun_s: float) -> None:
-        """Note that a checkpoint is written and committed."""
+        """Record that a checkpoint is written and committed."""
         self._observe("offramp_worker_checkpoint_seconds", time.monotonic() - begun_s)
 
     def acknowledged(self, message: OutgoingMessage, future: asyncio.Future[Any]) -> None:
-        """Note that the broker has a message, where that is how its future ended."""
+        """Record that the broker has a message, unless its future failed or was cancelled."""
         if future.cancelled() or future.exception() is not None:
             return
         self.sent_messages[message.topic] += 1

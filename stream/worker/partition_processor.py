@@ -1,9 +1,10 @@
-"""The processor of one partition of the feature topic: its messages in order, those that wait at once together.
+"""The processor of one partition of the feature topic: takes its messages in order, those that wait together.
 
-What messages give rise to is on its way before the next are taken. A checkpoint waits until it is acknowledged, writes
-the state of every link that changed, then commits the offset: so no command is missing before a checkpoint, the
-committed offset is never ahead of one, and after a crash the new owner's messages begin where a checkpoint can take
-them up. A link skips what its checkpoint already holds. States are copied between messages and written beside them.
+What results from messages is on its way before the next are taken. A checkpoint waits until that is acknowledged,
+writes the state of every link that changed, then commits the offset. So no command from before a checkpoint is missing,
+the committed offset is never ahead of a checkpoint, and after a crash the new owner's messages begin where a checkpoint
+can take over. A link skips what its checkpoint already holds. States are copied between messages and written beside
+them.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ SESSION_S = 10.0
 """A worker that is silent for so long loses its partitions."""
 
 SURE = 0.8
-"""The part of a session, from an answer of the group on, for which the partition is taken to be ours."""
+"""The part of a session, from the group's last answer on, for which the partition is taken to be ours."""
 QUEUE = 16
 """Messages that wait in a partition; more stay with Kafka."""
 
 
 @dataclass(slots=True)
 class WorkerLedger:
-    """What a worker did: messages by fate, commands sent (repeats after a hand-over among them), checkpoints.
+    """What a worker did: messages by fate, commands sent (repeats after a hand-over included), checkpoints.
 
-    unsendable: what came of messages but no broker would take, by topic; states_refused: checkpoints not taken up.
+    unsendable: messages to send that no broker would take, by topic; states_refused: checkpoints not restored.
     """
 
     messages: int = 0
@@ -136,7 +137,7 @@ class PartitionProcessor:
 
     @property
     def idle(self) -> bool:
-        """Whether everything that came is done: the message at the offset `done` is waited for."""
+        """Whether everything that came is done, so that the message at the offset `done` is waited for."""
         return self._sequence is not None and self._sequence.due == self.done and self._queue.empty()
 
     async def put(self, record: Record) -> None:
@@ -153,14 +154,14 @@ class PartitionProcessor:
         self._task.result()
 
     async def close(self) -> None:
-        """Finish the messages at hand, write a last checkpoint, forget what waits."""
+        """Finish the messages being processed, write a last checkpoint, drop those that wait."""
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put_nowait(None)
         await asyncio.gather(self._task, return_exceptions=True)
 
     def abandon(self) -> None:
-        """End at once: what was not checkpointed the next owner does again."""
+        """End at once: the next owner repeats what was not checkpointed."""
         self._task.cancel()
         if self._saving is not None:
             self._saving.cancel()
@@ -206,7 +207,7 @@ class PartitionProcessor:
         return waiting, False
 
     async def _in_sequence(self, sequence: OffsetSequence, offset: int) -> bool:
-        """Return whether to take the message; ask for the one that is due where another came."""
+        """Return whether to take the message; rewind to the one that is due where another came."""
         action = sequence.check(offset)
         if action is OffsetAction.REWIND:
             self.ledger.rewinds += 1
@@ -214,9 +215,10 @@ class PartitionProcessor:
         return action is OffsetAction.TAKE
 
     async def _take_or_shed(self, records: list[Record]) -> None:
-        """Take messages, some of live links only to be shed.
+        """Process messages, shedding those of overloaded live links.
 
-        What is decided once that ends rests on what was shed, by the clock: a checkpoint before it keeps that.
+        What is decided after shedding ends depends on what was shed, and so on the clock: a checkpoint before it
+        records that.
         """
         shed: set[int] = set()
         taken: list[Record] = []
@@ -233,9 +235,9 @@ class PartitionProcessor:
         await self._take(taken, shed)
 
     def _sheds_now(self, record: Record, waiting: bool) -> bool:
-        """Return whether a link's shedding turns with a message; with one that cannot be judged it does not.
+        """Return whether a link's shedding turns with a message; False for a message that cannot be read.
 
-        Such a one is taken like any other: where messages are read, what cannot be read is buried.
+        Such a message is taken like any other, and goes to the dead letters when it is decoded.
         """
         try:
             return self._backlogs.update(record.key, pairs_of(record.headers), waiting=waiting)
@@ -243,7 +245,7 @@ class PartitionProcessor:
             return False
 
     async def _take(self, records: list[Record], shed: Collection[int]) -> None:
-        """Process messages and send what comes of them; one that is refused, or fails, goes to the dead letters."""
+        """Process messages and send what results; one that is refused, or fails, goes to the dead letters."""
         if not records:
             return
         begun_s = time.monotonic()
@@ -267,7 +269,7 @@ class PartitionProcessor:
         self._next = self.done = records[-1].offset + 1
 
     def _note(self, outcome: MessageOutcome, begun_s: float) -> None:
-        """Enter what became of a message."""
+        """Count what became of a message."""
         self.ledger.messages += 1
         self.ledger.commands += outcome.commands
         if outcome.refused:
@@ -282,7 +284,7 @@ class PartitionProcessor:
             self.ledger.other_site += 1
 
     def _give_up(self, message: OutgoingMessage, error: Exception) -> OutgoingMessage | None:
-        """Count what can never be sent, tell it once a topic; return its dead letter, of what consumers wait for."""
+        """Count what can never be sent, log it once a topic; return its dead letter, if anybody waits for it."""
         self.ledger.unsendable[message.topic] += 1
         text = f"{type(error).__name__}: {error}"
         if self.ledger.unsendable[message.topic] == 1:
@@ -308,7 +310,7 @@ class PartitionProcessor:
                 await self._saving
 
     def _copies(self) -> dict[str, dict[str, Any]]:
-        """Return the states of the links that changed since the last time."""
+        """Return the states of the links that changed since the last call."""
         states = {link: {**self.consumers[link].state(), TOPIC: self._topic_id} for link in sorted(self._changed)}
         self._changed.clear()
         return states
@@ -335,7 +337,7 @@ class PartitionProcessor:
         self._meter.checkpointed(begun_s)
 
     async def _commit(self, offset: int) -> bool:
-        """Commit an offset; return whether the group took it, and so leaves us the partition for a session."""
+        """Commit an offset; return whether the group took it, which makes the partition ours for another session."""
         asked_s = time.monotonic()
         taken = await self._outlet.commit(self.partition, offset)
         if taken:
@@ -343,12 +345,12 @@ class PartitionProcessor:
         return taken
 
     def _is_sure(self, committed: int, since_s: float) -> None:
-        """Note what is committed, and since when the partition is known to be ours."""
+        """Note the committed offset, and from when the partition is known to be ours."""
         self._committed, self._sure_until = committed, since_s + SURE * self._session_s
 
     async def _is_owner(self) -> bool:
-        """Return whether the partition is still ours; asked of the group where its last answer is nearly a session ago.
+        """Return whether the partition is still ours; ask the group where its last answer is nearly a session old.
 
-        Who stood still for so long may have lost it, and must not write checkpoints behind the new owner's.
+        A worker that stood still for so long may have lost it, and must not write checkpoints after the new owner's.
         """
         return time.monotonic() < self._sure_until or await self._commit(self._committed)

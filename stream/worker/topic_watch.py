@@ -1,7 +1,7 @@
-"""What becomes of a worker's topics under it: deleted, made again, grown; asked of Kafka now and then.
+"""Watch a worker's topics while it runs: whether one was deleted, made again, or given more partitions.
 
-Kafka keeps no place over a topic's life, yet its clients compare offsets alone. The topic's id tells one life from
-another: it stands in checkpoints and with the committed offsets, and here it is compared while the worker runs.
+Offsets do not outlast a topic, yet Kafka's clients compare offsets alone. A topic that is made again has another id:
+ids stand in checkpoints and with the committed offsets, and are compared here while the worker runs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 NAMES = ("features", "forecasts", "decisions", "state", "dead-letters")
 """The topics that a worker needs."""
 AGAIN_S = 300.0
-"""What stays wrong is told again after so long."""
+"""Seconds after which a problem that persists is reported again."""
 
 
 class TopicWatch:
-    """Compares topics with what the worker began with; `tell` gets what is wrong, once in AGAIN_S.
+    """Compares topics with those the worker began with; `tell` is called with what is wrong, once in AGAIN_S.
 
     added: partitions of the feature topic that nobody works on.
     """
@@ -56,11 +56,11 @@ class TopicWatch:
         return TopicState(features.id, served)
 
     def is_new(self, features: TopicState) -> bool:
-        """Return whether this is another life of the topic than the worker's."""
+        """Return whether the feature topic was made again since the worker began with it."""
         return bool(self._worker.topic.id and features.id) and self._worker.topic.id != features.id
 
     def _say(self, kind: str, text: str) -> None:
-        """Tell what is wrong of a kind, where it has not just been told; empty: nothing is."""
+        """Report a problem of a kind, unless it has just been reported; an empty text: there is none."""
         now_s = time.monotonic()
         if not text:
             self._told.pop(kind, None)

@@ -1,4 +1,4 @@
-"""A Faust app that hands over all that it reads: what to take and what to wait for, partitions know themselves."""
+"""A Faust app that never pauses partitions and passes on all that it reads; partitions check the order themselves."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class UnpausedApp(faust.App):
         return queue
 
     def _new_consumer(self) -> Any:
-        """Return a consumer that hands over what it reads, also what lies before what it read last.
+        """Return a consumer that passes on all that it reads, also offsets before the last one.
 
-        Faust drops that without a word, and a message that was under way at a seek makes it forget the seek;
-        partitions know whose turn it is themselves.
+        Faust drops those silently, and a message in flight during a seek makes it forget the seek; partitions check the
+        order of offsets themselves.
         """
         consumer: Any = super()._new_consumer()
         consumer._read_offset = Unremembered()
@@ -34,10 +34,10 @@ class UnpausedApp(faust.App):
 
 
 class PresentPartitions(PartitionAssignor):
-    """Shares out the partitions that there are.
+    """Assigns only partitions that exist.
 
-    Faust's lets each worker keep of what it had; where a topic was made again with fewer partitions, it counts those
-    that are gone as well, finds no room for the others, and ends the worker by an assertion.
+    Faust's assignor lets each worker keep what it had; where a topic was made again with fewer partitions, it counts
+    the missing ones, too, finds no room for the others, and ends the worker by an assertion.
     """
 
     def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
@@ -54,7 +54,7 @@ class PresentPartitions(PartitionAssignor):
 
 
 class Unremembered(dict[Any, Any]):
-    """Keeps nothing: what was read last is always None."""
+    """A mapping that stays empty, so that the offset last read is always None."""
 
     def __getitem__(self, key: Any) -> None:
         """Return None."""

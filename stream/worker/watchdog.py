@@ -1,8 +1,8 @@
-"""The lag watchdog: a worker whose messages wait with Kafka and do not come is ended, to be started again.
+"""The lag watchdog: end a worker that gets no messages although Kafka has some, so that it is started again.
 
-Faust has open reports of consumers that stand still after a rebalance. The watch is kept from a thread with a client of
-its own, so neither a stuck event loop nor a stuck consumer keeps it from seeing. A message that is slow to process is
-no stall, nor is a broker that does not answer: only what could come, is waited for, and does not.
+Faust has open reports of consumers that stand still after a rebalance. The watch runs in a thread with a client of its
+own, so that neither a stuck event loop nor a stuck consumer can hide the stall. A message that is slow to process is no
+stall, nor is a broker that does not answer: only messages that could come, are waited for, and do not.
 """
 
 from __future__ import annotations
@@ -33,41 +33,41 @@ STALL_S = 30.0
 LOOK_S = 2.0
 """Seconds between two looks at the most; a look costs the broker one request."""
 REBALANCE_S = 60.0
-"""What a group may take to share out its partitions anew: Kafka's rebalance time-out of Faust."""
+"""Seconds a group may take to rebalance: the rebalance time-out that Faust sets."""
 END_S = 20.0
-"""What a worker that is told to end may take."""
+"""Seconds that a worker may take to end when it is asked to."""
 
 
 class StallError(KafkaAccessError):
-    """Messages wait with Kafka and do not come, though it answers."""
+    """Kafka answers and has messages, but they do not come."""
 
 
 class OffsetPosition(NamedTuple):
-    """The offset from which on a partition's messages are not done with; idle: the message there is waited for."""
+    """The first offset of a partition that is not done; idle: whether the worker is waiting for it."""
 
     offset: int
     idle: bool
 
 
 class Wait(NamedTuple):
-    """A partition's lag in messages, and for how many seconds it has been waited for in vain."""
+    """A partition's lag in messages, and for how many seconds they have been waited for in vain."""
 
     lag: int
     seconds: float
 
 
 class PartitionWaits:
-    """Judges how long each partition has been waiting in vain."""
+    """Measures how long each partition has been waiting in vain."""
 
     def __init__(self) -> None:
         self._since: dict[int, tuple[int, float]] = {}
 
     def clear(self) -> None:
-        """Forget all: what was looked at has changed hands, or Kafka was away."""
+        """Forget all: partitions have changed hands, or Kafka was away."""
         self._since.clear()
 
     def update(self, now_s: float, positions: Mapping[int, OffsetPosition], ends: Mapping[int, int]) -> dict[int, Wait]:
-        """Return each partition's wait at a time, from its place and the offset after its last message."""
+        """Return each partition's wait at a time, from its position and the offset after its last message."""
         found = {}
         for partition, position in positions.items():
             lag = max(0, ends[partition] - position.offset)
@@ -80,11 +80,11 @@ class PartitionWaits:
 
 
 class Watchdog:
-    """Watches a worker's partitions from a thread; `waits` is what was seen last, `stall` why the worker was ended.
+    """Watches a worker's partitions from a thread; `waits` is what it saw last, `stall` why it ended the worker.
 
     stall_s: how long messages may wait in vain, 0: for ever; end: asks the worker to end in order; a worker that has
-    not ended END_S seconds later is ended at once: what it had not checkpointed the next owner does again.
-    topics: what has become of the worker's topics.
+    not ended END_S seconds later is ended at once: the next owner repeats what it had not checkpointed.
+    topics: watches the worker's topics.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Watchdog:
             self._bring_to_an_end()
 
     def _away(self) -> None:
-        """Begin anew: what waited while Kafka did not answer waited for a reason, which is told elsewhere."""
+        """Restart all waits: while Kafka did not answer they had a reason, which is reported elsewhere."""
         self._waits.clear()
         self._changed_s = time.monotonic()
         self.waits = {partition: Wait(wait.lag, 0.0) for partition, wait in self.waits.items()}
@@ -156,7 +156,7 @@ class Watchdog:
             log.warning("%s", text)
         topic, features = self._worker.settings.topic("features"), self.topics.look(self._administrator())
         if features is None:
-            self._away()  # nothing can come of a topic that is not there, which is told
+            self._away()  # nothing can come of a topic that is not there, which is reported
             return ""
         if self.topics.is_new(features):
             return self._take_up(features)
@@ -175,7 +175,7 @@ class Watchdog:
         return self._stalled() or self._apart(now_s, assigned, features)
 
     def _take_up(self, features: TopicState) -> str:
-        """Let the worker go on with another life of its topic; return what is wrong where it does not."""
+        """Let the worker go on with a topic that was made again; return what is wrong where it does not."""
         self._away()
         self._committed.clear()
         moved = asyncio.run_coroutine_threadsafe(self._worker.take_up(features), self._worker.app.loop)
@@ -186,9 +186,9 @@ class Watchdog:
         return ""
 
     def _is_short(self, positions: Mapping[int, OffsetPosition], ends: Mapping[int, int]) -> bool:
-        """Return whether a partition has ended before our place in it for two looks: it has lost its end.
+        """Return whether a partition has ended before our position for two looks: it has lost its end.
 
-        Once: where no message comes, the place is what the group has committed, and stays.
+        True once per position: where no message comes, the position is what the group has committed, and stays.
         """
         found = {(each, position.offset) for each, position in positions.items() if position.offset > ends[each]}
         self._reread &= found
@@ -201,7 +201,7 @@ class Watchdog:
         return twice
 
     def _apart(self, now_s: float, assigned: frozenset[int], features: TopicState) -> str:
-        """Return what is wrong with who has which partition, where it has been for too long; empty: nothing."""
+        """Return what is wrong with the assignment of partitions, once it has been so for too long; empty: nothing."""
         group, partitions = self._worker.app.conf.id, min(features.partitions, self._worker.topic.partitions)
         lost = unowned(self._administrator(), group, self._worker.settings.topic("features"), partitions)
         gone = frozenset(each for each in assigned if each >= features.partitions)
@@ -216,7 +216,7 @@ class Watchdog:
         return f"partition(s) {shown} {what}, for {now_s - self._apart_s:.0f} s"
 
     def _place(self, partition: Any, end: int) -> OffsetPosition:
-        """Return where a partition of ours stands: its processor, or where no message has made one, the group."""
+        """Return the position of one of our partitions: its processor's, or before any message the group's."""
         processor = self._worker.processors.get(partition.partition)
         offset = processor.done if processor is not None else -1
         if offset < 0:
@@ -230,7 +230,7 @@ class Watchdog:
         return OffsetPosition(offset, idle)
 
     def _held_up(self) -> bool:
-        """Return whether a partition has no room: then messages of others wait behind its own, and that is no stall."""
+        """Return whether a partition's queue is full: then others' messages wait behind its own, which is no stall."""
         return any(processor.fill >= 1 for processor in list(self._worker.processors.values()))
 
     def _unassigned(self, seconds: float) -> str:
@@ -270,10 +270,10 @@ class Watchdog:
 
 
 def stalled(watchdog: Watchdog) -> StallError:
-    """Return the error that a stall ends the worker with."""
+    """Return the error with which a stall ends the worker."""
     return StallError(f"worker: {watchdog.stall}, though Kafka answers; started again it goes on from its checkpoints")
 
 
 def end_in_order() -> None:
-    """Let the worker end as a user's SIGTERM does: with checkpoints and the ledger."""
+    """End the worker as a user's SIGTERM does: with checkpoints and the ledger."""
     os.kill(os.getpid(), signal.SIGTERM)
