@@ -1,7 +1,7 @@
-"""What a model must be before anything of it is used: its manifest's types, its weights' shapes and values.
+"""Check a model artifact before anything of it is used: types in its manifest, shapes and values of its weights.
 
-The compiled kernel checks no bounds and takes every number for true, so this is held against every artifact, whatever
-its hashes say: they tell that it is unaltered, not that it is sound.
+The compiled kernel checks no bounds and believes every number, so every artifact is checked, whatever its hashes say:
+they show that it is unaltered, not that it is sound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TEXT = 1_000
 """Characters of a text in the manifest; a command line is the longest."""
 
 MAX_NAME = 512
-"""Characters of a model's name: commands tell it, and their contract takes no more (decision/command.schema.json)."""
+"""Characters of a model's name: commands have it, and their contract takes no more (decision/command.schema.json)."""
 
 MAX_WEIGHT = 1e4
 """The shipped model's largest is 9.4. Five layers of such weights, as wide as a file can hold, stay within float32."""
@@ -116,9 +116,9 @@ def _wrong(place: str, key: str, expected: str, found: Any) -> ArtifactError:
 
 
 def check_weights(weights: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any], place: str) -> None:
-    """Refuse weights that are not those of the network which the (checked) manifest tells of. Raises ArtifactError.
+    """Refuse weights that are not those of the network in the (checked) manifest. Raises ArtifactError.
 
-    Of an artifact that tells no hyperparameters, as old ones, the sizes are those of its weights; all must agree.
+    An old artifact without hyperparameters has the sizes of its weights, which must all agree.
     """
     hyperparameters = manifest.get("hyperparameters")
     sizes = Preset(**hyperparameters).sizes if hyperparameters else _sizes(weights, place)
@@ -133,7 +133,7 @@ def check_weights(weights: Mapping[str, NDArray[Any]], manifest: Mapping[str, An
 
 
 def check_normaliser(arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any], place: str) -> None:
-    """Refuse a normaliser whose arrays are no numbers, or whose scale is none. Raises ArtifactError."""
+    """Refuse a normaliser whose arrays are no numbers, or whose scale is invalid. Raises ArtifactError."""
     for name, array in arrays.items():
         if array.dtype.kind not in "iuf" or np.isnan(array).any():
             raise ArtifactError(f"{place}: {name!r:.60} is no array of numbers; take the artifact from its source")
@@ -157,7 +157,7 @@ def _check_array(array: NDArray[Any], shape: tuple[int, ...], what: str) -> None
 
 
 def _sizes(weights: Mapping[str, NDArray[Any]], place: str) -> Sizes:
-    """Return the sizes that the weights themselves have."""
+    """Return the sizes that follow from the weights themselves."""
     widths = []
     for name in ("dense3_b", "spectrum_b", "lstm1_r", "fusion_b"):
         if name not in weights or not weights[name].ndim or not 1 <= len(weights[name]) <= MAX_UNITS:

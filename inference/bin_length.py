@@ -1,4 +1,4 @@
-"""The length of a bin, for whoever must not load numerical libraries: a tap before it has given up its rights."""
+"""The length of a bin, for modules that must not load numerical libraries, as a tap before it drops privileges."""
 
 BIN_MS = 10
 """Length of a bin of event time, and so the time from one forecast to the next: all other lengths in bins, here and in

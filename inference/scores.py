@@ -1,4 +1,4 @@
-"""How good forecasts are: accuracy, macro F1, calibration, error of the median, and the baseline of persistence."""
+"""Scores of forecasts: accuracy, macro F1, calibration, error of the median, and those of a persistence baseline."""
 
 from __future__ import annotations
 

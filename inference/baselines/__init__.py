@@ -1,1 +1,1 @@
-"""The rivals: every way to forecast that the hybrid is measured against, and the hybrid, behind one interface."""
+"""Baselines: every forecaster that the hybrid is compared with, and the hybrid itself, behind one interface."""

@@ -1,4 +1,4 @@
-"""Gradient boosting on hand-made lags: the rival to fear.
+"""Gradient boosting on hand-made lags: the baseline to beat.
 
 Two ensembles, one for the class and one for the delay, each stopped by its own loss on the validation part; the delay
 is learned by absolute error, of log1p(ms) or of ms, whichever has the smaller validation MAE.

@@ -2,7 +2,7 @@
 
 Of every normalised channel: its value now and some bins ago, means and maxima of the bins before; the newest STFT
 frame; and of the queueing delay (log1p of ms) what a persistence forecast would look at, in units of the horizon.
-Together they span 256 bins, four windows: a rival that is to be feared must not be blind to what a carried state holds.
+Together they span 256 bins, four windows, so that a baseline sees as much as a carried state holds.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def features(series: Series, task: Task) -> NDArray[np.float32]:
 def table(series: Sequence[Series], task: Task, most: int) -> TrainingRows:
     """Return at most `most` rows of series, evenly spread over them. Raise InputError where there is none.
 
-    Neighbouring bins tell nearly the same, so every k-th one loses little.
+    Neighbouring bins are nearly the same, so every k-th one loses little.
     """
     places = [usable(each, task) for each in series]
     total = sum(len(place) for place in places)

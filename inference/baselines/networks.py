@@ -1,7 +1,7 @@
-"""What the networks among the rivals share: pieces of series or rows of a table in, the hybrid's losses, one fit.
+"""What the baseline networks share: training data as pieces of series or rows of a table, the hybrid's losses, one fit.
 
-Every network has the hybrid's two heads (class, and rising quantiles of log1p delay) and its losses, so that what is
-compared is the body.
+Every network has the hybrid's two heads (class, and quantiles of log1p delay that cannot cross) and its losses, so that
+what is compared is the body.
 """
 
 from __future__ import annotations
@@ -166,5 +166,5 @@ def forecast(outputs: dict[str, NDArray[np.float32]]) -> Prediction:
 
 
 def of_time(series: Sequence[Series], validation: Sequence[Series], task: Task) -> tuple[Examples, Examples]:
-    """Return the pieces that a network over time learns from and is judged on, within the budget."""
+    """Return the pieces that a network over time is trained and validated on, within the budget."""
     return pieces(series, task, task.budget.bins), pieces(validation, task, max(PIECE * 2, task.budget.bins // 4))

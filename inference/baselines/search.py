@@ -1,4 +1,4 @@
-"""The small search that tunes every rival: some settings, judged on the validation part alone."""
+"""The small hyperparameter search of every baseline: some settings, scored on the validation part alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Support vector regression of the delay, on whatever stands for a bin: a kernel map, or a network's last layer."""
+"""Support vector regression of the delay on the features of a bin: a kernel map's, or a network's last layer's."""
 
 from __future__ import annotations
 

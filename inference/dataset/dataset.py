@@ -79,7 +79,7 @@ def save_dataset(
     folder: Path, series: Iterable[LabelledSeries], *, channels: Iterable[str], horizons_ms: Iterable[int], bin_ms: int,
     extra: Mapping[str, Any] | None = None,
 ) -> Dataset:  # fmt: skip
-    """Write series to a folder and open it; told: what else the manifest says (spec, command, sources).
+    """Write series to a folder and open it; extra: further members of the manifest (spec, command, sources).
 
     Raises OfframpError where they cannot be written.
     """
@@ -111,7 +111,7 @@ def _array(series: LabelledSeries, name: str) -> NDArray[np.float32]:
 
 
 def open_dataset(folder: Path, *, verify: bool = True) -> Dataset:
-    """Open a data set; verify: hold its files against their sums. Raise ContractError where something is amiss."""
+    """Open a data set; verify: check its files against their hashes. Raise ContractError where something is wrong."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:

@@ -1,1 +1,1 @@
-"""The proof: every forecaster on the same test series, its scores with intervals, and a report."""
+"""Evaluation: every forecaster on the same test series, its scores with intervals, and a report."""

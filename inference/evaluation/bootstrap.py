@@ -1,8 +1,8 @@
-"""Intervals by a moving block bootstrap: neighbouring forecasts are alike, so what is drawn is stretches of time.
+"""Confidence intervals by a moving block bootstrap: it draws stretches of time, as neighbouring forecasts are alike.
 
 The test part is cut into cells of a quarter of a block, each of one recording: all series made of that recording (its
-link, its devices, its capacities) at that time are in the same cell, because they share their packets. Cells stand in
-a ring, one recording after the other; a replicate draws blocks of four cells, as many as fill the ring (Kunsch 1989;
+link, its devices, its capacities) at that time are in the same cell, because they share their packets. Cells stand in a
+ring, one recording after the other; a replicate draws blocks of four cells, as many as fill the ring (Kunsch 1989;
 circular, as Politis and Romano 1992). The same draws serve every model, so differences between models are paired.
 """
 

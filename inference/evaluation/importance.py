@@ -1,7 +1,7 @@
-"""Permutation importance of channels for forecasters of series.
+"""Permutation importance of channels for forecasters of series, by rotating a channel in time.
 
-Shuffling single bins would show a network series that no link ever made. Instead a channel is turned within its
-series by about half its length: it keeps its own course and loses what it has to do with the others and with the truth.
+Shuffled bins would make a series that no link has. A channel rotated within its series by about half its length keeps
+its own course, and loses its relation to the other channels and to the truth.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from offramp.inference.forecast import Prediction
 from offramp.inference.scores import macro_f1
 
 PEAK = "delay_peak"
-"""The channel that is log1p of now_ms: both are turned together."""
+"""The channel that is log1p of bin_peak_ms: both are rotated together."""
 MAX_BINS = 24_000
 PIECE = 2_000
 
@@ -25,7 +25,7 @@ PIECE = 2_000
 def importance_of(
     forecaster: Forecaster, test_set: TestSet, transform: Transform, channels: Sequence[str], bin_ms: int
 ) -> dict[str, dict[str, float]]:
-    """Return by channel what its turning costs: `f1` lost (macro) and `mae_ms` gained, on a spread of test pieces."""
+    """Return by channel what rotating it costs: `f1` lost (macro) and `mae_ms` gained, on a spread of test pieces."""
     pieces, chosen = _pieces(test_set, bin_ms)
     truth_delay = np.concatenate([test_set.label_ms[rows] for rows, _ in chosen])
     truth = np.concatenate([test_set.classes[rows] for rows, _ in chosen])
@@ -47,7 +47,7 @@ def importance_of(
 
 
 def _pieces(test_set: TestSet, bin_ms: int) -> tuple[list[Series], list[tuple[np.ndarray, np.ndarray]]]:
-    """Return pieces of the test series, and of each the exam's rows in it and their places within the piece."""
+    """Return pieces of the test series, and for each its rows of the test set and their places within the piece."""
     begins = np.cumsum([0, *(len(rows) for rows in test_set.rows)])
     places = [(i, start) for i, s in enumerate(test_set.series) for start in range(0, len(s.x), PIECE)]
     pieces: list[Series] = []

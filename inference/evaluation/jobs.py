@@ -1,8 +1,8 @@
-"""The jobs of an evaluation: one a model, horizon and share of the training part; each is done once and kept.
+"""The jobs of an evaluation: one per model, horizon and share of the training part; each is done once and kept.
 
-A job's folder holds `job.json` (settings, times, costs, importance), `forecasts.npz` (of the exam's rows) and what the
-forecaster keeps itself, such as an artifact. `job.json` is written last and names what the job depended on: after a
-kill the evaluation goes on behind the last whole job, and after a change of data, budget or code it is done again.
+A job's folder holds `job.json` (settings, times, costs, importance), `forecasts.npz` (of the test set's rows) and what
+the forecaster keeps itself, such as an artifact. `job.json` is written last and names what the job depended on: after a
+kill the evaluation goes on after the last whole job, and after a change of data, budget or code it is done again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PROBE_BINS = 256
 
 
 class Job(NamedTuple):
-    """What is trained and asked: model, horizon, share of the training part."""
+    """One forecaster to train and score: model, horizon, share of the training part."""
 
     model: str
     horizon_ms: int

@@ -1,7 +1,7 @@
-"""What was published, beside which ours stand: other data, whose labels are not public, so beside and not against.
+"""The paper's published scores, shown beside ours and not compared: its data are others, and their labels not public.
 
 Source: the paper on hybrid MLP-LSTM congestion forecasts that this project began with, its tables 2 and 3: macro
-averages over three balanced classes, 7,339 test windows; the unit of its errors is not told.
+averages over three balanced classes, 7,339 test windows; it does not state the unit of its errors.
 """
 
 from __future__ import annotations

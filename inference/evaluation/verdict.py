@@ -1,4 +1,4 @@
-"""The report's first words: who wins, by how much, and against whom the hybrid holds; nothing softened for a rival."""
+"""The verdict at the top of the report: who is best, by how much, and which baselines the hybrid beats or does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layer by which quantiles cannot cross, for the hybrid and for its rivals."""
+"""The Keras layer that keeps quantiles from crossing, for the hybrid and the baselines."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The longer memory: what the last few horizons of a series' queue and load looked like, kept bin by bin.
+"""Features of a series' past, the network's longer memory: its queue and load over the last few horizons.
 
-The network is shown these beside a bin's channels. The first ANCHORS of them are delays that the forecast may rest on
-(`keras_model`): the limit of the buffer, recent peaks, running means, and where the queue would stand one horizon
-on if its trend, or the load of the last bins, lasted. All are made by one kernel, row after row, so no batch changes a
-bit, and training sees what serving sees. Lengths are shares of the horizon; a mean begins as that of the bins there
-were.
+The network sees them beside a bin's channels. The first ANCHORS of them are delays that the forecast may rest on
+(`keras_model`): the limit of the buffer, recent peaks, running means, and where the queue would stand one horizon on if
+its trend, or the load of the last bins, lasted. One kernel makes all of them, row after row, so that batching changes
+no bit, and training sees what serving sees. Lengths are shares of the horizon; a mean begins as that of the bins so
+far.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCALE = np.float32(8)
 """log1p(ms) over this is about 1 at three seconds; the unit of all features of delay."""
 
 MAX_LOG = np.float32(14)
-"""No channel of SEEN is taken for more: e to its power stays a number, whatever a scale says."""
+"""Channels of SEEN are cut to this, so that e to its power stays a number, whatever the scale."""
 
 BLOCKS = 120
 """Peaks are kept of blocks of a tenth of the horizon, twelve horizons of them."""
@@ -33,7 +33,7 @@ PEAKS = (2, 5, 10)
 """Blocks that the newest peaks reach back over, beside the open one."""
 
 OLDER = 10
-"""Before these, the peak of each OLDER blocks: what recurs, such as a video's key frames, is seen coming by them."""
+"""Before these, the peak of each OLDER blocks, so that what recurs, such as a video's key frames, can be foreseen."""
 
 FINE = 40
 """The newest blocks, shown one by one."""
@@ -56,7 +56,7 @@ PLAIN = ANCHORS + 3 * len(LOADS) + len(OVERFLOWS) + 2 + FINE
 """Numbers a bin: anchors, lesser projections and loads, overflows, the series' age, that of its peak, the blocks."""
 
 SHARPNESS = (0.1, 0.5)
-"""How near in log1p(ms) an anchor is to where a class begins, told on these scales, for a sharp and a soft edge."""
+"""Scales, in log1p(ms), of an anchor's distance from where a class begins, for a sharp and a soft edge."""
 
 FEATURES = PLAIN + 2 * len(SHARPNESS) * (ANCHORS - 1)
 """Numbers a bin: the plain ones, and each anchor's distance from the two thresholds, in [-1, 1]."""
@@ -74,11 +74,11 @@ def write_features(
     x: Any, series: Any, state: Any, place: int, seen: Any, low: Any, width: Any, edges: Any, bins: int, bin_ms: float,
     wide: Any,
 ) -> None:  # fmt: skip
-    """Write each row's channels and then its memory to `wide`: float32 [n, F + FEATURES]; carry state on.
+    """Write each row's channels and then its memory to `wide`: float32 [n, F + FEATURES]; update the state.
 
     x: float32 [n, F] normalised; series: int32 [n]; state: float32 [m, place + STATE or more], this memory's from
-    `place` on; seen: int64, the columns of SEEN; low, width: float32 [F], what the normaliser took off and divided by;
-    edges: float32 [2], log1p of where Medium and High begin; bins: of the horizon.
+    `place` on; seen: int64, the columns of SEEN; low, width: float32 [F], the normaliser's offset and divisor; edges:
+    float32 [2], log1p of where Medium and High begin; bins: of the horizon.
     """
     channels = x.shape[1]
     block = max(1, bins // 10)
@@ -165,7 +165,7 @@ def write_features(
 
 @kernel
 def share(age: Any, bins: Any) -> Any:
-    """Return what the newest of `age` values adds to a mean over about `bins`: all the same until there are so many."""
+    """Return the newest value's weight in a running mean over about `bins`: 1 / `age` until there are so many."""
     return np.float32(1) / min(age, max(bins, np.float32(1)))
 
 
@@ -176,7 +176,7 @@ class Memory:
         self, scale: tuple[NDArray[np.float32], NDArray[np.float32]], arrays: Mapping[str, Any],
         thresholds_ms: tuple[float, float],
     ) -> None:  # fmt: skip
-        """Make it from what the normaliser took off and divided by, and a manifest's channels, horizon and bin."""
+        """Make it from the normaliser's offset and divisor, and a manifest's channels, horizon and bin."""
         channels = list(arrays["channels"])
         self._seen = np.array([channels.index(name) for name in SEEN], np.int64)
         self._low, self._width = (np.ascontiguousarray(each, np.float32) for each in scale)
@@ -186,7 +186,7 @@ class Memory:
     def update(
         self, x: NDArray[np.float32], series: NDArray[np.int32], state: NDArray[np.float32], place: int = 0
     ) -> NDArray[np.float32]:
-        """Return rows with their memory, float32 [n, F + FEATURES], and carry `state[:, place:]` on."""
+        """Return rows with their memory, float32 [n, F + FEATURES], and update `state[:, place:]`."""
         wide = np.empty((len(x), x.shape[1] + FEATURES), np.float32)
         write_features(
             x, series, state, place, self._seen, self._low, self._width, self._edges, self._bins, self._bin_ms, wide

@@ -1,4 +1,4 @@
-"""TensorFlow's notice about oneDNN, which no option silences: it is written before its log listens to any."""
+"""Suppress TensorFlow's notice about oneDNN, which no option silences: it is written before logging is configured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTICES = (b"oneDNN custom operations are on", b"All log messages before absl::I
 
 @contextmanager
 def without_notices() -> Iterator[None]:
-    """Hold back what is written to standard error, by native code too, and pass on all of it but the notice.
+    """Hold back standard error, of native code too, and pass on all of it but the notice.
 
     For the import of TensorFlow alone: oneDNN itself stays as it is, so no result changes.
     """

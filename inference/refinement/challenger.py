@@ -1,7 +1,7 @@
-"""The challenger: a served model refined on newer labelled rows, gently, so that it stays near what it came from.
+"""Train a challenger: refine a served model on newer labelled rows, so gently that it stays near what it came from.
 
-A few epochs at a low learning rate; a rehearsal of what the model was first trained on goes along, so that it forgets
-little; and the update's length is clipped, so that no data can move it far.
+A few epochs at a low learning rate; data like that of the first training are rehearsed along, so that it forgets
+little; and the length of the update is clipped, so that no data can move it far.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def refine_weights(job: ChallengerJob) -> Weights:
 
 
 def clipped(old: Mapping[str, NDArray[np.float32]], new: Mapping[str, NDArray[np.float32]], share: float) -> Weights:
-    """Return the new weights, drawn back towards the old until the update is at most `share` of their length."""
+    """Return the new weights, moved back towards the old until the update is at most `share` of their length."""
     length = norm(old)
     update = norm({name: new[name] - old[name] for name in new})
     factor = np.float32(min(1.0, share * length / update)) if update > 0 else np.float32(1)
@@ -114,8 +114,8 @@ def refined_artifact(
 ) -> tuple[Artifact, Path]:  # fmt: skip
     """Save refined weights as an artifact under `folder`, in a folder named by its sha; return both.
 
-    told: what the manifest says of the refinement beside the parent's sha, that of the base which the first refinement
-    began with, and the rows it learned from.
+    record: added to what the manifest says of the refinement: the sha of the parent, that of the base which the first
+    refinement began with, and the rows it learned from.
     """
     meta = {key: value for key, value in parent.manifest.items() if key not in ("format", "sha256")}
     name = str(meta["name"]).removesuffix("-refined")
@@ -156,11 +156,11 @@ class InProcess:
         return Done(refine_weights(job))
 
     def close(self) -> None:
-        """Have nothing to end."""
+        """Do nothing: there is no process to end."""
 
 
 class TrainerProcess:
-    """Refines in a process of its own, of low priority and on one thread, so that the stream goes on beside it."""
+    """Refines in a process of its own, of low priority and on one thread, so that the stream goes on meanwhile."""
 
     def __init__(self) -> None:
         self._pool: Any = None
@@ -174,7 +174,7 @@ class TrainerProcess:
         return self._pool.apply_async(refine_weights, (job,))
 
     def close(self) -> None:
-        """End the process, with what it may be doing."""
+        """End the process, whatever it is doing."""
         if self._pool is not None:
             self._pool.terminate()
             self._pool.join()
@@ -182,7 +182,7 @@ class TrainerProcess:
 
 
 def _humble() -> None:
-    """Take a low priority and one thread; leave a Ctrl-C to the process that asked."""
+    """Take a low priority and one thread; ignore Ctrl-C, which the parent handles."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,8 +1,8 @@
-"""Drift: has a signal of the stream left the level it had? Inputs and errors alike, by river's Page-Hinkley test.
+"""Drift detection: whether a signal, an input or the error, has left its level, by river's Page-Hinkley test.
 
-A signal's bins are averaged over a second, because single bins lean on their neighbours and the test takes
-its values for independent. The averages are brought to the scale of the first of them, then watched; after a drift
-the scale is learned anew, so that a change of level is told once.
+A signal's bins are averaged over a second, because neighbouring bins are correlated and the test assumes independent
+values. The averages are scaled by the first of them, then tested; after a drift the scale is learned anew, so that a
+change of level is reported once.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ EVERY = BINS_PER_S
 """Bins of an average: a second."""
 
 SCALE_FROM = 20
-"""Averages from which a signal's scale is learned; none of them can tell of a drift."""
+"""Averages from which a signal's scale is learned; no drift is found in them."""
 
 MIN_DEVIATION = 1e-3
 
 REACH = 5.0
-"""Deviations from the mean to which an average is drawn in for the test."""
+"""Deviations from the mean to which an average is clipped for the test."""
 
 
 class Drift(NamedTuple):
@@ -54,12 +54,12 @@ class Signal:
         self._begin()
 
     def _begin(self) -> None:
-        """Learn the scale anew."""
+        """Start to learn the scale anew."""
         self._detector = page_hinkley()
         self._seen: list[float] = []
 
     def update(self, values: NDArray[np.floating[Any]]) -> list[Drift]:
-        """Take values in order of time, NaN left out; return the drifts that they tell of."""
+        """Take values in order of time, NaN left out; return the drifts found."""
         out = []
         for value in values[~np.isnan(values)].tolist():
             self._sum += value
@@ -94,5 +94,5 @@ class DriftWatch:
         self.signals = tuple(Signal(name) for name in signals)
 
     def update(self, values: NDArray[np.floating[Any]]) -> list[Drift]:
-        """Take bins in order of time, [n, signals], NaN where unknown; return the drifts that they tell of."""
+        """Take bins in order of time, [n, signals], NaN where unknown; return the drifts found."""
         return [drift for k, signal in enumerate(self.signals) for drift in signal.update(values[:, k])]

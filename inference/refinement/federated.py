@@ -1,7 +1,7 @@
 """Federated averaging: sites send refined artifacts, never rows; their updates are clipped, weighted, summed.
 
-Source: FedAvg (McMahan et al. 2017). Clipping bounds what one site can do to the model; it hides nothing of a site's
-update from who averages. Noise that would (differential privacy) drowns the model at fewer than hundreds of sites.
+Source: FedAvg (McMahan et al. 2017). Clipping bounds what one site can do to the model; it does not hide a site's
+update from whoever averages. Noise that would (differential privacy) drowns the model at fewer than hundreds of sites.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from offramp.inference.network.preset import WEIGHT_NAMES
 from offramp.inference.refinement.challenger import Weights, norm
 
 MAX_SHARE = 4
-"""Times the middle site's rows (of two the lesser's) that one site weighs at most: who says more is not the average."""
+"""Greatest weight of one site, in times the middle site's rows (of two the lesser's), whatever it claims."""
 
 
 def updates_of(base: Artifact, sites: Sequence[Artifact]) -> tuple[list[Weights], list[int]]:
     """Return each site's update of the base's weights, and the rows that it was learned from.
 
-    Raises ArtifactError for an artifact that was not refined from this base, or tells no rows.
+    Raises ArtifactError for an artifact that was not refined from this base, or does not state its rows.
     """
     updates, rows = [], []
     for site in sites:
@@ -49,7 +49,7 @@ def updates_of(base: Artifact, sites: Sequence[Artifact]) -> tuple[list[Weights]
 def average(updates: Sequence[Mapping[str, NDArray[np.float32]]], rows: Sequence[int], *, clip: float) -> Weights:
     """Return the weighted mean of updates, each clipped to the length `clip`.
 
-    rows: what each weighs, as it says itself; more than MAX_SHARE times the middle one is not believed.
+    rows: each site's weight by its own account; at most MAX_SHARE times the middle one counts.
     """
     most = MAX_SHARE * sorted(rows)[(len(rows) - 1) // 2]
     believed = [min(each, most) for each in rows]

@@ -1,4 +1,4 @@
-"""The judge of two models on the same labelled rows: losses in blocks of time, and a paired test."""
+"""Compare two models on the same labelled rows: losses in blocks of time, and a paired test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from offramp.inference.scores import classify
 from offramp.inference.serving.predictor import Predictor
 
 BLOCK = BINS_PER_S
-"""Bins of a block: a second, twice the horizon, so that blocks lean little on their neighbours."""
+"""Bins of a block: a second, twice the horizon, so that blocks depend little on their neighbours."""
 
 MIN_BLOCKS = 8
 """Blocks below which nothing is concluded."""
@@ -31,7 +31,7 @@ class Scored(NamedTuple):
 
 
 class PairedResult(NamedTuple):
-    """champion, challenger: mean losses; p: chance of such a gain were they equal; better: by the margin, surely."""
+    """champion, challenger: mean losses; p: chance of such a gain were they equal; better: by the margin, p < alpha."""
 
     champion: float
     challenger: float
@@ -86,9 +86,9 @@ def block_losses(predictor: Predictor, scored: Sequence[Scored]) -> NDArray[np.f
 def compare(
     champion: NDArray[np.float64], challenger: NDArray[np.float64], *, margin: float = 0.0, alpha: float = 0.05
 ) -> PairedResult:
-    """Return whether the challenger's losses of the same blocks are less by `margin` of the champion's, and surely so.
+    """Return whether the challenger's losses in the same blocks are less by `margin`, a share, with significance.
 
-    The test is Student's of paired differences, one-sided.
+    The test is Student's of paired differences, one-sided. margin: of the champion's mean loss.
     """
     blocks = len(champion)
     if blocks < MIN_BLOCKS:

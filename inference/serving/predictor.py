@@ -92,8 +92,8 @@ def memory_of(weights: Mapping[str, Floats], manifest: Mapping[str, Any]) -> Mem
 def require_forecasts(served: Predictor) -> None:
     """Forecast some bins of a silent, a middling and a full series; what runs once is compiled by then.
 
-    Raises ArtifactError where that gives a probability that is no number, or a delay of minutes. For a model that
-    somebody names; one that refinement makes has a judge.
+    Raises ArtifactError where that gives a probability that is no number, or a delay of minutes. For models that a user
+    names; one that refinement makes is compared with its champion.
     """
     series = np.tile(np.arange(3, dtype=np.int32), 4)
     x = np.repeat(series[:, None], len(served.channels), 1).astype(np.float32) / np.float32(2)

@@ -1,8 +1,8 @@
-"""exp, sigmoid and tanh of float32 as straight lines of arithmetic, so that a loop over them becomes vector code.
+"""exp, sigmoid and tanh of float32 without branches or tables, so that a loop over them becomes vector code.
 
-A call of the C library per number took more than half of a forecast. These take no branch and no table, and every
-operation is rounded once, so a number has the same bits whatever stands beside it. Errors (a test holds them): exp
-and sigmoid 2 units in the last place, tanh 2. The coefficients are minimax fits on the ranges named beside them.
+Calls of the C library took more than half of a forecast. Every operation here is rounded once, so that a number has the
+same bits whatever stands beside it. Errors (a test checks them): exp and sigmoid 2 units in the last place, tanh 2. The
+coefficients are minimax fits on the ranges named beside them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T3, T4 = np.float32(0.020650584468283373), np.float32(-0.005717042144645738)
 
 @kernel_lean
 def exp32(value: Any) -> Any:
-    """Return e to the power of a float32, which is first drawn in to [-87, 88]."""
+    """Return e to the power of a float32, which is first clipped to [-87, 88]."""
     x = min(max(value, MIN_EXPONENT), MAX_EXPONENT)
     shifted = x * LOG2_E + ROUNDER
     whole = shifted - ROUNDER
