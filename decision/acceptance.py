@@ -1,6 +1,6 @@
-"""Which messages of the decision topic are commands to carry out: valid, each once, in order, alive.
+"""Decide which messages of the decision topic are commands to carry out: valid, new, in order, not expired.
 
-Whoever may write to the topic may write anything: every message ends here in one word, and none raises.
+Whoever may write to the topic may write anything, so every message gets a verdict of one word, and none raises.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REMEMBERED = 65_536
 """Ids of commands, loops, and clocks of scopes, that are remembered."""
 
 MAX_LIFE_NS = 86_400 * 1_000_000_000
-"""A command that would live longer than a day is none: site.toml lets moves expire within minutes, and renews them."""
+"""Longest validity of a command, a day: site.toml lets moves expire within minutes, and renews them."""
 
 MAX_AHEAD_NS = 60 * 1_000_000_000
 """How far a command may begin in the future: clocks kept by NTP differ by less than a second, those of boxes that
@@ -32,13 +32,13 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
 
 
 class Acceptance:
-    """Judges messages in the order of their offsets; `counts` tells how many were given, and why others were not.
+    """Takes messages in the order of their offsets; `counts` has how many were given, and why others were not.
 
-    invalid: breaks the contract, or its id is not that of what it says; repeat: was given before; superseded: a later
+    invalid: breaks the contract, or its id is not that of its content; repeat: was given before; superseded: a later
     command of its loop came before it; expired: its time is over, by the clock; ahead: it begins too far in the future.
 
-    clock: `wall`, this machine's; `stream`, for recordings: the newest time that a site told for a scope; or a function
-    that gives ns since the epoch. Raises ConfigError for another.
+    clock: `wall`, this machine's; `stream`, for recordings: the newest time in a site's commands for a scope; or a
+    function that gives ns since the epoch. Raises ConfigError for another.
     """
 
     def __init__(self, clock: Clock = "wall") -> None:
@@ -53,7 +53,7 @@ class Acceptance:
     def take(
         self, value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = (), recorded_ns: int = 0
     ) -> tuple[str, dict[str, Any]]:
-        """Return what a message came to, `given` or one of `counts`, and the command; empty where it is invalid.
+        """Return the verdict, `given` or one of `counts`, and the command; empty where it is invalid.
 
         recorded_ns: when the message was recorded in the topic, ns since the epoch; 0: not known.
         """
@@ -85,7 +85,7 @@ class Acceptance:
         return "expired" if outlived or ends_ns <= now_ns else "given"
 
     def _now(self, scope: tuple[bytes, str], begins_ns: int, recorded_ns: int) -> tuple[int, float]:
-        """Return the time that expiry is held against, and the latest at which a command may begin."""
+        """Return the time that expiry is compared with, and the latest at which a command may begin."""
         if callable(self._clock):
             return self._clock(), float("inf")
         if self._clock == "wall":
@@ -100,7 +100,7 @@ class Acceptance:
 
 
 def own_id(command: Mapping[str, Any]) -> str:
-    """Return the id that a command of this content has: with another action or scope it would have another."""
+    """Return the id that a command of this content must have; another action or scope would give another."""
     reason = command["reason"]
     window_end_ns = time_ns(reason["window_end"])
     return decision_id(
@@ -109,7 +109,7 @@ def own_id(command: Mapping[str, Any]) -> str:
 
 
 def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    """Enter what was heard of last, and forget what was not heard of for longest."""
+    """Enter a key as the newest; forget the oldest where there are too many."""
     memory[key] = value
     memory.move_to_end(key)
     if len(memory) > REMEMBERED:

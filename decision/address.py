@@ -1,4 +1,4 @@
-"""Addresses as people spell them, held against addresses as packets have them: as numbers, never as text."""
+"""Parse addresses as people spell them, and compare them with packets' as numbers, never as text."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ EXPECTED = "expected an IPv4 or IPv6 address or network, such as 10.0.0.9, 10.0.
 def network_of(value: Any) -> Network:
     """Return the network of an address or network in any valid spelling; IPv4-mapped ones as IPv4.
 
-    Blanks around it and brackets around IPv6 are taken off. Raises ValueError with what was expected and found, for
-    what packets cannot be held against too: names, MAC addresses, zones.
+    Blanks around it and brackets around IPv6 are taken off. Raises ValueError with what was expected and found, also
+    for what packets cannot be compared with: names, MAC addresses, zones.
     """
     if isinstance(value, IPv4Network | IPv6Network):
         return plain(value)
@@ -68,7 +68,7 @@ def without_brackets(text: str) -> str:
 
 
 def _complaint(text: str, value: str) -> str:
-    """Say why a text is no address that packets can be held against, and what to write."""
+    """Return why a text is no address that packets can be compared with, and what to write."""
     if MAC.fullmatch(text):
         return f"{shown(value)} is a MAC address, and packets are held by IP address; give the address or its network"
     if "%" in text:

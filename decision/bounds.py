@@ -1,4 +1,4 @@
-"""What numbers of site.toml and of a specification may be: one table of least and most, with the reason for each."""
+"""Bounds of the numbers in site.toml and in specifications: one table of least and most, with the reason for each."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ R = TypeVar("R", bound=Rated)
 
 
 def cost(target: Target, rate_bps: float) -> float:
-    """Return the cost in ms of sending `rate_bps` over `place`: delay (paper eq. 16) plus weighted energy (eq. 17).
+    """Return the cost in ms of sending `rate_bps` over `target`: delay (paper eq. 16) plus weighted energy (eq. 17).
 
     Delay is propagation plus the transmission of a packet on what the rate leaves free; no room costs infinity.
     """

@@ -35,7 +35,7 @@ class Hysteresis:
     last_ns: int = 0
 
     def update(self, forecast: Forecast) -> None:
-        """Count one bin; bins that were not shown (quiet ones) end a run."""
+        """Count one bin; a gap, as quiet bins are not passed, ends a run."""
         if forecast.window_end_ns - self.last_ns > 1.5 * self.bin_ns:
             self.restore((0, 0, 0, 0))
         self.last_ns = forecast.window_end_ns
@@ -44,7 +44,7 @@ class Hysteresis:
         self.below = self.below + 1 if self.uneasy < self.settings.enter_bins else 0
 
     def delay_ms(self, forecast: Forecast) -> float:
-        """Return the delay quantile that is held against the budget."""
+        """Return the delay quantile that is compared with the budget."""
         return float(forecast.quantiles_ms[QUANTILE[self.settings.quantile]])
 
     def is_above(self, forecast: Forecast) -> bool:
@@ -74,7 +74,7 @@ class Hysteresis:
         return self.below >= self.settings.exit_bins
 
     def rule(self, forecast: Forecast) -> str:
-        """Return in words what the forecast says against the budget."""
+        """Return in words how the forecast compares with the budget."""
         delay_ms, name = self.delay_ms(forecast), self.settings.quantile
         sign = ">" if delay_ms > self.budget_ms else "<="
         return (

@@ -1,4 +1,4 @@
-"""The devices of a link of which the site says something, found by address: the narrowest that holds it counts."""
+"""Find what the site says of a device by its address: the narrowest network that holds it counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offramp.decision.site import Device
 
 
 class KnownDevices:
-    """Finds what is known of an address."""
+    """Finds the device of an address."""
 
     def __init__(self, devices: Iterable[Device]) -> None:
         found = [(network_of(device.address), device) for device in devices]

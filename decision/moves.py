@@ -1,4 +1,4 @@
-"""A loop: one move from its onset over its updates to its clear, or to its expiry."""
+"""Moves of traffic, and the loop of one: open from its onset, over its updates, to its clear or its expiry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from offramp.decision.traffic import DeviceRate, FlowRate, Traffic
 
 @dataclass(slots=True)
 class Move:
-    """What a chooser proposes: the action, the scope it falls under, and the traffic that it takes off the link."""
+    """A proposed move: the action, the scope it falls under, and the traffic that it takes off the link."""
 
     scope: str
     action: dict[str, Any]
@@ -52,7 +52,7 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class HeldMoves:
-    """What moves hold: the flows and devices moved, the load they put on each place, and how many they count for."""
+    """What open moves hold: flows and devices moved, the load they put on each place, and how many moves they are."""
 
     flows: frozenset[tuple[Any, ...]] = frozenset()
     devices: frozenset[str] = frozenset()

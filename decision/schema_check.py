@@ -1,7 +1,7 @@
-"""A JSON Schema as nested functions, many times as fast as a general validator: for the commands that a client takes.
+"""A fast check of commands by their JSON Schema, as nested functions: many times as fast as a general validator.
 
-It knows the keywords that decision/command.schema.json uses, and refuses a schema with others. It says yes or no; what
-is wrong with a no, the general validator tells in words.
+It knows the keywords that decision/command.schema.json uses, and refuses a schema with others. It answers yes or no;
+the general validator explains a no in words.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 Check = Callable[[Any], bool]
 NOTES = frozenset({"$schema", "$defs", "title", "description", "format"})
-"""Keywords that hold nothing (JSON Schema 2020-12: a format is a note unless a validator is told otherwise)."""
+"""Keywords that check nothing (JSON Schema 2020-12: a format is an annotation unless a validator is set otherwise)."""
 
 
 def compiled(schema: Mapping[str, Any]) -> Check:
-    """Return the check of a schema. Raises ValueError for a keyword that is not known here."""
+    """Return the check of a schema. Raises ValueError for an unknown keyword."""
     return _checks(schema, schema)
 
 
@@ -29,7 +29,7 @@ def _checks(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Check:
 
 
 def _keyword(name: str, value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Check:
-    """Return the check of one keyword; as in JSON Schema it holds of what is of another kind than it speaks of."""
+    """Return the check of one keyword; as in JSON Schema, it passes values of types that the keyword is not about."""
     match name:
         case "type":
             return TYPES[value]
@@ -84,7 +84,7 @@ def _is_number(each: Any) -> bool:
 
 
 def _is_finite(each: Any) -> bool:
-    """Return whether a value is a number of JSON, which has neither NaN nor infinity, though Python reads them."""
+    """Return whether a value is a JSON number; NaN and infinity are none, though Python reads them."""
     return _is_number(each) and (isinstance(each, int) or isfinite(each))
 
 

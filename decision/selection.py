@@ -18,7 +18,7 @@ def choose(
 ) -> list[Move]:
     """Return the moves that bring the link back into its budget, as the site allows and has room.
 
-    taken: what open moves hold; p_high: P(High) of the devices that have a fresh bad forecast, by address.
+    held: what open moves hold; p_high: P(High) of the devices that have a fresh bad forecast, by address.
     """
     limits = site.limits
     excess = excess_bps(link, site.policy, forecast, traffic, held)

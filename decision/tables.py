@@ -1,4 +1,4 @@
-"""Tables of a TOML file as checked values, and what is wrong with them in one line, in the words of the file."""
+"""Read tables of a TOML file as checked values; errors are one line, in the words of the file."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def load_toml(kind: type[Table], path: Path, page: str) -> Table:
 
 
 def first_complaint(error: ValidationError, table: Mapping[str, Any], page: str) -> str:
-    """Return what is wrong first, in one line; unknown keys come before all else, as they explain what is missing."""
+    """Return the first error in one line; unknown keys come before all else, as they explain what is missing."""
     found = error.errors(include_url=False)
     first = next((each for each in found if isinstance(_cause(each), _UnknownKeyError)), found[0])
     cause = _cause(first)
