@@ -1,4 +1,4 @@
-"""A record of counts: whole numbers, and `Counter`s by reason. The ledgers are such, and the names are contracts."""
+"""Base of the ledgers: a record of counts, whole numbers or `Counter`s by reason. Field names are contracts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 @dataclass(slots=True)
 class Counts:
-    """What ledgers have in common: every field of one is an int or a Counter."""
+    """A record whose fields are all an int or a Counter."""
 
     def add(self, other: Self) -> None:
         """Add another's counts to this one."""

@@ -1,6 +1,6 @@
-"""Control characters shown instead of obeyed: what comes from the wire, a file or a topic must not steer a terminal.
+"""Escape control characters in text from the wire, a file or a topic, so that it cannot steer a terminal.
 
-An escape is written as JSON writes it, so that a line of JSON stays one and says the same.
+Escapes are JSON's, so that a line of JSON stays one line of the same meaning.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def escaped(text: str) -> str:
 
 
 class EscapingStream:
-    """A text stream that escapes what is written to it, whoever writes.
+    """A text stream that escapes everything written to it.
 
-    rich_proxied_file: by this name rich finds the stream itself, as its colours are sequences that are meant.
+    rich_proxied_file: the name by which rich finds the stream itself, for its colours, which are escape sequences.
     """
 
     def __init__(self, stream: Any) -> None:

@@ -1,7 +1,7 @@
-"""Libraries that `pip install offramp` leaves out: which extra brings a missing one, said in one line.
+"""Libraries that `pip install offramp` leaves out: name, in one line, the extra that brings a missing one.
 
-What decides, from a capture, an interface or Kafka, is installed always; what learns, and what other dissectors and
-listeners need, is asked for. The table is pyproject.toml's, by the name that is imported.
+What deciding from a capture, an interface or Kafka needs is always installed; libraries to learn, and those of other
+dissectors and listeners, are extras. The table is pyproject.toml's, by the name that is imported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MissingExtraError(ConfigError):
 
 
 def require(doing: str, *modules: str) -> None:
-    """Raise MissingExtraError where a module is not installed: before work that would end in vain for want of it.
+    """Raise MissingExtraError where a module is not installed, before work that would fail without it.
 
     doing: what needs them. Loads nothing.
     """
@@ -48,7 +48,7 @@ def installed(module: str) -> bool:
 
 
 def missing_extra(error: ModuleNotFoundError, doing: str) -> MissingExtraError | None:
-    """Return what to tell of an import that failed, None where what it asked for is of no extra."""
+    """Return the error to raise for a failed import, None where the module is of no extra."""
     module = (error.name or "").partition(".")[0]
     if module not in EXTRAS or installed(module):
         return None

@@ -1,7 +1,7 @@
-"""Hops: when each stage had what led to a command, as one header of feature and decision messages.
+"""Hops: the time at which each stage had what led to a command, as one header of feature and decision messages.
 
-The header's text is `name=ns,name=ns`, in order of the way; times are those of the clock of the machine that the stage
-ran on. It tells of a message, it is no part of it: bodies are the same whenever a message is sent.
+The header's text is `name=ns,name=ns`, in order of the stages; each time is by the clock of the machine that the stage
+ran on. It is no part of the body, which is the same whenever a message is sent.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ def decode_hops(value: object) -> Hops:
 
 
 def hops_of(headers: Iterable[tuple[str, object]]) -> Hops:
-    """Return the hops that a message's headers tell."""
+    """Return the hops in a message's headers."""
     return next((decode_hops(value) for name, value in headers if name == HEADER), NONE)

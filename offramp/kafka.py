@@ -65,7 +65,7 @@ class KafkaSettings:
     sasl_without_tls: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse to show a password to everybody on the way, and a prefix that Kafka takes in no topic's name."""
+        """Refuse a user without encryption, unless allowed, and a prefix that Kafka takes in no topic's name."""
         if self.username and not self.tls and not self.sasl_without_tls:
             raise ConfigError(
                 "kafka configuration: username without tls: who listens on the way reads all messages, and the "
@@ -284,13 +284,13 @@ def _of_client(error: BaseException) -> bool:
 
 
 def close_client(client: Any, **how: Any) -> None:
-    """Close a client of kafka-python: without a broker it raises what it likes, and hides why the work has ended."""
+    """Close a client of kafka-python, ignoring its errors: without a broker they would hide why the work ended."""
     with suppress(Exception):
         client.close(**how)
 
 
 class _Causes(logging.Handler):
-    """What kafka-python only logs: why connections fail, as what it raises in the end is that time is up."""
+    """Collects what kafka-python only logs: why connections fail; in the end it raises a time-out."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -299,7 +299,7 @@ class _Causes(logging.Handler):
         self.nameless: set[str] = set()
 
     def clear(self) -> None:
-        """Forget what was heard."""
+        """Forget what was logged."""
         self.refused, self.tls, self.nameless = False, "", set()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -312,7 +312,7 @@ class _Causes(logging.Handler):
 
 
 def _listen() -> _Causes:
-    """Return the one listener to the log of kafka-python, which goes nowhere else: it tells of each try."""
+    """Return the one listener to the log of kafka-python, which goes nowhere else, as it has a record for each try."""
     log = logging.getLogger("kafka")
     for handler in log.handlers:
         if isinstance(handler, _Causes):

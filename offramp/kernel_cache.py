@@ -1,9 +1,9 @@
-"""Which compiled kernels are the right ones: Numba's cache of a kernel, in the folders of kernel_places.
+"""Numba's cache of compiled kernels, keyed by all that a kernel depends on, in the folders of kernel_places.
 
-A kernel's folder is named after all that it was compiled from: the files that its own file imports, whose constants
-are frozen into it, the compiler, and the compiler's settings. A file in it holds one signature on one kind of
-processor; it is written whole or not at all, and read only if its checksum holds. What was compiled for this very
-processor is looked for first, then what was compiled for all that have at least its general features (SHIPPED).
+A kernel's folder is named after all that it was compiled from: the files that its own file imports, whose constants are
+frozen into it, the compiler, and the compiler's settings. A file in it holds one signature for one kind of processor;
+it is written whole or not at all, and read only if its checksum holds. Code for this very processor is looked for
+first, then code for all that have at least its general features (SHIPPED).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SETTINGS = (
     "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DISABLE_INTEL_SVML", "BOUNDSCHECK", "DEBUGINFO_DEFAULT",
     "EXTEND_VARIABLE_LIFETIMES", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS",
 )  # fmt: skip
-"""What of Numba's environment changes the code that it makes, besides the processor, which a file's key names."""
+"""Settings of Numba that change the code it makes, besides the processor, which is in a file's key."""
 SHIPPED = ("x86-64-v3", "")
 """LLVM's processor and features beyond it of the kernels that a wheel holds: those of 2013 and since, with AVX2."""
 V3 = frozenset(
@@ -47,7 +47,7 @@ CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 class KernelCache:
-    """What Numba's dispatcher asks for a compiled signature before it compiles, and hands it to afterwards."""
+    """The cache in which Numba's dispatcher looks for a signature before it compiles it, and saves it afterwards."""
 
     def __init__(self, function: Any, options: str) -> None:
         self._function, self._options = function, options
@@ -61,7 +61,7 @@ class KernelCache:
         return str(root / self._folder) if root is not None and self._folder else None
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        """Return a compiled signature that is kept whole in one of the places, else None: it must be compiled."""
+        """Return a signature that is kept whole in one of the places; None: it must be compiled."""
         if not self._folder:
             return None
         target.refresh()
@@ -76,7 +76,7 @@ class KernelCache:
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep a compiled signature; where that cannot be, the places say so once."""
+        """Keep a compiled signature; where that fails, the places report it once."""
         root = places().writable
         if root is None or not self._folder or compiled.library.has_dynamic_globals:
             return
@@ -88,22 +88,22 @@ class KernelCache:
             places().refused(root, error)
 
     def flush(self) -> None:
-        """Forget nothing on disk: what lies there is right whenever its name is asked for."""
+        """Do nothing: what is on disk is right whenever its name is asked for."""
 
     def _key(self, signature: Any, processor: tuple[str, str, str]) -> tuple[Any, ...]:
         return self._function.__qualname__, signature, processor, self._options, self._line
 
     def _file(self, key: tuple[Any, ...]) -> str:
-        """Return a file's name; of two keys that are spelled alike the one compiled last has it."""
+        """Return a file's name; of keys that are spelled alike the one compiled last has it."""
         name = self._function.__qualname__.replace("<", "").replace(">", "")
         return f"{name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.kernel"
 
 
 @cache
 def processors(own: tuple[str, str, str]) -> tuple[tuple[str, str, str], ...]:
-    """Return the processors for which code is compiled that this one runs: triple, name, features; its own first.
+    """Return the processors whose code this one can run, its own first: triple, name, features.
 
-    Where NUMBA_CPU_NAME or NUMBA_CPU_FEATURES choose one there is no other.
+    Only its own, where NUMBA_CPU_NAME or NUMBA_CPU_FEATURES choose it.
     """
     has = {feature[1:] for feature in own[2].split(",") if feature.startswith("+")}
     chosen = config.CPU_NAME is not None or config.CPU_FEATURES is not None
@@ -114,7 +114,7 @@ def processors(own: tuple[str, str, str]) -> tuple[tuple[str, str, str], ...]:
 def kernel_folder(source: Path) -> str:
     """Return the name of the folder for the kernels of a file; "" where there is no such file.
 
-    It tells the file, and a hash of all that the kernels' code depends on but the processor.
+    It has the file's name, and a hash of all that the kernels' code depends on but the processor.
     """
     if not source.is_file():
         return ""
@@ -129,7 +129,7 @@ def kernel_folder(source: Path) -> str:
 
 
 def _read(path: Path, key: tuple[Any, ...]) -> Any:
-    """Return what is kept in a file; None where there is none for this key, or not the whole of it."""
+    """Return what is kept in a file; None where it is missing, not whole, or of another key."""
     try:
         text = path.read_bytes()
     except OSError:
@@ -141,7 +141,7 @@ def _read(path: Path, key: tuple[Any, ...]) -> Any:
 
 
 def _write(path: Path, text: bytes) -> None:
-    """Write a file under another name first: what another process reads meanwhile is the old one, or the whole."""
+    """Write a file under another name first: another process reads either the old one, or the new one whole."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
     try:

@@ -1,10 +1,10 @@
-"""The folders in which compiled kernels are kept: of the service, of the user, else a temporary one, else none.
+"""The folders in which compiled kernels are kept: the service's, the user's, else a temporary one, else none.
 
 A wheel may bring kernels of its own, which are read where the package lies and never written.
 
-What is kept is unpickled when it is loaded, and whoever can write to it can have this process do anything. So a
-folder serves only if it and all above it are of this user or of root, and nobody else may write to them; which is
-asked of an existing folder and made so for a new one.
+Kernels are unpickled when they are loaded, so whoever can write to them can have this process do anything. So a folder
+is used only if it and all above it are of this user or of root, and nobody else may write to them; this is checked of
+an existing folder, and made so for a new one.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from pathlib import Path
 GONE = "removed-"
 MEND = "set XDG_CACHE_HOME to a folder of your own"
 STARTED_AS = os.geteuid()
-"""Whose folders are trusted besides root's: a tap that root started may have become another user since."""
+"""The user whose folders are trusted besides root's: a tap started by root may have become another user since."""
 OVERFLOW = 65534
-"""Who seems to own, in a namespace of users, what is of a user that is not in it, such as the machine's root."""
+"""The apparent owner, in a user namespace, of files whose user is not in it, such as the machine's root."""
 
 
 SHIPPED_SET = Path(__file__).with_name("kernel_sets")
 """Where a wheel has its kernels: who can write there can change the package itself."""
 MANIFEST = "set.json"
-"""In a folder of kernels that were compiled to go elsewhere: what for; see offramp.kernel_set."""
+"""File in a folder of kernels compiled for elsewhere that says for what; see offramp.kernel_set."""
 UNUSED_S = 30 * 86_400
 """A set of kernels that nobody used for so long is removed: of a former version, or of a branch long merged."""
 TOUCHED_S = 86_400
@@ -66,7 +66,7 @@ class Places:
         self._tidied = False
 
     def unfit(self) -> str:
-        """Return what to say of the kernels that came with the package where others are compiled, "" where none did."""
+        """Return that the package's own kernels do not fit here, for a line on compiling; "" where it has none."""
         if SHIPPED_SET not in self.readable:
             return ""
         try:
@@ -76,7 +76,7 @@ class Places:
         return f"those that came with offramp ({made_for}) do not fit here; "
 
     def used(self, folder: Path) -> None:
-        """Take note on disk that a set is used; once a process, and at most daily. Shipped ones stay as they are."""
+        """Note on disk that a set is used: once a process, at most daily, and never for the package's own."""
         if folder in self._used or folder.parent == SHIPPED_SET:
             return
         self._used.add(folder)
@@ -87,7 +87,7 @@ class Places:
     def tidy(self) -> int:
         """Remove sets that nobody used for UNUSED_S, from where this process writes, once; return how many.
 
-        One is renamed first: who reads it meanwhile has the whole of it or nothing, and compiles.
+        A set is renamed first: another process reads the whole of it, or nothing and compiles.
         """
         if self._tidied or self.writable is None:
             return 0
@@ -106,7 +106,7 @@ class Places:
         return removed
 
     def report(self) -> None:
-        """Say on standard error, once, that what is now compiled cannot be kept for long, and how to mend that."""
+        """Report on standard error, once, that what is now compiled cannot be kept for long, and how to fix that."""
         if self.lasting or self._told:
             return
         self._told = True
@@ -122,14 +122,14 @@ class Places:
         return f"compiled kernels are kept in {self.writable} only ({why})"
 
     def refused(self, root: Path, error: OSError) -> None:
-        """Take note that writing has failed (a full disk): nothing more is kept, which is said once."""
+        """Note that writing has failed (a full disk): nothing more is kept, which is reported once."""
         if self.writable is not None:
             self.writable, self.lasting = None, False
             self.reasons.append(f"{root}: {error.strerror}")
             self.report()
 
     def _try(self, root: Path) -> None:
-        """Take a folder to read from and to write to, as far as it serves."""
+        """Use a folder for reading and for writing, as far as it is fit."""
         try:
             made(root)
             why = distrusted(root)
@@ -156,9 +156,9 @@ def places() -> Places:
 
 
 def lasting_roots() -> list[Path]:
-    """Return the folders that outlast a start, the first that serves is used: of a systemd unit, else of the user.
+    """Return the folders that outlast a process: a systemd unit's, then the user's; the first that is fit is used.
 
-    CACHE_DIRECTORY is what systemd tells a unit that has CacheDirectory=, the first of several with colons between.
+    systemd sets CACHE_DIRECTORY for a unit with CacheDirectory=; of several, with colons between, the first is taken.
     """
     service = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
     chosen = os.environ.get("XDG_CACHE_HOME", "")

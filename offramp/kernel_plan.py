@@ -1,8 +1,8 @@
-"""Which kernels are to be compiled for which types of arguments, found without compiling any.
+"""Plan the compilation of kernels: which ones, for which types of arguments, in which order, found without compiling.
 
-The work that needs them is done once by Python itself: a kernel that Python calls tells the types of its arguments,
-Numba's type inference, which knows nothing of machines, those of all that it calls in turn. That takes a tenth of what
-compiling takes, and tells what waits for what.
+The work that needs them is run once as plain Python: each kernel that Python calls reports the types of its arguments,
+and Numba's type inference, which makes no machine code, finds those of all that it calls in turn. That takes a tenth of
+what compiling takes, and shows which kernel must wait for which.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from offramp.kernels import KERNELS
 
 
 class Task(NamedTuple):
-    """A kernel to compile: its number, its place in KERNELS, types of arguments, tasks to be done before, all lower."""
+    """A kernel to compile: its number, its place in KERNELS, types of arguments, and the lower numbers it waits for."""
 
     number: int
     kernel: int
@@ -29,7 +29,7 @@ class Task(NamedTuple):
 
 
 class Plan:
-    """Finds what is to be compiled, and tells of each when all that it calls has been told of."""
+    """Finds the kernels to compile, and reports each after all those that it calls."""
 
     def __init__(self, tell: Callable[[Task], None]) -> None:
         self._tell = tell
@@ -39,7 +39,7 @@ class Plan:
         self._lock = threading.RLock()
 
     def take(self, number: int, compiled: Any) -> None:
-        """Have a kernel tell this plan what it is called with, and run as Python meanwhile."""
+        """Make a kernel report its calls to this plan, and run as Python meanwhile."""
         compiled._compiler.pipeline_class = Typed
         compiled.compile = lambda signature: self._add(number, compiled, tuple(signature))
 
@@ -69,7 +69,7 @@ class Plan:
 
 
 class TypedOnly(NamedTuple):
-    """What stands for a compiled kernel where only types are asked for."""
+    """Stands for a compiled kernel where only types are asked for."""
 
     signature: Any
     objectmode: bool = False
@@ -78,7 +78,7 @@ class TypedOnly(NamedTuple):
 
 @register_pass(mutates_CFG=False, analysis_only=True)
 class _End(FunctionPass):  # type: ignore[misc]
-    """Ends a compilation behind its types."""
+    """Ends a compilation after type inference."""
 
     _name = "offramp_types_only"
 
@@ -103,7 +103,7 @@ class Typed(CompilerBase):  # type: ignore[misc]
 
 
 def plan(work: Callable[[], None], tell: Callable[[Task], None]) -> None:
-    """Tell of what `work` needs; the process can compile nothing afterwards. All kernels must be loaded."""
+    """Report the tasks that `work` needs; the process can compile nothing afterwards. All kernels must be loaded."""
     found = Plan(tell)
     for number, compiled in enumerate(KERNELS):
         found.take(number, compiled)

@@ -1,7 +1,7 @@
-"""Compiles the whole set of kernels beforehand, on all processors: for this machine, or to go into a wheel.
+"""Compile the whole set of kernels ahead of time, on all processors: for this machine, or to go into a wheel.
 
-A process for each processor takes kernels in the order in which one calls the other (offramp.kernel_plan) and finds
-those below already on disk. What is there already is not compiled again, so that a second run takes seconds.
+One process per processor takes kernels in the order in which one calls the other (offramp.kernel_plan) and finds those
+called already on disk. What is there is not compiled again, so that a second run takes seconds.
 """
 
 from __future__ import annotations
@@ -184,14 +184,14 @@ class Progress:
 
 
 def _start(context: Any, work: Callable[[Any], None], others: Sequence[Any]) -> Any:
-    """Begin work in another process; return the connection over which it is told and answers.
+    """Start work in another process; return the connection for its tasks and answers.
 
-    Of our ends, `others` among them, it keeps none open: so it sees when this process is gone, and ends.
+    It closes our ends of all connections, `others` among them: so it sees when this process is gone, and ends.
     """
     ours, its = context.Pipe()
 
     def child() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is told of once, by this process
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is reported once, by this process
         for each in (ours, *others):
             each.close()
         with suppress(EOFError, OSError):  # whoever began it is gone

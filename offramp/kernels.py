@@ -1,8 +1,8 @@
-"""Compiled kernels: the decorators, and the word on a cold start.
+"""Decorators that compile functions with Numba (kernels), and the notice of a cold start.
 
 Numba keys its cache on the file of the outermost function only, so a change in a callee of another file, or in a
-constant, would go unseen; kernel_cache takes its place. A cold start, which compiles for a minute or two,
-says so where `announce_compiling` was called; a warm one says nothing.
+constant, would go unseen; kernel_cache takes its place. A cold start, which compiles for a minute or two, says so where
+`announce_compiling` was called; a warm one says nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def kernel(function: F) -> F:
 
 
 def kernel_entry(function: F) -> F:
-    """Compile as `kernel` does, without reference counts: the way from Python to what is done for every packet.
+    """Compile as `kernel` does, without reference counts: for entries from Python into per-packet work.
 
     Numba counts references to every array of every argument at every call, which made dissection eight times slower.
     Such a function may read and write arrays but not create any; it may call other kernels of either sort.
@@ -51,15 +51,15 @@ def kernel_entry(function: F) -> F:
 
 
 def kernel_lean(function: F) -> F:
-    """Compile as `kernel_entry` does, for functions that only kernels call: no way in from Python is compiled."""
+    """Compile as `kernel_entry` does, for functions that only kernels call: no entry from Python is compiled."""
     return _compile(function, LEAN)
 
 
 def kernel_inline(function: F) -> F:
-    """Compile as `kernel_lean` does, as a part of its caller: for what one place calls, for every packet.
+    """Compile as `kernel_lean` does, inlined into its caller: for what a single place calls, for every packet.
 
-    A call copies every array of every argument, 2 kB for the tables of a dissection, where it took 40 % of the time;
-    and what stands in a chain of calls is compiled once for every caller above it.
+    A call copies every array of every argument, 2 kB for the tables of a dissection, which took 40 % of the time; but a
+    chain of inlined calls is compiled once for every caller above it.
     """
     return _compile(function, LEAN | {"inline": "always"})
 
@@ -82,7 +82,7 @@ What is called with arrays of both kinds is compiled twice, with all that it cal
 
 
 class CompilingNotice(event.Listener):  # type: ignore[misc]
-    """Tells on standard error that kernels are compiled, once, and at the process's end how long that took.
+    """Reports on standard error that kernels are compiled, once, and at the process's end how long that took.
 
     Numba calls it only where the disk cache has no kernel; kernels that others call are compiled within theirs.
     """
@@ -105,7 +105,7 @@ class CompilingNotice(event.Listener):  # type: ignore[misc]
         self._depth += 1
 
     def on_end(self, event: Any) -> None:
-        """Add the time of a kernel to the account."""
+        """Add the time of a kernel to the total."""
         self._depth -= 1
         if self._depth == 0:
             self.seconds += time.monotonic() - self._begin
@@ -143,8 +143,8 @@ def _compile(function: F, options: Mapping[str, bool | str]) -> F:
 def _take_literals_as_numbers(compiled: Any) -> None:
     """Have a kernel compiled once for all constants that kernels call it with, not once for each.
 
-    Numba takes the 3 of `put(out, row, 3, value)` for a type of its own. LLVM, which sees the whole program, makes a
-    part of its caller of what is small, constants and all.
+    Numba gives the 3 of `put(out, row, 3, value)` a type of its own. LLVM, which sees the whole program, still inlines
+    what is small, constants and all.
     """
     chosen, plain = compiled.get_call_template, types.unliteral  # type: ignore[attr-defined]
 

@@ -1,6 +1,6 @@
-"""Whether Kafka answers: one line when it no longer does, one when it does again, and how long it has been silent.
+"""Report when Kafka no longer answers, and when it does again after how long: one line each.
 
-The clients try again by themselves, and each logs every try: what an operator needs of that is these two lines.
+The clients try again by themselves, and log every try; these two lines are what an operator needs of that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from offramp.kafka import KafkaAccessError, KafkaSettings, TopicState, described
 from offramp.streams import tell
 
 AWAY_S = 5.0
-"""Silence for so long is told: a broker that is started again, or a slow answer, is none the operator must see to."""
+"""Silence of this length is reported; a broker's restart, or a slow answer, needs no operator."""
 ASK_S = 2.0
 """Seconds between two questions; each costs the broker one small request."""
 ANSWER_S = 5.0
@@ -23,13 +23,13 @@ ANSWER_S = 5.0
 
 
 def say(text: str) -> None:
-    """Tell the operator on standard error, with the time and the level; one that is gone ends no watch."""
+    """Print a line for the operator on standard error, with the time and the level; errors are ignored."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     tell(f"{now} WARNING offramp {text}")
 
 
 class Reach:
-    """Takes note of answers and failures of a cluster; `tell` gets a line when it goes and one when it is back.
+    """Tracks answers and failures of a cluster; `tell` gets a line when it goes and one when it is back.
 
     doing: the command, for the lines. All methods may be called from any thread. The time before the first answer
     counts as silence, too.
@@ -43,7 +43,7 @@ class Reach:
 
     @property
     def connected(self) -> bool:
-        """Whether Kafka answers, as far as was told."""
+        """Whether Kafka answers; False once it was reported away."""
         return self._told_s is None
 
     @property
@@ -52,7 +52,7 @@ class Reach:
         return time.monotonic() - self._answered_s
 
     def answered(self) -> None:
-        """Note an answer; tell that Kafka is back where it was told to be away."""
+        """Note an answer; report that Kafka is back where it was reported away."""
         with self._lock:
             silent_s, self._answered_s = self.silent_s, time.monotonic()
             back, self._told_s = self._told_s is not None, None
@@ -60,7 +60,7 @@ class Reach:
             self._tell(f"{self._doing}: Kafka answers again, after {silent_s:.0f} s")
 
     def missed(self, why: str) -> None:
-        """Note that there was no answer, and why in words; tell it where that has been so for a while."""
+        """Note that there was no answer, and why in words; report it where that has been so for a while."""
         with self._lock:
             gone = self._told_s is None and self.silent_s >= self._away_s
             if gone:
@@ -72,7 +72,7 @@ class Reach:
 class ReachWatch:
     """Asks Kafka for topics every ASK_S seconds from a thread of its own; `reach` and `topics` have what was found.
 
-    names: of the topics, without prefix; topics: what those that are there are now, by full name.
+    names: of the topics, without prefix; topics: the state of those that exist, by full name.
     """
 
     def __init__(self, settings: KafkaSettings, doing: str, *names: str, tell: Callable[[str], None] = say) -> None:
@@ -109,7 +109,7 @@ class ReachWatch:
 
 @contextmanager
 def reach_watched(settings: KafkaSettings, doing: str, *names: str) -> Iterator[ReachWatch]:
-    """Watch within the body whether Kafka answers, and what becomes of some topics."""
+    """Watch within the body whether Kafka answers, and the state of some topics."""
     watch = ReachWatch(settings, doing, *names)
     watch.start()
     try:

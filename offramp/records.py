@@ -1,9 +1,9 @@
-"""Records that a client library cannot read: given as empty ones, so that a topic can be read past them.
+"""Read past records that a client library cannot read: each is given as an empty one.
 
-A header's name that is no UTF-8, or a batch compressed by a codec that is not installed, makes aiokafka and
+A header's name that is not UTF-8, or a batch compressed by a codec that is not installed, makes aiokafka and
 kafka-python raise where they read the partition, after every restart again; kafka-python's `poll` may never return. A
 broker takes both from anybody who may write. Here each record of such a batch that could not be read comes without key,
-value and headers, which its reader refuses like any other that says nothing.
+value and headers, and its reader refuses it like any other empty one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 
 class UnreadableRecord(NamedTuple):
-    """What stands for a record that could not be read, with what both libraries ask of one."""
+    """Stands for a record that could not be read, with the attributes that both libraries use."""
 
     offset: int
     key: None = None
@@ -25,12 +25,12 @@ class UnreadableRecord(NamedTuple):
     size_in_bytes: int = 0
 
     def validate_crc(self) -> bool:
-        """Tell that its checksum is right: that of its batch was."""
+        """Return True: the checksum of its batch was right."""
         return True
 
 
 class ReadableBatch:
-    """A batch of records that can be gone through to its end, whatever it holds; all else is the library's."""
+    """A batch of records that can be iterated to its end, whatever it holds; all else is the library's."""
 
     def __init__(self, batch: Any) -> None:
         self._batch = batch
@@ -83,7 +83,7 @@ def open_consumer(*topics: str, **arguments: Any) -> Any:
 
 
 def read_past_unreadable_records() -> None:
-    """Let the consumers of aiokafka in this process do the same; asked for twice it is once."""
+    """Make the consumers of aiokafka in this process do the same; further calls change nothing."""
     from aiokafka.consumer import fetcher
 
     theirs = fetcher.PartitionRecords

@@ -1,8 +1,8 @@
-"""What a file of offramp rests on: the closure of its imports within the project.
+"""The source files that a module depends on: the closure of its imports within the project.
 
-What is kept on disk of a computation (compiled kernels, an evaluation's trained models) is named after the files that
-it came of, so that none is taken for what an edited file would give. A compiled kernel has the values of imported
-constants frozen into it: its own file alone says too little.
+Results kept on disk (compiled kernels, an evaluation's trained models) are named after the files that they depend on,
+so that none is used after an edit of these. A compiled kernel has the values of imported constants frozen into it, so
+its own file alone is not enough.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The standard streams of a command: what goes wrong with them is one line or none, never a traceback or a lost file.
+"""The standard streams of a command: errors of these are one line or none, never a traceback or a lost file.
 
-A standard error that takes nothing (a full disk of logs, a reader that is gone, closed) ends no work: what is said is
-lost, what is counted is not. A standard output that takes nothing ends the command with a line; a reader that has seen
-enough (`| head`) is no error. Control characters are shown, not obeyed (offramp.escape).
+Where standard error takes nothing (a full disk of logs, a reader that is gone, closed) work goes on: what is printed is
+lost, what is counted is not. Where standard output takes nothing the command ends with a line; a reader that has seen
+enough (`| head`) is no error. Control characters are escaped (offramp.escape).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Guarded:
 
 
 def tell(text: str) -> None:
-    """Tell the operator something on standard error, beside the data; one that is gone ends nothing."""
+    """Print a line for the operator on standard error, beside the data; errors are ignored."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
@@ -78,7 +78,7 @@ def data_errors(name: str) -> Iterator[None]:
 
 
 def forget_output() -> None:
-    """Let what standard output has not taken go, so that the interpreter's end does not try it once more."""
+    """Discard what standard output has not taken, so that the interpreter does not try again at its end."""
     if sys.stdout is not None:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

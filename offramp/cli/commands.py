@@ -1,4 +1,4 @@
-"""The command line: the table of commands, and what an error, an interrupt or a full disk becomes of any of them."""
+"""The command line: the table of commands, and how an error, an interrupt or a full disk ends any of them."""
 
 from __future__ import annotations
 

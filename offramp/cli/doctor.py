@@ -1,4 +1,4 @@
-"""The doctor: what of offramp runs on this machine, and how to mend what does not."""
+"""The doctor: checks what of offramp runs on this machine, and how to fix what does not."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How a command is made: a function of one frozen dataclass, whose fields carry the words of the command line.
+"""Build commands for Typer from functions of one frozen dataclass, whose fields declare the options.
 
 So an option is declared once, with its type, default and help, and reaches its command by name. Nothing heavy is
-imported here, nor by the modules of the commands before they run: `--help` waits for nothing.
+imported here, nor by the modules of the commands before they run, so that `--help` is immediate.
 """
 
 from __future__ import annotations

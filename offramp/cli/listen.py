@@ -1,7 +1,7 @@
-"""Opening interfaces and giving rights up, for `offramp tap` and `offramp publish --interface`.
+"""Open interfaces and drop privileges, for `offramp tap` and `offramp publish --interface`.
 
-Imports nothing heavy: the interfaces are opened, and the rights are dropped, before numerical libraries start threads.
-Then all that is to be run is loaded, and before a packet is taken root becomes another user.
+Imports nothing heavy: the interfaces are opened, and privileges dropped, before numerical libraries start threads. Then
+all that will run is loaded, and root becomes another user before a packet is taken.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, programs: bool = False) -> list[PacketSource]:
-    """Return the open interfaces; what else the process may do from here on, `capture.sources.live.privileges` tells.
+    """Return the open interfaces, with privileges dropped as `capture.sources.live.privileges` describes.
 
     folders: those that it writes to beside the packets' own; programs: whether it starts others. Raises ConfigError and
     InputError.
@@ -60,7 +60,7 @@ def runs_programs(options: ListenOptions) -> bool:
 
 
 def settle(options: ListenOptions) -> None:
-    """Load what reads packets, then be the user that this runs as; before files are opened and a packet is taken."""
+    """Load what reads packets, then become the user to run as; before files are opened and a packet is taken."""
     import encodings.idna  # noqa: F401 - looking a host's name up loads it, from a folder that may be root's alone
 
     from offramp.capture.dissectors import open_dissector

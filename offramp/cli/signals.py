@@ -1,4 +1,4 @@
-"""Signals while a command works: other handlers for a body, and the former ones behind it."""
+"""Set signal handlers for a body, and restore the former ones after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ASKED_TO_END = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def handling(handler: Callable[[int, Any], Any], *numbers: signal.Signals) -> Iterator[None]:
-    """Let `handler` take signals within the body; behind it the handlers are back that were there before."""
+    """Let `handler` take signals within the body, then restore the former handlers."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

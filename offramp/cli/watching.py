@@ -1,4 +1,4 @@
-"""Opened interfaces while a command watches them: their batches, what ends them, and their account."""
+"""Watch opened interfaces for a command: their batches, what ends them, and their account."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def watching(
     sources: Sequence[PacketSource], options: ListenOptions, site: Site, agent: str,
     level: Callable[[int], None] = lambda _: None, bins: int = 1,
 ) -> Iterator[list[LiveBatches]]:  # fmt: skip
-    """Give the batches of opened interfaces, behind `listen.settle`.
+    """Give the batches of opened interfaces, after `listen.settle`.
 
-    level: told how many packets a kept one stands for, when that changes; bins: see LiveBatches. Leaving it, what is
-    to be written is written. Raises ConfigError for an interface that is of no link, or two of one link.
+    level: called with how many packets a kept one stands for, when that changes; bins: see LiveBatches. What is left to
+    write is written when the body ends. Raises ConfigError for an interface of no link, or two of one link.
     """
     with ExitStack() as stack:
         found = [_batches(stack, source, options, site, agent, level, bins) for source in sources]
@@ -85,7 +85,7 @@ def _batches(
 
 
 def _doubles(link: str, interfaces: Sequence[str]) -> None:
-    """Tell that a link takes several interfaces of `any`."""
+    """Report that a link takes several interfaces of `any`."""
     warn(
         f"link {link} takes {' and '.join(interfaces)} of any: a packet that this machine forwards "
         f"from one to the other counts twice; name one interface in the site file, or make each a link ({PAGE})"

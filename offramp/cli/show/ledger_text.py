@@ -1,4 +1,4 @@
-"""The ledger as text: what came in, what became of it, every drop with its reason."""
+"""The ledger as text: how many packets came in, what became of them, every drop with its reason."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def capture_lines(ledger: CaptureLedger, unlinked: Counter[str] | None = None) -
 
 
 def warn(text: str) -> None:
-    """Tell of what is wrong, beside the data."""
+    """Print a warning on standard error, beside the data."""
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def hold_strict(source: PacketSource, unlinked: int = 0) -> None:
-    """Raise OfframpError for what `--strict` does not let pass: damages, and packets that belong to no link."""
+    """Raise OfframpError for what `--strict` forbids: damage in the input, and packets that belong to no link."""
     if source.faults:
         raise OfframpError(f"{len(source.faults)} damaged place(s) in the input, and --strict was asked for")
     if unlinked:
