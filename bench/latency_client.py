@@ -1,9 +1,8 @@
-"""The client of the latency's bench: `python -m bench.latency_client HOST:PORT PREFIX IDLE_S` takes what comes.
+"""A controller's client for the latency bench: `python -m bench.latency_client HOST:PORT PREFIX IDLE_S`.
 
-A process of its own, as a controller's would be; expiry is held against the time of the stream, so that commands of a
-site that lets them expire within a few bins are told however late they are. It says `ready` when it has connected, and
-at its end prints one JSON object: `commands`, a list of [decision id, window end in ns, phase, hops] each, and `counts`
-of the client.
+It runs in a process of its own, as a controller's would. Commands that have expired by this machine's clock are left
+out, and counted. It prints `ready` when it has connected, and at its end one JSON object: `commands`, a list of
+[decision id, window end in ns, phase, hops] each, and `counts` of the client.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ PATIENCE_S = 60.0
 
 
 def taken(client: DecisionClient) -> Iterator[tuple[str, int, str, dict[str, int]]]:
-    """Yield what is told of each command; `given` is when the loop over the client had it."""
+    """Yield what is kept of each command; `given` is when the loop over the client had it."""
     for command in client:
         hops = {**client.hops, "given": time.time_ns()}
         yield command["decision_id"], time_ns(command["reason"]["window_end"]), command["phase"], hops

@@ -1,4 +1,4 @@
-"""The latency of commands, hop by hop, of what the bench's client, the feature topic and the decision topic tell."""
+"""The latency of commands, hop by hop, from the bench's client, the feature topic and the decision topic."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def hops_in_ms(
 
 
 def table(hops: Mapping[str, NDArray[np.float64]]) -> str:
-    """Return the hops as lines: the middle, the ninth tenth, the 99th hundredth, and the longest, in ms."""
+    """Return the hops as lines: median, 90th and 99th percentile, and the longest, in ms."""
     names = {key: text for key, _, text in TOLD}
     names |= {"total": "bin's last packet to the controller", "from_bin": "bin's end to the controller"}
     lines = [f"{'until':<46} {'p50':>8} {'p90':>8} {'p99':>8} {'longest':>8}  (ms)"]

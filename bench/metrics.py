@@ -1,7 +1,7 @@
-"""What metrics cost a worker: the same messages, watched and not; `python -m bench.metrics`.
+"""What metrics cost a worker: the same messages with and without them; `python -m bench.metrics`.
 
-The broker is left out, as its noise is larger than what is looked for: commands count as acknowledged at once. Watched
-means all that `--metrics` does, with a scrape over HTTP every second. CPU seconds of the whole process are told.
+The broker is left out, as its noise is larger than the cost: commands count as acknowledged at once. With metrics means
+all that `--metrics` does, with a scrape over HTTP every second. CPU seconds of the whole process are measured.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ class Nowhere:
     """Acknowledges everything at once."""
 
     async def post(self, *_: Any) -> asyncio.Future[Any]:
-        """Be done with a message."""
+        """Return a future that is done."""
         future = asyncio.get_running_loop().create_future()
         future.set_result(None)
         return future
 
     async def commit(self, *_: Any) -> bool:
-        """Be done with an offset."""
+        """Return True."""
         return True
 
     async def rewind(self, *_: Any) -> None:
-        """Be asked for nothing."""
+        """Do nothing."""
 
     def waiting(self, *_: Any) -> bool:
-        """Tell that nothing waits."""
+        """Return False."""
         return False
 
 

@@ -1,4 +1,4 @@
-"""The network in plain NumPy and double precision: slow, obvious, and what every backend is held against."""
+"""The network in plain NumPy and double precision, slow and obvious: the reference for every serving backend."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`python -m bench.queue_statistics SPEC --telemetry DIR`: the virtual queue beside the queue of a real switch.
 
-The switch (P4, in-band telemetry) told once a second how many packets were queued and how long a packet had waited.
-The virtual queue of each source and capacity of a specification is asked the same questions once a second, at every
+The switch (P4, in-band telemetry) reported once a second how many packets were queued and how long a packet had waited.
+The virtual queue of each source and capacity of a specification is sampled in the same way once a second, at every
 phase of the second. A table goes to standard output; --out draws both.
 """
 

@@ -1,4 +1,4 @@
-"""How the work falls to threads: processor time of each, by sampling. On a busy machine the wall clock tells little."""
+"""Processor time of each thread, by sampling; on a busy machine the wall clock says little."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ThreadTimes:
             self._seconds |= self._read()
 
     def _read(self) -> dict[str, float]:
-        """Return user and system time of each live thread; one that ends while being read is passed over."""
+        """Return user and system time of each thread; one that ends while being read is left out."""
         found = {}
         for task in TASKS.iterdir():
             try:
