@@ -59,7 +59,7 @@ def bench_capture(packets: int = PACKETS, folder: Path | None = None) -> Path:
 
 
 def load_stock(inputs: Sequence[Path]) -> Stock:
-    """Read all Ethernet packets of `inputs`, one after the other; what is no capture is passed over."""
+    """Read all Ethernet packets of `inputs`, one after the other; what is no capture is skipped."""
     bodies: list[bytes] = []
     times: list[NDArray[np.int64]] = []
     lengths: list[NDArray[np.int32]] = []

@@ -58,7 +58,7 @@ KINDS: dict[str, Callable[[Path, int], tuple[int, str]]] = {
 
 
 def in_child(name: str, kind: str, capture: Path, cores: int, factor: int = 1, rounds: int = ROUNDS) -> Result:
-    """Measure `kind` in a child process on `cores` cores; the note tells its peak memory."""
+    """Measure `kind` in a child process on `cores` cores; the note has its peak memory."""
     words = [kind, str(capture), str(cores), str(factor), str(rounds)]
     done = subprocess.run(
         [sys.executable, "-m", "bench.child", *words], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT

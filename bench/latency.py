@@ -45,7 +45,7 @@ READY_S = 200.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run gave: commands as the client tells them, what the topics hold, and the use of the processors."""
+    """The result of a run: commands as the client got them, what the topics hold, and the use of the processors."""
 
     commands: list[tuple[str, int, str, Mapping[str, int]]]
     counts: Mapping[str, int]
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def create_topics(settings: KafkaSettings) -> None:
-    """Make the topics with the broker's own time in each message, by which it is seen when it was logged."""
+    """Make the topics with the broker's own time in each message, to see when it was logged."""
     from kafka import KafkaAdminClient
 
     admin = KafkaAdminClient(**settings.client_arguments())
@@ -144,7 +144,7 @@ class Processors:
 
 
 def run(rate: float, seconds: float, sizes: tuple[int, ...], folder: Path) -> Outcome:
-    """Bring all up, send, and return what came of it. Call it in a network namespace with v0 and v1."""
+    """Start everything, send, and return the outcome. Call it in a network namespace with v0 and v1."""
     with ExitStack() as stack:
         broker = stack.enter_context(Broker())
         settings = KafkaSettings((broker.address,), prefix="bench")

@@ -1,7 +1,7 @@
 """`python -m bench.serving`: the serving backends side by side: CPU and wall time a forecast, and whether they agree.
 
 Each backend runs in a process of its own with one thread, over the shipped model: one bin with carried state (`step`)
-and whole windows of 64 bins (`window`), in batches of 1 to 4,096. Every row is held against the network in double
+and whole windows of 64 bins (`window`), in batches of 1 to 4,096. Every row is compared with the network in double
 precision in the same run.
 """
 

@@ -20,7 +20,7 @@ from offramp.inference.serving.table import open_backend
 TOLERANCE = 1e-4
 """Largest difference from the reference, of probabilities and of log1p of the delay, with which a backend agrees."""
 CHECKED, BINS = 16, 12
-"""Series held against the reference, and bins of the carried steps."""
+"""Series compared with the reference, and bins of the carried steps."""
 ROUND_S, ROUNDS = 0.12, 4
 
 

@@ -47,21 +47,21 @@ WITHHELD = {
     "expired": ("expired", "it had expired when it came"),
     "ahead": ("rejected", "it begins in the future by the clock here"),
 }
-"""The acknowledgement of what is not given though it is a command that nobody gave before."""
+"""Acknowledgements of commands that are new, but not given."""
 METADATA_MS = 10_000
-"""How old the consumer's knowledge of its topic may be: one that is deleted and made again is then shared out anew."""
+"""Greatest age of the consumer's metadata: a topic that was deleted and made again is then assigned anew."""
 
 
 class DecisionClient:
     """Iterate it for commands as mappings (docs/decisions-contract.md).
 
     kafka: addresses or settings, else of the environment; controller: your name in acknowledgements, and the group of
-    which each command reaches one member; start: `beginning` or `end` where the group has no place yet; clock: what
-    expiry is held against, `wall`, or `stream` to follow recordings (decision.acceptance); idle_s: end after so long
+    which each command reaches one member; start: `beginning` or `end` where the group has no offset yet; clock: what
+    expiry is compared with, `wall`, or `stream` to follow recordings (decision.acceptance); idle_s: end after so long
     without a message.
 
-    A command is counted as done when the next is asked for: what was in hand when a controller dies comes again.
-    `counts` tells what was given and what was left out: repeat, superseded, expired, ahead, invalid; `hops` when each
+    A command is counted as done when the next is asked for: the one that a controller had when it died comes again.
+    `counts` has what was given and what was left out: repeat, superseded, expired, ahead, invalid; `hops` when each
     stage had the command given last (offramp.hops), and when it arrived here. What is left out as expired or ahead is
     acknowledged so; `unacknowledged` counts where that failed.
     """
@@ -90,7 +90,7 @@ class DecisionClient:
 
     @property
     def counts(self) -> Counter[str]:
-        """How many messages came to what."""
+        """How many messages got which verdict."""
         return self._acceptance.counts
 
     def open(self) -> DecisionClient:
@@ -113,13 +113,13 @@ class DecisionClient:
         return self
 
     def close(self) -> None:
-        """Let go of the broker, also while another thread iterates; what was not asked beyond comes again."""
+        """Disconnect, also while another thread iterates; the command given last comes again."""
         consumer, producer, self._consumer, self._producer = self._consumer, self._producer, None, None
         if self._watch is not None:
             self._watch.close()
         for client in (consumer, producer):
             if client is not None:
-                with suppress(Exception):  # nothing is left to be sent, and a broker that is away needs no good-bye
+                with suppress(Exception):  # nothing is left to be sent, and the broker may be away
                     client.close()
 
     def __enter__(self) -> DecisionClient:

@@ -25,7 +25,7 @@ NAMESPACE = UUID("6f9619ff-8b86-5d01-b42d-00cf4fc964ff")
 """The namespace of decision ids (RFC 9562, UUID version 5)."""
 
 MAX_TOLD = 200
-"""Characters of a body that are told of in an error."""
+"""Characters of a body that are shown in an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from offramp.toml import shown
 
 PAGE = "docs/site.md"
 BUFFER_MS = 250.0
-"""The buffer of a link whose file tells none: capacity times a long round trip, the old rule for routers' buffers."""
+"""The buffer of a link whose file has none: capacity times a long round trip, the old rule for routers' buffers."""
 SHOWN = 3
 """Links named in a line."""
 

@@ -74,7 +74,7 @@ class Quality:
 
     @property
     def share(self) -> float:
-        """The share of packets that can be vouched for, which the site's quality floor is held against."""
+        """The share of packets that can be vouched for, which is compared with the site's quality floor."""
         return max(0.0, min(self.decoded, 1.0 - self.shed - self.dropped))
 
     def as_dict(self) -> dict[str, float]:

@@ -136,7 +136,7 @@ def _arrays(content: bytes, place: str) -> dict[str, NDArray[Any]]:
 
 
 def _array(content: bytes, place: str) -> NDArray[Any]:
-    """Return one array, its size held against its header before room is made for it."""
+    """Return one array, its size checked against its header before memory is taken for it."""
     data = io.BytesIO(content)
     version = np.lib.format.read_magic(data)
     if version != (1, 0):

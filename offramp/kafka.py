@@ -200,7 +200,7 @@ def require_name(what: str, name: str) -> None:
 
 
 class TopicState(NamedTuple):
-    """A topic as the cluster has it; id: of this life of it, another once it is deleted and made again."""
+    """A topic as the cluster has it; id: another one once the topic is deleted and made again."""
 
     id: str
     partitions: int

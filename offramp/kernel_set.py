@@ -81,7 +81,7 @@ def require_known(processor: str) -> None:
 
 
 def made_with(processor: str) -> dict[str, str]:
-    """Return what a set of kernels is for, which a wheel's name and the doctor tell."""
+    """Return what a set of kernels is for, as shown in a wheel's name and by the doctor."""
     import llvmlite
     import numba
     import numpy as np

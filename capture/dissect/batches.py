@@ -29,7 +29,7 @@ def _cell_type(column: Column) -> Any:
 
 
 def table_to_batch(out: Table, rows: int, data: NDArray[np.uint8], schema: pa.Schema) -> pa.RecordBatch:
-    """Return the first `rows` rows of a table as a record batch; `data` is the block the spans speak of."""
+    """Return the first `rows` rows of a table as a record batch; `data` is the block that spans point into."""
     names = set(schema.names)
     if OCCURRENCES in names:
         out.notes[NOTE_BODY_CUT] += decode_bodies(out, rows, data)

@@ -67,7 +67,7 @@ search, some milliseconds, is spread over thousands of packets."""
 
 
 class Filled(NamedTuple):
-    """A table with the findings of `rows` packets, whose spans speak of `data`; `Dissector.build` makes it a batch.
+    """A table with the findings of `rows` packets, whose spans point into `data`; `Dissector.build` makes it a batch.
 
     account: of these packets alone, with what the kernel dropped before them.
     """

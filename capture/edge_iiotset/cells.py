@@ -110,7 +110,7 @@ def _is_text(column: Column, cell: str) -> bool:
 
 
 def _time(cell: str) -> int | None:
-    """Return a time as `parse_cell` tells it."""
+    """Return a time as `parse_cell` does."""
     found = _TIME.fullmatch(cell)
     if found is None:
         return None

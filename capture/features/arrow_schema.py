@@ -34,7 +34,7 @@ def batch_schema(profile: str) -> pa.Schema:
 
 
 def told_schema(profile: str, *, site: str, link: str, agent: str) -> pa.Schema:
-    """Return the schema of a dissector's batches: a profile's, with what its messages tell of where they come from.
+    """Return the schema of a dissector's batches: a profile's, with their origin as metadata.
 
     Raises ValueError for another profile than `full` and `stream`.
     """

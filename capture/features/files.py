@@ -132,7 +132,7 @@ def parquet_array(column: Column, array: pa.Array) -> pa.Array:
 
 
 def typed_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a feature batch with the types of a Parquet file, which parquet_schema tells."""
+    """Return a feature batch with the types of a Parquet file (see parquet_schema)."""
     arrays = [parquet_array(column, batch[column.name]) for column in COLUMNS if column.name in schema.names]
     if OCCURRENCES in schema.names:
         arrays.append(batch[OCCURRENCES])

@@ -149,7 +149,7 @@ def _description(interface: Interface) -> bytes:
 
 
 def load_kernel() -> None:
-    """Have the kernel that packs packets at hand: a link does not wait for a compiler."""
+    """Load the kernel that packs packets, so that a link does not wait for a compiler."""
     nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)
     bytes_, words = np.empty(0, np.uint8), np.empty(0, np.uint32)
     pack_enhanced(bytes_, nothing, none, none, nothing, nothing, bytes_, words)

@@ -1,7 +1,7 @@
-"""Feature batches as messages: Arrow IPC streams with compressed buffers, and the headers that go with them.
+"""Encode feature batches as messages: Arrow IPC streams with compressed buffers, and the headers that go with them.
 
-`decode` reads them. A message holds one record batch of the `stream` profile, or none where it says that the agent has
-come to its end.
+`decode` reads them. A message holds one record batch of the `stream` profile, or none where it passes a clock or the
+end of a link.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ and holds what it makes of one message in memory. A full message of 410 packets/
 class FeatureHeaders:
     """The headers of `offramp.features.v1`; their names are the fields'.
 
-    agent_epoch: one life of an agent, or one recording; sequence: 0, 1, 2, ... of a link within an epoch;
-    first_time_ns, last_time_ns: least and greatest time of the rows; ledger: what CaptureLedger.as_dict tells of the
-    packets since the message before; end: the link's last message of this epoch; sampling: how many packets each row
-    stands for; clock_ns: of a live link without packets, else 0: all packets before this time have been published;
-    hops: when the agent had what the message tells of;
-    live: the packets came just now, so that an overloaded worker may shed the message rather than be late.
+    agent_epoch: one session of an agent, or one recording; sequence: 0, 1, 2, ... of a link within an epoch;
+    first_time_ns, last_time_ns: least and greatest time of the rows; ledger: `CaptureLedger.as_dict` of the packets
+    since the message before; end: the link's last message of this epoch; sampling: how many packets each row stands
+    for; clock_ns: of a live link without packets, else 0: all packets before this time have been published; hops: when
+    the agent had the newest packets of the message; live: the packets came just now, so that an overloaded worker may
+    shed the message rather than be late.
     """
 
     site: str
@@ -105,7 +105,7 @@ def encode_parts(batch: pa.RecordBatch, limit: int) -> Iterator[tuple[pa.RecordB
 def times_of(batch: pa.RecordBatch) -> tuple[int, int]:
     """Return the least and the greatest time of a batch's rows in ns, (0, 0) where no row has one that can be.
 
-    A time before 1970, or from END_OF_TIME_NS on, is that of a clock that is wrong: such a row is told by its count.
+    A time before 1970, or from END_OF_TIME_NS on, is of a clock that is wrong, and left out; the row still counts.
     """
     column = batch.column("frame.time_epoch")
     found = pc.min_max(column)
@@ -133,7 +133,7 @@ def sampling_of(batch: pa.RecordBatch) -> int:
 
 
 def batch_hops(batch: pa.RecordBatch) -> Hops:
-    """Return when the agent had a batch's packets, as its metadata tells."""
+    """Return when the agent had a batch's packets, from its metadata."""
     return decode_hops((batch.schema.metadata or {}).get(HEADER.encode()))
 
 

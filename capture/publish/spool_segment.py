@@ -20,7 +20,7 @@ CHECKED = 1 << 27
 
 
 class Damaged(NamedTuple):
-    """A place of a segment that holds no message, and how many bytes of it were passed over."""
+    """A place of a segment that holds no message, and how many bytes of it were skipped."""
 
     bytes: int
 

@@ -1,8 +1,8 @@
-"""The reference path: the same columns through pyshark, which is tshark, the dissector that all others are judged by.
+"""The reference dissector: the same columns by tshark, through pyshark; all other dissectors are compared with it.
 
-One tshark runs for the life of a dissector: it reads packets from a pipe (as pcapng, so that times keep their
-nanoseconds and packets their cut lengths) and prints each at once, so that a block's rows come back before the next
-block goes in, and conversations run on across blocks. It keeps everything that it has seen of a capture in memory.
+One tshark runs as long as a dissector: it reads packets from a pipe (as pcapng, so that times keep their nanoseconds
+and packets their cut lengths) and prints each at once, so that a block's rows come back before the next block goes in,
+and conversations run on across blocks. It keeps everything that it has seen of a capture in memory.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class Broker:
             "group.min.session.timeout.ms": "1000",
             "auto.create.topics.enable": "false",
             "controlled.shutdown.enable": "false",
-            "broker.session.timeout.ms": "1000",  # a restart waits for the session of the life before
+            "broker.session.timeout.ms": "1000",  # a restart waits for the session before it
             "broker.heartbeat.interval.ms": "200",
         }
         if self.guarded:

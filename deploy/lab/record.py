@@ -2,7 +2,7 @@
 
     python -m deploy.lab.record --out samples/demo.pcap.zst --seconds 60 --seed 1
 
-Needs the right to make namespaces (root) and the programs of `NEEDED`, and says which are missing. Everything lives
+Needs the right to make namespaces (root) and the programs of `NEEDED`, and says which are missing. Everything runs
 in three network namespaces (devices, router, servers) and in a mount, PID and network namespace of its own, and ends
 with it.
 """

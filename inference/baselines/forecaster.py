@@ -1,6 +1,6 @@
 """What a forecaster is: fitted on series of bins, it forecasts class and delay after every bin from what came before.
 
-One interface for the hybrid and for all its rivals (`inference/baselines/models.py` lists them); one conformance suite,
+One interface for the hybrid and all baselines (`inference/baselines/models.py` lists them); one conformance suite,
 `tests/conformance/test_forecasters.py`, holds all of them to it.
 """
 

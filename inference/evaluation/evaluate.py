@@ -48,7 +48,7 @@ def evaluate(
 
 
 def finite(value: Any) -> Any:
-    """Return a value for JSON: NaN and infinities, which JSON has no word for, as None."""
+    """Return a value for JSON: NaN and infinities, which JSON does not have, as None."""
     if isinstance(value, dict):
         return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

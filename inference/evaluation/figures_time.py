@@ -49,7 +49,7 @@ def over_time(task: Task, test_set: TestSet, found: Mapping[str, Prediction]) ->
 
 
 def _liveliest(test_set: TestSet, length: int) -> tuple[int, int, int]:
-    """Return the stretch of the exam's rows, of one series, in which the truth varies most (by log), and the series.
+    """Return the stretch of the test set, of one series, in which the truth varies most (by log), and the series.
 
     Stretches are as long as asked for, or as the longest series.
     """
@@ -104,7 +104,7 @@ def _curve(axes: Any, x: Sequence[float], values: Sequence[Mapping[str, float]],
 
 
 def importance(results: Mapping[str, Any]) -> Figure:
-    """Draw what each channel is worth to each learner: macro F1 lost and MAE gained when it is turned.
+    """Draw what each channel is worth to each learner: macro F1 lost and MAE gained when it is rotated.
 
     Those that matter most are shown; results.json has all.
     """

@@ -75,7 +75,7 @@ class Plan:
 
 
 class JobOutcome(NamedTuple):
-    """What a job came to: what its job.json tells, and its forecasts of the test set's rows."""
+    """The outcome of a job: its job.json, and its forecasts of the test set's rows."""
 
     job: Job
     record: dict[str, Any]

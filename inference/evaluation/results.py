@@ -147,7 +147,7 @@ def winners(models: Mapping[str, Any], replicates: Mapping[str, Replicates]) -> 
 
 
 def by_horizon(data: EvaluationData, test_sets: TestSets, outcomes: Sequence[JobOutcome]) -> list[dict[str, Any]]:
-    """Return scores of the models that were asked at every horizon, by rising horizon."""
+    """Return scores of the models that were scored at every horizon, by ascending horizon."""
     whole = [one for one in outcomes if one.job.share >= 1]
     names = {one.job.model for one in whole if one.job.horizon_ms != max(data.horizons_ms)} & {
         one.job.model for one in whole if one.job.horizon_ms == max(data.horizons_ms)

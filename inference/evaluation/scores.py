@@ -27,7 +27,7 @@ class Sums(NamedTuple):
 
     confusion: [..., 3, 3] truth by forecast; errors: [..., 6] forecasts, absolute error, squared error, log loss,
     truths at or below the 0.9 and the 0.99 quantile (NaN of a forecaster without quantiles); reliability: [..., bins,
-    3] forecasts, confidence, hits; ranks: [..., 3, 2, SCORE_BINS] by class, false or true, by rising score.
+    3] forecasts, confidence, hits; ranks: [..., 3, 2, SCORE_BINS] by class, false or true, by ascending score.
     """
 
     confusion: NDArray[np.float64]
@@ -111,7 +111,7 @@ def by_class(confusion: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
 
 
 def auc(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the area under the ROC [...] of histograms [..., 2, cells] of false and true by rising score."""
+    """Return the area under the ROC [...] of histograms [..., 2, cells] of false and true by ascending score."""
     false, true = ranks[..., 0, :], ranks[..., 1, :]
     below = np.cumsum(false, axis=-1) - false / 2
     area: NDArray[np.float64] = (true * below).sum(axis=-1) / (true.sum(axis=-1) * false.sum(axis=-1))

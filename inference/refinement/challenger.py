@@ -187,7 +187,7 @@ def _humble() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(10)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # TensorFlow tells of itself there; errors come back as exceptions
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # TensorFlow logs there; errors come back as exceptions
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -76,9 +76,9 @@ def train(
 def scale_of(
     normaliser: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return what the memory needs to undo the normaliser: float32 [F] taken off, and divided by.
+    """Return what the memory needs to undo the normaliser: float32 [F] offset and divisor.
 
-    Raise InputError where the normaliser does not tell.
+    Raise InputError where the normaliser does not have them.
     """
     limits = normaliser.get("limits")
     if limits is None or limits.shape != (3, len(meta["channels"])):

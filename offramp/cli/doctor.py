@@ -35,7 +35,7 @@ MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor: ok, note (something optional is missing) or bad, and how to mend it."""
+    """One line of the doctor: ok, note (something optional is missing) or bad, and how to fix it."""
 
     state: str
     what: str

@@ -90,7 +90,7 @@ def _printable(line: str) -> str:
 
 
 def read_features(record: Any) -> dict[str, Any]:
-    """Return what a feature message tells of itself; its rows are checked, not shown."""
+    """Return a summary of a feature message; its rows are checked, not shown."""
     from offramp.capture.message.decode import decode_message
 
     message = decode_message(record.key, record.headers or (), record.value)
@@ -131,7 +131,7 @@ def read_dead_letter(record: Any) -> dict[str, Any]:
 
 
 def read_model(record: Any) -> dict[str, Any]:
-    """Return what a model's message tells of it, once it was read in full."""
+    """Return a summary of a model's message, once it was read in full."""
     from offramp.stream.topics.model_message import decode_model
 
     model = decode_model(record.key, record.headers or (), record.value)

@@ -157,7 +157,7 @@ def publish_files(options: PublishOptions, settings: KafkaSettings, metrics: Reg
 def publish_links(
     sources: Sequence[PacketSource], options: PublishOptions, settings: KafkaSettings, metrics: Registry | None = None
 ) -> None:
-    """Publish opened interfaces until they are told to end; raise OfframpError where one failed."""
+    """Publish opened interfaces until a signal; raise OfframpError where one failed."""
     import kafka  # noqa: F401 - while its files can be read: whom root becomes need not be let into their folder
 
     from offramp.cli.show.ledger_text import warn

@@ -1,4 +1,4 @@
-"""`offramp refine`: the refinement of a site's models beside its workers, until it is told to end."""
+"""`offramp refine`: refine a site's models beside its workers, until a signal."""
 
 from __future__ import annotations
 

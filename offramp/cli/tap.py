@@ -75,13 +75,13 @@ def tap(options: TapOptions) -> None:
 
 
 def _close(out: TextIO) -> None:
-    """Close the output; each line was flushed, so what fails now has been told before."""
+    """Close the output; each line was flushed, so what fails now has been reported before."""
     with suppress(OSError):
         out.close()
 
 
 def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, metrics: Registry | None = None) -> None:
-    """Run opened interfaces through the pipeline until they are told to end; raise OfframpError where one failed."""
+    """Run opened interfaces through the pipeline until a signal; raise OfframpError where one failed."""
     from offramp.cli.show.ledger_text import warn
     from offramp.cli.show.table import LineTable
     from offramp.cli.watching import accounts, ended_by_signals, failures, site_of, watching

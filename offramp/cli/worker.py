@@ -1,4 +1,4 @@
-"""`offramp worker`: runs the Faust worker of a site until it is told to stop; the account at the end."""
+"""`offramp worker`: runs the Faust worker of a site until it is told to stop; prints the account at the end."""
 
 from __future__ import annotations
 

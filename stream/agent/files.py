@@ -16,10 +16,9 @@ PATIENCE_S = 5.0
 
 
 def publish_source(batches: LinkBatches, publisher: Publisher, step: Callable[[], None] = lambda: None) -> bool:
-    """Publish all batches of a source, then say of each link that it ends; return whether all is acknowledged.
+    """Publish all batches of a source, then the end of each link; return whether all is acknowledged.
 
-    A recording that is interrupted does not end: published again, it goes on where it was. step: called after each
-    batch.
+    An interrupted recording publishes no end: published again, it goes on where it was. step: called after each batch.
     """
     whole = False
     try:
@@ -36,7 +35,7 @@ def publish_source(batches: LinkBatches, publisher: Publisher, step: Callable[[]
 
 
 def recording_epoch(files: Iterable[str], pace: str) -> int:
-    """Return a number that stands for a recording: its bytes, and what decides how they are cut into messages.
+    """Return a number that identifies a recording: its bytes, and what decides how they are cut into messages.
 
     So an agent that is killed can start over: what was published already is known by epoch and sequence, and dropped.
     All bytes are read for it: an edited capture is another one, wherever it was edited.

@@ -1,4 +1,4 @@
-"""The live agent: open interfaces to feature messages, until it is told to end. `offramp publish --interface`.
+"""The live agent: publish opened interfaces as feature messages until a signal. `offramp publish --interface`.
 
 It never waits for the broker: what cannot be sent is spooled, or shed and counted, and the capture goes on.
 """
@@ -19,7 +19,7 @@ from offramp.stream.local.prefetch import merged
 from offramp.streams import tell
 
 SILENCE_NS = 2 * WINDOW_BINS * BIN_NS
-"""Once a link was silent for longer it has no open bin and no series: the clock changes nothing, and is not told."""
+"""After a longer silence a link has no open bin and no series: the clock changes nothing, and is not published."""
 
 
 class LiveAgent:
@@ -51,14 +51,14 @@ class LiveAgent:
         newest_ns, clock_ns = self._newest_ns.get(link, 0), self._clock_ns.get(link, 0)
         if not isinstance(item, int):
             self._newest_ns[link] = times_of(item)[1]  # of this batch: the clock may be set back
-            self._clock_ns[link] = 0  # one told before that is none to hold the silence to come against
+            self._clock_ns[link] = 0  # the silence to come is not measured from an earlier clock
             self.publisher.publish(link, item)
         elif newest_ns and clock_ns - newest_ns <= SILENCE_NS:
             self._clock_ns[link] = item
             self.publisher.clock(link, item)
 
     def _tell(self) -> None:
-        """Say when messages begin to be spooled or shed, and when that is over."""
+        """Report when messages begin to be spooled or shed, and when that is over."""
         ledger = self.publisher.ledger
         given_up, self._given_up = self._given_up, ledger.spooled + ledger.shed
         if self._given_up > given_up and not self._behind:

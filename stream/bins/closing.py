@@ -1,4 +1,4 @@
-"""The closing of bins: counters into channels, link first, then each device that is not silent."""
+"""Close bins: turn counters into channels, the link's first, then those of each device that is not silent."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def queue_channels(state: BinState, bin_number: int, x: NDArray[np.float32], que
 
 @kernel_lean
 def bin_room(out: BinOut) -> bool:
-    """Return whether a whole bin still fits, the link's row and each device's: asked once for all that is written."""
+    """Return whether a whole bin still fits, the link's row and each device's; asked once before all are written."""
     return bool(out.used[0] + SERIES <= out.bins.bin_number.shape[0])
 
 

@@ -137,7 +137,7 @@ def find_or_take(hitters: HeavyHitters, key: NDArray[np.int64], mixed: int) -> i
 def top(hitters: HeavyHitters, scale: float, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
     """Write the TOP heaviest flows, heaviest first: keys int64 [TOP, KEY], weights float64 [TOP] in decayed bytes.
 
-    Only what a flow has for certain (its counter less the counter's error) is told; unused places are 0.
+    A weight is what the flow has for certain: its counter less the counter's error; unused places are 0.
     """
     for place in range(TOP):
         weights[place], keys[place, 0] = 0.0, 0  # the counter's number stands in the key's place until the end

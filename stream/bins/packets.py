@@ -124,9 +124,9 @@ def _note_present(column: pa.Array, bits: NDArray[np.uint8]) -> None:
 
 
 def _cells(column: pa.Array) -> NDArray[Any]:
-    """Return a column's numbers, or the bytes of one of 16 bytes; what stands in absent cells is no matter.
+    """Return a column's numbers, or the bytes of one of 16 bytes; absent cells may hold anything.
 
-    Never to be written: so the kernel is compiled for one kind of array, whoever made the batch.
+    Read-only, so that the kernel is compiled for one kind of array, however the batch was made.
     """
     wide = pa.types.is_fixed_size_binary(column.type)
     kind, size = (np.uint8, 16) if wide else (column.type.to_pandas_dtype(), 1)

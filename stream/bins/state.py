@@ -154,9 +154,9 @@ def new_bin_state(config: LinkConfig) -> tuple[BinState, HeavyHitters]:
 
 
 def forget_bins(state: BinState, *, goes_on: bool) -> None:
-    """Make the bins empty again, as what comes next does not follow on; the counts of rows and devices stay.
+    """Empty the bins, as what comes next does not follow on; the counts of rows and devices stay.
 
-    goes_on: so does the time up to which bins were closed: none is closed twice, what comes for one is late.
+    goes_on: keep the time up to which bins were closed: none is closed twice, and packets before it are late.
     """
     kept = [*COUNTS, *((NEXT, NEWEST, BEGUN, REACHED) if goes_on else ())]
     counts = state.clock[kept]

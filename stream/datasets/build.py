@@ -35,7 +35,7 @@ class Origin(NamedTuple):
 
 
 class Built(NamedTuple):
-    """Labelled series, and what the manifest tells of where they come from."""
+    """Labelled series, and the manifest's account of where they come from."""
 
     series: list[LabelledSeries]
     manifest: dict[str, Any]

@@ -1,1 +1,1 @@
-"""From a data set to a trained model, and what is judged of it."""
+"""From a data set to a trained model, and to its evaluation."""

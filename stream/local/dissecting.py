@@ -1,7 +1,7 @@
-"""Packet blocks to feature batches on several cores: reading, filling tables and building batches, a thread each.
+"""Dissect packet blocks on several cores: reading, filling tables and building batches, a thread each.
 
-Compiled kernels release the interpreter lock, each thread does one thing in the order it comes, and the queues between
-them are short: the batches are those of one thread, in their order, a few blocks ahead of whoever takes them.
+Compiled kernels release the interpreter lock, each thread works in order, and the queues between them are short: the
+batches are those of one thread, in their order, a few blocks ahead of their reader.
 """
 
 from __future__ import annotations

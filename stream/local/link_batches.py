@@ -30,7 +30,7 @@ class ByLink:
         self, choice: LinkChoice, site: Site, agent: str, shared: Callable[[str, Sequence[str]], None] | None = None,
         dissector: str = "fast",
     ) -> None:  # fmt: skip
-        """Build it; shared: told once of each link that turns out to have more than one interface, and which.
+        """Build it; shared: called once for each link that turns out to have more than one interface, with these.
 
         dissector: one of capture.dissectors; `close` closes those that were opened.
         """
@@ -38,7 +38,7 @@ class ByLink:
         self.dissectors: dict[str, PacketDissector] = {}
         self._opened = ExitStack()
         self.lost = CaptureLedger()
-        """What the kernel dropped before it was known whose it was."""
+        """What the kernel dropped of links not known."""
         self.matches: dict[str, SiteMatch] = {}
         self._interfaces: tuple[Interface, ...] = ()
         self._names = [link.name for link in site.links]
@@ -84,14 +84,14 @@ class ByLink:
         return total
 
     def noted(self, link: str, batch: pa.RecordBatch) -> SiteMatch:
-        """Hold a batch of a link against the addresses that the site names; return what is known of the link."""
+        """Look for the site's addresses in a batch of a link; return what has been seen of the link."""
         if link not in self.matches:
             self.matches[link] = SiteMatch(self.site, link)
         self.matches[link].update(batch)
         return self.matches[link]
 
     def warnings(self) -> list[str]:
-        """Return in words what belongs to no link, and what of the site nothing belongs to."""
+        """Return in words which packets belong to no link, and which of the site's addresses no packet has."""
         found = self.choice.warnings()
         for match in dict(self.matches).values():
             found += match.missing()
@@ -120,7 +120,7 @@ class ByLink:
         return self._at[: len(interfaces)]
 
     def _tell_shared(self, known: int, tell: Callable[[str, Sequence[str]], None]) -> None:
-        """Tell of links whose second interface is among the new ones, from place `known` on."""
+        """Report links whose second interface is among the new ones, from place `known` on."""
         for at in set(self._at[known : self._known].tolist()) - {NO_LINK}:
             of = np.flatnonzero(self._at[: self._known] == at)
             if len(of) > 1 >= np.count_nonzero(of < known):
@@ -165,7 +165,7 @@ class LinkBatches:
         return self.links.ledger()
 
     def warnings(self) -> list[str]:
-        """Return in words what of packets and site does not fit together."""
+        """Return in words where packets and site do not fit together."""
         return [*self.links.warnings(), *self.links.idle()]
 
     def _blocks(self) -> Iterator[tuple[str, PacketBlock]]:

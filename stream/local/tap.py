@@ -1,4 +1,4 @@
-"""Live links in one process: the batches of open sources through a pipeline each."""
+"""Process live links in one process: the batches of open sources through a pipeline each."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Tap:
-    """Live interfaces' way to commands: a pipeline a link, which `make` builds.
+    """Processes live interfaces to commands: a pipeline per link, which `make` builds.
 
-    `tick`, where set, is called when no packet comes, with the time in ns before which all links are told of.
+    `tick`, where set, is called when no packet comes, with a time in ns that all links have reached.
     """
 
     sources: Sequence[LiveBatches]
@@ -78,7 +78,7 @@ class Tap:
         return self.pipelines[link]
 
     def _timed(self, commands: list[Command], packet_ns: int) -> Iterator[Command]:
-        """Yield commands, and take note of when whoever takes them is done with each; packet_ns: 0 where not known."""
+        """Yield commands, and record how long after its packets each is taken; packet_ns: 0 where not known."""
         for command in commands:
             yield command
             if packet_ns:

@@ -139,7 +139,7 @@ def reach_readings(reach: Reach) -> Readings:
 
 
 def acknowledgements(observe: Observe) -> Callable[[Outgoing], None]:
-    """Return what takes note of each message of a publisher that the broker has."""
+    """Return the function that records each acknowledged message of a publisher."""
 
     def note(message: Outgoing) -> None:
         headers = message.headers

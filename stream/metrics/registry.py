@@ -1,6 +1,6 @@
-"""The metrics of one command: the ledgers' counts read when they are asked for, histograms kept as values come.
+"""The metrics of one command: counts are read from the ledgers at each scrape, histograms kept as values come.
 
-Nothing is counted twice: a counter of the table is a number of a ledger, read at the time of the scrape.
+Nothing is counted twice: a counter of the table is a number of a ledger.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Family = CounterMetricFamily | GaugeMetricFamily
 
 
 class Metrics(Collector):
-    """What `registry` shows of a command: its rows of the table.
+    """The metrics of a command in a Prometheus `registry`: its rows of the table.
 
-    `read_from` says where counters and gauges come from; `observe` takes the values of histograms, from any thread;
-    url: where they are served, if they are.
+    `read_from` adds sources of counters and gauges; `observe` takes the values of histograms, from any thread; url:
+    where they are served, if they are.
     """
 
     def __init__(self, command: str) -> None:
@@ -45,7 +45,7 @@ class Metrics(Collector):
         ProcessCollector(registry=self.registry)
 
     def read_from(self, *sources: Read) -> None:
-        """Ask these for readings, too, whenever metrics are asked for."""
+        """Add sources of readings, which are called at each scrape."""
         self._sources += sources
 
     def observe(self, name: str, value: float, *labels: str) -> None:

@@ -15,7 +15,7 @@ class MetricKind(StrEnum):
 
 
 class Metric(NamedTuple):
-    """One metric: its full name, kind, labels, the commands that have it, what it tells; buckets of a histogram."""
+    """One metric: its full name, kind, labels, the commands that have it, its meaning; buckets of a histogram."""
 
     name: str
     kind: MetricKind
@@ -34,7 +34,7 @@ class Observe(Protocol):
 
 
 def unobserved(name: str, value: float, *labels: str) -> None:
-    """Take no note: nobody asked for metrics."""
+    """Do nothing: nobody asked for metrics."""
 
 
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

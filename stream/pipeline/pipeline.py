@@ -55,7 +55,7 @@ Sink = Callable[[LinkTimeline], None]
 
 
 class Pipeline:
-    """One link's way from feature batches to commands.
+    """Turns the feature batches of one link into commands.
 
     Built inert; `update` takes batches in order and returns the commands they cause, `close` ends the input. Its two
     halves may run in a thread each: `windows.update` on the batches, `decide` on what that returns, both in order.
@@ -170,7 +170,7 @@ class Pipeline:
         return commands
 
     def _follow(self, rows: WindowRows) -> None:
-        """Begin anew where the packets' time went back before these rows: open moves, and labels, are of another."""
+        """Begin anew where time went back before these rows: open moves, and labels, are of another time."""
         begins = int(rows.closed.bin_number[0])
         if rows.step != self._step:
             back_s = (self._last_bin - begins) / BINS_PER_S
@@ -269,7 +269,7 @@ class Pipeline:
 
     @property
     def quality_counts(self) -> dict[str, int]:
-        """What was told of packets ever, by what became of them."""
+        """All packets reported so far, by what became of them."""
         return dict(self._quality.totals)
 
     def _note_loss(self, windowed: Windowed) -> None:
@@ -305,7 +305,7 @@ class Pipeline:
 
 
 class ForecastRows(NamedTuple):
-    """What forecasts tell of closed bins, as plain numbers: an array gives one at ten times the time.
+    """Forecasts of closed bins as plain numbers: reading them from an array takes ten times as long.
 
     A row has two numbers of `key`, three of `probabilities` and of `quantiles_ms`, one of the others.
     """

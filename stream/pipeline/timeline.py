@@ -23,8 +23,8 @@ class LinkTimeline(NamedTuple):
 
     time_ns: int64 [n] end of the bin; load_up, load_down: float32 [n] share of the capacity; bin_end_ms: float32 [n]
     virtual queue's delay at the end of the bin; probabilities: float32 [n, 3]; quantiles_ms: float32 [n, 3] quantiles;
-    commands: those that these bins caused; lost: what was told with them; behind_hole: nothing is known of the time
-    between them and the bins before.
+    commands: those that these bins caused; lost: packets reported lost with them; behind_hole: nothing is known of the
+    time between them and the bins before.
     """
 
     link: str

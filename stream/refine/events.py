@@ -28,7 +28,7 @@ class RefineEvents:
         self._source, self._subject, self._quiet = f"/offramp/{site}", f"link:{link}", quiet
         self._file = folder / "events.jsonl"
         self.listen: Callable[[str, int], None] | None = None
-        """Told of each event's kind and bin once it is written."""
+        """Called with each event's kind and bin once it is written."""
 
     def record(self, kind: str, bin_number: int, data: Mapping[str, Any]) -> None:
         """Write an event of `kind` (swapped, rolled_back, refused, drifted, mistrusted) at the beginning of a bin."""
@@ -47,7 +47,7 @@ class RefineEvents:
             self.listen(kind, bin_number)
 
     def _write(self, text: bytes) -> None:
-        """Append a line whole, or not at all: a full disk ends no service; what it lacks is counted, and told once."""
+        """Append a line whole, or not at all: a full disk does not end the service; lost lines are counted."""
         try:
             with self._file.open("ab", buffering=0) as file:
                 size = file.tell()

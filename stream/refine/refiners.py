@@ -1,4 +1,4 @@
-"""Refinement of all links of a run: one trainer, a refiner a link, a folder with a part for each."""
+"""Refinement of all links of a run: one trainer, a refiner per link, a folder with a part for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offramp.stream.refine.events import RefineEvents
 from offramp.stream.refine.refiner import Refiner, RefineSettings
 
 NEEDS = ("keras", "tensorflow", "river", "scipy")
-"""What makes and judges challengers, of the extra `learn`."""
+"""Libraries that train and score challengers, of the extra `learn`."""
 
 
 class Refiners:

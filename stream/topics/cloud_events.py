@@ -31,7 +31,7 @@ def command_message(command: Command, site: str) -> tuple[bytes, bytes, Headers]
 def forecast_messages(
     timelines: Sequence[LinkTimeline], site: str, horizon_ms: int
 ) -> list[tuple[bytes, bytes, Headers]]:
-    """Return key, value and headers of the messages that tell the forecasts of some bins of one link, in order.
+    """Return key, value and headers of the messages with the forecasts of some bins of one link, in order.
 
     They are cut by bins alone, so the same bins give the same messages, with the same ids; no bins give none.
     """

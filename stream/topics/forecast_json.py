@@ -13,7 +13,7 @@ from offramp.stream.pipeline.timeline import LinkTimeline
 DECIMALS = 4
 UNIT = 10**DECIMALS
 MAX_NUMBER = 9e14
-"""Numbers are told up to here, so that their units fit int64; no delay of a link is larger."""
+"""Numbers are written up to here, so that their units fit int64; no delay of a link is larger."""
 
 MAX_BIN_TEXT = 480
 """Bytes of one bin's text, at most: eleven numbers of 20 bytes and the names."""

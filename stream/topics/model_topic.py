@@ -24,7 +24,7 @@ def newest_models(
 ) -> dict[str, ModelMessage]:
     """Return the newest model of each site/link, of those named where some are; keys are in order.
 
-    A message that cannot be read is told on standard error and left out: the one before it counts. So are models of
+    A message that cannot be read is reported on standard error and left out: the one before it counts. So are models of
     more than MAX_MODELS links.
     """
     partitions = require_topics(settings, doing, "models")[settings.topic("models")]
@@ -48,7 +48,7 @@ def newest_models(
 
 
 def _note(found: dict[str, ModelMessage], record: Any, sites: frozenset[str], links: frozenset[str]) -> bool:
-    """Enter a record's model where it is of the sites and links asked for; return whether there was room for it."""
+    """Keep a record's model where it is of the sites and links asked for; return whether there was room for it."""
     model = readable(record)
     if model is None or (sites and model.site not in sites) or (links and model.link not in links):
         return True
@@ -60,7 +60,7 @@ def _note(found: dict[str, ModelMessage], record: Any, sites: frozenset[str], li
 
 
 def readable(record: Any) -> ModelMessage | None:
-    """Return a record's model; None, told on standard error, where it breaks its contract."""
+    """Return a record's model; None, reported on standard error, where it breaks its contract."""
     try:
         return decode_model(record.key, record.headers or (), record.value)
     except Exception as error:  # nothing that a message holds may end who reads it

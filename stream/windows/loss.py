@@ -24,7 +24,7 @@ counted in."""
 
 MAX_SCALED = 16
 """Packets that one may stand for. A bin of a full link of 100 Mbit/s has about 100 packets of ordinary size: of one in
-16 six are left, which tell a full bin from a half full one three times of four; fewer tell nothing."""
+16 six are left, which tell a full bin from a half full one three times of four; fewer show nothing."""
 
 
 class Loss(NamedTuple):

@@ -19,7 +19,7 @@ MIN_WIDTH = 1e-4
 RATIO = 1.05
 LOG_RATIO = float(np.log(RATIO))
 OUTLIER_Z = 4.0
-"""A value this many standard deviations from the mean is an outlier and is drawn in to the running quantile."""
+"""A value this many standard deviations from the mean is an outlier and is clipped to the running quantile."""
 
 LOW_QUANTILE, HIGH_QUANTILE = 0.001, 0.999
 STATE_KEYS = ("count", "missing", "total", "squares", "least", "greatest", "histogram")
@@ -76,7 +76,7 @@ class Normaliser:
         self.chosen: ScaleLimits | None = None
 
     def update(self, x: NDArray[np.float32]) -> None:
-        """Learn from rows: float32 [n, F], NaN where missing. A chosen scale is given up."""
+        """Learn from rows: float32 [n, F], NaN where missing. A chosen scale is dropped."""
         self.chosen = None
         learn(
             x, self.count, self.missing, self.total, self.squares, self.least, self.greatest, self.histogram
@@ -91,7 +91,7 @@ class Normaliser:
         return np.minimum(edge, np.where(self.count > 0, self.greatest, 0.0))
 
     def limits(self) -> ScaleLimits:
-        """Return the scale as chosen; else what is outside mean ± OUTLIER_Z deviations is drawn in to the quantiles."""
+        """Return the scale as chosen; else what is outside mean ± OUTLIER_Z deviations is clipped to the quantiles."""
         if self.chosen is not None:
             return self.chosen
         n = np.maximum(self.count, 1)
@@ -147,7 +147,7 @@ class Normaliser:
 def scaled(
     x: NDArray[np.float32], mean: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Impute, draw in and scale rows to [0, 1]."""
+    """Impute, clip and scale rows to [0, 1]."""
     out = np.zeros(x.shape, np.float32)
     for f in range(x.shape[1]):
         width = high[f] - low[f]

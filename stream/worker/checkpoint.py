@@ -85,7 +85,7 @@ def _join(value: Any, arrays: _Arrays) -> Any:
 
 
 class _Arrays:
-    """Reads arrays, one after the other, of bytes in NumPy's format; each is held against what is there."""
+    """Reads arrays, one after the other, of bytes in NumPy's format; none may claim more bytes than are left."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data

@@ -33,8 +33,8 @@ def require_small(predictor: Predictor) -> None:
 def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     """Load the kernels before the group gives this worker messages that would wait for them.
 
-    What is there now stays until the end: the garbage collector need not look at it again, which halted the
-    worker for up to a third of a second.
+    What is loaded stays until the end and is hidden from the garbage collector, whose look at it halted the worker for
+    up to a third of a second.
     """
     import pyarrow as pa
 
@@ -65,7 +65,7 @@ def run(worker: Any, ending: Ending, selection: Any) -> None:
         if not isinstance(thrown.thread, WorkerThread):
             others(thrown)
 
-    # what ends a service's thread ends the worker, which tells it in a line; mode would print its traceback twice
+    # what ends a service's thread ends the worker, which reports it in a line; mode would print its traceback twice
     threading.excepthook = thread_failed
     crashed: list[object] = []
     ServiceThread.on_crash = lambda *words, **_: crashed.append(words[-1])  # type: ignore[method-assign]
@@ -75,7 +75,7 @@ def run(worker: Any, ending: Ending, selection: Any) -> None:
         await worker.stop()
         ending.report()
         if ending.begun and not worker.reach.connected:
-            ending.leave()  # there is nobody to say good-bye to
+            ending.leave()  # there is no broker to wait for
 
     async def before_stop(*_: object, **__: object) -> None:
         await stop()

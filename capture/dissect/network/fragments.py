@@ -50,7 +50,7 @@ TURN = 6
 CLOCK = 0
 WAITING = 1
 SCRATCH_USED = 2
-SCRATCH_END = 3  # how far the packet at hand may write
+SCRATCH_END = 3  # how far the current packet may write
 
 
 class Fragments(NamedTuple):

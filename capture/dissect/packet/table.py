@@ -29,7 +29,7 @@ MAX_TEXT = 40 << 20
 """Bytes of text of one row: the largest message put together and once more what it carries, and 8 MiB of names."""
 
 MAX_SHOWN = 16 << 20
-"""Bytes of the block that one row's further occurrences may speak of, in all: a packet of 256 kB, 64 tunnels deep."""
+"""Bytes of the block that one row's further occurrences may point to, in all: a packet of 256 kB, 64 tunnels deep."""
 
 BATCH_OCCURRENCES, BATCH_TEXT, BATCH_SHOWN = 400_000, 40 << 20, 64 << 20
 """Where a batch ends, and the next row begins another: what a batch takes when it is made into Arrow."""

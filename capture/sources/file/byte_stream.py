@@ -29,7 +29,7 @@ WINDOW = (
 class ByteStream:
     """The unpacked bytes of one input. Built inert; `open` finds by its first bytes how the input is packed.
 
-    After the end, `broken` tells why the packed input could not be read further (None: it ended in order).
+    After the end, `broken` says why the packed input could not be read further (None: it ended in order).
     """
 
     def __init__(self, name: str, progress: Progress) -> None:

@@ -1,1 +1,1 @@
-"""Packets of interfaces: the kernel's ring, other libraries, filters, rights that are given up."""
+"""Packets of interfaces: the kernel's ring, other libraries, filters, dropped privileges."""

@@ -22,8 +22,8 @@ Packet = tuple[int, bytes, int]
 class Listener(Protocol):
     """An open capture of one interface by a library.
 
-    drops: packets lost so far, as far as the library tells. take: the packets that come within a time, none if none do;
-    raises OSError with what happened when the interface is gone.
+    drops: packets lost so far, as far as the library reports. take: the packets that come within a time, none if none
+    do; raises OSError with what happened when the interface is gone.
     """
 
     name: str

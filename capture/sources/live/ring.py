@@ -35,7 +35,7 @@ MAX_ADDED = 24  # bytes that a packet may grow by: the cooked header, a VLAN tag
 class RingSource:
     """Packets of one interface, or of each (`any`), from a packet socket; see capture.sources.source.PacketSource.
 
-    `read` starts to listen when its first block is asked for. An interface that vanishes ends it with a damage; after
+    `read` starts to listen when its first block is asked for. An interface that vanishes ends it with a fault; after
     `close` it yields what the ring still holds, so that packets and drops account for all that came in.
     """
 
@@ -138,7 +138,7 @@ class RingSource:
 
 
 def load_kernel() -> None:
-    """Have the kernel that copies packets at hand: a link does not wait for a compiler."""
+    """Load the kernel that copies packets, so that a link does not wait for a compiler."""
     ring, many, few = np.empty((0, BLOCK_BYTES), np.uint8), np.empty(0, np.int64), np.empty(0, np.int32)
     copy_packets(
         ring, ring.view(np.uint16), ring.view(np.uint32), many, ETHERNET, 0, np.empty(0, np.uint8), many, few, few, many

@@ -20,7 +20,7 @@ def open_scapy(name: str, bpf: str, snaplen: int, promiscuous: bool, buffer_mb: 
     """Return a listener on interface `name`.
 
     Raises PermissionError without the right to capture, ConfigError for a wrong filter or where scapy is missing,
-    InputError for an interface whose link type scapy does not tell.
+    InputError for an interface whose link type scapy does not report.
     """
     require("--capture-backend scapy", "scapy")
     import scapy.arch  # these three fill conf with sockets, interfaces and link types

@@ -91,7 +91,7 @@ def average(options: FederateOptions, base: Artifact, sites: Sequence[Artifact])
 
 
 def usable(base: Artifact, models: Sequence[ModelMessage]) -> list[ModelMessage]:
-    """Return the models that were refined from the base; tell which were not."""
+    """Return the models that were refined from the base; report which were not."""
     from offramp.inference.artifact import require_like
     from offramp.inference.refinement.federated import updates_of
 

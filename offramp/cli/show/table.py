@@ -29,7 +29,7 @@ def bar(share: float) -> str:
 class Row:
     """What one line of the table sums up: all bins of a link within one interval.
 
-    lost: packets told with them: captured, shed, dropped or missing; unknown_ns: time of which nothing is known.
+    lost: packets reported with them: captured, shed, dropped or missing; unknown_ns: time of which nothing is known.
     """
 
     bins: int = 0
@@ -83,7 +83,7 @@ class LineTable:
         self._print(self.complete)
         interval = (timeline.time_ns - self.begin_ns) // self.every_ns
         if int(timeline.time_ns[0]) < self.newest_ns.get(timeline.link, 0):
-            self._print(None)  # the link's time went back: what is told of before is over
+            self._print(None)  # the link's time went back: the intervals before are over
         self.newest_ns[timeline.link] = int(timeline.time_ns[-1])
         cuts = [0, *(np.flatnonzero(np.diff(interval)) + 1).tolist(), len(interval)]
         for start, end in pairwise(cuts):
