@@ -3,7 +3,8 @@
 A conversation is what tshark calls one: both directions of an address and port pair. Direction 0 is from the higher
 address (or port, where the addresses are equal), and constant within the conversation.
 
-Hash places depend on a secret, so that nobody can send conversations that all collide; slots, numbers and rows do not.
+Hash places depend on a secret, so that nobody can send conversations that all collide; slots, numbers and rows are the
+same with any secret.
 """
 
 from __future__ import annotations

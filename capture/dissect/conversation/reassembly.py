@@ -144,7 +144,7 @@ def copy_in(apps: Applications, which: int, buf: Any, pos: int, start: int, end:
 
 @kernel_lean
 def account(apps: Applications, which: int, start: int, end: int) -> bool:
-    """Record bytes [start, end) of a message, in order or as an early stretch; False where it has no more stretches."""
+    """Record bytes [start, end) of a message, in order or as an early stretch; False with too many stretches."""
     side, later = apps.side, apps.later
     if start > side[which, HAVE]:
         count = side[which, STRETCHES]

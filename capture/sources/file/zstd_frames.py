@@ -1,6 +1,6 @@
 """Follow Zstandard frames (RFC 8878) while they are read, to know whether the data end with a whole frame.
 
-The decompressor does not tell.
+The decompressor does not report that.
 """
 
 from __future__ import annotations
