@@ -59,7 +59,7 @@ def content(keys: NDArray[np.uint64], size: NDArray[np.int64]) -> NDArray[np.uin
 
 
 def copies(contents: Sequence[NDArray[np.uint64]], bound: float) -> dict[int, tuple[int, float]]:
-    """Return for each copy the index of its original (the largest of its kind) and the share of shingles they share."""
+    """Return for each copy the index of its original (the largest of its kind) and the share of its shingles there."""
     common = shared_counts(contents)
     order = sorted(range(len(contents)), key=lambda index: (-len(contents[index]), index))
     found: dict[int, tuple[int, float]] = {}

@@ -1,4 +1,4 @@
-"""Process live links in one process: the batches of open sources through a pipeline each."""
+"""Live links in one process: run the batches of open sources through a pipeline each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processor of one partition of the feature topic: takes its messages in order, those that wait together.
+"""Process one partition of the feature topic: take its messages in order, those that wait together.
 
 What results from messages is on its way before the next are taken. A checkpoint waits until that is acknowledged,
 writes the state of every link that changed, then commits the offset. So no command from before a checkpoint is missing,
