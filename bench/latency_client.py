@@ -32,7 +32,7 @@ def main() -> int:
     with DecisionClient(settings, controller="bench", start="beginning", idle_s=idle_s) as client:
         print("ready", flush=True)
         begun, found = time.monotonic(), list(taken(client))
-        while not found and time.monotonic() - begun < PATIENCE_S:  # the first ones may be long in coming
+        while not found and time.monotonic() - begun < PATIENCE_S:  # the first ones may come late
             found = list(taken(client))
     print(json.dumps({"commands": found, "counts": client.counts}))
     return 0

@@ -78,7 +78,7 @@ def blast(what: str, rate: float, seconds: float, size: int, buffer_mb: int, who
         def send() -> None:
             listening.wait()
             command = [sys.executable, "-m", "bench.blast", "v0", f"--rate={rate}", f"--seconds={seconds}"]
-            # in a session of its own: a scheduler that shares by session treats it as the stranger that it stands for
+            # in a session of its own, so that a scheduler that shares by session treats it as another user's
             out, _ = namespace.start([*command, f"--size={size}"], cwd=ROOT, start_new_session=True).communicate()
             results.append(json.loads(out))
             intake.close()

@@ -11,7 +11,7 @@ MIN_MS = 0.01
 """A queueing delay below this is none."""
 
 FEW = 1e-7
-"""No probability counts as less, so that one wrong forecast does not decide a log loss alone."""
+"""Least probability in a log loss, so that one wrong forecast does not decide it alone."""
 
 CONFIDENCE_BINS = 15
 """Equal bins of confidence, over which forecasts and what came true are compared."""

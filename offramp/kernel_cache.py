@@ -42,7 +42,7 @@ V3 = frozenset(
 )  # fmt: skip
 """The features that code for it takes for granted."""
 OWN = (Path(__file__).with_name("kernels.py"), Path(__file__))
-"""How kernels are compiled and kept is part of what they are."""
+"""Files that decide how kernels are compiled and kept, and so are part of every key."""
 CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
@@ -52,7 +52,7 @@ class KernelCache:
     def __init__(self, function: Any, options: str) -> None:
         self._function, self._options = function, options
         self._folder = kernel_folder(Path(function.__code__.co_filename))
-        self._line = function.__code__.co_firstlineno  # in a file whose content the folder's name tells
+        self._line = function.__code__.co_firstlineno  # in a file whose content is in the folder's name, as a hash
 
     @property
     def cache_path(self) -> str | None:
@@ -119,7 +119,7 @@ def kernel_folder(source: Path) -> str:
     if not source.is_file():
         return ""
     settings = [getattr(config, name, None) for name in SETTINGS]
-    numpy = np.__version__.split(".")[:2]  # what Numba tells apart
+    numpy = np.__version__.split(".")[:2]  # the versions that Numba distinguishes
     used = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__, numpy, settings)
     digest = hashlib.sha256(repr(used).encode() + digest_of((*sources_of(source), *OWN)).encode())
     real = Path(os.path.realpath(source))

@@ -36,9 +36,9 @@ SHIPPED_SET = Path(__file__).with_name("kernel_sets")
 MANIFEST = "set.json"
 """File in a folder of kernels compiled for elsewhere that says for what; see offramp.kernel_set."""
 UNUSED_S = 30 * 86_400
-"""A set of kernels that nobody used for so long is removed: of a former version, or of a branch long merged."""
+"""A set of kernels unused for this long is removed: of a former version, or of a branch long merged."""
 TOUCHED_S = 86_400
-"""How old the note of a set's last use may be, so that a start writes to no disk as a rule."""
+"""How old the note of a set's last use may be, so that most starts write nothing to the disk."""
 MAX_REMOVED = 500
 """Sets that one process removes at most: some ten versions' worth, in a fraction of a second."""
 
@@ -93,7 +93,7 @@ class Places:
             return 0
         self._tidied = True
         removed = 0
-        with suppress(OSError):  # a tap has become somebody who may not look into it
+        with suppress(OSError):  # a tap has become a user who may not read it
             for folder in list(islice(self.writable.glob("kernels-*"), 20 * MAX_REMOVED)):
                 with suppress(OSError):
                     if removed < MAX_REMOVED and time.time() - folder.stat().st_mtime > UNUSED_S:

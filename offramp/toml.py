@@ -1,4 +1,4 @@
-"""TOML files that people write: read with one line for whatever is wrong with them, and the key that was meant."""
+"""Read TOML files that people write: errors are one line, naming the key that was probably meant."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class Worker:
                 await self._processor(message.partition).put(message)
             except Exception as error:
                 log.exception("partition %d", message.partition)
-                await self.app.crash(error)  # started again, the worker takes up from the checkpoint
+                await self.app.crash(error)  # started again, the worker goes on from the checkpoint
                 return
 
     def _processor(self, partition: int) -> PartitionProcessor:
@@ -222,7 +222,7 @@ class Worker:
             if self.assigned is not None:
                 self.assigned = self._served()
             for partition in sorted(self._served()):
-                with suppress(KafkaError, AssertionError, OSError):  # not ours, or not there: shared out anew soon
+                with suppress(KafkaError, AssertionError, OSError):  # not ours, or not there: it is assigned anew soon
                     await self.rewind(partition, 0)
         finally:
             self._moving = False
@@ -273,7 +273,7 @@ class Worker:
         """Return the one producer of all partitions, started by the first that asks."""
         async with self._connecting:
             if self._producer is not None and self._producer in self._spent:
-                await self._producer.stop()  # whatever else it has under way is settled first, so order stays
+                await self._producer.stop()  # whatever else it has in flight is settled first, so order stays
                 self._spent.clear()
                 self._producer = None
             if self._producer is None:

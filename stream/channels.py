@@ -89,10 +89,10 @@ CHANNELS: tuple[str, ...] = tuple(channel.name for channel in TABLE)
 """Channel names in the order of the model's input."""
 
 PLACE: dict[str, int] = {name: place for place, name in enumerate(CHANNELS)}
-"""Where each channel stands: kernels take their places from here, and say no number of their own."""
+"""Index of each channel; kernels take their indices from here."""
 
 MARK_PLACES: tuple[int, ...] = tuple(PLACE[Counter(FIRST_MARK + i).name.lower()] for i in range(MARKS))
-"""Where the channel of each mark stands, which has the name of its counter."""
+"""Index of the channel of each mark, which has the name of its counter."""
 
 FIRST_SHARED = [channel.shared for channel in TABLE].index(True)
 """The shared channels stand together at the end."""

@@ -17,7 +17,7 @@ MAX_BODY = (1 << 24) - 1
 
 _CODING_MASK = 3 << CODING_SHIFT
 _SIZE_MASK = (1 << 24) - 1
-_IN_TEXT = 1 << 62  # as table.put_text marks a cell; kernels have no way in from here
+_IN_TEXT = 1 << 62  # as table.put_text marks a cell; kernels cannot be called from here
 _MIN_STEP, _MAX_STEP = 32_768, 10 << 20
 _NEEDS_DICTIONARY = "Error 2 "
 _GZIP = b"\x1f\x8b"

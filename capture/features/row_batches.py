@@ -1,4 +1,4 @@
-"""Rows of Python values to feature batches: how dissectors that make an object a packet meet the schema."""
+"""Rows of Python values to feature batches, for the dissectors that make an object per packet."""
 
 from __future__ import annotations
 

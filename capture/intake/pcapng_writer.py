@@ -1,4 +1,4 @@
-"""Writing captures: pcapng files (draft-ietf-opsawg-pcapng), one or a ring of them of which the oldest are deleted."""
+"""Write captures as pcapng files (draft-ietf-opsawg-pcapng): one, or a ring of files whose oldest are deleted."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class PcapngFiles:
         self._folder, self._stem = folder, stem
         self._begun = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         self._described: dict[int, int] = {}
-        """The number in the file at hand of each of the source's interfaces that it describes."""
+        """The number, in the current file, of each of the source's interfaces that it describes."""
         self._size = 0
         load_kernel()
         try:

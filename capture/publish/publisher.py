@@ -291,7 +291,7 @@ class Publisher:
                 self._send(message)
         except OfframpError as error:
             self._fail(error)
-        except Exception as error:  # of the client: where it is closed while it waits for a broker, it raises anything
+        except Exception as error:  # the client raises anything where it is closed while it waits for a broker
             self._fail(_unforeseen(error))
 
     def _next(self) -> Outgoing | None:

@@ -27,7 +27,7 @@ NAME = re.compile(r"(-?\d+)\.spool")
 SYNC_S, SYNC_SHARE = 1.0, 0.1
 """The disk is asked to keep what it has once a second, and for no more than a tenth of the time where it is slow."""
 MAX_ASIDE = 16
-"""Damaged segments that are kept, the newest: a machine whose power fails each day fills no disk with them."""
+"""Newest damaged segments to keep: so a machine whose power fails each day does not fill its disk with them."""
 
 
 class NotSpooledError(OfframpError):
@@ -212,7 +212,7 @@ class Spool:
         self._tail_number = number
         self._sizes[number] = self._open[number] = 0
         self._unread.append(number)
-        with suppress(OSError):  # the file is there; that its name may not outlive a loss of power ends nothing
+        with suppress(OSError):  # the file is there, though its name may not survive a loss of power
             sync_folder(self.folder)
 
     def _number_behind(self, after: int | None) -> int:

@@ -100,7 +100,7 @@ class SegmentWriter:
             while done < len(record):
                 done += self._file.write(rest[done:])
         except OSError:
-            with suppress(OSError):  # else the next reader passes over what is left of it
+            with suppress(OSError):  # else the next reader skips what is left of it
                 self._file.truncate(self.size)
             with suppress(OSError):
                 self._file.seek(self.size)

@@ -1,7 +1,7 @@
-"""What a forecaster is: fitted on series of bins, it forecasts class and delay after every bin from what came before.
+"""The forecaster interface: fitted on series of bins, it forecasts class and delay after every bin from those before.
 
 One interface for the hybrid and all baselines (`inference/baselines/models.py` lists them); one conformance suite,
-`tests/conformance/test_forecasters.py`, holds all of them to it.
+`tests/conformance/test_forecasters.py`, checks all of them against it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an evaluation is about: the three parts of a data set as forecasters take them, and the rows that are scored."""
+"""The data of an evaluation: the three parts of a data set as forecasters take them, and the rows that are scored."""
 
 from __future__ import annotations
 

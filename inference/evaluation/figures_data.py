@@ -1,4 +1,4 @@
-"""Figures of the data: how the classes are spread, how the channels hang together, what traffic each class is."""
+"""Figures of the data: how the classes are spread, how the channels correlate, what traffic each class is."""
 
 from __future__ import annotations
 

@@ -33,12 +33,12 @@ from offramp.streams import tell
 
 HERE = Path(__file__).resolve().parent
 BY_HORIZON = ("hybrid", "boosting", "ewma", "persistence")
-"""Models that are asked at every horizon."""
+"""Models that are scored at every horizon."""
 LEARNERS = ("hybrid", "boosting")
 """Models whose learning curve and importance of channels are shown."""
 SHARES = (1 / 16, 1 / 4)
 PROBE_BINS = 256
-"""Bins of noise that the transform is held to; eight frames of the spectra."""
+"""Bins of noise by which the transform is identified; eight frames of the spectra."""
 
 
 class Job(NamedTuple):
@@ -108,7 +108,7 @@ class Work(NamedTuple):
 
 
 _shared: list[Work] = []
-"""What a forked worker finds: data sets are too large to be sent to it."""
+"""Read by forked workers: data sets are too large to be sent to them."""
 
 
 def run_jobs(data: EvaluationData, plan: Plan, test_sets: TestSets, folder: Path, workers: int = 1) -> list[JobOutcome]:

@@ -21,7 +21,7 @@ WEIGHT_NAMES = (
 )  # fmt: skip
 
 SCALE_NAMES = ("scale_low", "scale_width")
-"""Beside them where the network has a memory: float32 [F], what the normaliser took off and divided by."""
+"""Beside them where the network has a memory: float32 [F], the normaliser's offset and divisor."""
 
 
 class Sizes(NamedTuple):
@@ -97,7 +97,7 @@ class Preset:
 
 
 MAX_VALUE = 65_536
-"""No hyperparameter comes near it: a layer of so many units would not fit into memory."""
+"""Above any useful hyperparameter: a layer of that many units would not fit into memory."""
 
 PRESETS = {
     "default": Preset(64, 32, 64, 64, 0.0, 1e-6, 2e-3, 16, 6, memory=True, length=128, annealed=True),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from offramp.kernels import kernel
 
 SEEN = ("delay_peak", "backlog_up", "backlog_down", "load_up", "load_down", "overflow", "ceiling")
-"""The channels it is made of, all log1p: of ms, of load over capacity, of packets."""
+"""The channels the features are made of, all log1p: of ms, of load over capacity, of packets."""
 
 SCALE = np.float32(8)
 """log1p(ms) over this is about 1 at three seconds; the unit of all features of delay."""

@@ -1,8 +1,8 @@
-"""Calibration: what is folded into the weights so that the probabilities are true and the quantiles hold.
+"""Calibrate a model: make its probabilities and quantiles true on the validation part.
 
-A temperature (Guo et al. 2017) divides the logits of the class; a conformal shift (Romano et al. 2019) moves a
-quantile in log1p(ms). Both are learned on the validation part and folded into the weights of the heads, so serving
-knows neither.
+A temperature (Guo et al. 2017) divides the logits of the class; a conformal shift (Romano et al. 2019) moves a quantile
+in log1p(ms). Both are learned on the validation part and folded into the weights of the heads, so serving knows
+neither.
 """
 
 from __future__ import annotations

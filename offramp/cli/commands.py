@@ -44,7 +44,7 @@ app = typer.Typer(
 )
 
 MIN_ADDRESS_SPACE = 1_000 << 20
-"""Bytes. With 600 to 900 MiB the numeric libraries crash, or wait for ever; with more Python tells what it lacks."""
+"""Bytes. With 600 to 900 MiB the numeric libraries crash, or wait for ever; with more Python reports what it lacks."""
 FRUGAL = ("-h", "--help", "--version", "follow", "topics")
 """What does with less."""
 NO_MEMORY = "not enough memory: give it more (ulimit -v, the service's MemoryMax), or less to do at once"

@@ -66,7 +66,7 @@ def _show(record: Any, options: FollowOptions) -> None:
     """Print a message in the format asked for, or say on standard error why it cannot be."""
     try:
         line = _line(record, options)
-    except Exception as error:  # nothing that a message holds may end who looks at it
+    except Exception as error:  # nothing that a message holds may end its reader
         text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
         line = f"warning: {record.topic}/{record.partition}/{record.offset}: {' '.join(text.split())[:500]}"
         print(_printable(line), file=sys.stderr, flush=True)

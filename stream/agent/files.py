@@ -1,4 +1,4 @@
-"""The agent of files: their packets to feature messages on Kafka, the same each time they are published."""
+"""The agent of files: publish their packets as feature messages, the same messages each time."""
 
 from __future__ import annotations
 

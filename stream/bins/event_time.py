@@ -42,8 +42,8 @@ NOTHING, CLOCK, PACKET = range(3)
 """What is held until it is confirmed."""
 
 FAR_NS = WINDOW_BINS * BIN_NS
-"""A leap of more than a window ends every series: so far nobody leaps alone. It costs a packet after a silence that it
-waits for the next, or for the clock."""
+"""A leap of more than a window ends every series, so one packet alone cannot make it. The price: a packet after such a
+silence waits for the next, or for the clock."""
 
 BACK_NS = 2_000_000_000
 """A smaller step back is waited out: windows that begin anew would take longer to fill, and moves to be found again."""

@@ -32,10 +32,10 @@ NS_PER_BYTE, LIMIT_NS, DEVICE_SHARE, SHAPES = 0, SIDES, 2 * SIDES, 2 * SIDES + 1
     ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, EVICTED, STEPS, CLOCKS,
 ) = range(18)  # fmt: skip
 """Places in `BinState.clock`: the next bin to close; the newest packet's time in ns; whether there was one; the newest
-time of packet or clock. What `stream.bins.event_time` waits for: what is held for a second witness (NOTHING, a CLOCK, a
-PACKET), its time, what it stands for; rows of a time gone back, the first's and the newest's time. Then counts: rows
-seen; of these late, far ahead with no witness, without a time; rows of devices for which there was no place; devices
-evicted; times that the link began anew because time went back."""
+time of packet or clock. Of `stream.bins.event_time`: what is held until it is confirmed (NOTHING, a CLOCK, a PACKET),
+its time, its sampling; rows of a time gone back, the first's and the newest's time. Then counts: rows seen; of these
+late, far ahead and not confirmed, without a time; rows of devices for which there was no place; devices evicted; times
+that the link began anew because time went back."""
 
 COUNTS = (ROWS, LATE, AHEAD, UNTIMED, UNTRACKED, EVICTED, STEPS)
 

@@ -144,7 +144,7 @@ def follow_traces(
         (BACKLOG_UP, sides[0], config.capacity_up_bps), (BACKLOG_DOWN, sides[1], config.capacity_down_bps)
     ):  # fmt: skip
         rows["x"][:, channel] = np.log1p(side.backlog_bytes * 8e3 / rate)[at]
-    rows["x"][:, PEAK] = np.log1p(now.astype(np.float64))[at]  # single precision's last bit hangs on the processor
+    rows["x"][:, PEAK] = np.log1p(now.astype(np.float64))[at]  # single precision's last bit depends on the processor
     rows["x"][:, OVERFLOW] = np.log1p(sides[0].dropped + sides[1].dropped)[at]
     return now
 

@@ -137,7 +137,7 @@ class LinkConsumer:
         gap = headers.sequence - last - 1
         self.ledger.gaps += gap
         self._epochs.pop(life, None)
-        self._epochs[life] = headers.sequence  # the last in order is the last heard of
+        self._epochs[life] = headers.sequence  # in order of the newest message
         while len(self._epochs) > MAX_EPOCHS:
             del self._epochs[next(iter(self._epochs))]
         return last < 0, gap

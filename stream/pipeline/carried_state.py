@@ -124,10 +124,10 @@ def gather(
     slots = 4
     while slots < 2 * count:
         slots *= 2
-    table = np.full(slots, -1, np.int32)  # open addressing: the newest life of a place
+    table = np.full(slots, -1, np.int32)  # open addressing: the newest state of a row
     lives = np.empty(count, np.int32)
     kept = np.empty(count, np.int64)
-    origin = np.empty(count, np.int64)  # where a life's state comes from, -1: zeros
+    origin = np.empty(count, np.int64)  # the row that a state comes from, -1: zeros
     used = 0
     for row in range(count):
         slot = (home[row] * 40_503) & (slots - 1)

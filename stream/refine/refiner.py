@@ -259,7 +259,7 @@ class Refiner:
             artifact, folder = refined_artifact(
                 self.artifact, weights, self._folder / "models", running.own, running.seed, {**record}
             )
-        except (OfframpError, OSError) as error:  # what cannot be kept does not serve: nobody could go back to it
+        except (OfframpError, OSError) as error:  # what cannot be saved does not serve: it could not be restored
             self.events.record("refused", now, record | {"reason": f"cannot be written: {error}"})
             return
         self._former = (self.artifact, self.predictor)

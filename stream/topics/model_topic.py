@@ -1,4 +1,4 @@
-"""The topic `models` as its users see it: the newest model of each link, and a way to put another there."""
+"""Read the newest model of each link from the topic `models`, and publish another."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def readable(record: Any) -> ModelMessage | None:
     """Return a record's model; None, reported on standard error, where it breaks its contract."""
     try:
         return decode_model(record.key, record.headers or (), record.value)
-    except Exception as error:  # nothing that a message holds may end who reads it
+    except Exception as error:  # nothing that a message holds may end its reader
         text = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
         tell(f"warning: {record.topic}/{record.partition}/{record.offset}: {text}")
         return None

@@ -19,7 +19,7 @@ SAMPLED = "flow_sampling"
 """The one reason for shedding that leaves no hole: flows are chosen by their addresses, and `sampling` scales them."""
 
 SLOT_NS = WINDOW_BINS * BIN_NS
-"""What was dropped counts half after so long: the load of a forecast's window is right, whichever bin of it a packet is
+"""Drops count half after this long: the load of a forecast's window is right, whichever bin of it a packet is
 counted in."""
 
 MAX_SCALED = 16

@@ -22,7 +22,7 @@ from offramp.stream.windows.normaliser import Normaliser, scaled
 from offramp.stream.windows.stft import Spectra
 
 PORTION_ROWS = 4_096
-"""Closed bins go on to the model in portions of about so many rows, 4 MB: a sparse batch of 8,192 packets closes half a
+"""Closed bins go to the model in portions of about this many rows, 4 MB: a sparse batch of 8,192 packets closes half a
 million."""
 
 

@@ -64,7 +64,7 @@ class Outbox:
         instead = None
         try:
             await future
-        except Exception as error:  # of the clients' many; none may end the partition
+        except Exception as error:  # the client raises many kinds; none may end the partition
             if not is_final(error):
                 tell_retry(f"sending to {message.topic}", error)
                 await self._send_again()

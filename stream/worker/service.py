@@ -1,4 +1,4 @@
-"""A worker as Faust's service: what it is warmed with, how it runs until a signal, and how it ends."""
+"""Run a worker as Faust's service: warm it up, run it until a signal, and end it."""
 
 from __future__ import annotations
 

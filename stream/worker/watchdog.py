@@ -126,7 +126,7 @@ class Watchdog:
             except KafkaAccessError as error:
                 self._worker.reach.missed(str(error).removeprefix("worker: "))
                 self._away()
-            except Exception as error:  # nothing may end the watch but what it is for
+            except Exception as error:  # only a stall may end the watch
                 self._worker.reach.missed(f"Kafka at {self._worker.settings.shown}: {error!r}")
                 self._away()
         with suppress(Exception):  # the watch is over
@@ -168,7 +168,7 @@ class Watchdog:
         by_partition = {place.partition: end for place, end in ends.items()}
         positions = {each: self._place(TopicPartition(topic, each), by_partition[each]) for each in there}
         if self._worker.assigned is not assigned:
-            return ""  # the places may be those of others by now
+            return ""  # the partitions may be others' by now
         self.waits = self._waits.update(now_s, positions, by_partition)
         if self._is_short(positions, by_partition):
             return self._take_up(features)
@@ -225,7 +225,7 @@ class Watchdog:
                 self._committed[partition] = place_of(committed, self._worker.topic.id)
             offset = self._committed[partition]
         idle = (processor is None or processor.idle) and not self._held_up()
-        if idle and offset < end:  # the broker may have let go of what was not read
+        if idle and offset < end:  # the broker may have deleted what was not read
             offset = max(offset, self._client().beginning_offsets([partition])[partition])
         return OffsetPosition(offset, idle)
 

@@ -38,13 +38,13 @@ WINDOW = 5
 KEPT_ALIVE = 6  # whether the newest segment was a keep-alive
 MODE = 7  # what is waited for
 START = 8  # sequence number of the first byte of the message
-HAVE = 9  # bytes of it at hand, from its start
+HAVE = 9  # bytes of it received, from its start
 WANT = 10  # bytes of it needed before it is looked at again
 FIRST = 11  # its first and last chunk in the arena, -1 none
 LAST = 12
 RESUME = 13  # where its next line starts (HTTP heads and chunks)
-STRETCHES = 14  # stretches of bytes that came before those that precede them
-SCANNED = 15  # how far it was searched for the end of that line, which a CR at the end of what came may be
+STRETCHES = 14  # early stretches of bytes, received before those that precede them
+SCANNED = 15  # how far it was searched for that line's end; a CR at the end of what came is searched again
 READ = 16  # which of its chunks was read last, and its place in the arena (-1 none): reading goes on there
 READ_CHUNK = 17
 SIDE_FIELDS = 18
@@ -53,7 +53,7 @@ MAX_STRETCHES = 8
 # fields of `counters`
 FREE_CHUNKS = 0
 HAND = 1  # where the search for a message to give up goes on
-GIVEN_UP = 2  # messages given up for the room of others, not yet in the ledger
+GIVEN_UP = 2  # messages given up to make room for others, not yet in the ledger
 STEPS = 3  # of work on reassembled messages, as cursor.STEPS counts them
 
 CHUNK = 2048  # bytes

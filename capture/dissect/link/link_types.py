@@ -84,7 +84,7 @@ LINK_TYPE_NAMES = {
     252: "WIRESHARK_UPPER_PDU",
     253: "NETLINK",
 }
-"""Names of link types (tcpdump.org/linktypes.html) that an error message may have to speak of."""
+"""Names of link types (tcpdump.org/linktypes.html) for error messages."""
 
 
 @kernel_lean

@@ -84,7 +84,7 @@ def wireless(out: Table, data: Any, cur: Any) -> None:
     if not fits(cur, size):
         return
     if cur[END] - at >= size + 2 and not aggregate and data[at + size] == 0 and data[at + size + 1] == 0:
-        size += 2  # two bytes before LLC, which some bridges put there and tshark passes over
+        size += 2  # two bytes before LLC, which some bridges put there and tshark skips
     cur[POSITION] = at + size
     cur[NEXT] = LLC
     if aggregate:

@@ -100,7 +100,7 @@ class FileSource:
         )
         chunks.start = at
         first, last = (int(offset[0]), int(offset[rows - 1] + caplen[rows - 1])) if rows else (0, 0)
-        if len(self._told) != len(self._interfaces):  # else the same object: what was made of it need not be made anew
+        if len(self._told) != len(self._interfaces):  # else the same object: what was derived from it stays
             self._told = tuple(self._interfaces)
         block = PacketBlock(
             chunks.data[first:last], offset[:rows] - first, caplen[:rows], length[:rows], time[:rows], interface[:rows],
