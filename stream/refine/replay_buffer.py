@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from offramp.inference.dataset.sequence import TrainingSequence
 from offramp.inference.forecast import Prediction
 from offramp.inference.refinement.paired_test import Scored
+from offramp.stream.pipeline.came_true import came_true_ms
 from offramp.stream.windows.windows import WindowRows
 
 MAX_ROWS = 60_000
@@ -85,13 +86,8 @@ class ReplayBuffer:
     def labels(self, rows: BufferRows, until: int) -> NDArray[np.float32]:
         """Return the labels of rows: NaN where the horizon has not passed; in a silence the queue drains."""
         link = rows.series == 0
-        bins, peaks = rows.bin_number[link], np.append(rows.peak_ms[link], np.float32(0))
-        start, end = np.arange(1, len(bins) + 1), np.searchsorted(bins, bins + self._horizon, "right")
-        highest = np.maximum.reduceat(peaks, np.stack([start, end], 1).ravel())[::2]
-        target = np.where(end > start, highest, np.float32(0)).astype(np.float32)
-        silent = np.append(np.diff(bins) > 1, True)
-        target[silent] = np.maximum(target, rows.end_ms[link])[silent]
-        target[bins + self._horizon >= until] = np.nan
+        bins = rows.bin_number[link]
+        target = came_true_ms(bins, rows.peak_ms[link], rows.end_ms[link], self._horizon, until)
         return target[np.searchsorted(bins, rows.bin_number)]
 
     def scored(self, first_bin: int, before: int, share: float, *, score_from: int | None = None) -> list[Scored]:
