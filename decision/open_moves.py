@@ -35,6 +35,11 @@ class OpenMoves:
         """Return what the open moves hold."""
         return HeldMoves().plus(loop.move for loop in self.loops)
 
+    @property
+    def moved(self) -> tuple[int, float]:
+        """How many flows and devices are moved now, and the bits per second that they had when they were chosen."""
+        return sum(loop.move.size for loop in self.loops), sum(loop.move.rate_bps for loop in self.loops)
+
     def open(self, moves: Iterable[Move], forecast: Forecast, quality: Quality, rule: str) -> list[Command]:
         """Return the first command of each move."""
         commands = []

@@ -21,6 +21,7 @@ class NoPolicy:
 
     needs_forecast = False
     open_moves = expired = 0
+    moved = 0, 0.0
     open_scopes: frozenset[str] = frozenset()
 
     def __init__(self, site: Site, link: str, *, split: float = 0.0) -> None:

@@ -44,6 +44,10 @@ class Policy(Protocol):
         """Moves open now (a rerouted flow or an offloaded device each)."""
 
     @property
+    def moved(self) -> tuple[int, float]:
+        """How many flows and devices are moved now, and the bits per second that they had when they were chosen."""
+
+    @property
     def expired(self) -> int:
         """Moves that ended unrenewed, ever."""
 

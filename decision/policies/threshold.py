@@ -60,6 +60,11 @@ class ThresholdPolicy:
         return self._moves.held().moves
 
     @property
+    def moved(self) -> tuple[int, float]:
+        """How many flows and devices are moved now, and the bits per second that they had when they were chosen."""
+        return self._moves.moved
+
+    @property
     def expired(self) -> int:
         """Moves that ended unrenewed, ever."""
         return self._moves.expired

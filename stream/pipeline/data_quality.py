@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from offramp.decision.traffic import Quality
 from offramp.errors import ContractError
 from offramp.stream.channels import WINDOW_BINS
@@ -64,6 +67,13 @@ class DataQuality:
             windows = (self._share(slot, length) for length in (FAR, NEAR))
             self._known = slot, min(windows, key=lambda quality: quality.share)
         return self._known[1]
+
+    def shares(self, bin_number: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the share of packets that can be vouched for at each of some bins, in order: float32 [n]."""
+        if len(bin_number) and bin_number[0] // SLOT_BINS == bin_number[-1] // SLOT_BINS:  # a live link's
+            return np.full(len(bin_number), self.at(int(bin_number[0])).share, np.float32)
+        slots, of = np.unique(bin_number // SLOT_BINS, return_inverse=True)
+        return np.array([self.at(slot * SLOT_BINS).share for slot in slots.tolist()], np.float32)[of]
 
     @property
     def now(self) -> Quality:

@@ -39,7 +39,7 @@ from offramp.stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WIN
 from offramp.stream.pipeline.carried_state import Ask, CarriedState, predict_together
 from offramp.stream.pipeline.data_quality import DataQuality
 from offramp.stream.pipeline.ledger import StreamLedger
-from offramp.stream.pipeline.timeline import LinkTimeline, Lost
+from offramp.stream.pipeline.timeline import BinContext, LinkTimeline, Lost
 from offramp.stream.pipeline.traffic import address_text, traffic_of
 from offramp.stream.windows.loss import Loss
 from offramp.stream.windows.windows import Windowed, WindowRows, Windows
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.stream")
 
 Sink = Callable[[LinkTimeline], None]
+
+Moved = tuple[int, int, float]
+"""From a row on: how many flows and devices are moved, and the bits per second that they had when they were chosen."""
 
 
 class Pipeline:
@@ -146,9 +149,10 @@ class Pipeline:
         for rows, prediction in zip(windowed.rows, predictions, strict=True):
             self._follow(rows)
             self._count(rows.closed)
-            found = self._commands(rows.closed, prediction)
+            moved: list[Moved] = [(0, *self.policy.moved)]
+            found = self._commands(rows.closed, prediction, moved)
             self._quality.reached(int(rows.closed.bin_number[-1]))
-            self._tell(rows, prediction, found)
+            self._tell(rows, prediction, found, moved)
             commands += found
         for command in commands:
             self._ledger.commands[str(command.action["type"])] += 1
@@ -189,10 +193,13 @@ class Pipeline:
         self._ledger.windows += len(closed.series)
         self._ledger.forecasts += len(closed.series)
 
-    def _tell(self, windowed: WindowRows, prediction: Prediction, commands: list[Command]) -> None:
+    def _tell(self, windowed: WindowRows, prediction: Prediction, commands: list[Command], moved: list[Moved]) -> None:
         if self.sink is None:
             return
         rows, link = windowed.closed, windowed.closed.series == 0
+        context = BinContext(
+            rows.queue_ms[link, 1], self._quality.shares(rows.bin_number[link]), *moved_at(link, moved)
+        )
         lost, self._lost = Lost(*self._lost), [0, 0, 0]
         self.sink(
             LinkTimeline(
@@ -206,11 +213,16 @@ class Pipeline:
                 tuple(commands),
                 lost,
                 windowed.behind_hole,
+                windowed.step,
+                context,
             )
         )
 
-    def _commands(self, rows: ClosedBins, prediction: Prediction) -> list[Command]:
-        """Ask the policy where something can change: a forecast that may open a move, a scope that has one open."""
+    def _commands(self, rows: ClosedBins, prediction: Prediction, moved: list[Moved]) -> list[Command]:
+        """Ask the policy where something can change: a forecast that may open a move, a scope that has one open.
+
+        moved: takes what is moved from each row on that was asked for.
+        """
         worth = (rows.series == 0) | (rows.rate_bps >= MIN_SHARE * self.link.capacity_bps)
         asked = worth & self.policy.may_trigger(prediction.probabilities, prediction.quantiles_ms)
         commands: list[Command] = []
@@ -232,6 +244,7 @@ class Pipeline:
                 self._quality.at(forecast_rows.bin_number[row]),
             )
             commands += self.policy.decide(forecast, partial(traffic_of, rows, row, self.link), quality)
+            moved.append((row, *self.policy.moved))
         return commands
 
     def _next_row(self, asked: NDArray[np.bool_], start: int) -> int:
@@ -325,6 +338,16 @@ class ForecastRows(NamedTuple):
             prediction.probabilities.ravel().tolist(), prediction.quantiles_ms.ravel().tolist(),
             rows.queue_ms[:, 0].tolist(),
         )  # fmt: skip
+
+
+def moved_at(which: NDArray[np.bool_], moved: Sequence[Moved]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return at the rows of a mask what is moved once each is decided: int32 [n] how much, float32 [n] its rate."""
+    since, counts, rates = zip(*moved, strict=True)
+    if len(moved) == 1:
+        n = np.count_nonzero(which)
+        return np.full(n, counts[0], np.int32), np.full(n, rates[0], np.float32)
+    at = np.searchsorted(np.array(since), np.flatnonzero(which), "right") - 1
+    return np.array(counts, np.int32)[at], np.array(rates, np.float32)[at]
 
 
 class Step(NamedTuple):

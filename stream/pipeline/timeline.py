@@ -18,13 +18,27 @@ class Lost(NamedTuple):
     dropped: int = 0
 
 
+class BinContext(NamedTuple):
+    """What stands beside closed bins of a link, a number each.
+
+    largest_ms: float32 [n] largest delay of the bin; quality: float32 [n] share of the packets that can be vouched for;
+    open_moves: int32 [n] flows and devices that are moved once the bin is decided; moved_bps: float32 [n] their rate
+    when they were chosen.
+    """
+
+    largest_ms: NDArray[np.float32]
+    quality: NDArray[np.float32]
+    open_moves: NDArray[np.int32]
+    moved_bps: NDArray[np.float32]
+
+
 class LinkTimeline(NamedTuple):
     """Closed bins of one link, in order of time.
 
     time_ns: int64 [n] end of the bin; load_up, load_down: float32 [n] share of the capacity; bin_end_ms: float32 [n]
     virtual queue's delay at the end of the bin; probabilities: float32 [n, 3]; quantiles_ms: float32 [n, 3] quantiles;
     commands: those that these bins caused; lost: packets reported lost with them; behind_hole: nothing is known of the
-    time between them and the bins before.
+    time between them and the bins before; step: how often the link's time had gone back before them.
     """
 
     link: str
@@ -37,9 +51,11 @@ class LinkTimeline(NamedTuple):
     commands: tuple[Command, ...] = ()
     lost: Lost = Lost()
     behind_hole: bool = False
+    step: int = 0
+    context: BinContext | None = None
 
     def bins(self, start: int, end: int) -> LinkTimeline:
-        """Return some of the bins, without the commands."""
+        """Return some of the bins, without the commands and the context."""
         some = slice(start, end)
         return LinkTimeline(
             self.link, self.time_ns[some], self.load_up[some], self.load_down[some], self.bin_end_ms[some],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,22 @@ def fed(quality: DataQuality, losses: Iterable[Loss], begin: int, bins: int = 1)
         out.append(quality.at(last).share)
         quality.reached(last)
     return out
+
+
+def test_shares_of_bins_are_the_quality_at_each() -> None:
+    quality, rng = DataQuality(), np.random.default_rng(2)
+    for begin in range(1_000, 3_000, 100):
+        lost = int(rng.integers(0, 50))
+        quality.note(Loss(captured=100, decoded=100 - lost, dropped=lost))
+        for count in (1, 40, 100):
+            bins = begin + np.sort(rng.integers(0, 100, count))
+            found = quality.shares(bins)
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(
+                found, np.array([quality.at(each).share for each in bins.tolist()], np.float32)
+            )
+        quality.reached(begin + 99)
+    assert quality.shares(bins[:0]).tolist() == []
 
 
 def test_a_minute_of_drops_after_a_clean_day_is_seen_at_once() -> None:
