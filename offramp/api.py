@@ -21,8 +21,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from offramp.capture.dissectors import open_dissector
 from offramp.capture.features.files import parquet_schema, typed_batch
@@ -33,12 +33,12 @@ from offramp.decision.site import Site, load_or_default
 from offramp.errors import ConfigError
 from offramp.extras import require
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.inference.forecast import CLASSES, QUANTILES
 from offramp.inference.serving.table import open_backend
 from offramp.stream.local.link_choice import LinkChoice
 from offramp.stream.local.replay import Replay
 from offramp.stream.pipeline.ledger import StreamLedger
 from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.pipeline.timeline_table import BIN, FORECAST_COLUMNS, timeline_schema, timeline_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,15 +128,25 @@ class Replayed:
     ledger: Ledger
     warnings: list[str]
     _timelines: list[LinkTimeline] = field(repr=False)
+    _schema: pa.Schema = field(repr=False)
+    _horizon_ms: int = field(repr=False)
+
+    def timeline_table(self) -> pa.Table:
+        """Return what `offramp replay --timeline` writes: a row for each bin of each link, and for each command.
+
+        docs/timeline.md tells the columns; they are link by link in the order of their names.
+        """
+        return timeline_table(self._timelines, self._schema, self._horizon_ms)
 
     def forecast_table(self) -> pa.Table:
-        """Return a row for each bin of each link.
+        """Return of the timeline a row for each bin of each link: its time, loads, queue and forecast.
 
         link; time: its end; load_up, load_down: shares of the capacity; queue_ms: of the virtual queue at the bin's
         end; Normal, Medium, High: probabilities; q50_ms, q90_ms, q99_ms: quantiles of the largest delay within the
         model's horizon.
         """
-        return pa.Table.from_batches([_bins(each) for each in self._timelines], _BINS)
+        table = self.timeline_table()
+        return table.filter(pc.equal(table["kind"], BIN)).select(FORECAST_COLUMNS)
 
     @cached_property
     def forecasts(self) -> pd.DataFrame:
@@ -148,21 +158,6 @@ class Replayed:
     def frame(self) -> pd.DataFrame:
         """Return the commands as a frame, a row each; nested members have names such as `action.type`."""
         return commands_frame(command.to_dict() for command in self.commands)
-
-
-_QUANTILES = [f"q{round(share * 100)}_ms" for share in QUANTILES]
-_BINS = pa.schema(
-    [("link", pa.string()), ("time", pa.timestamp("ns", "UTC"))]
-    + [(name, pa.float32()) for name in ("load_up", "load_down", "queue_ms", *CLASSES, *_QUANTILES)]
-)
-
-
-def _bins(timeline: LinkTimeline) -> pa.RecordBatch:
-    numbers = [timeline.load_up, timeline.load_down, timeline.bin_end_ms]
-    numbers += [*timeline.probabilities.T, *timeline.quantiles_ms.T]
-    columns = [pa.array([timeline.link] * len(timeline.time_ns)), pa.array(timeline.time_ns, pa.timestamp("ns", "UTC"))]
-    columns += [pa.array(np.ascontiguousarray(each), pa.float32()) for each in numbers]
-    return pa.RecordBatch.from_arrays(columns, schema=_BINS)
 
 
 def replay(
@@ -179,11 +174,14 @@ def replay(
     artifact = load_artifact(DEFAULT_ARTIFACT if model is None else Path(model))
     warnings = [described.assumed()] if site is not None and described.assumed() else []
     timelines: list[LinkTimeline] = []
+    predictor = open_backend(backend, artifact)
     running = Replay(
-        open_captures([fspath(file) for file in files]), described, artifact,
-        open_backend(backend, artifact), sink=timelines.append, choice=LinkChoice(described, link, warnings.append),
-        dissector=dissector,
+        open_captures([fspath(file) for file in files]), described, artifact, predictor, sink=timelines.append,
+        choice=LinkChoice(described, link, warnings.append), dissector=dissector,
     )  # fmt: skip
     commands = list(running.run())
     warnings += [*map(str, running.source.faults), *running.batches.warnings()]
-    return Replayed(commands, Ledger(running.capture_ledger(), running.stream_ledger()), warnings, timelines)
+    return Replayed(
+        commands, Ledger(running.capture_ledger(), running.stream_ledger()), warnings, timelines,
+        timeline_schema(described, predictor), predictor.horizon_ms,
+    )  # fmt: skip

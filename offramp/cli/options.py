@@ -45,6 +45,10 @@ DissectorName = Annotated[
     OneOf(NAMES),
     typer.Option("--dissector", help="fast; reference: tshark through pyshark, slowly; scapy: headers only, slowly"),
 ]
+TimelineOut = Annotated[
+    Path | None,
+    typer.Option("--timeline", metavar="FILE.parquet", help="bins, forecasts, what came true, and commands, as a file"),
+]
 RefineFolder = Annotated[
     Path | None, typer.Option("--refine", metavar="DIR", help="refine the model in service; events and models go here")
 ]

@@ -27,13 +27,15 @@ from offramp.cli.options import (
     ServingBackend,
     SiteFile,
     Strict,
+    TimelineOut,
 )
-from offramp.errors import ConfigError
+from offramp.errors import ConfigError, OfframpError
 
 if TYPE_CHECKING:
     from offramp.decision.site import Site
     from offramp.inference.artifact import Artifact
     from offramp.stream.local.replay import Replay
+    from offramp.stream.local.timeline_file import TimelineFile
     from offramp.stream.refine.refiners import Refiners
 
 
@@ -46,6 +48,7 @@ class ReplayOptions(PacketOptions):
     model: ModelFolder = None
     form: DataFormat = "table"
     out: DataOut = None
+    timeline: TimelineOut = None
     pace: Pace = "max"
     strict: Strict = False
     every_s: Annotated[
@@ -64,6 +67,7 @@ def replay(options: ReplayOptions) -> None:
     from offramp.capture.sources.file.files import open_captures
     from offramp.cli.show.ledger_text import hold_strict, warn
     from offramp.cli.show.output import open_out
+    from offramp.cli.show.timeline import close_timeline, open_timeline, require_place
     from offramp.decision.site import load_or_default
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
     from offramp.inference.serving.table import open_backend
@@ -72,6 +76,7 @@ def replay(options: ReplayOptions) -> None:
     from offramp.stream.local.pace import parse_pace
     from offramp.stream.local.replay import Replay
 
+    require_place(options.timeline)
     announce_compiling()
     factor = parse_pace(options.pace)
     site = load_or_default(options.site)
@@ -90,6 +95,8 @@ def replay(options: ReplayOptions) -> None:
     with ExitStack() as stack:
         out = stack.enter_context(open_out(options.out))
         predictor = open_backend(options.backend, artifact)
+        timeline = open_timeline(options.timeline, site, predictor)
+        stack.callback(close_timeline, timeline)
         refiners = refinement(options, artifact, site)
         running = Replay(
             source,
@@ -104,14 +111,16 @@ def replay(options: ReplayOptions) -> None:
         if refiners:
             stack.callback(refiners.close)
         try:
-            write(running, options, out, stack)
+            write(running, options, out, stack, timeline)
         except KeyboardInterrupt:
             count = running.capture_ledger().captured
-            print(f"interrupted behind packet {count:,}\n{account(running, options)}", file=sys.stderr)
+            print(f"interrupted behind packet {count:,}\n{account(running, options, timeline)}", file=sys.stderr)
             raise
     for text in (*map(str, source.faults), *running.batches.warnings()):
         warn(text)
-    print(account(running, options), file=sys.stderr)
+    print(account(running, options, timeline), file=sys.stderr)
+    if timeline and timeline.failure:
+        raise OfframpError(timeline.failure)
     if options.strict:
         hold_strict(source, choice.unlinked.total())
 
@@ -129,12 +138,16 @@ def refinement(options: ReplayOptions, artifact: Artifact, site: Site) -> Refine
     return Refiners(artifact, options.refine, site.name, wait=True, settings=settings)
 
 
-def write(running: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack) -> None:
+def write(
+    running: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack, timeline: TimelineFile | None
+) -> None:
     """Write a replay's data in the format asked for."""
     from offramp.cli.show.progress import console_bar
     from offramp.cli.show.table import LineTable
+    from offramp.cli.show.timeline import each_of
     from offramp.stream.channels import BIN_NS
 
+    kept = timeline.update if timeline else None
     bar = stack.enter_context(console_bar(running.source.progress, "replaying", data=out))
 
     def line(text: str) -> None:
@@ -144,23 +157,28 @@ def write(running: Replay, options: ReplayOptions, out: TextIO, stack: ExitStack
             out.flush()
 
     if options.form == "jsonl":
-        running.sink = lambda _: bar.update()
+        running.sink = each_of(lambda _: bar.update(), kept)
         for command in running.run():
             line(command.to_json())
         return
     table = LineTable(line, int(options.every_s * 1e9), BIN_NS)
-    running.sink = table.update
+    running.sink = each_of(table.update, kept)
     deque(running.run(), maxlen=0)  # the table has the commands with their bins
     table.close()
 
 
-def account(running: Replay, options: ReplayOptions) -> str:
-    """Return the ledger as text: what came in, what became of it, every drop with its reason, and what to try next."""
+def account(running: Replay, options: ReplayOptions, timeline: TimelineFile | None) -> str:
+    """Return the ledger as text: what came in, what became of it, every drop with its reason, and what to try next.
+
+    The timeline is closed, so that its account is whole.
+    """
     from offramp.cli.show.ledger_text import capture_lines
+    from offramp.cli.show.timeline import close_timeline
 
     capture, stream = running.capture_ledger(), running.stream_ledger()
-    refined = running.refining.lines() if running.refining else []
-    lines = ["", "ledger", *capture_lines(capture, running.batches.choice.unlinked), *stream.lines(), *refined, ""]
+    more = running.refining.lines() if running.refining else []
+    more += close_timeline(timeline)
+    lines = ["", "ledger", *capture_lines(capture, running.batches.choice.unlinked), *stream.lines(), *more, ""]
     if not capture.captured + running.batches.choice.unlinked.total():
         lines.append("no packets: the capture is empty")
     return "\n".join(lines + ([] if options.form == "jsonl" else try_next(options)))

@@ -28,8 +28,10 @@ from offramp.cli.options import (
     RefineEvery,
     RefineFolder,
     SiteFile,
+    TimelineOut,
 )
 from offramp.cli.show.output import open_out
+from offramp.cli.show.timeline import each_of, require_place
 from offramp.errors import OfframpError, OutputError
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class TapOptions(ListenOptions):
     model: ModelFolder = None
     form: DataFormat = "table"
     out: DataOut = None
+    timeline: TimelineOut = None
     every_s: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01, max=DAY_S)] = 1
     metrics: Metrics = ""
     refine: RefineFolder = None
@@ -62,11 +65,13 @@ def tap(options: TapOptions) -> None:
 
     Example: offramp tap eth0 --site site.toml
     """
+    folders = require_place(options.timeline)
     with ExitStack() as stack:
         out = open_out(options.out)
         stack.callback(_close, out)
-        refined = () if options.refine is None else (options.refine, Path(gettempdir()))
-        sources = open_links(options, refined, programs=options.refine is not None or runs_programs(options))
+        if options.refine is not None:
+            folders += (options.refine, Path(gettempdir()))
+        sources = open_links(options, folders, programs=options.refine is not None or runs_programs(options))
         for source in sources:
             stack.callback(source.close)
         from offramp.stream.metrics.server import serving
@@ -84,10 +89,12 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
     """Run opened interfaces through the pipeline until a signal; raise OfframpError where one failed."""
     from offramp.cli.show.ledger_text import warn
     from offramp.cli.show.table import LineTable
+    from offramp.cli.show.timeline import close_timeline, open_timeline
     from offramp.cli.watching import accounts, ended_by_signals, failures, site_of, watching
     from offramp.inference.artifact import DEFAULT_ARTIFACT
     from offramp.kernels import announce_compiling
     from offramp.stream.channels import BIN_NS
+    from offramp.stream.local import timeline_file  # noqa: F401 - it is loaded before root becomes another user
     from offramp.stream.local.tap import LoadedModel, assembled
     from offramp.stream.metrics.readings import info, live_readings
     from offramp.stream.metrics.table import unobserved
@@ -111,8 +118,11 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
     with ExitStack() as stack:
         found = stack.enter_context(watching(sources, options, site, "tap", level))
         observe = metrics.observe if metrics else unobserved
+        timeline = open_timeline(options.timeline, site, loaded.predictor)
+        stack.callback(close_timeline, timeline)
+        sink = each_of(table.update if options.form == "table" else None, timeline.update if timeline else None)
         running = assembled(
-            found, site, loaded, table.update if options.form == "table" else None, observe,
+            found, site, loaded, sink, observe,
             refine=options.refine, refine_every_s=options.refine_every_s,
         )  # fmt: skip
         if running.refining is not None:
@@ -125,9 +135,11 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
         ended = written(running, out, None if options.form == "jsonl" else table)
     for text in (text for batches in found for text in batches.warnings()):
         warn(text)
-    refined = running.refining.lines() if running.refining else []
-    tell("\n".join([*accounts(found, running.lines), *refined]))
+    more = running.refining.lines() if running.refining else []
+    tell("\n".join([*accounts(found, running.lines), *more, *close_timeline(timeline)]))
     ended += failures(found, options)
+    if timeline is not None and timeline.failure:
+        ended.append(timeline.failure)
     if ended:
         raise OfframpError("; ".join(ended))
 

@@ -278,13 +278,18 @@ main()
 
 
 @pytest.mark.parametrize(
-    "words", [("tap", "v1", "--site", str(SITE)), ("publish", "-i", "v1", "--kafka", "127.0.0.1:9", "--spool")]
+    "words",
+    [
+        ("tap", "v1", "--site", str(SITE)),
+        ("tap", "v1", "--site", str(SITE), "--timeline"),
+        ("publish", "-i", "v1", "--kafka", "127.0.0.1:9", "--spool"),
+    ],
 )
 def test_all_is_loaded_before_root_becomes_another_user(
     namespace: Namespace, own: Path, words: tuple[str, ...]
 ) -> None:
     """Who need not be let into the folder of the program's files."""
-    more = [str(own / "spool")] if words[-1] == "--spool" else []
+    more = {"--spool": [str(own / "spool")], "--timeline": [str(own / "timeline.parquet")]}.get(words[-1], [])
     command = [sys.executable, "-c", LOADED_LATE, *words, *more, "--duration", "0.2"]
     process = namespace.start(command, cwd=ROOT)
     told = process.communicate(timeout=200)[1].splitlines()
