@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from offramp.decision.command import Command
 from offramp.decision.hysteresis import Hysteresis
-from offramp.decision.open_moves import SECOND_NS, OpenMoves, is_count
+from offramp.decision.policies.open_moves import SECOND_NS, OpenMoves, is_count
 from offramp.decision.selection import choose
 from offramp.decision.site import Site
 from offramp.decision.traffic import Quality, Traffic

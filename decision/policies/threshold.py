@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from offramp.decision.command import Command
 from offramp.decision.costs import spread
 from offramp.decision.moves import HeldMoves, Loop, Move
 from offramp.decision.offload import offload
-from offramp.decision.open_moves import SECOND_NS, OpenMoves, is_count
+from offramp.decision.policies.open_moves import SECOND_NS, OpenMoves, is_count
 from offramp.decision.reroute import mark, movable
 from offramp.decision.site import AltPath, Site
 from offramp.decision.traffic import Direction, FlowRate, Quality, Traffic
@@ -26,6 +27,8 @@ from offramp.inference.forecast import Forecast
 
 DRAIN_S = 0.1
 """Within so long the queue above the threshold is to drain, where all of `drain` is asked for."""
+LOOK_NS = 500_000_000
+"""From one look for moved flows that are over to the next."""
 RETURN_NS = 100_000_000
 """From one flow that is given back to the next: its effect is seen first."""
 
@@ -44,7 +47,7 @@ class ThresholdPolicy:
         self.version = f"threshold-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         self._moves = OpenMoves(site, link, self.version, mode)
         self._above = 0
-        self._calm_since_ns = self._quiet_until_ns = 0
+        self._calm_since_ns = self._quiet_until_ns = self._looked_ns = 0
         self._paths = tuple(
             path.model_copy(update={"capacity": path.capacity * self.rules.room}) for path in self.link.paths
         )
@@ -84,6 +87,10 @@ class ThresholdPolicy:
         if queue_ms >= rules.queue_ms * rules.exit_share:
             self._calm_since_ns = now_ns
         commands = self._moves.renew(forecast, quality, rule)
+        if self._moves.loops and now_ns >= self._looked_ns + LOOK_NS and self._moves.trusts(quality):
+            self._looked_ns = now_ns
+            over = self._over(traffic() if callable(traffic) else traffic)
+            commands += self._moves.clear(over, forecast, quality, rule)
         if now_ns < self._quiet_until_ns:
             return commands
         if self._above >= rules.enter_bins:
@@ -101,7 +108,7 @@ class ThresholdPolicy:
 
     def _relief(self, traffic: Traffic) -> Iterator[Move]:
         """Yield the moves that bring the directions above the threshold below it, one of each flow."""
-        held, limits, moves = self._moves.held(), self.site.limits, list[Move]()
+        held, limits, moves = self._held(traffic), self.site.limits, list[Move]()
         for down, side in enumerate(traffic.directions):
             need = self._excess(side)
             if need <= 0:
@@ -117,6 +124,17 @@ class ThresholdPolicy:
             if "mark" in limits.actions and not moves:
                 moves += mark(self.link, limits, own, need, held)
         yield from moves
+
+    def _held(self, traffic: Traffic) -> HeldMoves:
+        """Return what the open moves hold, the room that they take by the rates of now."""
+        held, used = self._moves.held(), dict[str, float]()
+        for loop in self._moves.loops:
+            used[loop.move.target] = used.get(loop.move.target, 0.0) + rate_of(loop, traffic)
+        return replace(held, used_bps=used)
+
+    def _over(self, traffic: Traffic) -> list[Loop]:
+        """Return the open moves of flows of which nothing is seen any more."""
+        return [loop for loop in self._moves.loops if "flows" in loop.move.action and not rate_of(loop, traffic)]
 
     def _of(self, own: Traffic, need: float, held: HeldMoves) -> Iterator[Move]:
         """Yield one move for each of the heaviest flows of a direction, to the cheapest path with room."""
@@ -140,13 +158,11 @@ class ThresholdPolicy:
 
     def _fitting(self, traffic: Traffic) -> Loop | None:
         """Return the open move of the least rate that fits on the link again."""
-        rates = {tuple(flow.match().items()): flow for flow in traffic.flows}
         found: list[tuple[float, int, Loop]] = []
         for number, loop in enumerate(self._moves.loops):
-            flows = [rates.get(tuple(match.items())) for match in loop.move.action.get("flows", ())]
-            seen = [flow for flow in flows if flow is not None]
-            rate_bps = sum(flow.rate_bps for flow in seen) if flows else loop.move.rate_bps
-            side = traffic.directions[bool(seen and seen[0].down)]
+            rate_bps = rate_of(loop, traffic)
+            flows = seen(loop, traffic)
+            side = traffic.directions[bool(flows and flows[0].down)]
             if side.load_bps + rate_bps <= self.rules.return_load * side.capacity_bps:
                 found.append((rate_bps, number, loop))
         return min(found, default=(0.0, 0, None))[2]
@@ -156,14 +172,28 @@ class ThresholdPolicy:
         return {
             "version": self.version,
             "loops": self._moves.state(),
-            "times": [self._above, self._calm_since_ns, self._quiet_until_ns],
+            "times": [self._above, self._calm_since_ns, self._quiet_until_ns, self._looked_ns],
             "expired": self._moves.expired,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned. Raises ContractError where this policy cannot have returned it."""
         times = state["times"]
-        if len(times) != 3 or not all(is_count(each) for each in (*times, state["expired"])):
+        if len(times) != 4 or not all(is_count(each) for each in (*times, state["expired"])):
             raise ContractError("policy: counts or times that are none")
         self._moves.restore(state["loops"], state["expired"])
-        self._above, self._calm_since_ns, self._quiet_until_ns = times
+        self._above, self._calm_since_ns, self._quiet_until_ns, self._looked_ns = times
+
+
+def seen(loop: Loop, traffic: Traffic) -> list[FlowRate]:
+    """Return the flows of a move that are seen now."""
+    rates = {tuple(flow.match().items()): flow for flow in traffic.flows}
+    found = (rates.get(tuple(match.items())) for match in loop.move.action.get("flows", ()))
+    return [flow for flow in found if flow is not None]
+
+
+def rate_of(loop: Loop, traffic: Traffic) -> float:
+    """Return the rate of a move's flows now, bit/s; of a device's move, as it was when it was chosen."""
+    if "flows" not in loop.move.action:
+        return loop.move.rate_bps
+    return sum(flow.rate_bps for flow in seen(loop, traffic))

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from offramp.cli import topics
+from offramp.cli.arena import arena
 from offramp.cli.doctor import doctor
 from offramp.cli.door import add
 from offramp.cli.edge_iiotset import edge_iiotset
@@ -78,7 +79,7 @@ add(app, replay, tap, features, edge_iiotset, train, tune)
 group("dataset", "Labelled data sets to train and evaluate on.", dataset.build, dataset.show)
 add(app, evaluate, federate)
 group("topics", "The topics on Kafka.", topics.create, topics.list_, topics.describe, topics.acl)
-add(app, publish, worker, refine, follow, kernels, doctor)
+add(app, arena, publish, worker, refine, follow, kernels, doctor)
 
 
 INTERRUPTED = 130

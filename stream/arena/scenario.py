@@ -74,6 +74,12 @@ class Scenario(Strict):
     traffic: tuple[TrafficSource, ...] = Field(min_length=1, description="tables [[traffic]], at least one")
 
     @property
+    def varies(self) -> bool:
+        """Whether seeds give other episodes; where they do not, there is one."""
+        loss = self.network.command_loss > 0
+        return loss or any(source.file is None or source.step_s > 0 for source in self.traffic)
+
+    @property
     def link(self) -> Link:
         """The link that is watched."""
         return self.site.links[0]

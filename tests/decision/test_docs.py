@@ -12,6 +12,7 @@ from offramp.decision.command import SCHEMA_FILE, validate
 from offramp.decision.rules import StaticRules, ThresholdRules
 from offramp.decision.site import AltPath, Device, Limits, Link, Node, Rules, Site
 from offramp.decision.tables import Strict
+from tests.support.doc_rows import rows
 from tests.support.places import ROOT
 
 DOCS = ROOT / "docs"
@@ -26,15 +27,6 @@ TABLES: dict[str, type[Strict]] = {
     "[policy.static]": StaticRules,
     "[limits]": Limits,
 }
-
-
-def rows(model: type[Strict]) -> list[str]:
-    found = []
-    for key, field in model.model_fields.items():
-        default = field.get_default()
-        shown = "required" if field.is_required() else json.dumps(default, default=lambda value: {})
-        found.append(f"| `{key}` | {shown} | {field.description} |")
-    return found
 
 
 @pytest.mark.parametrize("title", TABLES)

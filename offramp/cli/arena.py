@@ -1,0 +1,140 @@
+"""`offramp arena`: policies in a closed loop, on a simulated site."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from offramp.cli.options import ModelFolder
+from offramp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from offramp.stream.arena.episode import Model, Outcome
+    from offramp.stream.arena.scenario import Scenario
+
+COLUMNS = (("mean ms (95 % interval)", 27), ("p95", 8), ("p99", 8), ("lost", 8), ("late", 8), ("moves", 8), ("back", 7),
+           ("flaps", 7))  # fmt: skip
+HEAD = f"{'policy':<12}{''.join(f'{name:>{width}}' for name, width in COLUMNS)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArenaOptions:
+    """What `offramp arena` was asked for."""
+
+    scenarios: Annotated[tuple[str, ...], typer.Argument(metavar="[SCENARIO.toml...]", help="docs/arena.md")] = ()
+    policies: Annotated[
+        tuple[str, ...], typer.Option("--policy", metavar="NAME", help="one of --list, again for more; all of them")
+    ] = ()
+    seeds: Annotated[int, typer.Option("--seeds", help="episodes of each scenario", min=1, max=10_000)] = 30
+    command_ms: Annotated[
+        float, typer.Option("--latency", help="ms until a command is carried out; the scenario's", min=-1, max=10_000)
+    ] = -1.0
+    tune: Annotated[
+        int,
+        typer.Option("--tune", help="settings that each policy is tuned by, on seeds of their own", min=0, max=10_000),
+    ] = 0
+    root: Annotated[Path | None, typer.Option("--root", help="the folder that $ROOT/ means in scenarios")] = None
+    model: ModelFolder = None
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON line a scenario and policy")] = False
+    list_them: Annotated[bool, typer.Option("--list", help="name the policies and end")] = False
+
+
+def arena(options: ArenaOptions) -> None:
+    """Play scenarios under policies, commands carried out on the way, and compare what users would have felt.
+
+    Example: offramp arena samples/arena/web.toml --policy none --policy threshold --seeds 12
+    """
+    from offramp.decision.policies.table import POLICIES
+    from offramp.kernels import announce_compiling
+    from offramp.stream.arena.scenario import load_scenario
+
+    if options.list_them:
+        for name, row in POLICIES.items():
+            print(f"{name:<12}{row.about}")
+        return
+    if not options.scenarios:
+        raise ConfigError("expected a scenario, such as samples/arena/web.toml, or --list (docs/arena.md)")
+    for name in options.policies:
+        if name not in POLICIES:
+            raise ConfigError(f"--policy {name}: expected one of {', '.join(POLICIES)}")
+    scenarios = [(Path(name), load_scenario(Path(name))) for name in options.scenarios]
+    announce_compiling()
+    policies = options.policies or tuple(POLICIES)
+    model = _model(options) if any(_needs_model(name) for name in policies) else None
+    for path, scenario in scenarios:
+        if options.command_ms >= 0:
+            network = scenario.network.model_copy(update={"command_ms": options.command_ms})
+            scenario = scenario.model_copy(update={"network": network})
+        _play(options, path, scenario, policies, model)
+
+
+def _needs_model(policy: str) -> bool:
+    from offramp.decision.policies.table import POLICIES
+    from offramp.decision.site import default_site
+
+    site = default_site()
+    return POLICIES[policy].make(site, site.links[0].name).needs_forecast
+
+
+def _model(options: ArenaOptions) -> Model:
+    from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+    from offramp.inference.serving.table import open_backend
+    from offramp.stream.arena.episode import Model
+
+    artifact = load_artifact(options.model or DEFAULT_ARTIFACT)
+    return Model(artifact, open_backend("compiled", artifact))
+
+
+def _play(options: ArenaOptions, path: Path, scenario: Scenario, policies: Sequence[str], model: Model | None) -> None:
+    """Play one scenario under all policies, and print what came of it."""
+    from offramp.capture.sources.source import Progress
+    from offramp.cli.show.progress import console_bar
+    from offramp.stream.arena.episode import play
+    from offramp.stream.arena.measures import difference, measures
+    from offramp.stream.arena.tuning import tune, with_settings
+
+    network, budget_ms = scenario.network, scenario.link.budget_ms
+    seeds = options.seeds if scenario.varies else 1
+    if not options.as_json:
+        about = f"; {scenario.about}" if scenario.about else ""
+        print(f"{scenario.name}: {seeds} episode{'s' if seeds > 1 else ''} of {scenario.seconds:g} s{about}")
+        print(f"commands take {network.command_ms:g} ms; late: over {budget_ms:g} ms; moves, back, flaps: a minute")
+        print(HEAD)
+    first: Sequence[Outcome] = ()
+    with console_bar(Progress(), "playing", unit="episodes") as bar:
+        done, whole = 0, len(policies) * seeds
+        for policy in policies:
+            one, settings = scenario, {}
+            if options.tune:
+                found = tune(scenario, policy, options.tune, model=model, here=path.parent, root=options.root)
+                settings, one = dict(found.settings), with_settings(scenario, policy, found.settings)
+            played = []
+            for seed in range(1, seeds + 1):
+                played.append(play(one, seed, policy, model=model, here=path.parent, root=options.root))
+                done += 1
+                bar.steps(done, whole)
+            found_ = measures(played, network.lost_ms, budget_ms)
+            first = first or played
+            gain = difference(played, first, network.lost_ms)
+            row: dict[str, Any] = {
+                "scenario": scenario.name, "policy": policy, "seeds": seeds, "command_ms": network.command_ms,
+                "settings": settings, **found_._asdict(), "difference_ms": gain, "against": policies[0],
+            }  # fmt: skip
+            print(json.dumps(row) if options.as_json else _line(policy, row), flush=True)
+            if settings and not options.as_json:
+                print(f"{'':<12}{', '.join(f'{name} {value}' for name, value in settings.items())}", file=sys.stderr)
+
+
+def _line(policy: str, row: dict[str, Any]) -> str:
+    """Return a policy's row of the table."""
+    interval = f"{row['mean_ms']:.2f} ({row['low_ms']:.2f}, {row['high_ms']:.2f})"
+    return (
+        f"{policy:<12}{interval:>27}{row['p95_ms']:>8.1f}{row['p99_ms']:>8.1f}{row['lost']:>8.2%}{row['over']:>8.1%}"
+        f"{row['moves']:>8.1f}{row['returns']:>7.1f}{row['flaps']:>7.1f}"
+    )

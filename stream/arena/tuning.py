@@ -1,0 +1,76 @@
+"""Tuning: settings of a policy drawn at random, the best on seeds of their own, so that rivals are tuned alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from offramp.stream.arena.episode import Model, play
+from offramp.stream.arena.measures import blocks_of
+from offramp.stream.arena.scenario import Scenario
+
+SEEDS = range(101, 105)
+"""Of tuning; those that are judged count from 1."""
+
+GRIDS: dict[str, dict[str, Sequence[Any]]] = {
+    "static": {"share": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)},
+    "threshold": {
+        "queue_ms": (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 25.0),
+        "exit_share": (0.25, 0.5, 1.0),
+        "enter_bins": (1, 2, 5),
+        "hold_s": (0.1, 0.3, 0.5, 1.0, 2.0),
+        "exit_s": (0.2, 0.5, 1.0, 2.0, 5.0),
+        "target_load": (0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        "return_load": (0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        "room": (0.5, 0.7, 0.9),
+        "drain": (0.0, 0.25, 0.5, 1.0),
+    },
+    "shipped": {
+        "enter_bins": (1, 2, 3, 5, 10),
+        "exit_bins": (20, 50, 100, 200),
+        "hold_s": (0.1, 0.3, 1.0, 2.0),
+        "cooldown_s": (0.1, 0.3, 1.0, 2.0),
+        "target_load": (0.5, 0.6, 0.7, 0.8, 0.9),
+        "quantile": ("q50", "q90"),
+    },
+}
+"""What is drawn from, by policy; a policy without a row has nothing to tune."""
+
+
+class Trial(NamedTuple):
+    """Some settings, and the mean delay that they gave on the seeds of tuning, ms."""
+
+    settings: Mapping[str, Any]
+    mean_ms: float
+
+
+def tune(
+    scenario: Scenario, policy: str, trials: int, *, model: Model | None = None, here: Path = Path(),
+    root: Path | None = None, report: Callable[[Trial], None] = lambda _: None, seed: int = 0,
+) -> Trial:  # fmt: skip
+    """Return the best of some settings drawn at random; the ones that the scenario has are the first."""
+    grid, rng = GRIDS.get(policy, {}), np.random.default_rng(seed)
+    found = []
+    for number in range(trials if grid else 1):
+        drawn = {name: values[int(rng.integers(len(values)))] for name, values in grid.items()} if number else {}
+        one = with_settings(scenario, policy, drawn)
+        played = [play(one, each, policy, model=model, here=here, root=root) for each in SEEDS]
+        blocks = blocks_of(played, scenario.network.lost_ms, scenario.link.budget_ms)
+        trial = Trial(drawn, float(blocks.delay_ms.sum() / blocks.packets.sum()))
+        report(trial)
+        found.append(trial)
+    return min(found, key=lambda trial: trial.mean_ms)
+
+
+def with_settings(scenario: Scenario, policy: str, settings: Mapping[str, Any]) -> Scenario:
+    """Return a scenario whose policy of this name has these settings."""
+    rules = scenario.site.policy
+    if policy in type(rules).model_fields:
+        update = {policy: getattr(rules, policy).model_copy(update=dict(settings))}
+    else:
+        update = dict(settings)
+    changed = rules.model_copy(update=update)
+    return scenario.model_copy(update={"site": scenario.site.model_copy(update={"policy": changed})})

@@ -1,0 +1,118 @@
+"""Episodes: repeatable, the loop closed, policies compared on the same packets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serving.table import open_backend
+from offramp.stream.arena.episode import Model, Outcome, play
+from offramp.stream.arena.measures import difference, measures
+from offramp.stream.arena.scenario import Scenario, load_scenario
+from offramp.stream.arena.traffic import arrivals_of
+from offramp.stream.arena.tuning import Trial, tune, with_settings
+from offramp.stream.bins.virtual_queue import virtual_delays_ms
+from tests.support.places import ROOT
+
+JOBS = ROOT / "samples/arena/jobs.toml"
+SEEDS = range(1, 5)
+HOW: tuple[dict[str, float], ...] = ({}, {"command_ms": 1_500.0}, {"command_loss": 0.9})
+
+
+def scenario(name: str = "jobs", **network: object) -> Scenario:
+    found = load_scenario(ROOT / f"samples/arena/{name}.toml")
+    return found.model_copy(update={"network": found.network.model_copy(update=network)})
+
+
+def played(one: Scenario, policy: str, model: Model | None = None) -> list[Outcome]:
+    return [play(one, seed, policy, model=model, here=JOBS.parent) for seed in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    artifact = load_artifact(DEFAULT_ARTIFACT)
+    return Model(artifact, open_backend("compiled", artifact))
+
+
+def test_without_a_policy_each_direction_is_its_virtual_queue() -> None:
+    one = scenario()
+    found = play(one, 1, "none")
+    arrivals = arrivals_of(one, 1, Path(), None)
+    for down in (False, True):
+        own = arrivals.down[arrivals.flow] == down
+        wanted = virtual_delays_ms(found.time_ns[own], found.size[own], capacity_bps=8e6, buffer_bytes=100_000)
+        sent = found.size[own] * 8e3 / 8e6
+        np.testing.assert_allclose(found.delay_ms[own] - sent - one.network.delay_ms, wanted, atol=1e-6)
+    assert found.counts.commands == 0
+    assert set(found.place) == {0}
+
+
+def test_a_threshold_wins_by_moving_and_gives_everything_back() -> None:
+    one = scenario()
+    none, threshold = played(one, "none"), played(one, "threshold")
+    gain, low, high = difference(threshold, none, one.network.lost_ms)
+    assert low <= gain <= high < 0, (gain, low, high)
+    assert all((before.time_ns == after.time_ns).all() for before, after in zip(none, threshold, strict=True))
+    counts = [each.counts for each in threshold]
+    assert all(each.moved > 0 for each in counts)
+    assert all(each.returned <= each.moved <= each.returned + 3 for each in counts)
+    assert all(each.refused == each.lost == 0 for each in counts)
+    found = measures(threshold, one.network.lost_ms, one.link.budget_ms)
+    assert found.low_ms <= found.mean_ms <= found.high_ms <= measures(none, 200, 25).mean_ms
+
+
+def test_the_same_seed_is_the_same_episode() -> None:
+    one = scenario(command_loss=0.3)
+    first, again = (play(one, 3, "threshold") for _ in range(2))
+    assert [each.to_json() for each in first.commands] == [each.to_json() for each in again.commands]
+    np.testing.assert_array_equal(first.delay_ms, again.delay_ms)
+    assert first.counts == again.counts
+    assert first.counts.lost > 0
+
+
+def test_slow_commands_and_lost_ones_cost() -> None:
+    quick, slow, lossy = (measures(played(scenario("jobs", **how), "threshold"), 200, 25).mean_ms for how in HOW)
+    assert quick < slow
+    assert quick < lossy
+
+
+def test_a_move_that_nobody_renews_ends_by_itself() -> None:
+    one = with_settings(scenario(), "threshold", {"exit_s": 60.0})
+    rules = one.site.policy.model_copy(update={"expiry_s": 1.0})
+    one = one.model_copy(update={"site": one.site.model_copy(update={"policy": rules})})
+    one = one.model_copy(update={"network": one.network.model_copy(update={"command_loss": 0.7})})
+    found = [each.counts for each in played(one, "threshold")]
+    assert sum(each.expired for each in found) > 0
+
+
+@pytest.mark.parametrize("tap", ["after", "before"])
+def test_the_product_itself_is_in_the_loop(model: Model, tap: str) -> None:
+    one = scenario("onoff", tap=tap).model_copy(update={"seconds": 8.0})
+    found = play(one, 2, "shipped", model=model)
+    again = play(one, 2, "shipped", model=model)
+    assert [each.to_json() for each in found.commands] == [each.to_json() for each in again.commands]
+    assert found.counts.moved > 0
+    assert {each.phase for each in found.commands} >= {"onset"}
+    assert all(each.mode == "enforce" for each in found.commands)
+    assert len(set(found.place)) > 1
+
+
+def test_a_static_split_moves_a_share_from_the_first_packet_on() -> None:
+    found = play(scenario("web"), 1, "static")
+    share = float((found.place == 1).mean())
+    assert 0.1 < share < 0.5
+    assert found.counts.commands == 0
+
+
+def test_tuning_takes_the_best_of_its_trials_on_seeds_of_its_own() -> None:
+    one = scenario("jobs").model_copy(update={"seconds": 6.0})
+    trials: list[Trial] = []
+    best = tune(one, "threshold", 6, report=trials.append)
+    assert len(trials) == 6
+    assert best.mean_ms == min(trial.mean_ms for trial in trials)
+    assert trials[0].settings == {}
+    assert tune(one, "threshold", 6).settings == best.settings
+    assert tune(one, "none", 6).settings == {}

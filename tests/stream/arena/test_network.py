@@ -1,0 +1,61 @@
+"""The arena's queues against the virtual queue, and flows that change their place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offramp.stream.arena.network import NEVER, new_flows, new_journeys, new_queues, serve
+from offramp.stream.bins.virtual_queue import virtual_delays_ms
+
+END = 1 << 62
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(40, 9_000)), min_size=1, max_size=60),
+    st.integers(1, 30), st.booleans(),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_one_place_is_the_virtual_queue(packets: list[tuple[int, int]], mbit: int, down: bool) -> None:
+    times = np.sort(np.array([time for time, _ in packets], np.int64))
+    sizes = np.array([size for _, size in packets], np.int64)
+    wanted = virtual_delays_ms(times, sizes, capacity_bps=mbit * 1e6, buffer_bytes=9_000)
+    capacity = np.array([[mbit * 1e6, 99e9], [99e9, 99e9]])
+    if down:
+        capacity = capacity[:, ::-1].copy()
+    queues = new_queues(capacity, np.full((2, 2), 9_000.0), np.array([[3.0, 3.0], [0.0, 0.0]]))
+    flows, journeys = new_flows(np.array([down]), np.zeros(1, np.int64)), new_journeys(len(times))
+    peak = np.zeros((2, 2))
+    end = serve(queues, flows, journeys, times, sizes, np.zeros(len(times), np.int64), 0, END, peak, 0.5)
+    assert end == len(times)
+    np.testing.assert_array_equal(np.isnan(journeys.delay_ms), np.isnan(wanted))
+    sent = sizes * 8e3 / (mbit * 1e6)
+    np.testing.assert_allclose(journeys.delay_ms - sent - 3.0, wanted, atol=1e-6)
+    assert peak[0, int(down)] >= np.nanmax(wanted + sent) - 1e-6
+    assert flows.rate_bps[0] == pytest.approx(0.5 * sizes.sum() * 8 / 0.01)
+
+
+def test_a_trace_serves_by_its_opportunities() -> None:
+    times, sizes = np.array([0, 0, 5_000_000], np.int64), np.array([1_500, 1_500, 1_500], np.int64)
+    trace = np.array([1, 4, 9], np.int64) * 1_000_000
+    queues = new_queues(np.full((1, 2), 1e6), np.full((1, 2), 1e6), np.zeros((1, 2)), {(0, 0): (trace, 1_500.0)})
+    flows, journeys = new_flows(np.array([False]), np.zeros(1, np.int64)), new_journeys(3)
+    serve(queues, flows, journeys, times, sizes, np.zeros(3, np.int64), 0, END, np.zeros((1, 2)), 1.0)
+    assert journeys.delay_ms.tolist() == [1.0, 4.0, 4.0]
+
+
+def test_a_flow_takes_another_place_from_when_it_is_due() -> None:
+    times = np.arange(10, dtype=np.int64) * 1_000_000
+    sizes, flow = np.full(10, 100, np.int64), np.tile(np.array([0, 1], np.int64), 5)
+    queues = new_queues(np.full((2, 2), 1e9), np.full((2, 2), 1e6), np.array([[1.0, 1.0], [7.0, 7.0]]))
+    flows, journeys = new_flows(np.zeros(2, np.bool_), np.zeros(2, np.int64)), new_journeys(10)
+    flows.due_ns[1], flows.following[1] = 4_500_000, 1
+    at = serve(queues, flows, journeys, times, sizes, flow, 0, 5_000_000, np.zeros((2, 2)), 1.0)
+    assert at == 5
+    assert journeys.place[:5].tolist() == [0] * 5
+    assert flows.due_ns[1] != NEVER
+    serve(queues, flows, journeys, times, sizes, flow, at, END, np.zeros((2, 2)), 1.0)
+    assert journeys.place[5:].tolist() == [1, 0, 1, 0, 1]
+    assert flows.due_ns[1] == NEVER

@@ -1,0 +1,100 @@
+"""Scenario files: those in the repo load, their keys are documented, and what is wrong is one line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from offramp.errors import ConfigError, InputError
+from offramp.stream.arena.episode import play
+from offramp.stream.arena.scenario import Network, Scenario, TrafficSource, load_scenario
+from offramp.stream.arena.traffic import MODELS
+from tests.support.doc_rows import rows
+from tests.support.places import ROOT
+
+FILES = sorted((ROOT / "samples/arena").glob("*.toml"))
+PAGE = ROOT / "docs/arena.md"
+SMALL = """
+name = "small"
+seconds = 2
+[[site.links]]
+name = "a"
+capacity = "8 Mbit/s"
+devices = ["10.0.0.0/24"]
+[[traffic]]
+model = "web"
+"""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_scenario_loads(path: Path) -> None:
+    assert load_scenario(path).name == path.stem
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_gives_an_episode(tmp_path: Path, model: str) -> None:
+    path = tmp_path / "one.toml"
+    path.write_text(
+        SMALL.replace('model = "web"', f'model = "{model}"\ncount = 3') + '[[traffic]]\nmodel = "sensors"\n'
+    )
+    found = play(load_scenario(path), 1, "none")
+    assert len(found.time_ns) > 0
+    assert found.time_ns.max() < 2e9
+
+
+def test_every_key_is_documented() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for kind in (Scenario, Network, TrafficSource):
+        for row in rows(kind):
+            assert row in page, f"docs/arena.md lacks this row: {row}"
+
+
+def test_the_example_of_the_page_plays(tmp_path: Path) -> None:
+    example = re.search(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert example is not None
+    assert len(example[1].strip().splitlines()) <= 14
+    tomllib.loads(example[1])
+    (tmp_path / "mine.toml").write_text(example[1])
+    assert len(play(load_scenario(tmp_path / "mine.toml"), 1, "threshold").time_ns) > 100
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('model = "web"', 'model = "wep"', "traffic"),
+        ('model = "web"', 'model = "packet_times"', "expected a file"),
+        ('model = "web"', 'model = "web"\nfile = "x"', "expected no file"),
+        ("seconds = 2", "seconds = 0", "seconds"),
+        ('name = "small"', 'name = "small"\nspeed = 3', "speed"),
+        ("[[traffic]]", '[[site.links]]\nname = "b"\ncapacity = "1 Mbit/s"\n[[traffic]]', "one link"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(SMALL.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(path)
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "times.toml"
+    path.write_text(SMALL.replace('model = "web"', 'model = "packet_times"\nfile = "$ROOT/none.txt"'))
+    with pytest.raises(ConfigError, match="needs --root"):
+        play(load_scenario(path), 1, "none")
+    with pytest.raises(InputError, match="no list of packet times"):
+        play(load_scenario(path), 1, "none", root=tmp_path)
+
+
+def test_packet_times_are_scaled_to_the_load_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "times.txt").write_text("\n".join(f"{at / 1000} 986" for at in range(10_000)))
+    text = SMALL.replace('model = "web"', 'model = "packet_times"\nfile = "times.txt"\nstep_s = 1')
+    (tmp_path / "times.toml").write_text(text + "[network]\nload = 0.5\n")
+    found = play(load_scenario(tmp_path / "times.toml"), 1, "none", here=tmp_path)
+    # 1,000 packets of 1,000 bytes a second are 8 Mbit/s, so the link has 16: half a ms a packet, and no queue
+    assert found.delay_ms[:1_000].tolist() == pytest.approx([1.5] * 1_000, rel=1e-3)
