@@ -101,6 +101,10 @@ def _play(options: ArenaOptions, path: Path, scenario: Scenario, policies: Seque
 
     network, budget_ms = scenario.network, scenario.link.budget_ms
     seeds = options.seeds if scenario.varies else 1
+    if options.tune and not scenario.varies:
+        raise ConfigError(
+            f"{path}: --tune: its traffic is the same for all seeds; tune on another scenario (docs/arena.md)"
+        )
     if not options.as_json:
         about = f"; {scenario.about}" if scenario.about else ""
         print(f"{scenario.name}: {seeds} episode{'s' if seeds > 1 else ''} of {scenario.seconds:g} s{about}")

@@ -52,6 +52,7 @@ def test_a_capture_is_one_episode() -> None:
         ((JOBS, "--policy", "best"), "--policy best: expected one of none, static"),
         (("missing.toml",), "missing.toml"),
         ((str(ROOT / "samples/arena/xr.toml"), "--policy", "none"), "needs --root"),
+        ((str(ROOT / "samples/arena/lab.toml"), "--policy", "none", "--tune", "3"), "the same for all seeds"),
         ((str(ROOT / "samples/site.toml"), "--policy", "none"), "samples/site.toml"),
     ],
 )
