@@ -53,17 +53,18 @@ def traffic_of(rows: ClosedBins, row: int, link: Link) -> Traffic:
 def directions_of(rows: ClosedBins, row: int, link: Link, flows: tuple[FlowRate, ...]) -> tuple[Direction, Direction]:
     """Return up and down of a link's row.
 
-    The decayed load is known of the link as a whole: the heaviest flows tell their direction, the rest goes by the
-    loads of the bin.
+    The decayed load is known of the link as a whole: it is shared as the heaviest flows are, which tell their
+    direction, and what they leave of it as the bits of the bin are.
     """
     capacities = link.capacity_bps, link.capacity_down_bps
+    whole = float(rows.rate_bps[row])
     known = [sum(flow.rate_bps for flow in flows if flow.down == down) for down in (False, True)]
-    rest = max(float(rows.rate_bps[row]) - sum(known), 0.0)
     bits = [float(rows.load[row, side]) * capacities[side] for side in (0, 1)]
-    shares = [each / sum(bits) if sum(bits) > 0 else 0.5 for each in bits]
+    rest = max(whole - sum(known), 0.0)
+    parts = [known[side] + rest * (bits[side] / sum(bits) if sum(bits) > 0 else 0.5) for side in (0, 1)]
+    scale = whole / sum(parts) if sum(parts) > 0 else 0.0
     up, down = (
-        Direction(capacities[side], known[side] + rest * shares[side], float(np.expm1(rows.x[row, BACKLOG[side]])))
-        for side in (0, 1)
+        Direction(capacities[side], parts[side] * scale, float(np.expm1(rows.x[row, BACKLOG[side]]))) for side in (0, 1)
     )
     return up, down
 
