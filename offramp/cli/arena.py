@@ -52,20 +52,22 @@ def arena(options: ArenaOptions) -> None:
     """
     from offramp.decision.policies.table import POLICIES
     from offramp.kernels import announce_compiling
+    from offramp.stream.arena.episode import BOUND
     from offramp.stream.arena.scenario import load_scenario
 
+    known = {name: row.about for name, row in POLICIES.items()} | {BOUND: "the bound: knows every packet to come"}
     if options.list_them:
-        for name, row in POLICIES.items():
-            print(f"{name:<12}{row.about}")
+        for name, about in known.items():
+            print(f"{name:<12}{about}")
         return
     if not options.scenarios:
         raise ConfigError("expected a scenario, such as samples/arena/web.toml, or --list (docs/arena.md)")
     for name in options.policies:
-        if name not in POLICIES:
-            raise ConfigError(f"--policy {name}: expected one of {', '.join(POLICIES)}")
+        if name not in known:
+            raise ConfigError(f"--policy {name}: expected one of {', '.join(known)}")
     scenarios = [(Path(name), load_scenario(Path(name))) for name in options.scenarios]
     announce_compiling()
-    policies = options.policies or tuple(POLICIES)
+    policies = options.policies or tuple(known)
     model = _model(options) if any(_needs_model(name) for name in policies) else None
     for path, scenario in scenarios:
         if options.command_ms >= 0:
@@ -79,7 +81,7 @@ def _needs_model(policy: str) -> bool:
     from offramp.decision.site import default_site
 
     site = default_site()
-    return POLICIES[policy].make(site, site.links[0].name).needs_forecast
+    return policy in POLICIES and POLICIES[policy].make(site, site.links[0].name).needs_forecast
 
 
 def _model(options: ArenaOptions) -> Model:

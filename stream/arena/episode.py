@@ -23,6 +23,7 @@ from offramp.decision.traffic import DeviceRate, Direction, Quality, Traffic
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
 from offramp.inference.serving.predictor import Predictor
+from offramp.stream.arena.clairvoyant import Clairvoyant
 from offramp.stream.arena.executor import Counts, Executor
 from offramp.stream.arena.network import DIRECTIONS, Queues, new_flows, new_journeys, new_queues, serve
 from offramp.stream.arena.scenario import Scenario
@@ -34,6 +35,8 @@ from offramp.stream.windows.windows import Windowed
 
 START_NS = 1_700_000_000_000_000_000
 """When episodes begin: times of packets are real ones to bins and policies."""
+BOUND = "clairvoyant"
+"""The name of the bound, which is no policy: it knows what comes."""
 SMOOTH_S = 0.2
 """Time constant of the running rates that switch counters give, as a controller that polls a few times a second."""
 MIN_RATE = 0.005
@@ -68,11 +71,14 @@ def play(
 ) -> Outcome:  # fmt: skip
     """Play one episode; here, root: where the scenario's files are. Raises what its traffic raises."""
     arrivals = arrivals_of(scenario, seed, here, root)
-    site = enforcing(scenario, policy, arrivals.scale)
+    knows = policy == BOUND
+    site = enforcing(scenario, "none" if knows else policy, arrivals.scale)
     decided = policy_of(site, site.links[0].name)
     if decided.needs_forecast and model is None:
         raise ValueError(f"policy {policy}: needs a model")
-    return Episode(scenario, site, arrivals, decided, model, traces_of(scenario, arrivals, here, root), seed).run()
+    return Episode(
+        scenario, site, arrivals, decided, model, traces_of(scenario, arrivals, here, root), seed, knows=knows
+    ).run()
 
 
 def enforcing(scenario: Scenario, policy: str, scale: float) -> Site:
@@ -114,7 +120,7 @@ class Episode:
 
     def __init__(
         self, scenario: Scenario, site: Site, arrivals: Arrivals, policy: Policy, model: Model | None,
-        traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]], seed: int,
+        traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]], seed: int, *, knows: bool = False,
     ) -> None:  # fmt: skip
         network = scenario.network
         self.link, self.policy, self.arrivals, self.scenario = site.links[0], policy, arrivals, scenario
@@ -126,6 +132,12 @@ class Episode:
             arrivals, self.flows, self.link, int(network.command_ms * 1e6), network.command_loss, rng
         )
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
+        self.bound = None
+        if knows:
+            self.bound = Clairvoyant(
+                arrivals, self.queues, self.flows, scenario.clairvoyant, int(network.command_ms * 1e6), network.lost_ms,
+                self.executor.counts,
+            )  # fmt: skip
         self.pipeline = None
         if policy.needs_forecast and model is not None:
             self.pipeline = Pipeline(site, self.link.name, model.predictor, model.artifact.normaliser, policy)
@@ -140,6 +152,8 @@ class Episode:
                 self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns, self.peak_ms,
                 smooth,
             )  # fmt: skip
+            if self.bound is not None:
+                self.bound.steer(at, end_ns)
             self.executor.expire(end_ns)
             for command in self._decide(begin, at, end_ns):
                 self.executor.take(command, end_ns)

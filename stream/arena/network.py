@@ -85,6 +85,18 @@ def sent_at(queues: Queues, place: int, side: int, work: float) -> float:
     return float(queues.opportunity_ns[queues.first[place, side] + at])
 
 
+@kernel_lean
+def send(queues: Queues, place: int, side: int, now_ns: int, size: float) -> Any:
+    """Put a packet into a queue; return its wait and transmission in ms, and whether it found room."""
+    done = served(queues, place, side, now_ns)
+    work = max(queues.work[place, side], done)
+    fits = not (work > done and work - done + size > queues.limit[place, side])
+    if fits:
+        work += size
+    queues.work[place, side] = work
+    return max(sent_at(queues, place, side, work) - now_ns, 0.0) / 1e6, fits
+
+
 @kernel
 def serve(
     queues: Queues, flows: Flows, journeys: Journeys, time_ns: NDArray[np.int64], size: NDArray[np.int64],
@@ -103,17 +115,9 @@ def serve(
             flows.place[which] = flows.following[which]
             flows.due_ns[which] = NEVER
         place, side = flows.place[which], int(flows.down[which])
-        done = served(queues, place, side, now)
-        work = max(queues.work[place, side], done)
+        waited, fits = send(queues, place, side, now, bytes_)
         journeys.place[at] = place
-        if work > done and work - done + bytes_ > queues.limit[place, side]:
-            journeys.delay_ms[at] = np.nan
-            waited = (sent_at(queues, place, side, work) - now) / 1e6
-        else:
-            work += bytes_
-            waited = max(sent_at(queues, place, side, work) - now, 0.0) / 1e6
-            journeys.delay_ms[at] = waited + queues.base_ms[place, side]
-        queues.work[place, side] = work
+        journeys.delay_ms[at] = waited + queues.base_ms[place, side] if fits else np.nan
         peak_ms[place, side] = max(peak_ms[place, side], waited)
         flows.bytes[which] += bytes_
         flows.last_ns[which] = now
@@ -122,6 +126,29 @@ def serve(
         flows.rate_bps[which] += smooth * (flows.bytes[which] * 8e9 / BIN_NS - flows.rate_bps[which])
         flows.bytes[which] = 0.0
     return at
+
+
+@kernel
+def foresee(
+    queues: Queues, flows: Flows, time_ns: NDArray[np.int64], size: NDArray[np.int64], flow: NDArray[np.int64],
+    begin: int, end_ns: int, lost_ms: float, moved: int, to: int, due_ns: int,
+) -> Any:  # fmt: skip
+    """Return the sum of the delays, ms, of the packets from `begin` on before `end_ns`, if flow `moved` went `to`.
+
+    moved: NEVER for none; due_ns: when it would go. queues: a copy, which is written over; flows are left as they are.
+    """
+    total, at = 0.0, begin
+    while at < len(time_ns) and time_ns[at] < end_ns:
+        now, which = time_ns[at], flow[at]
+        place, side = flows.place[which], int(flows.down[which])
+        if flows.due_ns[which] != NEVER and now >= flows.due_ns[which]:
+            place = flows.following[which]
+        if which == moved and now >= due_ns:
+            place = to
+        waited, fits = send(queues, place, side, now, float(size[at]))
+        total += waited + queues.base_ms[place, side] if fits else lost_ms
+        at += 1
+    return total
 
 
 def new_queues(

@@ -41,6 +41,17 @@ class Network(Strict):
     trace_down: str | None = Field(None, description="the same towards the devices; none: as trace")
 
 
+class Clairvoyance(Strict):
+    """What the bound knows, and what a move costs it."""
+
+    horizon_ms: Annotated[float, number("budget_ms")] = Field(
+        100.0, description="how far it knows every packet, behind the command's latency"
+    )
+    price: Annotated[float, number("budget_ms")] = Field(
+        8.0, description="what a move must save to be made, ms summed over packets"
+    )
+
+
 class TrafficSource(Strict):
     """Some traffic: of a model, from a list of packet times, or from a capture."""
 
@@ -71,6 +82,7 @@ class Scenario(Strict):
     seconds: Annotated[float, number("seconds")] = Field(30.0, description="length of an episode")
     site: Site = Field(description="the site: tables [site] and [[site.links]], as in site.toml")
     network: Network = Field(Network(), description="table [network]")
+    clairvoyant: Clairvoyance = Field(Clairvoyance(), description="table [clairvoyant]: the bound's settings")
     traffic: tuple[TrafficSource, ...] = Field(min_length=1, description="tables [[traffic]], at least one")
 
     @property

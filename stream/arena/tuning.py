@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from offramp.stream.arena.episode import Model, play
+from offramp.stream.arena.episode import BOUND, Model, play
 from offramp.stream.arena.measures import blocks_of
 from offramp.stream.arena.scenario import Scenario
 
@@ -36,6 +36,7 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
         "target_load": (0.5, 0.6, 0.7, 0.8, 0.9),
         "quantile": ("q50", "q90"),
     },
+    BOUND: {"horizon_ms": (50.0, 100.0, 200.0, 500.0), "price": (0.5, 2.0, 8.0, 20.0)},
 }
 """What is drawn from, by policy; a policy without a row has nothing to tune."""
 
@@ -67,6 +68,9 @@ def tune(
 
 def with_settings(scenario: Scenario, policy: str, settings: Mapping[str, Any]) -> Scenario:
     """Return a scenario whose policy of this name has these settings."""
+    if policy == BOUND:
+        update: dict[str, Any] = {BOUND: scenario.clairvoyant.model_copy(update=dict(settings))}
+        return scenario.model_copy(update=update)
     rules = scenario.site.policy
     if policy in type(rules).model_fields:
         update = {policy: getattr(rules, policy).model_copy(update=dict(settings))}

@@ -24,7 +24,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_policies_are_named() -> None:
     found = run("--list")
     assert found.returncode == 0
-    assert [line.split()[0] for line in found.stdout.splitlines()] == list(POLICIES)
+    assert [line.split()[0] for line in found.stdout.splitlines()] == [*POLICIES, "clairvoyant"]
 
 
 def test_a_table_and_the_same_as_json() -> None:

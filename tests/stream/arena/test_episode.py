@@ -100,6 +100,16 @@ def test_the_product_itself_is_in_the_loop(model: Model, tap: str) -> None:
     assert len(set(found.place)) > 1
 
 
+@pytest.mark.parametrize("name", ["jobs", "bulk"])
+def test_no_policy_is_surely_better_than_who_knows_what_comes(name: str) -> None:
+    one = scenario(name)
+    bound, none = played(one, "clairvoyant"), played(one, "none")
+    assert difference(bound, none, one.network.lost_ms)[2] < 0
+    for policy in ("static", "threshold"):
+        assert difference(played(one, policy), bound, one.network.lost_ms)[2] > 0, policy
+    assert all(each.counts.moved >= each.counts.returned > 0 for each in bound)
+
+
 def test_a_static_split_moves_a_share_from_the_first_packet_on() -> None:
     found = play(scenario("web"), 1, "static")
     share = float((found.place == 1).mean())

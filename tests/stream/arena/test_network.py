@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.stream.arena.network import NEVER, new_flows, new_journeys, new_queues, serve
+from offramp.stream.arena.network import NEVER, foresee, new_flows, new_journeys, new_queues, serve
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 
 END = 1 << 62
@@ -44,6 +44,28 @@ def test_a_trace_serves_by_its_opportunities() -> None:
     flows, journeys = new_flows(np.array([False]), np.zeros(1, np.int64)), new_journeys(3)
     serve(queues, flows, journeys, times, sizes, np.zeros(3, np.int64), 0, END, np.zeros((1, 2)), 1.0)
     assert journeys.delay_ms.tolist() == [1.0, 4.0, 4.0]
+
+
+@given(st.integers(0, 1_000_000), st.integers(0, 3))
+@settings(max_examples=30, deadline=None)
+def test_what_is_foreseen_is_what_comes(seed: int, moved: int) -> None:
+    """The sum of the delays with a flow moved at a time is that of serving the same; the flows are left as they are."""
+    rng, count = np.random.default_rng(seed), 200
+    times = np.sort(rng.integers(0, 40_000_000, count))
+    sizes, flow = rng.integers(60, 1_500, count), rng.integers(0, 4, count)
+    down = rng.random(4) < 0.5
+    queues = new_queues(
+        np.array([[8e6, 8e6], [6e6, 6e6]]), np.full((2, 2), 20_000.0), np.array([[1.0, 1.0], [5.0, 5.0]])
+    )
+    flows, journeys = new_flows(down, np.array([0, 1, 0, 0])), new_journeys(count)
+    flows.due_ns[2], flows.following[2] = 9_000_000, 1
+    copy = queues._replace(work=queues.work.copy(), hint=queues.hint.copy())
+    to, due = 1 - int(flows.place[moved]), 15_000_000
+    found = foresee(copy, flows, times, sizes, flow, 0, END, 200.0, moved if moved != 2 else NEVER, to, due)
+    if moved != 2:
+        flows.due_ns[moved], flows.following[moved] = due, to
+    serve(queues, flows, journeys, times, sizes, flow, 0, END, np.zeros((2, 2)), 1.0)
+    assert found == pytest.approx(np.where(np.isnan(journeys.delay_ms), 200.0, journeys.delay_ms).sum())
 
 
 def test_a_flow_takes_another_place_from_when_it_is_due() -> None:
