@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from offramp.cli.options import ModelFolder
-from offramp.errors import ConfigError
+from offramp.cli.options import ModelFolder, SiteFile
+from offramp.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from offramp.stream.arena.episode import Model, Outcome
@@ -31,6 +31,10 @@ class ArenaOptions:
     policies: Annotated[
         tuple[str, ...], typer.Option("--policy", metavar="NAME", help="one of --list, again for more; all of them")
     ] = ()
+    capture: Annotated[
+        Path | None, typer.Option("--capture", help="one's own traffic, on the first link of --site, beside scenarios")
+    ] = None
+    site: SiteFile = None
     seeds: Annotated[int, typer.Option("--seeds", help="episodes of each scenario", min=1, max=10_000)] = 30
     command_ms: Annotated[
         float, typer.Option("--latency", help="ms until a command is carried out; the scenario's", min=-1, max=10_000)
@@ -48,7 +52,7 @@ class ArenaOptions:
 def arena(options: ArenaOptions) -> None:
     """Play scenarios under policies, commands carried out on the way, and compare what users would have felt.
 
-    Example: offramp arena samples/arena/web.toml --policy none --policy threshold --seeds 12
+    Example: offramp arena samples/arena/web.toml --seeds 12; or --capture week.pcap --site site.toml
     """
     from offramp.decision.policies.table import POLICIES
     from offramp.kernels import announce_compiling
@@ -60,12 +64,14 @@ def arena(options: ArenaOptions) -> None:
         for name, about in known.items():
             print(f"{name:<12}{about}")
         return
-    if not options.scenarios:
+    if not options.scenarios and options.capture is None:
         raise ConfigError("expected a scenario, such as samples/arena/web.toml, or --list (docs/arena.md)")
     for name in options.policies:
         if name not in known:
             raise ConfigError(f"--policy {name}: expected one of {', '.join(known)}")
     scenarios = [(Path(name), load_scenario(Path(name))) for name in options.scenarios]
+    if options.capture is not None:
+        scenarios.append((options.capture, _own(options.capture, options.site)))
     announce_compiling()
     policies = options.policies or tuple(known)
     model = _model(options) if any(_needs_model(name) for name in policies) else None
@@ -74,6 +80,20 @@ def arena(options: ArenaOptions) -> None:
             network = scenario.network.model_copy(update={"command_ms": options.command_ms})
             scenario = scenario.model_copy(update={"network": network})
         _play(options, path, scenario, policies, model)
+
+
+def _own(capture: Path, site: Path | None) -> Scenario:
+    """Return the scenario of a user's own capture and site."""
+    from offramp.decision.site import load_site
+    from offramp.stream.arena.scenario import of_capture
+    from offramp.stream.arena.traffic import packets_of
+
+    if site is None:
+        raise ConfigError("--capture: needs --site, whose paths and nodes are where its flows could go (docs/site.md)")
+    packets = packets_of(capture.absolute())
+    if not len(packets.time_ns):
+        raise InputError(f"{capture}: no packet with a time")
+    return of_capture(capture, load_site(site), float(packets.time_ns[-1] - packets.time_ns[0]) / 1e9 + 0.01)
 
 
 def _needs_model(policy: str) -> bool:

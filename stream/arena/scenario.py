@@ -97,6 +97,13 @@ class Scenario(Strict):
         return self.site.links[0]
 
 
+def of_capture(file: Path, site: Site, seconds: float) -> Scenario:
+    """Return the scenario of a user's own traffic, whole, on a user's own site."""
+    name = "".join(letter for letter in file.name if letter.isprintable())[:80]
+    source = TrafficSource(model="capture", file=str(file.absolute()))
+    return Scenario(name=name, about="one episode", seconds=max(seconds, 1.0), site=site, traffic=(source,))
+
+
 def load_scenario(path: Path) -> Scenario:
     """Read a scenario. Raise ConfigError naming file, key, what was expected and what was found."""
     scenario = load_toml(Scenario, path, PAGE)

@@ -103,10 +103,8 @@ def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, roo
         flow = Flow(time[inside] - begin_s, size[inside], False, source.device, UDP, 5000 + source.device, UDP_MARK)
         packets = merged([flow])
     else:
-        packets = read_capture(source.file or "", path).packets
-        order = np.argsort(packets.time_ns, kind="stable")
-        packets = Packets._make(column[order] for column in packets)
-        begin = int(packets.time_ns[0]) + int(begin_s * 1e9) if len(order) else 0
+        packets = packets_of(path)
+        begin = (int(packets.time_ns[0]) if len(packets.time_ns) else 0) + int(begin_s * 1e9)
         first, last = np.searchsorted(packets.time_ns, [begin, begin + int(seconds * 1e9)])
         packets = part_of(packets, int(first), int(last))
     if not len(packets.time_ns):
@@ -121,6 +119,14 @@ def place_of(name: str, here: Path, root: Path | None) -> Path:
             raise ConfigError(f"{name}: needs --root DIR")
         return root / name.removeprefix(ROOT)
     return here / name
+
+
+@lru_cache(maxsize=2)
+def packets_of(path: Path) -> Packets:
+    """Return the packets of a capture in order of time. Raises InputError for a file that is none."""
+    packets = read_capture(path.name, path).packets
+    order = np.argsort(packets.time_ns, kind="stable")
+    return Packets._make(column[order] for column in packets)
 
 
 @lru_cache(maxsize=4)

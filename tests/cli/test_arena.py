@@ -45,10 +45,22 @@ def test_a_capture_is_one_episode() -> None:
     assert json.loads(found.stdout)["seeds"] == 1, found.stderr
 
 
+def test_one_s_own_capture_and_site(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('name = "mine"\n' + (ROOT / "samples/site.toml").read_text().partition("\n")[2].partition("\n")[2])
+    words = ("--capture", str(ROOT / "samples/demo.pcap.zst"), "--site", str(site), "--policy", "none", "--json")
+    rows = [json.loads(line) for line in run(*words, "--policy", "threshold").stdout.splitlines()]
+    assert [row["scenario"] for row in rows] == ["demo.pcap.zst"] * 2
+    assert rows[1]["mean_ms"] < rows[0]["mean_ms"]
+    assert rows[1]["difference_ms"][2] < 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ((), "expected a scenario"),
+        (("--capture", str(ROOT / "samples/demo.pcap.zst")), "needs --site"),
+        (("--capture", "none.pcap", "--site", str(ROOT / "samples/site.toml")), "none.pcap"),
         ((JOBS, "--policy", "best"), "--policy best: expected one of none, static"),
         (("missing.toml",), "missing.toml"),
         ((str(ROOT / "samples/arena/xr.toml"), "--policy", "none"), "needs --root"),
