@@ -17,6 +17,7 @@ import typer
 from offramp.capture.sources.live.interface import usable
 from offramp.capture.sources.live.packet_filter import library_name
 from offramp.capture.sources.live.privileges import MEND
+from offramp.capture.sources.live.queueing import shapes
 from offramp.errors import OfframpError
 from offramp.extras import EXTRAS, installed
 from offramp.kernel_places import MEND as MEND_PLACES
@@ -55,7 +56,7 @@ def doctor(options: DoctorOptions) -> None:
 def report() -> int:
     """Print every finding; return 0, or 1 where something that is needed is broken."""
     worst = 0
-    for check in (_python, _packages, _kernels, _model, _tools, _privileges, _backends, _gpu):
+    for check in (_python, _packages, _kernels, _model, _tools, _privileges, _backends, _queueing, _gpu):
         for finding in _safely(check):
             print(f"{MARKS[finding.state]}  {finding.what}")
             if finding.mend:
@@ -150,6 +151,13 @@ def _backends() -> Iterator[Finding]:
         yield Finding("ok", f"capture filters are compiled by {library}")
     else:
         yield Finding("note", "no libpcap: offramp tap takes no --filter", "apt-get install libpcap0.8")
+
+
+def _queueing() -> Iterator[Finding]:
+    for name in sorted(name for _, name in socket.if_nameindex()):
+        if kind := shapes(name):
+            yield Finding("note", f"{name} shapes what it sends ({kind}): congestion of that cannot be seen there",
+                          "listen where the traffic comes in, or at a mirror port (docs/tap.md)")  # fmt: skip
 
 
 def _gpu() -> Iterator[Finding]:

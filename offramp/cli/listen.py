@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from offramp.capture.sources.live.interface import LiveOptions, open_interfaces
 from offramp.capture.sources.live.packet_socket import EVERY_INTERFACE
 from offramp.capture.sources.live.privileges import Confinement, become, service_user
+from offramp.capture.sources.live.queueing import shapes
 from offramp.cli.options import RING_FILES, ListenOptions
 from offramp.errors import ConfigError
 from offramp.kernel_places import places
+from offramp.streams import tell
 
 if TYPE_CHECKING:
     from offramp.capture.sources.source import PacketSource
@@ -44,6 +46,12 @@ def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, progra
         () if kept is None else (kept,),
         programs,
     )
+    for name in options.interfaces:
+        if kind := shapes(name):
+            tell(
+                f"warning: {name} shapes what it sends ({kind}): that is seen as it leaves the queue, so its congestion "
+                "is not; listen where it comes in (docs/tap.md)"
+            )
     live = LiveOptions(options.bpf, options.snaplen, options.promiscuous, options.capture_backend, left=left)
     return open_interfaces(options.interfaces, live)
 
