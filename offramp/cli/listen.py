@@ -49,8 +49,8 @@ def open_links(options: ListenOptions, folders: tuple[Path, ...] = (), *, progra
     for name in options.interfaces:
         if kind := shapes(name):
             tell(
-                f"warning: {name} shapes what it sends ({kind}): that is seen as it leaves the queue, so its congestion "
-                "is not; listen where it comes in (docs/tap.md)"
+                f"warning: {name} shapes what it sends ({kind}): that is seen as it leaves the queue, so its "
+                "congestion is not; listen where it comes in (docs/tap.md)"
             )
     live = LiveOptions(options.bpf, options.snaplen, options.promiscuous, options.capture_backend, left=left)
     return open_interfaces(options.interfaces, live)
