@@ -314,7 +314,7 @@ def run(seed: int, more: Callable[[], Callable[[], bool]]) -> Iterator[str]:
         commands = list(expected_of(site)[CLEAN])
         with contextlib.redirect_stderr(io.StringIO()) as errors, contextlib.redirect_stdout(io.StringIO()) as shown:
             told = [
-                "lane: " + asyncio.run(through_processor(mutator, kept, more(), folder)),
+                "partition: " + asyncio.run(through_processor(mutator, kept, more(), folder)),
                 "refiner: " + through_refiner(mutator, kept, more(), folder),
                 "readers: " + through_readers(mutator, commands, kept, more()),
             ]

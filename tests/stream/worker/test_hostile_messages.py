@@ -128,7 +128,7 @@ class Refusing(Outlet):
 
 
 @pytest.mark.parametrize("topic", ["forecasts", "decisions", "state", "dead-letters"])
-def test_no_refusal_stops_a_lane(topic: str, messages: list[Message], caplog: pytest.LogCaptureFixture) -> None:
+def test_no_refusal_stops_a_partition(topic: str, messages: list[Message], caplog: pytest.LogCaptureFixture) -> None:
     outlet = Refusing(topic)
     bad = headed(messages[0], agent=None)
     processor = worked_on(outlet, [replace(each, offset=at) for at, each in enumerate([bad, *messages, bad])])

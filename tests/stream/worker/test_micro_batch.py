@@ -103,7 +103,7 @@ def sent(batch: MessageBatch) -> list[tuple[str, bytes, bytes]]:
     return [(each.topic, each.key, each.value) for outcome in batch.outcomes for each in outcome.outgoing]
 
 
-async def worked(lanes: Any, threads: int) -> tuple[list[tuple[str, bytes, bytes]], MicroBatches]:
+async def worked(partitions: Any, threads: int) -> tuple[list[tuple[str, bytes, bytes]], MicroBatches]:
     """Work on the batches of some partitions side by side; a first batch keeps all threads until the partitions
     wait."""
     gate = threading.Event()
@@ -121,14 +121,14 @@ async def worked(lanes: Any, threads: int) -> tuple[list[tuple[str, bytes, bytes
         batches = MicroBatches(executor, threads)
         out: list[tuple[str, bytes, bytes]] = []
 
-        async def lane(waiting: Iterable[MessageBatch]) -> None:
+        async def partition(waiting: Iterable[MessageBatch]) -> None:
             for batch in waiting:
                 await batches.work(batch)
                 out.extend(sent(batch))
 
         held: Any = Held()
         first = [asyncio.create_task(batches.work(held)) for _ in range(threads)]
-        tasks = [asyncio.create_task(lane(each)) for each in lanes]
+        tasks = [asyncio.create_task(partition(each)) for each in partitions]
         await asyncio.sleep(0)
         gate.set()
         await asyncio.gather(*first, *tasks)
@@ -156,8 +156,8 @@ def test_calls_hold_rows_of_several_links_and_partitions_and_change_no_byte(
     site, _ = site_file(LINKS, tmp_path)
     names = [link.name for link in site.links]
     pool = StatePool(LINKS, SERIES, watched.state_size)
-    lanes = [portions(parts, runs_of(site, watched, pool), names[at::PARTITIONS]) for at in range(PARTITIONS)]
-    out, batches = asyncio.run(worked(lanes, threads))
+    partitions = [portions(parts, runs_of(site, watched, pool), names[at::PARTITIONS]) for at in range(PARTITIONS)]
+    out, batches = asyncio.run(worked(partitions, threads))
     assert max(map(len, links_of_calls)) > LINKS // PARTITIONS  # more links than one partition has
     assert batches.ledger.batches < batches.ledger.portions
     assert sum(watched.calls) == batches.ledger.rows > 0
