@@ -27,7 +27,10 @@ HEAD = f"{'policy':<12}{''.join(f'{name:>{width}}' for name, width in COLUMNS)}"
 class ArenaOptions:
     """What `offramp arena` was asked for."""
 
-    scenarios: Annotated[tuple[str, ...], typer.Argument(metavar="[SCENARIO.toml...]", help="docs/arena.md")] = ()
+    scenarios: Annotated[
+        tuple[str, ...],
+        typer.Argument(metavar="SCENARIO.toml...", help="each a site, its network and its traffic (docs/arena.md)"),
+    ] = ()
     policies: Annotated[
         tuple[str, ...], typer.Option("--policy", metavar="NAME", help="one of --list, again for more; all of them")
     ] = ()
@@ -37,8 +40,9 @@ class ArenaOptions:
     site: SiteFile = None
     seeds: Annotated[int, typer.Option("--seeds", help="episodes of each scenario", min=1, max=10_000)] = 30
     command_ms: Annotated[
-        float, typer.Option("--latency", help="ms until a command is carried out; the scenario's", min=-1, max=10_000)
-    ] = -1.0
+        float | None,
+        typer.Option("--latency", help="ms until a command is carried out; none: the scenario's", min=0, max=10_000),
+    ] = None
     tune: Annotated[
         int,
         typer.Option("--tune", help="settings that each policy is tuned by, on seeds of their own", min=0, max=10_000),
@@ -76,7 +80,7 @@ def arena(options: ArenaOptions) -> None:
     policies = options.policies or tuple(known)
     model = _model(options) if any(_needs_model(name) for name in policies) else None
     for path, scenario in scenarios:
-        if options.command_ms >= 0:
+        if options.command_ms is not None:
             network = scenario.network.model_copy(update={"command_ms": options.command_ms})
             scenario = scenario.model_copy(update={"network": network})
         _play(options, path, scenario, policies, model)
