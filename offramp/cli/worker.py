@@ -82,8 +82,6 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
     site = load_or_default(options.site)
     artifact = load_artifact(options.model or DEFAULT_ARTIFACT)
     predictor = open_backend(options.backend, artifact)
-    if assumed := site.assumed():
-        tell(assumed)
     for what, name in (("site", site.name), *(("link", link.name) for link in site.links)):
         require_name(what, name)
     if options.group:
@@ -96,6 +94,8 @@ def work(options: WorkerOptions, metrics: Registry | None) -> None:
     refuse_unequal(settings, "worker", features.partitions, topics[settings.topic("state")].partitions)
     group = options.group or f"{settings.prefix}-{site.name}"
     refuse_grown(settings, group, features)
+    if options.site is not None and (assumed := site.assumed()):
+        tell(assumed)
     announce_compiling()
     from offramp.stream.app import Worker
     from offramp.stream.worker.log import set_up

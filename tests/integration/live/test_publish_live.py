@@ -186,7 +186,7 @@ def test_a_worker_sees_what_the_tap_sees(
     consumer = LinkConsumer(LINK, made)
     for offset, message in enumerate(found):
         assert consumer.feed(message, offset) == []
-    for name in ("time_ns", "load_up", "load_down", "delay_now_ms", "probabilities"):
+    for name in ("time_ns", "load_up", "load_down", "bin_end_ms", "probabilities"):
         wanted, got = (np.concatenate([getattr(each, name) for each in lines]) for lines in (expected, seen))
         np.testing.assert_array_equal(got, wanted)
     assert pipelines[0].quality == tap.pipelines[LINK].quality
