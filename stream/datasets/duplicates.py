@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 SHINGLE = 8
 COLUMNS = (
@@ -78,6 +77,8 @@ def shared_counts(contents: Sequence[NDArray[np.uint64]]) -> list[dict[int, int]
     if not len(owner):
         return [{} for _ in contents]
     _, shingle = np.unique(np.concatenate(contents), return_inverse=True)
+    from scipy.sparse import csr_array  # the base does without SciPy, and needs no duplicates
+
     has = csr_array((np.ones(len(owner), np.int64), (owner, shingle)), shape=(len(contents), int(shingle.max()) + 1))
     common = csr_array(has @ has.T)
     rows = [slice(common.indptr[row], common.indptr[row + 1]) for row in range(len(contents))]

@@ -153,7 +153,7 @@ def test_a_running_refiner_takes_up_an_average_and_ends_in_order(topics: KafkaSe
                 told_of = {"base": base.sha, "reason": "federated", "serves_from": 5}
                 publisher.publish("lab", "uplink", folder, artifact.sha, **told_of)  # type: ignore[arg-type]
                 publisher.publish("elsewhere", "uplink", folder, artifact.sha, **told_of)  # type: ignore[arg-type]
-            until(lambda: "taken up" in log.read_text())
+            until(lambda: "taken up" in log.read_text(), 300)  # a challenger that is being trained comes first
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
         finally:

@@ -196,7 +196,7 @@ def messages_end_with_the_row() -> None:
 def samples_end_with_the_row() -> None:
     payload = apart(PINGS * 5, 12, 1883)
     found = Found(Grown([ethernet(ipv4(datagram(payload, 6343, 4000), 17))]))
-    assert (found.counts(), found.notes) == ([20], {"occurrences_cut": 10})
+    assert (found.counts(), found.notes) == ([20], {"occurrences_cut": 12})
 
 
 @check("offramp.capture.dissect.conversation.flow_table")
