@@ -46,5 +46,7 @@ def test_a_shaping_discipline_is_seen_and_told(namespace: Namespace, discipline:
     told = [line for line in errors.splitlines() if "shapes what it sends" in line]
     assert len(told) == bool(kind), errors
     assert all(kind in line and line.startswith("warning: v1") for line in told)
+    if kind == "htb":
+        return  # told by the same function: asked once
     out, _ = namespace.start([sys.executable, "-m", "offramp", "doctor"], cwd=ROOT).communicate(timeout=120)
     assert ("v1 shapes what it sends" in out) == bool(kind)
