@@ -76,21 +76,21 @@ def devices_key(rows: ClosedBins, row: int) -> tuple[Any, ...] | None:
 
 @lru_cache(maxsize=4096)
 def is_inside(address: str, networks: tuple[Network, ...]) -> bool:
-    """Return whether an address is behind the link; without networks all are."""
-    return not networks or any(address_of(address) in network for network in networks)
+    """Return whether an address is in one of the networks."""
+    return any(address_of(address) in network for network in networks)
 
 
 def flow_rate(key: NDArray[np.int64], rate_bps: float, networks: tuple[Network, ...] = ()) -> FlowRate:
     """Return a heavy hitter's key as a flow; networks: those behind the link."""
     proto = int(key[PROTOCOL])
     ports = int(key[PORTS]) if proto in (TCP, UDP) else 0
-    source = address_text(key[SOURCE], key[SOURCE + 1])
+    source, target = (address_text(key[end], key[end + 1]) for end in (SOURCE, TARGET))
     return FlowRate(
         source,
-        address_text(key[TARGET], key[TARGET + 1]),
+        target,
         proto,
         ports >> 16,
         ports & 0xFFFF,
         round(rate_bps, 1),
-        not is_inside(source, networks),
+        bool(networks) and not is_inside(source, networks) and is_inside(target, networks),
     )

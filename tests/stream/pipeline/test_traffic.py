@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import numpy as np
 import pytest
 
 from offramp.decision.site import Link
 from offramp.stream.bins.bins import Bins
+from offramp.stream.bins.packets import IPV4_MAPPED
 from offramp.stream.bins.state import LinkConfig
 from offramp.stream.datasets.synthetic import NETWORK, bulk_transfers, merged, on_off, periodic_device
-from offramp.stream.pipeline.traffic import traffic_of
+from offramp.stream.pipeline.traffic import flow_rate, traffic_of
 
 LINK = Link(name="a", capacity=4e6, capacity_down=8e6, devices=(NETWORK,))  # type: ignore[arg-type]  # pydantic takes text
 
@@ -33,3 +36,12 @@ def test_directions_are_apart_and_make_up_the_whole() -> None:
                 assert flow.down == (not flow.src.startswith("10.0.0."))
             seen += bool(up.queue_ms and down.queue_ms)
     assert seen > 10, "both directions had a queue at once"
+
+
+def test_a_flow_goes_down_where_its_packets_do() -> None:
+    """Into the networks from outside of them; what passes by, and all without networks, goes up (as in bins)."""
+    inside, outside = (IPV4_MAPPED | int(ip_address(text)) for text in ("10.0.0.9", "192.0.2.1"))
+    keys = {(0, a, 0, b, 17, 5 << 16 | 6) for a in (inside, outside) for b in (inside, outside)}
+    downs = {key for key in keys if flow_rate(np.array(key, np.int64), 1.0, LINK.devices).down}
+    assert downs == {(0, outside, 0, inside, 17, 5 << 16 | 6)}
+    assert not any(flow_rate(np.array(key, np.int64), 1.0).down for key in keys)
