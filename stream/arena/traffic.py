@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -11,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.traffic import FlowRate
-from offramp.errors import ConfigError, InputError
+from offramp.errors import InputError
 from offramp.stream.arena.scenario import Scenario, TrafficSource
 from offramp.stream.bins.packets import UDP, Packets, part_of
 from offramp.stream.bins.state import LinkConfig
 from offramp.stream.channels import BIN_NS, Counter
 from offramp.stream.datasets import synthetic
-from offramp.stream.datasets.arrivals import ROOT, read_capture
+from offramp.stream.datasets.arrivals import base_of, packet_times, read_capture
 from offramp.stream.datasets.synthetic import NETWORK, Flow, Rng, mark, merged
 from offramp.stream.datasets.trace_queue import goes_down
-from offramp.stream.pipeline.traffic import address_text
+from offramp.stream.pipeline.traffic import flow_rate
 
 FIRST_DEVICE = 10
 """Of models but sensors, which are the devices before."""
@@ -44,11 +45,7 @@ class Arrivals(NamedTuple):
 
     def flow_rate(self, which: int, rate_bps: float) -> FlowRate:
         """Return a flow as policies see it."""
-        a, b, c, d, protocol, ports = (int(each) for each in self.key[which])
-        return FlowRate(
-            address_text(a, b), address_text(c, d), protocol, ports >> 16, ports & 0xFFFF, rate_bps,
-            bool(self.down[which]),
-        )  # fmt: skip
+        return replace(flow_rate(self.key[which], rate_bps), down=bool(self.down[which]))
 
 
 def arrivals_of(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
@@ -97,10 +94,12 @@ def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, roo
     path = place_of(source.file or "", here, root)
     begin_s = source.start_s + seed * source.step_s
     if source.model == "packet_times":
-        time, size = _times(path)
-        begin_s %= float(time[-1]) - seconds
+        time, size = _times(path).T
+        span = float(time.max(initial=0.0)) - seconds
+        begin_s = begin_s % span if span > 0 else 0.0  # a file that is no longer than an episode is taken whole
         inside = (time >= begin_s) & (time < begin_s + seconds)
-        flow = Flow(time[inside] - begin_s, size[inside], False, source.device, UDP, 5000 + source.device, UDP_MARK)
+        times, sizes = time[inside] - begin_s, size[inside] + HEADERS
+        flow = Flow(times, sizes, False, source.device, UDP, 5000 + source.device, UDP_MARK)
         packets = merged([flow])
     else:
         packets = packets_of(path)
@@ -114,11 +113,8 @@ def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, roo
 
 def place_of(name: str, here: Path, root: Path | None) -> Path:
     """Return a file of a scenario: beside it, or below --root where its name begins with $ROOT/."""
-    if name.startswith(ROOT):
-        if root is None:
-            raise ConfigError(f"{name}: needs --root DIR")
-        return root / name.removeprefix(ROOT)
-    return here / name
+    base, rest = base_of(name, here, root)
+    return base / rest
 
 
 @lru_cache(maxsize=2)
@@ -129,13 +125,7 @@ def packets_of(path: Path) -> Packets:
     return Packets._make(column[order] for column in packets)
 
 
-@lru_cache(maxsize=4)
-def _times(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    try:
-        table = np.loadtxt(path, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no list of packet times: {error}") from error
-    return table[:, 0], table[:, 1] + HEADERS
+_times = lru_cache(maxsize=4)(packet_times)
 
 
 def _sensors(rng: Rng, seconds: float, device: int, _: float, __: int) -> list[Flow]:

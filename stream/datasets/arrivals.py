@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -83,11 +84,19 @@ def one_file(source: Source, name: str, here: Path, root: Path | None) -> Path:
 
 
 def _base(source: Source, pattern: str, here: Path, root: Path | None) -> tuple[Path, str]:
-    if not pattern.startswith(ROOT):
-        return here, pattern
+    try:
+        return base_of(pattern, here, root)
+    except ConfigError as error:
+        raise ConfigError(f"source {source.name}: {error}") from error
+
+
+def base_of(name: str, here: Path, root: Path | None) -> tuple[Path, str]:
+    """Return the folder that a file's name starts from, and the name there: --root for $ROOT/, else `here`."""
+    if not name.startswith(ROOT):
+        return here, name
     if root is None:
-        raise ConfigError(f"source {source.name}: {pattern} needs the option --root DIR")
-    return root, pattern[len(ROOT) :]
+        raise ConfigError(f"{name} needs the option --root DIR")
+    return root, name[len(ROOT) :]
 
 
 def _matches(base: Path, rest: str) -> list[Path]:
@@ -151,17 +160,24 @@ def empty_packets() -> Packets:
     return Packets(none, none, np.empty((0, 4), np.int64), none, none, none, np.empty(0))
 
 
+def packet_times(path: Path) -> NDArray[np.float64]:
+    """Read a packet-time trace, `seconds bytes` a line: float64 [n, 2]. Raises InputError for anything else."""
+    try:
+        with warnings.catch_warnings(action="error"):  # numpy warns of an empty file
+            table = np.loadtxt(path, dtype=np.float64, ndmin=2)
+    except (OSError, ValueError, UserWarning) as error:
+        raise InputError(f"{path}: not a packet trace (`seconds bytes` a line): {error}") from error
+    if table.shape[1] != 2 or not np.isfinite(table).all() or (table < 0).any():
+        raise InputError(f"{path}: a packet trace has two columns, seconds and bytes, neither negative")
+    return table
+
+
 def read_packet_times(origin: str, path: Path) -> Arrivals:
     """Read a packet-time trace, `seconds bytes` a line, as packets of one device going up.
 
     Raises InputError where a line is something else.
     """
-    try:
-        table = np.loadtxt(path, dtype=np.float64, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a packet trace (`seconds bytes` a line): {error}") from error
-    if table.shape[1] != 2 or not np.isfinite(table).all() or (table < 0).any():
-        raise InputError(f"{path}: a packet trace has two columns, seconds and bytes, neither negative")
+    table = packet_times(path)
     n = len(table)
     address = np.zeros((n, 4), np.int64)
     address[:, 1], address[:, 3] = IPV4_MAPPED | 0x0A000001, IPV4_MAPPED | 0x0A000002

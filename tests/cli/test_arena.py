@@ -63,7 +63,7 @@ def test_one_s_own_capture_and_site(tmp_path: Path) -> None:
         (("--capture", "none.pcap", "--site", str(ROOT / "samples/site.toml")), "none.pcap"),
         ((JOBS, "--policy", "best"), "--policy best: expected one of none, static"),
         (("missing.toml",), "missing.toml"),
-        ((str(ROOT / "samples/arena/xr.toml"), "--policy", "none"), "needs --root"),
+        ((str(ROOT / "samples/arena/xr.toml"), "--policy", "none"), "needs the option --root"),
         ((str(ROOT / "samples/arena/lab.toml"), "--policy", "none", "--tune", "3"), "the same for all seeds"),
         ((str(ROOT / "samples/site.toml"), "--policy", "none"), "samples/site.toml"),
     ],

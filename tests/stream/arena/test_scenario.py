@@ -85,10 +85,27 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, old: str, new: str, words: st
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "times.toml"
     path.write_text(SMALL.replace('model = "web"', 'model = "packet_times"\nfile = "$ROOT/none.txt"'))
-    with pytest.raises(ConfigError, match="needs --root"):
+    with pytest.raises(ConfigError, match="needs the option --root"):
         play(load_scenario(path), 1, "none")
-    with pytest.raises(InputError, match="no list of packet times"):
+    with pytest.raises(InputError, match="not a packet trace"):
         play(load_scenario(path), 1, "none", root=tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 4])
+def test_packet_times_may_last_as_long_as_an_episode_or_less(tmp_path: Path, seconds: int) -> None:
+    (tmp_path / "times.txt").write_text("\n".join(f"{at / 100} 986" for at in range(201)))
+    text = SMALL.replace('model = "web"', 'model = "packet_times"\nfile = "times.txt"\nstart_s = 7\nstep_s = 1')
+    (tmp_path / "times.toml").write_text(text.replace("seconds = 2", f"seconds = {seconds}"))
+    found = play(load_scenario(tmp_path / "times.toml"), 2, "none", here=tmp_path)
+    assert len(found.time_ns) >= min(seconds, 2) * 100
+
+
+@pytest.mark.parametrize("text", ["", "1\n2\n", "1 2 3\n", "1 -2\n", "one two\n"])
+def test_what_is_no_list_of_packet_times_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "times.txt").write_text(text)
+    (tmp_path / "times.toml").write_text(SMALL.replace('model = "web"', 'model = "packet_times"\nfile = "times.txt"'))
+    with pytest.raises(InputError, match=r"times\.txt"):
+        play(load_scenario(tmp_path / "times.toml"), 1, "none", here=tmp_path)
 
 
 def test_packet_times_are_scaled_to_the_load_that_is_asked_for(tmp_path: Path) -> None:
