@@ -18,9 +18,10 @@ from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import packets_from_batch
-from offramp.stream.bins.state import SERIES, LinkConfig
+from offramp.stream.bins.state import SERIES
 from offramp.stream.channels import CHANNELS
 from offramp.stream.pipeline.carried_state import Ask, CarriedState, predict_together
+from offramp.stream.pipeline.pipeline import config_of
 from offramp.stream.windows.normaliser import Normaliser, scaled
 from offramp.stream.windows.stft import Spectra
 
@@ -64,13 +65,7 @@ def windowing(capture: Path) -> tuple[Result, list[Rows]]:
     """Measure bins, normaliser and spectra over batches in memory; return the rows for the model too."""
     batches = stream_batches(list(open_captures([str(capture)]).read()))
     link = default_site().links[0]
-    config = LinkConfig(
-        link.capacity_bps,
-        link.capacity_down_bps,
-        link.buffer_bytes,
-        tuple(str(net) for net in link.devices),
-        buffer_ms=link.buffer_ms,
-    )
+    config = config_of(link)
     limits = Normaliser.from_state(load_artifact(DEFAULT_ARTIFACT).normaliser).limits()
     rows: list[Rows] = []
 

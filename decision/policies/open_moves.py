@@ -136,6 +136,27 @@ class OpenMoves:
         validate(self._command(copy, "update", forecast, Quality(), "").to_dict())
 
 
+class KeepsMoves:
+    """What a policy with open moves tells of them."""
+
+    _moves: OpenMoves
+
+    @property
+    def open_moves(self) -> int:
+        """Moves open now (a rerouted flow or an offloaded device each)."""
+        return self._moves.moved[0]
+
+    @property
+    def moved(self) -> tuple[int, float]:
+        """How many flows and devices are moved now, and the bits per second that they had when they were chosen."""
+        return self._moves.moved
+
+    @property
+    def expired(self) -> int:
+        """Moves that ended unrenewed, ever."""
+        return self._moves.expired
+
+
 def is_count(value: object) -> bool:
     """Return whether a value of a state is a count or a time."""
     return type(value) is int and 0 <= value < MAX_INTEGER

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from offramp.decision.command import Command
 from offramp.decision.hysteresis import Hysteresis
-from offramp.decision.policies.open_moves import SECOND_NS, OpenMoves, is_count
+from offramp.decision.policies.open_moves import SECOND_NS, KeepsMoves, OpenMoves, is_count
 from offramp.decision.selection import choose
 from offramp.decision.site import Site
 from offramp.decision.traffic import Quality, Traffic
@@ -28,7 +28,7 @@ MAX_DEVICES = 512
 """Troubled devices that are remembered: what a link has had at once within the reach of a forecast, sixteen times."""
 
 
-class ShippedPolicy:
+class ShippedPolicy(KeepsMoves):
     """Turns the forecasts of a link and its devices into commands.
 
     The link's forecast opens and closes moves; a device's forecast only ranks the device among those to offload.
@@ -60,21 +60,6 @@ class ShippedPolicy:
     def open_scopes(self) -> frozenset[str]:
         """The scopes that want every forecast: the link while moves are open, devices with a fresh bad forecast."""
         return frozenset((self.scope, *self._devices)) if self._moves.loops else frozenset()
-
-    @property
-    def open_moves(self) -> int:
-        """Moves open now (a rerouted flow or an offloaded device each)."""
-        return self._moves.held().moves
-
-    @property
-    def moved(self) -> tuple[int, float]:
-        """How many flows and devices are moved now, and the bits per second that they had when they were chosen."""
-        return self._moves.moved
-
-    @property
-    def expired(self) -> int:
-        """Moves that ended unrenewed, ever."""
-        return self._moves.expired
 
     def decide(self, forecast: Forecast, traffic: Traffic | Callable[[], Traffic], quality: Quality) -> list[Command]:
         """Return the commands that the forecast of one bin gives rise to, mostly none.

@@ -18,7 +18,7 @@ from offramp.decision.command import Command
 from offramp.decision.costs import spread
 from offramp.decision.moves import HeldMoves, Loop, Move
 from offramp.decision.offload import offload
-from offramp.decision.policies.open_moves import SECOND_NS, OpenMoves, is_count
+from offramp.decision.policies.open_moves import SECOND_NS, KeepsMoves, OpenMoves, is_count
 from offramp.decision.reroute import mark, movable
 from offramp.decision.site import AltPath, Site
 from offramp.decision.traffic import Direction, FlowRate, Quality, Traffic
@@ -33,7 +33,7 @@ RETURN_NS = 100_000_000
 """From one flow that is given back to the next: its effect is seen first."""
 
 
-class ThresholdPolicy:
+class ThresholdPolicy(KeepsMoves):
     """Reacts to the queue of now; settings: [policy.threshold]."""
 
     needs_forecast = False
@@ -57,21 +57,6 @@ class ThresholdPolicy:
         """The link: every bin counts."""
         return frozenset((self.scope,))
 
-    @property
-    def open_moves(self) -> int:
-        """Moves open now."""
-        return self._moves.held().moves
-
-    @property
-    def moved(self) -> tuple[int, float]:
-        """How many flows and devices are moved now, and the bits per second that they had when they were chosen."""
-        return self._moves.moved
-
-    @property
-    def expired(self) -> int:
-        """Moves that ended unrenewed, ever."""
-        return self._moves.expired
-
     def may_trigger(self, probabilities: NDArray[np.float32], quantiles_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return bool [n], all True: what it acts on is not among forecasts."""
         return np.ones(len(probabilities), np.bool_)
@@ -80,6 +65,7 @@ class ThresholdPolicy:
         """Return the commands of one bin, by its queue."""
         if forecast.scope != self.scope:
             return []
+        look = traffic if callable(traffic) else lambda: traffic
         now_ns, queue_ms, rules = forecast.window_end_ns, forecast.bin_end_ms, self.rules
         rule = f"queue {queue_ms:.1f} ms, threshold {rules.queue_ms:g} ms"
         self._moves.expire(now_ns)
@@ -89,25 +75,25 @@ class ThresholdPolicy:
         commands = self._moves.renew(forecast, quality, rule)
         if self._moves.loops and now_ns >= self._looked_ns + LOOK_NS and self._moves.trusts(quality):
             self._looked_ns = now_ns
-            over = self._over(traffic() if callable(traffic) else traffic)
+            over = self._over(look())
             commands += self._moves.clear(over, forecast, quality, rule)
         if now_ns < self._quiet_until_ns:
             return commands
         if self._above >= rules.enter_bins:
-            moves = list(self._relief(traffic() if callable(traffic) else traffic))
+            moves = self._relief(look())
             if moves:
                 self._quiet_until_ns = now_ns + int(rules.hold_s * SECOND_NS)
             return commands + self._moves.open(moves, forecast, quality, rule)
         calm = now_ns - self._calm_since_ns >= rules.exit_s * SECOND_NS
         if calm and self._moves.loops and self._moves.trusts(quality):
-            back = self._fitting(traffic() if callable(traffic) else traffic)
+            back = self._fitting(look())
             if back is not None:
                 self._quiet_until_ns = now_ns + RETURN_NS
                 commands += self._moves.clear([back], forecast, quality, rule)
         return commands
 
-    def _relief(self, traffic: Traffic) -> Iterator[Move]:
-        """Yield the moves that bring the directions above the threshold below it, one of each flow."""
+    def _relief(self, traffic: Traffic) -> list[Move]:
+        """Return the moves that bring the directions above the threshold below it, one of each flow."""
         held, limits, moves = self._held(traffic), self.site.limits, list[Move]()
         for down, side in enumerate(traffic.directions):
             need = self._excess(side)
@@ -123,18 +109,27 @@ class ThresholdPolicy:
                 moves += offload(self.link, limits, own, left, held.plus(moves), {})
             if "mark" in limits.actions and not moves:
                 moves += mark(self.link, limits, own, need, held)
-        yield from moves
+        return moves
 
     def _held(self, traffic: Traffic) -> HeldMoves:
         """Return what the open moves hold, the room that they take by the rates of now."""
-        held, used = self._moves.held(), dict[str, float]()
-        for loop in self._moves.loops:
-            used[loop.move.target] = used.get(loop.move.target, 0.0) + rate_of(loop, traffic)
-        return replace(held, used_bps=used)
+        used: dict[str, float] = {}
+        for loop, flows in self._seen(traffic):
+            used[loop.move.target] = used.get(loop.move.target, 0.0) + rate_of(loop, flows)
+        return replace(self._moves.held(), used_bps=used)
 
     def _over(self, traffic: Traffic) -> list[Loop]:
         """Return the open moves of flows of which nothing is seen any more."""
-        return [loop for loop in self._moves.loops if "flows" in loop.move.action and not rate_of(loop, traffic)]
+        return [loop for loop, flows in self._seen(traffic) if "flows" in loop.move.action and not flows]
+
+    def _seen(self, traffic: Traffic) -> list[tuple[Loop, list[FlowRate]]]:
+        """Return the open moves, each with those of its flows that are seen now."""
+        rates = {tuple(flow.match().items()): flow for flow in traffic.flows if flow.rate_bps}
+        found = []
+        for loop in self._moves.loops:
+            keys = [tuple(match.items()) for match in loop.move.action.get("flows", ())]
+            found.append((loop, [rates[key] for key in keys if key in rates]))
+        return found
 
     def _of(self, own: Traffic, need: float, held: HeldMoves) -> Iterator[Move]:
         """Yield one move for each of the heaviest flows of a direction, to the cheapest path with room."""
@@ -159,9 +154,8 @@ class ThresholdPolicy:
     def _fitting(self, traffic: Traffic) -> Loop | None:
         """Return the open move of the least rate that fits on the link again."""
         found: list[tuple[float, int, Loop]] = []
-        for number, loop in enumerate(self._moves.loops):
-            rate_bps = rate_of(loop, traffic)
-            flows = seen(loop, traffic)
+        for number, (loop, flows) in enumerate(self._seen(traffic)):
+            rate_bps = rate_of(loop, flows)
             side = traffic.directions[bool(flows and flows[0].down)]
             if side.load_bps + rate_bps <= self.rules.return_load * side.capacity_bps:
                 found.append((rate_bps, number, loop))
@@ -185,15 +179,6 @@ class ThresholdPolicy:
         self._above, self._calm_since_ns, self._quiet_until_ns, self._looked_ns = times
 
 
-def seen(loop: Loop, traffic: Traffic) -> list[FlowRate]:
-    """Return the flows of a move that are seen now."""
-    rates = {tuple(flow.match().items()): flow for flow in traffic.flows}
-    found = (rates.get(tuple(match.items())) for match in loop.move.action.get("flows", ()))
-    return [flow for flow in found if flow is not None]
-
-
-def rate_of(loop: Loop, traffic: Traffic) -> float:
+def rate_of(loop: Loop, flows: list[FlowRate]) -> float:
     """Return the rate of a move's flows now, bit/s; of a device's move, as it was when it was chosen."""
-    if "flows" not in loop.move.action:
-        return loop.move.rate_bps
-    return sum(flow.rate_bps for flow in seen(loop, traffic))
+    return sum(flow.rate_bps for flow in flows) if "flows" in loop.move.action else loop.move.rate_bps

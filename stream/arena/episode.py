@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from offramp.decision.command import Command
 from offramp.decision.policies.policy import Policy
 from offramp.decision.policies.table import policy_of
-from offramp.decision.site import AltPath, Link, Node, Site
+from offramp.decision.site import BUFFER_MS, AltPath, Link, Node, Site
 from offramp.decision.traffic import DeviceRate, Direction, Quality, Traffic
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
@@ -218,11 +218,7 @@ def queues_of(link: Link, scenario: Scenario, traces: dict[tuple[int, int], tupl
     """Return the queues of a link and of its paths and nodes."""
     network = scenario.network
     capacity = [[link.capacity_bps, link.capacity_down_bps]]
-    buffers_ms = [link.buffer_ms] * DIRECTIONS
-    limit = [[
-        link.buffer_bytes if link.buffer_bytes is not None else each / 8e3 * (ms or 0.0)
-        for each, ms in zip(capacity[0], buffers_ms, strict=True)
-    ]]  # fmt: skip
+    limit = [[link.buffer_bytes or each / 8e3 * BUFFER_MS for each in capacity[0]]]
     base = [[network.delay_ms] * DIRECTIONS]
     others: list[AltPath | Node] = [*link.paths, *link.nodes]
     for place in others:

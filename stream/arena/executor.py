@@ -27,7 +27,7 @@ class OpenMove(NamedTuple):
 
 @dataclass
 class Counts:
-    """What was carried out: flows moved and given back, flaps, commands lost, refused (by what), expired."""
+    """What was carried out: flows moved and given back, flaps; commands lost, refused, expired, and all of them."""
 
     moved: int = 0
     returned: int = 0

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from offramp.decision.command import Command
 from offramp.decision.policies.policy import Policy
 from offramp.decision.reroute import MIN_SHARE
-from offramp.decision.site import Site
+from offramp.decision.site import Link, Site
 from offramp.decision.traffic import Quality
 from offramp.errors import ArtifactError
 from offramp.inference.forecast import BINS_PER_S, Forecast
@@ -85,14 +85,7 @@ class Pipeline:
         check_predictor(predictor)
         self.refiner, self._watched, predictor = refiner, watched, watched(predictor)
         self.link, self.policy, self.sink, self.predictor = site.link(link), policy, sink, predictor
-        config = LinkConfig(
-            self.link.capacity_bps,
-            self.link.capacity_down_bps,
-            self.link.buffer_bytes,
-            tuple(str(network) for network in self.link.devices),
-            buffer_ms=self.link.buffer_ms,
-        )
-        self.windows = Windows(config, normaliser_state, self.link.lateness_ms)
+        self.windows = Windows(config_of(self.link), normaliser_state, self.link.lateness_ms)
         self.carried = carried or CarriedState(SERIES, predictor.state_size)
         self._quality = DataQuality()
         self._lost = [0, 0, 0]
@@ -315,6 +308,12 @@ class Pipeline:
         self._quality.restore(state["quality"])
         self._ledger = StreamLedger.from_dict(state["ledger"])
         self.windows.holes = self._ledger.holes
+
+
+def config_of(link: Link) -> LinkConfig:
+    """Return what the bins need of a link of a site."""
+    networks = tuple(str(network) for network in link.devices)
+    return LinkConfig(link.capacity_bps, link.capacity_down_bps, link.buffer_bytes, networks, buffer_ms=link.buffer_ms)
 
 
 class ForecastRows(NamedTuple):
