@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from offramp.decision.site import Site
 from offramp.decision.traffic import FlowRate
 from offramp.errors import InputError
-from offramp.stream.arena.scenario import Scenario, TrafficSource
+from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
 from offramp.stream.bins.packets import UDP, Packets, part_of
 from offramp.stream.bins.state import LinkConfig
 from offramp.stream.channels import BIN_NS, Counter
@@ -50,6 +51,15 @@ class Arrivals(NamedTuple):
 
 def arrivals_of(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
     """Return the traffic of one episode. Raises InputError and ConfigError for files that are not there."""
+    bare = Scenario(  # what traffic depends on, so that tuning makes it once
+        name=scenario.name, seconds=scenario.seconds, site=Site(links=(scenario.link,)),
+        network=Network(load=scenario.network.load), traffic=scenario.traffic,
+    )  # fmt: skip
+    return _made(bare, seed, here, root)
+
+
+@lru_cache(maxsize=8)
+def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
     rng = np.random.default_rng([seed, sum(scenario.name.encode())])
     captured = [_from_file(source, scenario.seconds, seed, here, root) for source in scenario.traffic if source.file]
     scale = _scale(scenario, captured)
