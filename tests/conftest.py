@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.namespace import Namespace
 from tests.support.disks import SmallFiles
 from tests.support.places import SHARED
 
@@ -66,3 +67,13 @@ def own() -> Generator[Path, None, None]:
         if os.geteuid() == 0:
             shutil.chown(name, "nobody")
         yield Path(name)
+
+
+@pytest.fixture
+def namespace() -> Generator[Namespace, None, None]:
+    """A network namespace of its own, with a veth pair; skipped where none can be made."""
+    from tests.support.live import new_namespace
+
+    made = new_namespace()
+    yield made
+    made.close()

@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,12 @@ from bench.namespace import Namespace
 from offramp.decision.command import validate
 from tests.fuzz.growth import fragmented, over_tcp, overlapping, unsubscribe
 from tests.fuzz.mutations import datagram
-from tests.support.live import frame, new_namespace, send, until
+from tests.support.live import frame, send, until
 from tests.support.places import ROOT, SITE
 from tests.support.scrape import scrape, url_in
 from tests.support.tap_process import TAP, Running, no_rights, number_of
 
 NO_RIGHTS = ["setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
-
-
-@pytest.fixture
-def namespace() -> Iterator[Namespace]:
-    made = new_namespace()
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

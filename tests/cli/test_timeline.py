@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import offramp as front
 from bench.namespace import Namespace
 from bench.timeline_picture import draw
 from tests.support.command_line import offramp
-from tests.support.live import frame, new_namespace, send, until
+from tests.support.live import frame, send, until
 from tests.support.places import DEMO, ROOT, SITE
 from tests.support.tap_process import TAP, Running, number_of
 
@@ -138,13 +137,6 @@ def test_a_full_disk_does_not_end_a_replay(tmp_path: Path) -> None:
     assert last == f"offramp: --timeline {path}: File too large; 0 rows are in it, 6,096 are not"
     assert number_of(done.stderr, "not written: write_failed") == 6_096
     assert pq.read_table(path).num_rows == 0
-
-
-@pytest.fixture
-def namespace() -> Iterator[Namespace]:
-    made = new_namespace()
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import socket
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,17 +12,10 @@ from bench.blast import Sender
 from bench.namespace import Namespace
 from offramp.capture.sources.live.interface import LiveOptions, open_interface
 from offramp.errors import ConfigError, InputError
-from tests.support.live import BACKENDS, frame, listen, new_namespace, send, until
+from tests.support.live import BACKENDS, frame, listen, send, until
 
 ROUNDING_NS = {"ring": 0, "pcapy": 1_000, "scapy": 1_000}
 """How exact the times are: nanoseconds, whole microseconds, floats of seconds."""
-
-
-@pytest.fixture
-def namespace() -> Iterator[Namespace]:
-    made = new_namespace()
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=BACKENDS)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from bench.namespace import Namespace
 from offramp.capture.sources.live.queueing import disciplines, shapes
-from tests.support.live import new_namespace
 from tests.support.places import ROOT
-
-
-@pytest.fixture
-def namespace() -> Iterator[Namespace]:
-    made = new_namespace()
-    yield made
-    made.close()
 
 
 def test_an_interface_that_is_not_there_has_none() -> None:

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,18 +18,11 @@ from bench.namespace import ENVIRONMENT, Namespace
 from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.live.packet_filter import AD_INTERFACE, AD_PACKET_TYPE, compile_filter, library_name
 from offramp.errors import ConfigError
-from tests.support.live import frame, listen, new_namespace, packets, send, until
+from tests.support.live import frame, listen, packets, send, until
 
 TCPDUMP = shutil.which("tcpdump", path=ENVIRONMENT["PATH"])
 TAG_5, TAG_7, DOUBLE = (bytes.fromhex(text) for text in ("81000005", "81000007", "8100000581000009"))
 NEW_INTERFACE, TUN, NO_HEADER = 0x400454CA, 1, 0x1000  # TUNSETIFF, IFF_TUN, IFF_NO_PI
-
-
-@pytest.fixture
-def namespace() -> Iterator[Namespace]:
-    made = new_namespace()
-    yield made
-    made.close()
 
 
 def test_every_packet_is_accounted_for_at_the_end(namespace: Namespace) -> None:
