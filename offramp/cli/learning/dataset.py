@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from offramp.errors import ConfigError
+from offramp.extras import require
 
 if TYPE_CHECKING:
     from offramp.inference.dataset.summary import Balance
@@ -29,6 +30,7 @@ def build(options: BuildOptions) -> None:
 
     Example: offramp dataset build samples/evaluation.toml -o data --root DIR
     """
+    require("offramp dataset build", "scipy")
     from offramp.capture.sources.source import Progress
     from offramp.cli.show.progress import console_bar
     from offramp.inference.dataset.dataset import save_dataset
