@@ -26,16 +26,16 @@ from bench.service import AGENT, site_file
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.capture.sources.file.files import open_captures
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.errors import OfframpError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.state import SERIES
-from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.bundle_consumer import BundleConsumer
 from offramp.stream.links.link_consumers import LinkConsumers
 from offramp.stream.pipeline.carried_state import StatePool
-from offramp.stream.pipeline.pipeline import Pipeline, Sink, predictions_of
+from offramp.stream.pipeline.meeting import Meeting, Sink
+from offramp.stream.pipeline.pipeline import Pipeline, predictions_of
 from offramp.stream.worker.checkpoint import encode_checkpoint
 from offramp.stream.worker.message_batch import MessageBatch
 
@@ -91,17 +91,16 @@ class Links:
         artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
         pool = StatePool(len(site.links), SERIES, predictor.state_size)
 
-        def make_run(link: str, sink: Sink) -> LinkConsumer:
+        def make_run(link: str, sink: Sink) -> BundleConsumer:
             carried = pool.take()
 
-            def make(name: str) -> Pipeline:
-                policy, scale = policy_of(site, name), artifact.normaliser
-                return Pipeline(site, name, predictor, scale, policy, sink=sink, carried=carried)
+            def make(name: str, meeting: Meeting) -> Pipeline:
+                return Pipeline(site, name, predictor, artifact.normaliser, meeting, sink=sink, carried=carried)
 
-            return LinkConsumer(link, make)
+            return BundleConsumer.of(site, link, make)
 
         self.names = [link.name for link in site.links]
-        self.runs = LinkConsumers(frozenset(self.names), make_run)
+        self.runs = LinkConsumers({name: name for name in self.names}, make_run)
 
     def work(self, messages: list[Message]) -> float:
         """Work on messages, one batch each; return the processor seconds."""

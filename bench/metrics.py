@@ -21,10 +21,10 @@ from typing import Any
 from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.capture.sources.file.files import open_captures
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
+from offramp.stream.links.bundle_consumer import BundleConsumer
 from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.metrics.registry import Metrics
 from offramp.stream.metrics.server import serving
@@ -92,9 +92,9 @@ async def turn(messages: list[Message], observe: Any, predictor: Any) -> None:
     """Take all messages through a partition processor of its own."""
     site, artifact = load_site(SAMPLES / "site.toml"), load_artifact(DEFAULT_ARTIFACT)
 
-    def make_run(link: str, sink: Any) -> LinkConsumer:
-        return LinkConsumer(
-            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, policy_of(site, name), sink=sink)
+    def make_run(link: str, sink: Any) -> BundleConsumer:
+        return BundleConsumer.of(
+            site, link, lambda name, meeting: Pipeline(site, name, predictor, artifact.normaliser, meeting, sink=sink)
         )
 
     async def load(_: int) -> LoadedStates:
@@ -103,7 +103,7 @@ async def turn(messages: list[Message], observe: Any, predictor: Any) -> None:
     ledger = WorkerLedger()
     with ThreadPoolExecutor(2) as executor:
         processor = PartitionProcessor(
-            0, site.name, frozenset({"uplink"}), make_run, load, Nowhere(), MicroBatches(executor, 1), executor, ledger,
+            0, site.name, {"uplink": "uplink"}, make_run, load, Nowhere(), MicroBatches(executor, 1), executor, ledger,
             horizon_ms=predictor.horizon_ms, meter=PartitionMeter(observe),
         )  # fmt: skip
         for message in messages:
@@ -145,9 +145,7 @@ def a_note_s(times: int = 20_000) -> float:
         open_predictor(DEFAULT_ARTIFACT),
         load_artifact(DEFAULT_ARTIFACT),
     )
-    consumer = LinkConsumer(
-        "uplink", lambda name: Pipeline(site, name, predictor, artifact.normaliser, policy_of(site, name))
-    )
+    consumer = LinkConsumer("uplink", lambda name: Pipeline(site, name, predictor, artifact.normaliser))
     metrics = Metrics("worker")
     meter = PartitionMeter(metrics.observe)
     command, future = (

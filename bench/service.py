@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,10 +32,14 @@ AGENT = "bench"
 
 
 def site_file(links: int, folder: Path) -> tuple[Site, Path]:
-    """Return a site of so many links, each like the sample's, and its file."""
+    """Return a site of so many links, each like the sample's with paths and nodes of its own, and its file."""
     head, _, body = SITE.read_text(encoding="utf-8").partition("[[links]]")
     path = folder / f"site-{links}.toml"
-    text = "".join("[[links]]" + body.replace('"uplink"', f'"uplink{number}"') for number in range(links))
+    named = re.compile(r'(\[\[links\.(?:paths|nodes)\]\]\nname = ")(\w[^"]*)')
+    text = "".join(
+        "[[links]]" + named.sub(rf"\g<1>\g<2>-{number}", body).replace('"uplink"', f'"uplink{number}"')
+        for number in range(links)
+    )
     path.write_text(head + text, encoding="utf-8")
     return load_site(path), path
 

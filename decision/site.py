@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from glob import escape
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -56,6 +56,9 @@ class AltPath(Strict):
     capacity: Rate = Field(description="bits per second, or text such as '20 Mbit/s'")
     delay_ms: Milliseconds = Field(1.0, description="one-way delay without load")
     energy_nj_per_bit: Energy = Field(1.0, description="energy to carry a bit")
+    link: Name | None = Field(
+        None, repr=False, description="the watched link that this path is; none: it is not watched"
+    )
 
     def __repr_name__(self) -> str:
         """Return the name in the repr, which the version of the policy hashes."""
@@ -183,6 +186,11 @@ class Link(Strict):
         return self
 
     @property
+    def places(self) -> tuple[AltPath | Node, ...]:
+        """Where its load may go: paths, then nodes."""
+        return (*self.paths, *self.nodes)
+
+    @property
     def capacity_bps(self) -> float:
         """Bits per second from the devices."""
         return self.capacity
@@ -196,6 +204,16 @@ class Link(Strict):
     def buffer_ms(self) -> float | None:
         """The buffer as time at the capacity of each direction, where the file tells no bytes."""
         return BUFFER_MS if self.buffer_bytes is None else None
+
+
+class Bundle(NamedTuple):
+    """Links that share a path or a node, or are paths of each other: what one policy decides over.
+
+    name: that of its first link in the file, of which alone it is in most sites.
+    """
+
+    name: str
+    links: tuple[Link, ...]
 
 
 class Site(Strict):
@@ -214,6 +232,54 @@ class Site(Strict):
         if (twice := _repeated(link.name for link in self.links)) is not None:
             raise ValueError(f"two links have the name {shown(twice)}")
         return self
+
+    @model_validator(mode="after")
+    def _shared_places_agree(self) -> Site:
+        """Refuse one name for two things: a path or node that several links name is the same one for all."""
+        known: dict[str, tuple[str, AltPath | Node]] = {}
+        links = {link.name for link in self.links}
+        for link in self.links:
+            for place in link.places:
+                other, before = known.setdefault(place.name, (link.name, place))
+                if type(before) is not type(place) or before.capacity != place.capacity:
+                    raise ValueError(
+                        f"links {shown(other)} and {shown(link.name)} have {shown(place.name)} of two kinds or "
+                        "capacities; one name is one path or node, shared by the links that name it"
+                    )
+            for path in link.paths:
+                if path.link is not None and (path.link not in links or path.link == link.name):
+                    raise ValueError(
+                        f"path {shown(path.name)} of link {shown(link.name)}: link: expected another link of the site; "
+                        f"found {shown(path.link)}"
+                    )
+        return self
+
+    @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """The links that are decided over together, in the file's order: its connected parts."""
+        parts: list[tuple[set[str], list[Link]]] = []
+        for link in self.links:
+            places = {f"link {link.name}", *(f"place {node.name}" for node in link.nodes)}
+            places |= {f"place {path.name}" for path in link.paths}
+            places |= {f"link {path.link}" for path in link.paths if path.link is not None}
+            joined = [part for part in parts if part[0] & places]
+            parts = [part for part in parts if not part[0] & places]
+            names = set().union(places, *(part[0] for part in joined))
+            parts.append((names, [*(each for part in joined for each in part[1]), link]))
+        order = {link.name: number for number, link in enumerate(self.links)}
+        found = [sorted(links, key=lambda link: order[link.name]) for _, links in parts]
+        return tuple(
+            Bundle(links[0].name, tuple(links)) for links in sorted(found, key=lambda each: order[each[0].name])
+        )
+
+    @property
+    def bundle_names(self) -> dict[str, str]:
+        """The name of each link's bundle."""
+        return {link.name: bundle.name for bundle in self.bundles for link in bundle.links}
+
+    def bundle_of(self, link: str) -> Bundle:
+        """Return the bundle that a link is of."""
+        return next(bundle for bundle in self.bundles if any(each.name == link for each in bundle.links))
 
     def link(self, name: str) -> Link:
         """Return the link of this name."""

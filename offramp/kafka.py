@@ -25,6 +25,8 @@ MAX_BODY = MAX_MESSAGE - 100_000
 """Bytes of a message's value: what is left is for key and headers."""
 MAX_NAME = 200
 """Bytes of the name of a site, link, agent, controller or group: names stand in headers, keys and checkpoints."""
+TOPIC_VERSIONS = {"features": 2, "state": 2}
+"""Versions of topics that are not the first."""
 MAX_PREFIX = 249 - len(".dead-letters.v1")
 """Kafka's limit of a topic's name, less the longest of ours."""
 
@@ -42,6 +44,11 @@ class KafkaAwayError(KafkaAccessError):
 
 class KafkaRefusedError(KafkaAccessError):
     """A message that no broker would ever take (`is_final`): the next one may be taken."""
+
+
+def topic_name(prefix: str, name: str) -> str:
+    """Return the full name of a topic such as `features`."""
+    return f"{prefix}.{name}.v{TOPIC_VERSIONS.get(name, 1)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ class KafkaSettings:
 
     def topic(self, name: str) -> str:
         """Return the full name of a topic such as `features`."""
-        return f"{self.prefix}.{name}.v1"
+        return topic_name(self.prefix, name)
 
     def client_arguments(self) -> dict[str, Any]:
         """Return the connection arguments of every client of kafka-python."""

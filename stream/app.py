@@ -31,7 +31,6 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from offramp.decision.command import Headers
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.hops import HEADER, encode_hops
 from offramp.inference.artifact import Artifact
@@ -40,8 +39,9 @@ from offramp.kafka import MAX_MESSAGE, KafkaSettings, TopicState, is_final
 from offramp.reach import Reach
 from offramp.records import read_past_unreadable_records
 from offramp.stream.bins.state import SERIES
-from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.bundle_consumer import BundleConsumer
 from offramp.stream.pipeline.carried_state import StatePool
+from offramp.stream.pipeline.meeting import Meeting
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.topics.records import OutgoingMessage
@@ -157,26 +157,26 @@ class Worker:
     def _processor(self, partition: int) -> PartitionProcessor:
         if partition not in self.processors:
             self.processors[partition] = PartitionProcessor(
-                partition, self.site.name, frozenset(link.name for link in self.site.links), self._make_consumer,
+                partition, self.site.name, self.site.bundle_names, self._make_consumer,
                 self._load, self, self.batches, self._executor, self.ledger, horizon_ms=self.predictor.horizon_ms,
                 topic_id=self.topic.id, **self._options,
             )  # fmt: skip
         return self.processors[partition]
 
-    def _make_consumer(self, link: str, sink: Callable[[LinkTimeline], None]) -> LinkConsumer:
-        carried = self._states.take()
+    def _make_consumer(self, bundle: str, sink: Callable[[LinkTimeline], None]) -> BundleConsumer:
+        carried = {link: self._states.take() for link, of in self.site.bundle_names.items() if of == bundle}
 
-        def make(name: str) -> Pipeline:
-            policy, scale = policy_of(self.site, name), self.artifact.normaliser
-            return Pipeline(self.site, name, self.predictor, scale, policy, sink=sink, carried=carried)
+        def make(link: str, meeting: Meeting) -> Pipeline:
+            scale = self.artifact.normaliser
+            return Pipeline(self.site, link, self.predictor, scale, meeting, sink=sink, carried=carried[link])
 
-        return LinkConsumer(link, make)
+        return BundleConsumer.of(self.site, bundle, make)
 
     async def _load(self, partition: int) -> LoadedStates:
         """Load what a partition starts from, retrying until the broker gives it."""
         loop = asyncio.get_running_loop()
-        links = frozenset(link.name for link in self.site.links)
-        arguments = self.settings, partition, self.site.name, links, self.app.conf.id, self.topic.id
+        bundles = frozenset(bundle.name for bundle in self.site.bundles)
+        arguments = self.settings, partition, self.site.name, bundles, self.app.conf.id, self.topic.id
         while True:
             try:
                 return await loop.run_in_executor(self._executor, load_states, *arguments)

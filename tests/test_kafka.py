@@ -41,7 +41,7 @@ def test_a_configuration_file_gives_tls_and_sasl_and_no_secret_is_shown(tmp_path
     settings = kafka_settings("a:1", config, {})
     assert settings.protocol == "SASL_SSL"
     assert settings.password == "hush"
-    assert settings.topic("features") == "lab.features.v1"
+    assert settings.topic("features") == "lab.features.v2"
     assert "hush" not in repr(settings) + str(settings)
     assert kafka_settings("a:1", config, {"OFFRAMP_KAFKA_PASSWORD": "other"}).password == "other"
     with pytest.raises(ConfigError, match=r"ca: there is no file ca\.pem"):

@@ -1,4 +1,4 @@
-"""Decode messages of `offramp.features.v1` to feature batches: senders are not trusted, memory is bounded.
+"""Decode messages of `offramp.features.v2` to feature batches: senders are not trusted, memory is bounded.
 
 The rule of the schema: unknown columns are ignored; a missing or differently typed one is refused, naming the agent, as
 is another schema version. Nothing is decompressed before its declared size has been found small enough.
@@ -53,13 +53,14 @@ class RefusedError(ContractError):
 class FeatureMessage:
     """A checked message; batch: the rows with the metadata that the pipeline reads, None where there are no rows.
 
-    shed: the message is only counted; its rows, if any, were not decoded.
+    shed: the message is only counted; its rows, if any, were not decoded; bundle: as its agent named it in the key.
     """
 
     link: str
     headers: FeatureHeaders
     batch: pa.RecordBatch | None
     shed: bool = False
+    bundle: str = ""
 
     def metadata(self) -> dict[str, str]:
         """Return what the pipeline reads of a batch's metadata."""
@@ -85,18 +86,19 @@ def decode_message(
     read = decode_headers(headers)
     if site is not None and read.site != site:
         return None
-    link = _name("the key, the link's name,", key, read.agent)
+    bundle = bundle_in(_name("the key, the site's and the bundle's name,", key, read.agent), read.site)
+    link = read.link or bundle
     if shed and read.live and not read.end:
         if read.rows > MAX_ROWS:
             raise RefusedError("size", f"agent {read.agent}: {read.rows} rows, at most {MAX_ROWS} are read")
-        return FeatureMessage(link, read, None, shed=True)
+        return FeatureMessage(link, read, None, shed=True, bundle=bundle)
     if read.end or read.rows == 0:
         if value or read.rows:
             raise RefusedError("rows", f"agent {read.agent}: a message that ends, or has 0 rows, has rows")
-        return FeatureMessage(link, read, None)
+        return FeatureMessage(link, read, None, bundle=bundle)
     batch = decode_batch(value or b"", read.agent)
     _check_rows(batch, read)
-    message = FeatureMessage(link, read, batch)
+    message = FeatureMessage(link, read, batch, bundle=bundle)
     return replace(message, batch=batch.replace_schema_metadata(message.metadata()))
 
 
@@ -113,6 +115,8 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
         raise RefusedError("version", f"agent {agent}: schema version {version!r}, ours is {SCHEMA_VERSION!r}")
     numbers = {}
     for name in ("agent_epoch", "sequence", "rows", "first_time_ns", "last_time_ns", "end", *OPTIONAL_HEADERS):
+        if name == "link":
+            continue
         number = whole_number(found[name])
         if number is None:
             raise RefusedError("headers", f"agent {agent}: {name}: expected a whole number, found {found[name][:40]!r}")
@@ -135,7 +139,20 @@ def decode_headers(pairs: Iterable[tuple[str, bytes]]) -> FeatureHeaders:
         clock_ns=numbers["clock_ns"],
         hops=decode_hops(found.get(HEADER)),
         live=bool(numbers["live"]),
+        link=_name("link", found["link"], agent) if found["link"] else "",
     )
+
+
+def bundle_in(key: str, site: str) -> str:
+    """Return the bundle of a key `SITE/BUNDLE`; a key without the site is of an agent of before."""
+    return key.removeprefix(f"{site}/") or key
+
+
+def link_named(key: bytes | None, headers: Mapping[str, bytes]) -> str:
+    """Return whose packets a message has, not checked: for a message that may be shed unread."""
+    texts = (key, headers.get("site"), headers.get("link"))
+    named, site, link = ((text or b"").decode(errors="replace") for text in texts)
+    return link or bundle_in(named, site)
 
 
 def whole_number(text: object) -> int | None:

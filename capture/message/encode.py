@@ -35,14 +35,14 @@ and holds what it makes of one message in memory. A full message of 410 packets/
 
 @dataclass(frozen=True, slots=True)
 class FeatureHeaders:
-    """The headers of `offramp.features.v1`; their names are the fields'.
+    """The headers of `offramp.features.v2`; their names are the fields'.
 
     agent_epoch: one session of an agent, or one recording; sequence: 0, 1, 2, ... of a link within an epoch;
     first_time_ns, last_time_ns: least and greatest time of the rows; ledger: `CaptureLedger.as_dict` of the packets
     since the message before; end: the link's last message of this epoch; sampling: how many packets each row stands
     for; clock_ns: of a live link without packets, else 0: all packets before this time have been published; hops: when
     the agent had the newest packets of the message; live: the packets came just now, so that an overloaded worker may
-    shed the message rather than be late.
+    shed the message rather than be late; link: whose packets they are, where that is not the key's last part.
     """
 
     site: str
@@ -58,6 +58,7 @@ class FeatureHeaders:
     clock_ns: int = 0
     hops: Hops = field(default_factory=dict)
     live: bool = False
+    link: str = ""
     schema_version: str = SCHEMA_VERSION
 
     def pairs(self) -> list[tuple[str, bytes]]:
@@ -69,7 +70,7 @@ class FeatureHeaders:
 
 
 HEADER_NAMES = tuple(name for name in FeatureHeaders.__dataclass_fields__ if name != HEADER)
-OPTIONAL_HEADERS = {"sampling": 1, "clock_ns": 0, "live": 0}
+OPTIONAL_HEADERS = {"sampling": 1, "clock_ns": 0, "live": 0, "link": ""}
 """Headers that may be missing, with what they say then."""
 
 

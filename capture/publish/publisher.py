@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -47,10 +47,10 @@ BACKLOG, REFUSED = "publish_backlog", "publish_refused"
 class Publisher:
     """Publishes the batches of one agent; call `start`, then `publish` and `end` from one thread, then `close`.
 
-    epoch: this session of the agent, or this recording; live: shed rather than wait; queue_bytes, window_bytes: bounds
-    of what is queued and of what is in flight; acknowledged: called, from a thread, with each acknowledged message. A
-    failure that no retry fixes is raised by the next call. Names of site and agent beyond MAX_NAME bytes are a
-    ConfigError.
+    epoch: this session of the agent, or this recording; bundles: by link, of those that are decided over with others;
+    live: shed rather than wait; queue_bytes, window_bytes: bounds of what is queued and of what is in flight;
+    acknowledged: called, from a thread, with each acknowledged message. A failure that no retry fixes is raised by the
+    next call. Names of site and agent beyond MAX_NAME bytes are a ConfigError.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Publisher:
         agent: str,
         epoch: int,
         live: bool = False,
+        bundles: Mapping[str, str] | None = None,
         spool: Spool | None = None,
         queue_bytes: int = 32 << 20,
         window_bytes: int = 8 << 20,
@@ -71,7 +72,7 @@ class Publisher:
         require_name("--agent", agent)
         self.settings, self.topic = settings, settings.topic("features")
         self.site, self.agent, self.epoch, self.live, self.spool = site, agent, epoch, live, spool
-        self.ledger = PublishLedger()
+        self.ledger, self._bundles = PublishLedger(), dict(bundles or {})
         self._bounds = queue_bytes, window_bytes
         self._limit, self._told = message_limit, acknowledged
         self._queue: deque[Outgoing] = deque()
@@ -175,6 +176,10 @@ class Publisher:
             if missing
             else ""
         )
+
+    def _key(self, link: str) -> bytes:
+        """Return the key of a link's messages, which keeps those of a bundle in one partition."""
+        return f"{self.site}/{self._bundles.get(link, link)}".encode()
 
     def _headers(self, ledger: CaptureLedger, **members: Any) -> FeatureHeaders:
         """Return the headers of a message, not yet numbered."""
@@ -346,7 +351,7 @@ class Publisher:
             with kafka_errors(self.settings, "publish"):
                 try:
                     future = producer.send(
-                        self.topic, message.value, message.link.encode(), _leaving(message.headers).pairs()
+                        self.topic, message.value, self._key(message.link), _leaving(message).pairs()
                     )
                 except KafkaTimeoutError:
                     continue
@@ -434,9 +439,10 @@ class Publisher:
             )  # fmt: skip
 
 
-def _leaving(headers: FeatureHeaders) -> FeatureHeaders:
-    """Return headers with the time at which the message is handed to the client."""
-    return replace(headers, hops={**headers.hops, "published": time.time_ns()})
+def _leaving(message: Outgoing) -> FeatureHeaders:
+    """Return a message's headers with its link and the time at which it is handed to the client."""
+    hops = {**message.headers.hops, "published": time.time_ns()}
+    return replace(message.headers, link=message.link, hops=hops)
 
 
 def _unforeseen(error: BaseException) -> OfframpError:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
+from offramp.decision.moves import Loop
 from offramp.decision.site import Site
 from offramp.decision.traffic import Quality, Traffic
 from offramp.errors import ContractError
@@ -22,11 +23,15 @@ class NoPolicy:
     needs_forecast = False
     open_moves = expired = 0
     moved = 0, 0.0
+    loops: tuple[Loop, ...] = ()
     open_scopes: frozenset[str] = frozenset()
 
     def __init__(self, site: Site, link: str, *, split: float = 0.0) -> None:
         self.scope, self.split = f"link:{link}", split
         self.version = f"none-{hashlib.sha256(f'{site.name}|{link}|{split}'.encode()).hexdigest()[:12]}"
+
+    def share(self, elsewhere: Callable[[], Mapping[str, float]]) -> None:
+        """Pass it over: nothing is moved."""
 
     def may_trigger(self, probabilities: NDArray[np.float32], quantiles_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return bool [n], all False."""

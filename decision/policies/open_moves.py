@@ -6,7 +6,7 @@ carries it out will have it: it is neither cleared nor renewed by what is not kn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from offramp.decision.command import Command, decision_id, validate
@@ -29,11 +29,13 @@ class OpenMoves:
         self.link, self.scope = link, f"link:{link}"
         self.loops: list[Loop] = []
         self.expired = 0
+        self.elsewhere: Callable[[], Mapping[str, float]] = dict
+        """Gives what other links put on each path and node, bit/s by name."""
         self._life_ns = int(site.policy.expiry_s * SECOND_NS)
 
     def held(self) -> HeldMoves:
-        """Return what the open moves hold."""
-        return HeldMoves().plus(loop.move for loop in self.loops)
+        """Return what the open moves hold, beside what others put on the same paths and nodes."""
+        return HeldMoves(used_bps=self.elsewhere()).plus(loop.move for loop in self.loops)
 
     @property
     def moved(self) -> tuple[int, float]:
@@ -152,9 +154,18 @@ class KeepsMoves:
         return self._moves.moved
 
     @property
+    def loops(self) -> Sequence[Loop]:
+        """The moves that are open."""
+        return self._moves.loops
+
+    @property
     def expired(self) -> int:
         """Moves that ended unrenewed, ever."""
         return self._moves.expired
+
+    def share(self, elsewhere: Callable[[], Mapping[str, float]]) -> None:
+        """Take what gives the bit/s that others put on each path and node, by name."""
+        self._moves.elsewhere = elsewhere
 
 
 def is_count(value: object) -> bool:

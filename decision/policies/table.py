@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from offramp.decision.policies.each_link import EachLink
 from offramp.decision.policies.none import NoPolicy, static_policy
-from offramp.decision.policies.policy import Policy
+from offramp.decision.policies.policy import LinkPolicy, Policy
 from offramp.decision.policies.shipped import ShippedPolicy
 from offramp.decision.policies.threshold import ThresholdPolicy
-from offramp.decision.site import Site
+from offramp.decision.site import Bundle, Site
 
 
 class PolicyRow(NamedTuple):
     """make: of a site and the name of one of its links; about: what it does, for people."""
 
-    make: Callable[[Site, str], Policy]
+    make: Callable[[Site, str], LinkPolicy]
     about: str
 
 
@@ -27,6 +28,12 @@ POLICIES: dict[str, PolicyRow] = {
 }
 
 
-def policy_of(site: Site, link: str) -> Policy:
-    """Return the policy that decides for a link of a site."""
+def link_policy(site: Site, link: str) -> LinkPolicy:
+    """Return the policy that decides for one link of a site by itself."""
     return POLICIES[site.policy.name].make(site, link)
+
+
+def policy_of(site: Site, bundle: Bundle | None = None) -> Policy:
+    """Return the policy that decides for a bundle of a site; without one for the site's first."""
+    bundle = bundle or site.bundles[0]
+    return EachLink(bundle, [link_policy(site, link.name) for link in bundle.links])

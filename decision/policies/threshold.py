@@ -113,7 +113,7 @@ class ThresholdPolicy(KeepsMoves):
 
     def _held(self, traffic: Traffic) -> HeldMoves:
         """Return what the open moves hold, the room that they take by the rates of now."""
-        used: dict[str, float] = {}
+        used = dict(self._moves.elsewhere())
         for loop, flows in self._seen(traffic):
             used[loop.move.target] = used.get(loop.move.target, 0.0) + rate_of(loop, flows)
         return replace(self._moves.held(), used_bps=used)

@@ -79,7 +79,7 @@ add(app, replay, tap, features, edge_iiotset, train, tune)
 group("dataset", "Labelled data sets to train and evaluate on.", dataset.build, dataset.show)
 add(app, evaluate, federate)
 group("topics", "The topics on Kafka.", topics.create, topics.list_, topics.describe, topics.acl)
-add(app, arena, publish, worker, refine, follow, kernels, doctor)
+add(app, arena, publish, topics.mark, worker, refine, follow, kernels, doctor)
 
 
 INTERRUPTED = 130

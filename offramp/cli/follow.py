@@ -92,7 +92,11 @@ def _printable(line: str) -> str:
 def read_features(record: Any) -> dict[str, Any]:
     """Return a summary of a feature message; its rows are checked, not shown."""
     from offramp.capture.message.decode import decode_message
+    from offramp.capture.message.mark import decode_mark
 
+    mark = decode_mark(record.headers or (), record.value)
+    if mark is not None:
+        return {"mark": mark.kind, "site": mark.site, **mark.members}
     message = decode_message(record.key, record.headers or (), record.value)
     assert message is not None  # noqa: S101 - no site was asked for
     headers = message.headers

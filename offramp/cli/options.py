@@ -24,7 +24,7 @@ RING_FILES = 10
 
 Captures = Annotated[
     tuple[str, ...],
-    typer.Argument(metavar="FILE...", help="pcap or pcapng, also .gz and .zst, in this order; - is stdin"),
+    typer.Argument(metavar="FILE...", help="pcap or pcapng, .gz, .zst, in this order, or LINK=FILE each; - is stdin"),
 ]
 LinkName = Annotated[str, typer.Option("--link", metavar="NAME", help="all packets are of this link of the site")]
 SiteFile = Annotated[Path | None, typer.Option("--site", help="site.toml: links, capacities, paths, nodes, devices")]

@@ -27,6 +27,7 @@ from offramp.inference.bin_length import BIN_MS
 if TYPE_CHECKING:
     from offramp.capture.publish.publisher import Publisher
     from offramp.capture.sources.source import PacketSource
+    from offramp.decision.site import Site
     from offramp.kafka import KafkaSettings
     from offramp.stream.metrics.registry import Metrics as Registry
     from offramp.stream.metrics.table import Observe
@@ -110,23 +111,21 @@ def require_fitting(options: PublishOptions) -> None:
 
 def publish_files(options: PublishOptions, settings: KafkaSettings, metrics: Registry | None = None) -> None:
     """Publish the packets of files; the ledger to standard error."""
-    from offramp.capture.sources.file.files import open_captures
     from offramp.cli.show.ledger_text import capture_lines, hold_strict, warn
     from offramp.cli.show.progress import console_bar
     from offramp.decision.site import load_or_default
     from offramp.reach import ReachWatch
     from offramp.stream.agent.files import publish_source
+    from offramp.stream.local.captures_by_link import open_by_link
     from offramp.stream.local.link_batches import LinkBatches
-    from offramp.stream.local.link_choice import LinkChoice
     from offramp.stream.local.pace import parse_pace
     from offramp.stream.metrics.readings import file_readings, info, publish_readings, reach_readings
     from offramp.stream.metrics.table import unobserved
 
     site = load_or_default(options.site)
-    choice = LinkChoice(site, options.link, warn)
-    source = open_captures(options.files)
+    choice, source = open_by_link(options.files, site, options.link, warn)
     observe = metrics.observe if metrics else unobserved
-    publisher = open_publisher(options, settings, site.name, epoch_of(options), observe=observe)
+    publisher = open_publisher(options, settings, site, epoch_of(options, site), observe=observe)
     batches = LinkBatches(source, site, publisher.agent, parse_pace(options.pace), choice, options.dissector)
     watch = ReachWatch(settings, "publish", "features")
     if metrics is not None:
@@ -173,7 +172,7 @@ def publish_links(
     site = site_of(options.site, [source.name for source in sources])
     observe = metrics.observe if metrics else unobserved
     settle(options)
-    publisher = open_publisher(options, settings, site.name, time.time_ns(), live=True, observe=observe)
+    publisher = open_publisher(options, settings, site, time.time_ns(), live=True, observe=observe)
     with ExitStack() as stack:
         found = stack.enter_context(
             watching(sources, options, site, publisher.agent, bins=options.message_ms // BIN_MS)
@@ -206,7 +205,7 @@ def publish_links(
 
 
 def open_publisher(
-    options: PublishOptions, settings: KafkaSettings, site: str, epoch: int, *, observe: Observe, live: bool = False
+    options: PublishOptions, settings: KafkaSettings, site: Site, epoch: int, *, observe: Observe, live: bool = False
 ) -> Publisher:
     """Return the publisher that the options ask for, not started."""
     from offramp.capture.publish.publisher import Publisher
@@ -217,22 +216,32 @@ def open_publisher(
     agent = options.agent or socket.gethostname()
     spool = Spool(options.spool, options.spool_mb << 20, report=tell) if options.spool else None
     return Publisher(
-        settings, site=site, agent=agent, epoch=epoch, live=live, spool=spool, acknowledged=acknowledgements(observe)
+        settings,
+        site=site.name,
+        agent=agent,
+        epoch=epoch,
+        live=live,
+        spool=spool,
+        bundles=site.bundle_names,
+        acknowledged=acknowledgements(observe),
     )
 
 
-def epoch_of(options: PublishOptions) -> int:
+def epoch_of(options: PublishOptions, site: Site) -> int:
     """Return the epoch asked for; else, of files, one that the same files always have; else the time."""
     from offramp.stream.agent.files import recording_epoch
+    from offramp.stream.local.captures_by_link import files_of
 
-    read_once = any(name == "-" or not Path(name).is_file() for name in options.files)  # a pipe has no second reading
+    read_once = any(
+        name == "-" or not Path(name).is_file() for name in files_of(options.files, site)
+    )  # a pipe has no second reading
     if options.epoch == "new" or (not options.epoch and read_once):
         return time.time_ns()
     if options.epoch:
         if not options.epoch.isdecimal() or int(options.epoch) >= 1 << 63:
             raise ConfigError(f"--epoch {options.epoch}: expected a whole number below 2^63, or `new`")
         return int(options.epoch)
-    return recording_epoch(options.files, options.pace)
+    return recording_epoch(files_of(options.files, site), options.pace)
 
 
 def published_lines(publisher: Publisher) -> list[str]:

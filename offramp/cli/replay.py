@@ -64,7 +64,6 @@ def replay(options: ReplayOptions) -> None:
 
     Example: offramp replay samples/demo.pcap.zst --site samples/site.toml
     """
-    from offramp.capture.sources.file.files import open_captures
     from offramp.cli.show.ledger_text import hold_strict, warn
     from offramp.cli.show.output import open_out
     from offramp.cli.show.timeline import close_timeline, open_timeline, require_place
@@ -72,7 +71,7 @@ def replay(options: ReplayOptions) -> None:
     from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
     from offramp.inference.serving.table import open_backend
     from offramp.kernels import announce_compiling
-    from offramp.stream.local.link_choice import LinkChoice
+    from offramp.stream.local.captures_by_link import open_by_link
     from offramp.stream.local.pace import parse_pace
     from offramp.stream.local.replay import Replay
 
@@ -89,9 +88,8 @@ def replay(options: ReplayOptions) -> None:
         )
     elif assumed := site.assumed():
         print(assumed, file=sys.stderr)
-    choice = LinkChoice(site, options.link, warn)
+    choice, source = open_by_link(options.files, site, options.link, warn)
     artifact = load_artifact(options.model or DEFAULT_ARTIFACT)
-    source = open_captures(options.files)
     with ExitStack() as stack:
         out = stack.enter_context(open_out(options.out))
         predictor = open_backend(options.backend, artifact)

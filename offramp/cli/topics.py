@@ -1,15 +1,19 @@
-"""`offramp topics`: make the topics, print who needs which rights on them."""
+"""`offramp topics`: make the topics, print who needs which rights on them; `offramp mark`: what no packet tells."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from offramp.cli.options import KafkaOptions
 from offramp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from offramp.decision.site import Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,3 +128,82 @@ def acl(options: AclOptions) -> None:
     named = Named(settings.prefix, options.site, options.controller, parse_principals(options.principals))
     for line in commands(named, settings.shown) if options.commands else rows(named):
         print(line)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkOptions(KafkaOptions):
+    """What `offramp mark` was asked for."""
+
+    site: Annotated[Path, typer.Option("--site", help="site.toml, as the workers have it")]
+    link: Annotated[str, typer.Option("--link", help="a watched link, with --capacity or --away")] = ""
+    capacity: Annotated[str, typer.Option("--capacity", help="of the link up, or both ways, such as '5 Mbit/s'")] = ""
+    capacity_down: Annotated[str, typer.Option("--capacity-down", help="of the link down; none: as up")] = ""
+    away: Annotated[bool, typer.Option("--away", help="nobody waits for the link until it has packets again")] = False
+    path: Annotated[str, typer.Option("--path", help="a path, with --up or --down")] = ""
+    up: Annotated[bool | None, typer.Option("--up/--down", help="whether the path carries anything")] = None
+    node: Annotated[str, typer.Option("--node", help="a node, with --full or --free")] = ""
+    full: Annotated[bool | None, typer.Option("--full/--free", help="whether the node takes nothing more")] = None
+
+
+def mark(options: MarkOptions) -> None:
+    """Write a mark: what of the network changed, in the order of the packets of those that it concerns.
+
+    Example: offramp mark --site site.toml --path lte --down
+    """
+    from kafka import KafkaProducer
+
+    from offramp.capture.message.mark import Mark, encode_mark
+    from offramp.decision.site import load_site
+    from offramp.kafka import close_client, kafka_errors, require_topics
+
+    site, settings = load_site(options.site), options.kafka_settings()
+    kind, members, bundles = asked_for(options, site)
+    value, headers = encode_mark(Mark(site.name, kind, members))
+    with kafka_errors(settings, "mark"):
+        require_topics(settings, "mark", "features")
+        producer = KafkaProducer(**settings.client_arguments(), acks="all")
+        try:
+            for bundle in bundles:
+                key = f"{site.name}/{bundle}".encode()
+                where = producer.send(settings.topic("features"), value, key, headers).get(30)
+                place = f"{where.topic}/{where.partition}/{where.offset}"
+                print(f"{kind} of {Mark(site.name, kind, members).about}: {place}", file=sys.stderr)
+        finally:
+            close_client(producer)
+
+
+def asked_for(options: MarkOptions, site: Site) -> tuple[str, dict[str, Any], list[str]]:
+    """Return kind and members of the mark, and the bundles that it concerns. Raises ConfigError."""
+    asked = [name for name in ("link", "path", "node") if getattr(options, name)]
+    if len(asked) != 1:
+        raise ConfigError("expected one of --link, --path and --node")
+    name = getattr(options, asked[0])
+    if asked[0] == "link":
+        bundles = [of for link, of in site.bundle_names.items() if link == name]
+    else:
+        places = {bundle.name: {each.name for link in bundle.links for each in link.places} for bundle in site.bundles}
+        bundles = [bundle for bundle, there in places.items() if name in there]
+    if not bundles:
+        raise ConfigError(f"--{asked[0]} {name}: {options.site} has none of that name")
+    if asked[0] == "path" and options.up is not None:
+        return "probe", {"path": name, "up": options.up}, bundles
+    if asked[0] == "node" and options.full is not None:
+        return "node", {"node": name, "full": options.full}, bundles
+    if asked[0] == "link" and options.away and not options.capacity:
+        return "away", {"link": name}, bundles
+    if asked[0] == "link" and options.capacity and not options.away:
+        up_bps = rate(options.capacity)
+        down_bps = rate(options.capacity_down) if options.capacity_down else up_bps
+        return "capacity", {"link": name, "up_bps": up_bps, "down_bps": down_bps}, bundles
+    wanted = {"path": "--up or --down", "node": "--full or --free", "link": "--capacity or --away"}
+    raise ConfigError(f"--{asked[0]} {name}: expected {wanted[asked[0]]}")
+
+
+def rate(text: str) -> float:
+    """Return bit/s of a text such as `5 Mbit/s`. Raises ConfigError."""
+    from offramp.decision.bounds import parse_rate
+
+    try:
+        return float(parse_rate(float(text) if text.replace(".", "", 1).isdecimal() else text))
+    except ValueError as error:
+        raise ConfigError(f"--capacity: {error}") from error

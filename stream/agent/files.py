@@ -22,11 +22,14 @@ def publish_source(batches: LinkBatches, publisher: Publisher, step: Callable[[]
     """
     whole = False
     try:
-        for link, batch in prefetch(batches.read()):
-            publisher.publish(link, batch)
+        for link, item in prefetch(batches.read()):
+            if isinstance(item, int):
+                publisher.clock(link, item)
+            else:
+                publisher.publish(link, item)
             step()
         whole = True
-        for link in batches.dissectors:
+        for link in batches.links_told:
             publisher.end(link)
     finally:
         patience = PATIENCE_S if not whole or publisher.spool is not None else None

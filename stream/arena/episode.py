@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
-from offramp.decision.policies.policy import Policy
-from offramp.decision.policies.table import policy_of
+from offramp.decision.policies.policy import LinkPolicy
+from offramp.decision.policies.table import link_policy
 from offramp.decision.site import BUFFER_MS, AltPath, Link, Node, Site
 from offramp.decision.traffic import DeviceRate, Direction, Quality, Traffic
 from offramp.inference.artifact import Artifact
@@ -73,7 +73,7 @@ def play(
     arrivals = arrivals_of(scenario, seed, here, root)
     knows = policy == BOUND
     site = enforcing(scenario, "none" if knows else policy, arrivals.scale)
-    decided = policy_of(site, site.links[0].name)
+    decided = link_policy(site, site.links[0].name)
     if decided.needs_forecast and model is None:
         raise ValueError(f"policy {policy}: needs a model")
     return Episode(
@@ -119,7 +119,7 @@ class Episode:
     """The loop of one episode, bin by bin: packets, what is seen of them, what is decided, what comes of it."""
 
     def __init__(
-        self, scenario: Scenario, site: Site, arrivals: Arrivals, policy: Policy, model: Model | None,
+        self, scenario: Scenario, site: Site, arrivals: Arrivals, policy: LinkPolicy, model: Model | None,
         traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]], seed: int, *, knows: bool = False,
     ) -> None:  # fmt: skip
         network = scenario.network
@@ -140,7 +140,7 @@ class Episode:
             )  # fmt: skip
         self.pipeline = None
         if policy.needs_forecast and model is not None:
-            self.pipeline = Pipeline(site, self.link.name, model.predictor, model.artifact.normaliser, policy)
+            self.pipeline = Pipeline(site, self.link.name, model.predictor, model.artifact.normaliser)
 
     def run(self) -> Outcome:
         """Play to the end."""

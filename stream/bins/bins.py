@@ -74,6 +74,7 @@ from offramp.stream.bins.state import (
     forget_bins,
     new_bin_out,
     new_bin_state,
+    resize,
 )
 from offramp.stream.bins.virtual_queue import drained
 from offramp.stream.channels import BIN_NS, FIRST_MARK, Counter
@@ -301,7 +302,7 @@ class Bins:
         """Build empty bins. Raises ValueError where the lateness needs more than the open bins there is room for."""
         if not 0 <= lateness_ms * 1_000_000 <= (OPEN - 2) * BIN_NS:
             raise ValueError(f"lateness {lateness_ms:g} ms: give 0 to {(OPEN - 2) * BIN_NS // 1_000_000} ms")
-        self.lateness_ns = int(lateness_ms * 1_000_000)
+        self.lateness_ns, self._config = int(lateness_ms * 1_000_000), config
         self.networks = network_table(config.networks)
         self.state, self.hitters = new_bin_state(config)
         self.held = no_packets(1)
@@ -361,6 +362,10 @@ class Bins:
             out = room()
             done = close_until(self.state, self.hitters, int(clock[NEWEST]) // BIN_NS + 1, out)
             yield from _drain(out)
+
+    def set_capacity(self, up_bps: float, down_bps: float) -> None:
+        """Let the link have another capacity from the next packet on, bit/s; what waits is sent at the new one."""
+        resize(self.state, self._config, up_bps, down_bps)
 
     def forget(self) -> None:
         """Empty the bins, as what comes next does not follow on; time goes on."""

@@ -153,6 +153,20 @@ def new_bin_state(config: LinkConfig) -> tuple[BinState, HeavyHitters]:
     return state, new_heavy_hitters()
 
 
+def resize(state: BinState, config: LinkConfig, up_bps: float, down_bps: float) -> None:
+    """Give a link another capacity, bit/s: what waits is as many bytes as before, and takes another time."""
+    for side, capacity_bps in ((UP, up_bps), (DOWN, down_bps)):
+        ns_per_byte = 8e9 / capacity_bps
+        factor = ns_per_byte / state.shape[NS_PER_BYTE + side]
+        state.shape[NS_PER_BYTE + side] = ns_per_byte
+        state.shape[LIMIT_NS + side] = config.limit_ns(ns_per_byte)
+        state.wait[side] *= factor
+        state.closing_wait[side] *= factor
+        state.peak[:, side] *= factor
+        waits = state.bin_wait[:, side]
+        waits[waits >= 0] *= factor
+
+
 def forget_bins(state: BinState, *, goes_on: bool) -> None:
     """Empty the bins, as what comes next does not follow on; the counts of rows and devices stay.
 

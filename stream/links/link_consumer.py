@@ -18,6 +18,7 @@ from offramp.capture.message.decode import SCHEMA, FeatureMessage
 from offramp.counts import Counts
 from offramp.decision.command import Command
 from offramp.errors import ContractError
+from offramp.stream.channels import BIN_NS
 from offramp.stream.links.state_check import require_bins, require_like
 from offramp.stream.pipeline.ledger import StreamLedger
 from offramp.stream.pipeline.pipeline import Pipeline, Step, predictions_of
@@ -56,8 +57,8 @@ class IntakeLedger(Counts):
 class LinkConsumer:
     """A link's pipeline with its place in the topic; `make` builds an empty pipeline of the link.
 
-    next_offset: the state holds every earlier message of the link; packet_ns: time of the last packet of the last
-    message taken, or its clock.
+    next_offset: the state holds every earlier message of the link; live: its last message was of a live link;
+    packet_ns: time of the last packet of the last message taken, or its clock.
     """
 
     def __init__(self, link: str, make: Callable[[str], Pipeline]) -> None:
@@ -66,12 +67,19 @@ class LinkConsumer:
         self.next_offset = 0
         self.ledger = IntakeLedger()
         self.packet_ns = 0
+        self.live = False
         self._past = StreamLedger()
         self._ended: list[StreamLedger] = []
         self._taken = IntakeLedger(), StreamLedger()
         self._epochs: dict[str, int] = {}
         self._newest_ns = 0
         self._behind_hole = False
+        self._capacity: tuple[float, float] | None = None
+
+    def set_capacity(self, up_bps: float, down_bps: float) -> None:
+        """Let the link have another capacity from the next message on, in bit/s."""
+        self._capacity = up_bps, down_bps
+        self.pipeline.windows.bins.set_capacity(up_bps, down_bps)
 
     def feed(self, message: FeatureMessage, offset: int) -> list[Command]:
         """Take the message at an offset of the topic; return the commands it causes."""
@@ -82,7 +90,7 @@ class LinkConsumer:
         """Take the message at an offset of the topic; return its steps for `conclude`, in order."""
         if offset < self.next_offset:
             return []  # the checkpoint has it
-        self.next_offset = offset + 1
+        self.next_offset, self.live = offset + 1, message.headers.live
         begins, gap = self._sequence_of(message)
         if gap < 0:
             return []
@@ -123,7 +131,8 @@ class LinkConsumer:
         self.ledger.shed += 1
         self.ledger.shed_rows += headers.rows
         self._newest_ns = max(self._newest_ns, headers.last_time_ns, headers.clock_ns)
-        return Step(self.pipeline, Windowed([], loss_in(CaptureLedger.from_dict(headers.ledger).all_shed(REASON))))
+        loss = loss_in(CaptureLedger.from_dict(headers.ledger).all_shed(REASON))
+        return Step(self.pipeline, Windowed([], loss, closed_until=self._newest_ns // BIN_NS))
 
     def _sequence_of(self, message: FeatureMessage) -> tuple[bool, int]:
         """Return whether an epoch begins, and how many messages are missing before this one, -1 for a repeat."""
@@ -163,6 +172,8 @@ class LinkConsumer:
         step = Step(self.pipeline, self.pipeline.windows.close())
         self._ended.append(self.pipeline.ledger)  # which counts on until the step is concluded
         self.pipeline = self._make(self.link)
+        if self._capacity is not None:
+            self.pipeline.windows.bins.set_capacity(*self._capacity)
         self._newest_ns = 0
         self._behind_hole = False
         self.ledger.restarts += 1

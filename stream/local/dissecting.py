@@ -21,9 +21,9 @@ READ_AHEAD, FILL_AHEAD = 2, 1
 
 
 def dissected(
-    blocks: Iterator[tuple[str, PacketBlock]], dissector_of: Callable[[str], PacketDissector]
-) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Yield the feature batches of named blocks in order, each with its name.
+    blocks: Iterator[tuple[str, PacketBlock | int]], dissector_of: Callable[[str], PacketDissector]
+) -> Iterator[tuple[str, pa.RecordBatch | int]]:
+    """Yield the feature batches of named blocks in order, each with its name; numbers as they are.
 
     Whoever iterates builds the batches; reading and filling run in threads of their own beside it.
     """
@@ -32,10 +32,13 @@ def dissected(
 
 
 def _filled(
-    blocks: Iterator[tuple[str, PacketBlock]], dissector_of: Callable[[str], PacketDissector]
-) -> Iterator[tuple[str, Callable[[], pa.RecordBatch]]]:
+    blocks: Iterator[tuple[str, PacketBlock | int]], dissector_of: Callable[[str], PacketDissector]
+) -> Iterator[tuple[str, Callable[[], pa.RecordBatch | int]]]:
     """Yield for each batch its name and what builds it; other dissectors than the fast one have no two steps."""
     for name, block in blocks:
+        if isinstance(block, int):
+            yield name, partial(_same, block)
+            continue
         dissector = dissector_of(name)
         if isinstance(dissector, Dissector):
             for part in dissector.fill(block):
@@ -45,5 +48,5 @@ def _filled(
                 yield name, partial(_same, batch)
 
 
-def _same(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return batch
+def _same(item: pa.RecordBatch | int) -> pa.RecordBatch | int:
+    return item

@@ -21,6 +21,9 @@ from offramp.stream.local.pace import paced, select
 from offramp.stream.local.site_match import SiteMatch
 
 NO_LINK = -1
+DISORDER_NS = 1_000_000_000
+"""How far behind the newest packet of a file one of another interface may be: programs that capture several write each
+interface's packets by the buffer, which they empty within a second."""
 
 
 class ByLink:
@@ -140,6 +143,8 @@ class LinkBatches:
     ) -> None:  # fmt: skip
         self.source, self.factor = source, factor
         self.links = ByLink(choice or LinkChoice(site), site, agent, dissector=dissector)
+        self._together = tuple(link.name for bundle in site.bundles if len(bundle.links) > 1 for link in bundle.links)
+        self._told: dict[str, None] = {}
 
     @property
     def dissectors(self) -> dict[str, PacketDissector]:
@@ -147,14 +152,27 @@ class LinkBatches:
         return self.links.dissectors
 
     @property
+    def links_told(self) -> tuple[str, ...]:
+        """The links that have packets, and those whose time was told beside them."""
+        return (*self.dissectors, *(link for link in self._told if link not in self.dissectors))
+
+    @property
     def choice(self) -> LinkChoice:
         """Which interface belongs to which link, and what belongs to none."""
         return self.links.choice
 
-    def read(self) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """Yield link and batch in the order of the packets; reading and dissecting run in threads of their own."""
+    def read(self) -> Iterator[tuple[str, pa.RecordBatch | int]]:
+        """Yield link and batch in the order of the packets; reading and dissecting run in threads of their own.
+
+        Of links that are decided over together those without a packet are told the time in ns: no packet before it
+        comes, as files have packets at most DISORDER_NS behind newer ones.
+        """
         try:
             for link, batch in dissected(self._blocks(), self.links.dissector):
+                if isinstance(batch, int):
+                    self._told[link] = None
+                    yield link, batch
+                    continue
                 self.links.noted(link, batch)
                 yield link, batch
         finally:
@@ -168,6 +186,12 @@ class LinkBatches:
         """Return in words where packets and site do not fit together."""
         return [*self.links.warnings(), *self.links.idle()]
 
-    def _blocks(self) -> Iterator[tuple[str, PacketBlock]]:
+    def _blocks(self) -> Iterator[tuple[str, PacketBlock | int]]:
         for block in paced(self.source.read(), self.factor):
-            yield from self.links.split(block)
+            there = set[str]()
+            for link, part in self.links.split(block):
+                there.add(link)
+                yield link, part
+            if self._together and len(block):
+                now_ns = int(block.time_ns.max()) - DISORDER_NS
+                yield from ((link, now_ns) for link in self._together if link not in there and now_ns > 0)

@@ -27,20 +27,25 @@ class LinkChoice:
     site, or several have no pattern.
     """
 
-    def __init__(self, site: Site, forced: str = "", report: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, site: Site, forced: str = "", report: Callable[[str], None] = lambda _: None, *, named: bool = False
+    ) -> None:
+        """Build it; named: the files will say of which link they are."""
         self.unlinked: Counter[str] = Counter()
         self.forced, self._site, self._told = forced, site, report
         names = [link.name for link in site.links]
         if forced and forced not in names:
             raise ConfigError(f"--link {shown(forced)}: the site has {listed(names)}")
         free = [link.name for link in site.links if link.interface is None]
-        if len(free) > 1 and not forced:
+        if len(free) > 1 and not forced and not named:
             raise ConfigError(
                 f"links {listed(free)} have no interface, so whose a packet is is not said; give all but one of them "
                 f"an interface ({PAGE}), or choose one with --link NAME"
             )
         self._free = free[0] if free else None
         self._found: dict[str, str | None] = {}
+        self.named: dict[str, str] = {}
+        """The links of interfaces that stand for the files of a link."""
 
     def of(self, interface: str) -> str | None:
         """Return the name of the link that an interface belongs to, or None; "" is an interface without a name."""
@@ -79,6 +84,8 @@ class LinkChoice:
         return [link for link in self._site.links if link.interface is not None]
 
     def _choose(self, interface: str) -> str | None:
+        if interface in self.named:
+            return self.named[interface]
         if not interface:
             return self._site.links[0].name if len(self._site.links) == 1 else self._free
         fitting = [link for link in self._patterned if fnmatchcase(interface, link.interface or "")]

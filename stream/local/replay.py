@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.sources.source import PacketSource
 from offramp.decision.command import Command
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.artifact import Artifact
 from offramp.inference.serving.predictor import Predictor
@@ -17,6 +16,7 @@ from offramp.stream.local.link_batches import LinkBatches
 from offramp.stream.local.link_choice import LinkChoice
 from offramp.stream.local.prefetch import prefetch
 from offramp.stream.pipeline.ledger import StreamLedger
+from offramp.stream.pipeline.meeting import Meetings
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.pipeline.timeline import LinkTimeline
 from offramp.stream.windows.windows import Windowed
@@ -30,7 +30,7 @@ WINDOWS_AHEAD = 2
 
 @dataclass(slots=True)
 class Replay:
-    """One pipeline and one dissector per link of the site, fed from one source.
+    """One pipeline and one dissector per link of the site, a policy per bundle, fed from one source.
 
     Reading, dissecting, windows (with the building of batches), and model with policy run in a thread each. `run`
     yields the commands in the order they were decided; afterwards the ledgers hold the account.
@@ -47,8 +47,10 @@ class Replay:
     dissector: str = "fast"
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     batches: LinkBatches = field(init=False)
+    _meetings: Meetings = field(init=False)
 
     def __post_init__(self) -> None:
+        self._meetings = Meetings(self.site)
         self.batches = LinkBatches(self.source, self.site, "replay", self.factor, self.choice, self.dissector)
 
     def run(self) -> Iterator[Command]:
@@ -57,6 +59,7 @@ class Replay:
             yield from pipeline.decide(windowed)
         for pipeline in self.pipelines.values():
             yield from pipeline.close()
+        yield from self._meetings.close()
 
     def capture_ledger(self) -> CaptureLedger:
         """Return the account of the packets, over all links."""
@@ -70,16 +73,19 @@ class Replay:
         return total
 
     def _windowed(self) -> Iterator[tuple[Pipeline, Windowed]]:
-        for link, batch in self.batches.read():
+        for link, item in self.batches.read():
             pipeline = self._pipeline(link)
-            for windowed in pipeline.windows.portions(batch):
+            if isinstance(item, int):
+                yield pipeline, pipeline.windows.advance(item)
+                continue
+            for windowed in pipeline.windows.portions(item):
                 yield pipeline, windowed
 
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
-            policy = policy_of(self.site, link)
             refiner = self.refining.of(link) if self.refining else None
+            scale, meeting = self.artifact.normaliser, self._meetings.of(link)
             self.pipelines[link] = Pipeline(
-                self.site, link, self.predictor, self.artifact.normaliser, policy, sink=self.sink, refiner=refiner
+                self.site, link, self.predictor, scale, meeting, sink=self.sink, refiner=refiner
             )
         return self.pipelines[link]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from offramp.capture.dissect.dissector import Dissector
 from offramp.decision.command import Command
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.artifact import Artifact, load_artifact
 from offramp.inference.serving.predictor import Predictor
@@ -21,8 +20,9 @@ from offramp.stream.metrics.readings import pipeline_readings
 from offramp.stream.metrics.registry import Reading
 from offramp.stream.metrics.table import Observe, unobserved
 from offramp.stream.metrics.timed_predictor import TimedPredictor
-from offramp.stream.pipeline.pipeline import Pipeline, Sink
-from offramp.stream.windows.windows import Windowed
+from offramp.stream.pipeline.meeting import Meetings, Sink
+from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.windows.windows import ENDED, Windowed
 
 if TYPE_CHECKING:
     from offramp.stream.refine.refiner import Refiner
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Tap:
-    """Processes live interfaces to commands: a pipeline per link, which `make` builds.
+    """Processes live interfaces to commands: a pipeline per link, which `make` builds, a policy per bundle.
 
     `tick`, where set, is called when no packet comes, with a time in ns that all links have reached.
     """
@@ -62,6 +62,8 @@ class Tap:
                 self.tick(min((at for each, at in reached.items() if each not in self._over), default=clock_ns))
         for link, pipeline in self.pipelines.items():
             yield from self._timed(pipeline.close(), newest.get(link, 0))
+        for meeting in {id(pipeline.meeting): pipeline.meeting for pipeline in self.pipelines.values()}.values():
+            yield from meeting.decide(ENDED)
 
     def readings(self) -> Iterator[Reading]:
         """Yield what the pipelines did, for the metrics."""
@@ -75,6 +77,7 @@ class Tap:
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
             self.pipelines[link] = self.make(link)
+            self.pipelines[link].meeting.leave(*self.pipelines)
         return self.pipelines[link]
 
     def _timed(self, commands: list[Command], packet_ns: int) -> Iterator[Command]:
@@ -94,7 +97,10 @@ class Tap:
                 continue
             for windowed in windows.portions(item):
                 yield link, windowed, 0, windows.bins.newest_ns
-        self._over |= set(source.links.dissectors) if len(self.sources) > 1 else set()
+        for link in source.links.dissectors if len(self.sources) > 1 else ():
+            windows = self.pipelines[link].windows
+            yield link, windows.close(), 0, windows.bins.newest_ns  # nobody waits for it any more
+            self._over.add(link)
 
 
 class LoadedModel(NamedTuple):
@@ -112,7 +118,7 @@ class LoadedModel(NamedTuple):
     def warm(self, site: Site) -> None:
         """Run a made-up packet through a pipeline, so that its kernels are loaded."""
         link = site.links[0].name
-        pipeline = Pipeline(site, link, self.predictor, self.artifact.normaliser, policy_of(site, link))
+        pipeline = Pipeline(site, link, self.predictor, self.artifact.normaliser)
         for batch in Dissector("stream").dissect(one_packet()):
             pipeline.update(batch)
         pipeline.advance(2_000_000_000)  # the clock's kernel, a second behind the packet
@@ -126,14 +132,14 @@ def assembled(
 ) -> Tap:  # fmt: skip
     """Return the tap of live batches, with a pipeline a link."""
     artifact, predictor = loaded
-    refiners = None
+    refiners, meetings = None, Meetings(site)
 
     def pipeline(link: str, timeline_sink: Sink | None, observe: Observe, refiner: Refiner | None = None) -> Pipeline:
         def watched(predictor: Predictor) -> Predictor:
             return predictor if observe is unobserved else TimedPredictor(predictor, observe)
 
         return Pipeline(
-            site, link, predictor, artifact.normaliser, policy_of(site, link), sink=timeline_sink, refiner=refiner,
+            site, link, predictor, artifact.normaliser, meetings.of(link), sink=timeline_sink, refiner=refiner,
             watched=watched,
         )  # fmt: skip
 

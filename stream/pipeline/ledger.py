@@ -36,6 +36,7 @@ class StreamLedger(Counts):
     series_begun: int = 0
     holes: int = 0
     decided: int = 0
+    behind: int = 0
     commands: Counter[str] = field(default_factory=Counter)
     """Commands by action."""
 

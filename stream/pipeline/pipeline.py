@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,11 +17,11 @@ from numpy.typing import NDArray
 
 from offramp.decision.command import Command
 from offramp.decision.policies.policy import Policy
-from offramp.decision.reroute import MIN_SHARE
-from offramp.decision.site import Link, Site
+from offramp.decision.policies.table import policy_of
+from offramp.decision.site import Bundle, Link, Site
 from offramp.decision.traffic import Quality
 from offramp.errors import ArtifactError
-from offramp.inference.forecast import BINS_PER_S, Forecast
+from offramp.inference.forecast import BINS_PER_S
 from offramp.stream.bins.state import (
     AHEAD,
     EVICTED,
@@ -35,12 +34,13 @@ from offramp.stream.bins.state import (
     ClosedBins,
     LinkConfig,
 )
-from offramp.stream.channels import BIN_MS, BIN_NS, CHANNELS, SPECTRUM_SIZE, WINDOW_BINS
+from offramp.stream.channels import BIN_MS, CHANNELS, SPECTRUM_SIZE
 from offramp.stream.pipeline.carried_state import Ask, CarriedState, predict_together
-from offramp.stream.pipeline.data_quality import DataQuality
+from offramp.stream.pipeline.data_quality import SLOT_BINS, DataQuality
 from offramp.stream.pipeline.ledger import StreamLedger
-from offramp.stream.pipeline.timeline import BinContext, LinkTimeline, Lost
-from offramp.stream.pipeline.traffic import address_text, traffic_of
+from offramp.stream.pipeline.meeting import Meeting, Seat, Sink
+from offramp.stream.pipeline.part import ModelName, Part, worth_asking
+from offramp.stream.pipeline.timeline import Lost
 from offramp.stream.windows.loss import Loss
 from offramp.stream.windows.windows import Windowed, WindowRows, Windows
 
@@ -50,11 +50,6 @@ if TYPE_CHECKING:
     from offramp.stream.refine.refiner import Refiner
 
 log = logging.getLogger("offramp.stream")
-
-Sink = Callable[[LinkTimeline], None]
-
-Moved = tuple[int, int, float]
-"""From a row on: how many flows and devices are moved, and the bits per second that they had when they were chosen."""
 
 
 class Pipeline:
@@ -70,7 +65,7 @@ class Pipeline:
         link: str,
         predictor: Predictor,
         normaliser_state: Mapping[str, NDArray[Any]],
-        policy: Policy,
+        meeting: Meeting | None = None,
         *,
         sink: Sink | None = None,
         carried: CarriedState | None = None,
@@ -79,19 +74,30 @@ class Pipeline:
     ) -> None:
         """Build the way of a link.
 
-        carried: where its states stand, if together with those of other links; watched: put around the predictor, and
-        around those that a refiner brings into service.
+        meeting: of the link's bundle; without one the link is decided about by itself, by the site's policy; carried:
+        where its states stand, if together with those of other links; watched: put around the predictor, and around
+        those that a refiner brings into service.
         """
         check_predictor(predictor)
         self.refiner, self._watched, predictor = refiner, watched, watched(predictor)
-        self.link, self.policy, self.sink, self.predictor = site.link(link), policy, sink, predictor
+        self.link, self.predictor, self.sink = site.link(link), predictor, sink
+        self._alone = meeting is None
+        if meeting is None:
+            alone = Bundle(link, (self.link,))
+            meeting = Meeting(alone, policy_of(site, alone))
+        self.meeting = meeting
         self.windows = Windows(config_of(self.link), normaliser_state, self.link.lateness_ms)
         self.carried = carried or CarriedState(SERIES, predictor.state_size)
         self._quality = DataQuality()
         self._lost = [0, 0, 0]
         self._ledger = StreamLedger()
         self._step, self._last_bin = 0, 0
-        self._unmoved = policy.state()
+        self._seat: Seat | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """Who decides for the link's bundle."""
+        return self.meeting.policy
 
     @property
     def ledger(self) -> StreamLedger:
@@ -130,32 +136,49 @@ class Pipeline:
         return self.decide(self.windows.close())
 
     def decide(self, windowed: Windowed) -> list[Command]:
-        """Forecast the windows of one batch; return the commands that they cause."""
+        """Forecast the windows of one batch; return the commands that they cause, of other links of the bundle too."""
         if self.refiner is not None:
             return self._decide_refined(windowed, self.refiner)
         return self.conclude(windowed, predictions_of([Step(self, windowed)])[0])
 
     def conclude(self, windowed: Windowed, predictions: Sequence[Prediction]) -> list[Command]:
         """Return the commands that the windows of one batch cause with the predictions for them."""
-        self._note_loss(windowed)
+        commands = self._note(windowed, predictions)
+        return commands + self.meeting.decide()
+
+    def _note(self, windowed: Windowed, predictions: Sequence[Prediction]) -> list[Command]:
+        """Bring forecast windows to the meeting; return the commands of what waited where the link begins anew."""
         commands: list[Command] = []
+        if self._seat is None:
+            self._seat, commands = self.meeting.sit(self.link.name, self._ledger, self.sink)
+        self._seat.sink = self.sink
+        self._note_loss(windowed)
         for rows, prediction in zip(windowed.rows, predictions, strict=True):
-            self._follow(rows)
+            commands += self._follow(rows, self._seat)
             self._count(rows.closed)
-            moved: list[Moved] = [(0, *self.policy.moved)]
-            found = self._commands(rows.closed, prediction, moved)
+            self.meeting.add(self._seat, self._part(rows, prediction))
             self._quality.reached(int(rows.closed.bin_number[-1]))
-            self._tell(rows, prediction, found, moved)
-            commands += found
-        for command in commands:
-            self._ledger.commands[str(command.action["type"])] += 1
+        if windowed.act is not None:
+            windowed.act()
+        if windowed.closed_until:
+            self.meeting.reach(self._seat, windowed.closed_until)
         return commands
+
+    def _part(self, rows: WindowRows, prediction: Prediction) -> Part:
+        """Return forecast windows as what is to be decided."""
+        triggers = self.policy.may_trigger(self.link.name, prediction.probabilities, prediction.quantiles_ms)
+        slots = np.unique(rows.closed.bin_number // SLOT_BINS).tolist()
+        lost, self._lost = Lost(*self._lost), [0, 0, 0]
+        model = ModelName(self.predictor.name, self.predictor.sha, self.predictor.horizon_ms)
+        quality = {slot: self._quality.at(slot * SLOT_BINS) for slot in slots}
+        asked = worth_asking(rows.closed, self.link) & triggers
+        return Part(rows.closed, prediction, model, asked, quality, lost, rows.behind_hole, rows.step)
 
     def _decide_refined(self, windowed: Windowed, refiner: Refiner) -> list[Command]:
         """Decide as `decide` does, the rows cut where another model may begin to serve, and that model taken up."""
-        commands = self.conclude(windowed._replace(rows=[]), [])
+        commands = self._note(windowed._replace(rows=[], closed_until=0, act=None), [])
         for rows in windowed.rows:
-            self._follow(rows)
+            commands += self._follow(rows, self._seat)
             for part in refiner.parts(rows):
                 if refiner.predictor.sha != self.predictor.sha:
                     self.predictor = self._watched(refiner.predictor)
@@ -163,11 +186,13 @@ class Pipeline:
                 one = Windowed([part])
                 predictions = predictions_of([Step(self, one)])[0]
                 refiner.observe(part, predictions[0])
-                commands += self.conclude(one, predictions)
-        return commands
+                commands += self._note(one, predictions)
+        commands += self._note(Windowed([], closed_until=windowed.closed_until, act=windowed.act), [])
+        return commands + self.meeting.decide()
 
-    def _follow(self, rows: WindowRows) -> None:
+    def _follow(self, rows: WindowRows, seat: Seat | None) -> list[Command]:
         """Begin anew where time went back before these rows: open moves, and labels, are of another time."""
+        commands: list[Command] = []
         begins = int(rows.closed.bin_number[0])
         if rows.step != self._step:
             back_s = (self._last_bin - begins) / BINS_PER_S
@@ -175,98 +200,18 @@ class Pipeline:
                 text = "link %s: the packets' time goes back by %.1f s and stays: the link begins anew (told once)"
                 log.warning(text, self.link.name, back_s)
             self._step = rows.step
-            self.policy.restore(self._unmoved)
+            if seat is not None:
+                commands = self.meeting.begin_anew(seat)
             if self.refiner is not None:
                 self.refiner.forget()
         self._last_bin = int(rows.closed.bin_number[-1])
+        return commands
 
     def _count(self, closed: ClosedBins) -> None:
         self._ledger.bins += int(np.count_nonzero(closed.series == 0))
         self._ledger.series_begun += int(np.count_nonzero(closed.fresh))
         self._ledger.windows += len(closed.series)
         self._ledger.forecasts += len(closed.series)
-
-    def _tell(self, windowed: WindowRows, prediction: Prediction, commands: list[Command], moved: list[Moved]) -> None:
-        if self.sink is None:
-            return
-        rows, link = windowed.closed, windowed.closed.series == 0
-        context = BinContext(
-            rows.queue_ms[link, 1], self._quality.shares(rows.bin_number[link]), *moved_at(link, moved)
-        )
-        lost, self._lost = Lost(*self._lost), [0, 0, 0]
-        self.sink(
-            LinkTimeline(
-                self.link.name,
-                (rows.bin_number[link] + 1) * BIN_NS,
-                rows.load[link, 0],
-                rows.load[link, 1],
-                rows.queue_ms[link, 0],
-                prediction.probabilities[link],
-                prediction.quantiles_ms[link],
-                tuple(commands),
-                lost,
-                windowed.behind_hole,
-                windowed.step,
-                context,
-            )
-        )
-
-    def _commands(self, rows: ClosedBins, prediction: Prediction, moved: list[Moved]) -> list[Command]:
-        """Ask the policy where something can change: a forecast that may open a move, a scope that has one open.
-
-        moved: takes what is moved from each row on that was asked for.
-        """
-        worth = (rows.series == 0) | (rows.rate_bps >= MIN_SHARE * self.link.capacity_bps)
-        asked = worth & self.policy.may_trigger(prediction.probabilities, prediction.quantiles_ms)
-        commands: list[Command] = []
-        if not (self.policy.open_scopes or asked.any()):
-            return commands
-        forecast_rows = ForecastRows.of(rows, prediction)
-        start = 0
-        while start < len(asked):
-            row = self._next_row(asked, start)
-            if row < 0:
-                break
-            start = row + 1
-            scope = self._scope(forecast_rows, row)
-            if not asked[row] and scope not in self.policy.open_scopes:
-                continue
-            self._ledger.decided += 1
-            forecast, quality = (
-                self._forecast(forecast_rows, row, scope),
-                self._quality.at(forecast_rows.bin_number[row]),
-            )
-            commands += self.policy.decide(forecast, partial(traffic_of, rows, row, self.link), quality)
-            moved.append((row, *self.policy.moved))
-        return commands
-
-    def _next_row(self, asked: NDArray[np.bool_], start: int) -> int:
-        """Return the next row to look at: every row while moves are open, else the next that is asked for; or -1."""
-        if self.policy.open_scopes:
-            return start
-        ahead = int(np.argmax(asked[start:]))
-        return start + ahead if asked[start + ahead] else -1
-
-    def _scope(self, forecast_rows: ForecastRows, row: int) -> str:
-        if forecast_rows.series[row] == 0:
-            return self.policy.scope
-        return f"device:{self.link.name}/{address_text(forecast_rows.key[2 * row], forecast_rows.key[2 * row + 1])}"
-
-    def _forecast(self, forecast_rows: ForecastRows, row: int, scope: str) -> Forecast:
-        end_ns = (forecast_rows.bin_number[row] + 1) * BIN_NS
-        normal, medium, high = forecast_rows.probabilities[3 * row : 3 * row + 3]
-        middle, most, nearly_all = forecast_rows.quantiles_ms[3 * row : 3 * row + 3]
-        return Forecast(
-            scope=scope,
-            window_start_ns=end_ns - WINDOW_BINS * BIN_NS,
-            window_end_ns=end_ns,
-            horizon_ms=self.predictor.horizon_ms,
-            probabilities=(normal, medium, high),
-            quantiles_ms=(middle, most, nearly_all),
-            bin_end_ms=forecast_rows.bin_end_ms[row],
-            model=self.predictor.name,
-            model_sha=self.predictor.sha,
-        )
 
     @property
     def quality(self) -> Quality:
@@ -293,60 +238,29 @@ class Pipeline:
         return {
             **self.windows.state(),
             "carried": np.array(self.carried.state),
-            "policy": self.policy.state(),
             "time": [self._step, self._last_bin],
             "quality": self._quality.state(),
             "ledger": self.ledger.as_dict(),
+            **({"meeting": self.meeting.state()} if self._alone else {}),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the same batches give the same commands, to the byte."""
         self.windows.restore(state)
         self.carried.state[...] = state["carried"]
-        self.policy.restore(state["policy"])
         self._step, self._last_bin = (int(each) for each in state["time"])
         self._quality.restore(state["quality"])
         self._ledger = StreamLedger.from_dict(state["ledger"])
+        self._seat, _ = self.meeting.sit(self.link.name, self._ledger, self.sink)
         self.windows.holes = self._ledger.holes
+        if self._alone:
+            self.meeting.restore(state["meeting"])
 
 
 def config_of(link: Link) -> LinkConfig:
     """Return what the bins need of a link of a site."""
     networks = tuple(str(network) for network in link.devices)
     return LinkConfig(link.capacity_bps, link.capacity_down_bps, link.buffer_bytes, networks, buffer_ms=link.buffer_ms)
-
-
-class ForecastRows(NamedTuple):
-    """Forecasts of closed bins as plain numbers: reading them from an array takes ten times as long.
-
-    A row has two numbers of `key`, three of `probabilities` and of `quantiles_ms`, one of the others.
-    """
-
-    bin_number: list[int]
-    series: list[int]
-    key: list[int]
-    probabilities: list[float]
-    quantiles_ms: list[float]
-    bin_end_ms: list[float]
-
-    @classmethod
-    def of(cls, rows: ClosedBins, prediction: Prediction) -> ForecastRows:
-        """Return the numbers of rows and of the predictions for them."""
-        return cls(
-            rows.bin_number.tolist(), rows.series.tolist(), rows.key.ravel().tolist(),
-            prediction.probabilities.ravel().tolist(), prediction.quantiles_ms.ravel().tolist(),
-            rows.queue_ms[:, 0].tolist(),
-        )  # fmt: skip
-
-
-def moved_at(which: NDArray[np.bool_], moved: Sequence[Moved]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return at the rows of a mask what is moved once each is decided: int32 [n] how much, float32 [n] its rate."""
-    since, counts, rates = zip(*moved, strict=True)
-    if len(moved) == 1:
-        n = np.count_nonzero(which)
-        return np.full(n, counts[0], np.int32), np.full(n, rates[0], np.float32)
-    at = np.searchsorted(np.array(since), np.flatnonzero(which), "right") - 1
-    return np.array(counts, np.int32)[at], np.array(rates, np.float32)[at]
 
 
 class Step(NamedTuple):

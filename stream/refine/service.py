@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.capture.message.decode import RefusedError, decode_message
-from offramp.decision.policies.table import policy_of
+from offramp.capture.message.mark import HEADER
 from offramp.decision.site import Site
 from offramp.errors import ArtifactError, ConfigError
 from offramp.inference.artifact import Artifact, require_like
@@ -55,6 +55,9 @@ class RefineService:
         broker that is away, a folder that cannot be written.
         """
         try:
+            if HEADER in dict(pairs_of(record.headers)):
+                self.counts["marks, which teach nothing"] += 1
+                return
             message = decode_message(record.key, pairs_of(record.headers), record.value, site=self.site.name)
             if message is None or message.link not in self._links:
                 self.counts["of other sites or links"] += 1
@@ -105,8 +108,7 @@ class RefineService:
             refiner.events.listen = partial(self._told, link, refiner)
 
             def make(name: str) -> Pipeline:
-                policy, scale = policy_of(self.site, name), self.base.normaliser
-                return Pipeline(self.site, name, refiner.predictor, scale, policy, refiner=refiner)
+                return Pipeline(self.site, name, refiner.predictor, self.base.normaliser, refiner=refiner)
 
             self._runs[link] = LinkConsumer(link, make), refiner
         return self._runs[link]

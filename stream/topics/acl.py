@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from offramp.errors import ConfigError
+from offramp.kafka import topic_name
 
 READ, WRITE, CREATE, DESCRIBE, DELETE = "Read", "Write", "Create", "Describe", "Delete"
 READABLE = ("features", "forecasts", "decisions", "acks", "models", "dead-letters")
@@ -32,7 +33,7 @@ ROLES = (
         "worker",
         "offramp worker",
         {
-            "features": (READ,),
+            "features": (READ, WRITE),
             "forecasts": (WRITE,),
             "decisions": (WRITE,),
             "dead-letters": (WRITE,),
@@ -76,7 +77,7 @@ class Named:
 def rights(role: Role, named: Named) -> Iterator[Right]:
     """Yield the rights of a role."""
     for topic, operations in role.topics.items():
-        yield Right("topic", f"{named.prefix}.{topic}.v1", False, operations)
+        yield Right("topic", topic_name(named.prefix, topic), False, operations)
     if role.group:
         name = role.group.format(site=named.site, controller=named.controller)
         yield Right("group", f"{named.prefix}-{name}", False, (READ,))

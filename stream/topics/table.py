@@ -28,14 +28,14 @@ def _kept(milliseconds: int) -> dict[str, str]:
 
 
 TOPICS: tuple[Topic, ...] = (
-    Topic("features", "link", "feature batches, Arrow IPC with headers", _kept(DAY_MS)),
+    Topic("features", "site/bundle", "feature batches, Arrow IPC with headers", _kept(DAY_MS)),
     Topic("forecasts", "link", "forecasts, JSON", _kept(DAY_MS)),
     Topic("decisions", "scope", "commands, JSON", _kept(7 * DAY_MS)),
     Topic("acks", "scope", "what controllers did with commands, JSON", _kept(7 * DAY_MS)),
     Topic(
         "state",
-        "site/link",
-        "checkpoints of links, the newest of each is kept",
+        "site/bundle",
+        "checkpoints of bundles, the newest of each is kept",
         # a late write of a worker that has lost the link must not hide the newer one: see docs/kafka.md
         {
             "cleanup.policy": "compact",

@@ -5,7 +5,7 @@ It knows no model and no policy, so it may run a few batches ahead of them, in a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,14 @@ from offramp.capture.block import END_OF_TIME_NS
 from offramp.capture.message.encode import sampling_of
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import Packets, packets_from_batch
-from offramp.stream.bins.state import SERIES, ClosedBins, LinkConfig
+from offramp.stream.bins.state import BEGUN, NEXT, SERIES, ClosedBins, LinkConfig
+from offramp.stream.channels import BIN_NS
 from offramp.stream.windows.loss import Loss, Scale, loss_of
 from offramp.stream.windows.normaliser import Normaliser, scaled
 from offramp.stream.windows.stft import Spectra
 
+ENDED = 1 << 62
+"""The bin that a link has reached whose input has ended: nobody waits for it."""
 PORTION_ROWS = 4_096
 """Closed bins go to the model in portions of about this many rows, 4 MB: a sparse batch of 8,192 packets closes half a
 million."""
@@ -43,12 +46,15 @@ class WindowRows(NamedTuple):
 class Windowed(NamedTuple):
     """The result of one feature batch: the rows of the bins it closed, and the packets it reports as lost.
 
-    missing: packets of messages before it that never came.
+    missing: packets of messages before it that never came; closed_until: all bins before this one are closed (ENDED:
+    the input has ended), 0 where the rows tell; act: what is done, in order, before what follows is decided.
     """
 
     rows: list[WindowRows]
     loss: Loss | None = None
     missing: int = 0
+    closed_until: int = 0
+    act: Callable[[], None] | None = None
 
 
 class Windows:
@@ -81,20 +87,24 @@ class Windows:
             if sum(len(part.x) for part in rows) >= PORTION_ROWS:
                 yield Windowed(rows, loss)
                 rows, loss = [], None
-        yield Windowed(rows, loss)
+        yield Windowed(rows, loss, closed_until=self._closed_until)
 
     def update(self, batch: pa.RecordBatch) -> Windowed:
         """Take one feature batch; return the rows of the bins it closes, all at once."""
         first, *more = self.portions(batch)
-        return first._replace(rows=[row for part in (first, *more) for row in part.rows])
+        return first._replace(
+            rows=[row for part in (first, *more) for row in part.rows], closed_until=self._closed_until
+        )
 
     def advance(self, now_ns: int) -> Windowed:
         """Close the bins that are over by a live link's clock; return their rows."""
-        return Windowed(self.rows_of(self.bins.advance(now_ns)))
+        rows = self.rows_of(self.bins.advance(now_ns))
+        begun = self.bins.state.clock[BEGUN]
+        return Windowed(rows, closed_until=self._closed_until if begun else (now_ns - self.bins.lateness_ns) // BIN_NS)
 
     def close(self) -> Windowed:
         """Close the open bins at the end of the input; return their rows."""
-        return Windowed(self.rows_of(self.bins.close()))
+        return Windowed(self.rows_of(self.bins.close()), closed_until=ENDED)
 
     def skip(self) -> Windowed:
         """Close the open bins before a hole; return their rows. What follows begins anew."""
@@ -102,7 +112,12 @@ class Windows:
         self.bins.forget()
         self.holes += 1
         self._behind_hole = True
-        return closed
+        return closed._replace(closed_until=self._closed_until)
+
+    @property
+    def _closed_until(self) -> int:
+        """The first bin that is not closed, 0 before the first packet."""
+        return int(self.bins.state.clock[NEXT])
 
     def _newest_ns(self, packets: Packets) -> int:
         """Return the time of the last packet of a batch; where it has none, of the newest before."""

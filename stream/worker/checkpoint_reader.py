@@ -19,7 +19,7 @@ log = logging.getLogger("offramp.worker")
 
 
 class LoadedStates(NamedTuple):
-    """The state of each link that has a checkpoint, by name; the offset of the first message to take.
+    """The state of each bundle that has a checkpoint, by name; the offset of the first message to take.
 
     refused: checkpoints that could not be read.
     """
@@ -36,9 +36,9 @@ TOPIC = "topic"
 
 
 def load_states(
-    settings: KafkaSettings, partition: int, site: str, links: frozenset[str], group: str, topic_id: str = ""
+    settings: KafkaSettings, partition: int, site: str, bundles: frozenset[str], group: str, topic_id: str = ""
 ) -> LoadedStates:
-    """Return what a new owner of a partition starts from: checkpoints of a site's links, and what `group` committed.
+    """Return what a new owner of a partition starts from: checkpoints of a site's bundles, and what `group` committed.
 
     Of several checkpoints the one with the greatest input offset counts: a worker that lost the partition may have
     written late. topic_id: of the feature topic now. An offset of a topic with another id, or one beyond the topic's
@@ -69,7 +69,7 @@ def load_states(
                 return bool(offset > ends[features])
 
             for record in records(consumer, {place: ends[place]}):
-                refused += not _note(found, record, site, links, beyond, topic_id)
+                refused += not _note(found, record, site, bundles, beyond, topic_id)
         finally:
             consumer.close()
     return LoadedStates(found, due, refused)
@@ -136,15 +136,15 @@ def _patiently(ask: Callable[[], Any]) -> Any:
 
 
 def _note(
-    found: dict[str, dict[str, Any]], record: Any, site: str, links: frozenset[str], beyond: Callable[[int], bool],
+    found: dict[str, dict[str, Any]], record: Any, site: str, bundles: frozenset[str], beyond: Callable[[int], bool],
     topic_id: str,
 ) -> bool:  # fmt: skip
     """Keep a checkpoint of the site that is newer than what was found; return whether it could be read.
 
-    Only links of the site are kept: anybody may write any number of others.
+    Only bundles of the site are kept: anybody may write any number of others.
     """
-    owner, _, link = (record.key or b"").decode(errors="replace").partition("/")
-    if owner != site or link not in links or not record.value:
+    owner, _, bundle = (record.key or b"").decode(errors="replace").partition("/")
+    if owner != site or bundle not in bundles or not record.value:
         return True
     try:
         state = decode_checkpoint(record.value)
@@ -153,7 +153,7 @@ def _note(
         text = f"{type(error).__name__}: {error}"[:300]
         log.warning("checkpoint at offset %d of partition %d: left out: %s", record.offset, record.partition, text)
         return False
-    before = found.get(link, {})
+    before = found.get(bundle, {})
     better = not before or bool(before.get(ELSEWHERE))
     if is_elsewhere(named, topic_id):
         state = {**state, "next_offset": 0, ELSEWHERE: True}
@@ -162,5 +162,5 @@ def _note(
     else:
         better = (better or offset >= int(before["next_offset"])) and not beyond(offset)
     if better:
-        found[link] = state
+        found[bundle] = state
     return True

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterable
 
-from offramp.capture.message.decode import whole_number
+from offramp.capture.message.decode import link_named, whole_number
 
 log = logging.getLogger("offramp.worker")
 
@@ -77,14 +77,16 @@ class Backlogs:
         self._site = site.encode()
         self._links = {link: LinkBacklog(max_age_s, grace_s) for link in links} if max_age_s else {}
 
-    def sheds(self, key: bytes | None) -> bool:
-        """Return whether the live messages of a link are shed now."""
-        backlog = self._of(key)
+    def sheds(self, key: bytes | None, pairs: Iterable[tuple[str, bytes]]) -> bool:
+        """Return whether the live messages of a message's link are shed now."""
+        backlog = self._links.get(link_named(key, dict(pairs)))
         return backlog is not None and backlog.shedding
 
     def update(self, key: bytes | None, pairs: Iterable[tuple[str, bytes]], *, waiting: bool) -> bool:
         """Take the next message; return whether its link begins to shed with it, or ends to."""
-        backlog, headers = self._of(key), dict(pairs)
+        headers = dict(pairs)
+        link = link_named(key, headers)
+        backlog = self._links.get(link)
         if backlog is None or (headers.get("live"), headers.get("end"), headers.get("site")) != (
             b"1",
             b"0",
@@ -98,14 +100,7 @@ class Backlogs:
         age_s = (time.time_ns() - newest_ns) / 1e9
         turned = backlog.update(age_s, time.monotonic(), waiting=waiting)
         if turned and backlog.shedding:
-            log.warning("link %s: messages wait for %.1f s: too slow, the oldest are shed", _text(key), age_s)
+            log.warning("link %s: messages wait for %.1f s: too slow, the oldest are shed", link, age_s)
         elif turned:
-            log.warning("link %s: up to date again, nothing is shed", _text(key))
+            log.warning("link %s: up to date again, nothing is shed", link)
         return turned
-
-    def _of(self, key: bytes | None) -> LinkBacklog | None:
-        return self._links.get(_text(key))
-
-
-def _text(key: bytes | None) -> str:
-    return (key or b"").decode(errors="replace")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offramp.capture.message.decode import RefusedError, decode_message
+from offramp.capture.message.mark import decode_mark
 from offramp.hops import Hops
 from offramp.kafka import MAX_BODY
 from offramp.stream.links.link_consumer import conclude
@@ -35,12 +36,15 @@ packets, small as they are, close thousands of bins each."""
 
 @dataclass(slots=True)
 class MessageOutcome:
-    """What became of a message: its link, empty where it is refused or another site's, and what to send for it.
+    """What became of a message: its bundle and link, empty where it is refused or another site's, and what to send.
+
+    A mark has no link.
 
     rows: of the message; packet_ns: time of its last packet; shed_rows: its rows where it was shed, else -1.
     """
 
     offset: int
+    bundle: str = ""
     link: str = ""
     rows: int = 0
     packet_ns: int = 0
@@ -98,16 +102,23 @@ class MessageBatch:
         return [step for outcome in self.outcomes[first : self._opened] for step in outcome.steps]
 
     def _steps_of(self, record: Record, outcome: MessageOutcome, begun_ns: int) -> None:
-        shed = record.offset in self._shed
-        message = decode_message(record.key, pairs_of(record.headers), record.value, site=self.site, shed=shed)
+        shed, pairs = record.offset in self._shed, pairs_of(record.headers)
+        mark = decode_mark(pairs, record.value)
+        if mark is not None:
+            if mark.site == self.site:
+                bundle = self.consumers.of_mark(mark, record.key)
+                outcome.steps, outcome.bundle = bundle.note(mark, record.offset), bundle.name
+            return
+        message = decode_message(record.key, pairs, record.value, site=self.site, shed=shed)
         if message is None:
             return
         own = {"fetched": self._fetched_ns, "begun": begun_ns, "decoded": time.time_ns()}
         newest = {"packet": message.headers.last_time_ns} if message.headers.last_time_ns else {}  # a clock has none
         outcome.hops = {**newest, **message.headers.hops, **own}
-        consumer = self.consumers.of(message)
-        outcome.steps = consumer.accept(message, record.offset)
-        outcome.link, outcome.rows, outcome.packet_ns = message.link, message.headers.rows, consumer.packet_ns
+        bundle = self.consumers.of(message)
+        outcome.steps, outcome.bundle = bundle.accept(message, record.offset), bundle.name
+        outcome.link, outcome.rows = message.link, message.headers.rows
+        outcome.packet_ns = bundle.links[message.link].packet_ns
         outcome.shed_rows = message.headers.rows if message.shed else -1
 
     def apply(self, predictions: Sequence[Sequence[Prediction]] | Exception) -> None:
@@ -153,7 +164,7 @@ def fail(outcome: MessageOutcome, record: Record, error: Exception) -> None:
 
 def bury(outcome: MessageOutcome, record: Record, reason: str, text: str) -> None:
     """Turn a message into a dead letter with the reason; nothing else results from it."""
-    outcome.link, outcome.refused, outcome.commands, outcome.steps = "", reason, 0, []
+    outcome.bundle, outcome.link, outcome.refused, outcome.commands, outcome.steps = "", "", reason, 0, []
     origin = {"topic": "features", "partition": record.partition, "offset": record.offset}
     outcome.outgoing = [dead_letter(record.key, record.value, origin, reason, text)]
 

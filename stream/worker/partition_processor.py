@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.links.link_consumers import LinkConsumers, MakeConsumer
 from offramp.stream.topics.records import OutgoingMessage, Record, pairs_of
+from offramp.stream.worker.away import AWAY_S, AwayWatch
 from offramp.stream.worker.checkpoint import encode_checkpoint
 from offramp.stream.worker.checkpoint_reader import TOPIC, LoadedStates
 from offramp.stream.worker.load_shedding import MAX_AGE_S, Backlogs
@@ -51,6 +52,7 @@ class WorkerLedger:
 
     messages: int = 0
     other_site: int = 0
+    marks: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     unsendable: Counter[str] = field(default_factory=Counter)
     commands: int = 0
@@ -91,7 +93,7 @@ class PartitionProcessor:
         self,
         partition: int,
         site: str,
-        links: frozenset[str],
+        links: Mapping[str, str],
         make_consumer: MakeConsumer,
         load: Callable[[int], Awaitable[LoadedStates]],
         outlet: Outlet,
@@ -107,7 +109,7 @@ class PartitionProcessor:
         meter: PartitionMeter | None = None,
         topic_id: str = "",
     ) -> None:
-        """Build it; topic_id: of the feature topic whose offsets these are."""
+        """Build it; links: the bundle of each; topic_id: of the feature topic whose offsets these are."""
         self.partition, self.site, self.ledger, self._topic_id = partition, site, ledger, topic_id
         self._load, self._outlet, self._batches, self._executor = load, outlet, batches, executor
         self._horizon_ms, self._forecasts = horizon_ms, forecasts
@@ -117,8 +119,9 @@ class PartitionProcessor:
         self._sequence: OffsetSequence | None = None
         self._queue: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)
         self._consumers = LinkConsumers(links, make_consumer)
-        self._backlogs = Backlogs(site, links, max_age_s, grace_s=checkpoint_s)
+        self._backlogs = Backlogs(site, frozenset(links), max_age_s, grace_s=checkpoint_s)
         self._outbox = Outbox(outlet.post, self._give_up)
+        self._watch = AwayWatch(site)
         self._saving: asyncio.Task[None] | None = None
         self._changed: set[str] = set()
         self._next = self._committed = -1
@@ -179,14 +182,22 @@ class PartitionProcessor:
             try:
                 waiting, ended = await self._next_messages()
             except TimeoutError:
-                await self._checkpoint()
+                await self._mark_away()
+                if self._due and time.monotonic() >= self._due:
+                    await self._checkpoint()
                 continue
             records = [record for record in waiting if await self._in_sequence(sequence, record.offset)]
             if records:
                 await self._take_or_shed(records)
                 self._due = self._due or time.monotonic() + self._checkpoint_s
+                await self._mark_away()
             if ended or (self._due and time.monotonic() >= self._due):
                 await self._checkpoint(wait=ended)
+
+    async def _mark_away(self) -> None:
+        """Write a mark for each link that others have waited for too long: it is acted on when it is read."""
+        for message in self._watch.marks(self._consumers.bundles.values(), time.monotonic()):
+            await self._outbox.put(message._replace(partition=self.partition))
 
     async def _next_messages(self) -> tuple[list[Record], bool]:
         """Return the messages that wait, at least one, about BYTES of them at most, and whether this is the end.
@@ -197,7 +208,8 @@ class PartitionProcessor:
         size = 0
         while size < BYTES and not (waiting and self._queue.empty()):
             if self._queue.empty():
-                record = await asyncio.wait_for(self._queue.get(), self._checkpoint_s)
+                patience_s = AWAY_S if self._watch.waits else self._checkpoint_s
+                record = await asyncio.wait_for(self._queue.get(), min(patience_s, self._checkpoint_s))
             else:
                 record = self._queue.get_nowait()
             if record is None:
@@ -225,7 +237,7 @@ class PartitionProcessor:
         for at, record in enumerate(records):
             waiting = at + 1 < len(records) or self._outlet.waiting(self.partition, record.offset)
             turned = self._sheds_now(record, waiting)
-            if self._backlogs.sheds(record.key):
+            if self._backlogs.sheds(record.key, pairs_of(record.headers)):
                 shed.add(record.offset)
             elif turned:
                 await self._take(taken, shed)
@@ -259,7 +271,7 @@ class PartitionProcessor:
         for outcome in batch.outcomes:
             self._note(outcome, begun_s)
         pairs = zip(records, batch.outcomes, strict=True)
-        others = [record for record, outcome in pairs if not outcome.link and not outcome.refused]
+        others = [record for record, outcome in pairs if not outcome.bundle and not outcome.refused]
         if others:
             site = dict(pairs_of(others[-1].headers)).get("site", b"")
             self.ledger.last_other_site = site[:80].decode(errors="replace")
@@ -272,14 +284,17 @@ class PartitionProcessor:
         """Count what became of a message."""
         self.ledger.messages += 1
         self.ledger.commands += outcome.commands
+        if outcome.bundle:
+            self._changed.add(outcome.bundle)
         if outcome.refused:
             self.ledger.refused[outcome.refused] += 1
         elif outcome.link:
-            self._changed.add(outcome.link)
             self._meter.worked(self.consumers[outcome.link], outcome.rows, begun_s)
             if outcome.shed_rows >= 0:
                 self.ledger.shed += 1
                 self.ledger.shed_rows += outcome.shed_rows
+        elif outcome.bundle:
+            self.ledger.marks += 1
         else:
             self.ledger.other_site += 1
 
@@ -302,7 +317,10 @@ class PartitionProcessor:
         if self._saving is not None and self._saving.done():
             self._saving.result()
             self._saving = None
-        if self._next >= 0 and self._saving is None:
+        bundles = self._consumers.bundles
+        if not all(bundles[name].may_be_saved for name in self._changed):
+            self._due = time.monotonic() + self._checkpoint_s
+        elif self._next >= 0 and self._saving is None:
             states = await asyncio.get_running_loop().run_in_executor(self._executor, self._copies)
             self._saving = asyncio.create_task(self._save(states, self._next), name=f"checkpoint-{self.partition}")
             self._next = -1
@@ -310,8 +328,9 @@ class PartitionProcessor:
                 await self._saving
 
     def _copies(self) -> dict[str, dict[str, Any]]:
-        """Return the states of the links that changed since the last call."""
-        states = {link: {**self.consumers[link].state(), TOPIC: self._topic_id} for link in sorted(self._changed)}
+        """Return the states of the bundles that changed since the last call."""
+        bundles = self._consumers.bundles
+        states = {name: {**bundles[name].state(), TOPIC: self._topic_id} for name in sorted(self._changed)}
         self._changed.clear()
         return states
 
@@ -324,9 +343,9 @@ class PartitionProcessor:
             self._next = max(self._next, offset)
             return
         loop = asyncio.get_running_loop()
-        for link, state in states.items():
+        for bundle, state in states.items():
             value = await loop.run_in_executor(self._executor, encode_checkpoint, state)
-            key = f"{self.site}/{link}".encode()
+            key = f"{self.site}/{bundle}".encode()
             await self._outbox.put(
                 OutgoingMessage("state", key, value, [("schema_version", b"1")], partition=self.partition)
             )

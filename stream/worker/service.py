@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.errors import ArtifactError
 from offramp.inference.artifact import Artifact
@@ -44,7 +43,7 @@ def warm(site: Site, artifact: Artifact, predictor: Predictor) -> None:
     from offramp.stream.topics.cloud_events import forecast_messages
 
     link, timelines = site.links[0].name, list[LinkTimeline]()
-    pipeline = Pipeline(site, link, predictor, artifact.normaliser, policy_of(site, link), sink=timelines.append)
+    pipeline = Pipeline(site, link, predictor, artifact.normaliser, sink=timelines.append)
     row = {"frame.time_epoch": 1_000_000_000, "frame.len": 60}
     pipeline.update(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
     pipeline.advance(2_000_000_000)

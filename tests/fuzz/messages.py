@@ -30,11 +30,10 @@ from bench.service import site_file
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
 from offramp.cli.follow import FollowOptions, _show
 from offramp.decision.client import DecisionClient
-from offramp.decision.policies.table import policy_of
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
 from offramp.kafka import MAX_BODY, MAX_MESSAGE, KafkaSettings
-from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.bundle_consumer import BundleConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.refine.refiners import Refiners
 from offramp.stream.refine.service import RefineService
@@ -228,21 +227,23 @@ async def through_processor(
     site, _ = site_file(2, folder)
     artifact, predictor, outlet = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT), Outlet()
 
-    def make_run(link: str, sink: Any) -> LinkConsumer:
-        return LinkConsumer(
-            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, policy_of(site, name), sink=sink)
+    def make_run(link: str, sink: Any) -> BundleConsumer:
+        return BundleConsumer.of(
+            site, link, lambda name, meeting: Pipeline(site, name, predictor, artifact.normaliser, meeting, sink=sink)
         )
 
     async def load(_: int) -> LoadedStates:
         return LoadedStates({}, 0)
 
-    ledger, links, count = WorkerLedger(), frozenset((ATTACKED, CLEAN)), 0
+    ledger, links, count = WorkerLedger(), {ATTACKED: ATTACKED, CLEAN: CLEAN}, 0
     with ThreadPoolExecutor(1) as executor:
         processor = PartitionProcessor(
             0, site.name, links, make_run, load, outlet, MicroBatches(executor, 1), executor, ledger,
             horizon_ms=500, checkpoint_s=0.5,
         )  # fmt: skip
-        processor._backlogs = Backlogs(site.name, links, 0.001, grace_s=-PATIENCE_S)  # what is live is shed at once
+        processor._backlogs = Backlogs(
+            site.name, frozenset(links), 0.001, grace_s=-PATIENCE_S
+        )  # what is live is shed at once
         for message in interleaved(mutator, kept, more):
             await processor.put(message)
             count += 1

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import load_site
 from offramp.errors import ContractError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.bundle_consumer import BundleConsumer
 from offramp.stream.links.link_consumers import LinkConsumers
 from offramp.stream.pipeline.pipeline import Pipeline, predictions_of
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
@@ -54,14 +53,15 @@ class Case:
     def links(self) -> LinkConsumers:
         """Return links without a state."""
 
-        def make(link: str, sink: Any) -> LinkConsumer:
+        def make(link: str, sink: Any) -> BundleConsumer:
             predictor: Any = FakePredictor()
-            return LinkConsumer(
+            return BundleConsumer.of(
+                self.site,
                 link,
-                lambda name: Pipeline(self.site, name, predictor, self.scale, policy_of(self.site, name), sink=sink),
+                lambda name, meeting: Pipeline(self.site, name, predictor, self.scale, meeting, sink=sink),
             )
 
-        return LinkConsumers(frozenset((LINK,)), make)
+        return LinkConsumers({LINK: LINK}, make)
 
     def work(self, links: LinkConsumers, messages: list[Message]) -> list[str]:
         """Let links take messages; return why each was refused, if it was."""
@@ -76,7 +76,7 @@ class Case:
         for at, message in enumerate(self.messages):
             assert self.work(links, [message]) == [""]
             if at % 16 == 1 or (at % 4 == 1 and links.consumers[LINK].pipeline.policy.open_moves):
-                out.append(decode_checkpoint(encode_checkpoint(links.consumers[LINK].state())))
+                out.append(decode_checkpoint(encode_checkpoint(links.bundles[LINK].state())))
         return out
 
 

@@ -13,7 +13,6 @@ from bench.service import site_file
 from offramp.capture.message.decode import decode_message
 from offramp.capture.message.encode import FeatureHeaders, encode_parts, ledger_of, times_of
 from offramp.decision.command import rfc3339
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
@@ -44,9 +43,7 @@ def test_a_gap_is_told_and_nothing_is_enforced_on_it(
     path.write_text('mode = "enforce"\n' + path.read_text())
     site = load_site(path)
     artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
-    consumer = LinkConsumer(
-        "uplink0", lambda link: Pipeline(site, link, predictor, artifact.normaliser, policy_of(site, link))
-    )
+    consumer = LinkConsumer("uplink0", lambda link: Pipeline(site, link, predictor, artifact.normaliser))
     raw, wanted, begun_ns = KafkaProducer(**topics.client_arguments()), list[bytes](), 0
     told = [
         (part, value, ledger_of(batch).as_dict() if not at else {})

@@ -19,7 +19,7 @@ from bench.service import site_file
 from deploy.kafka.broker import Broker, User
 from offramp.decision.client import DecisionClient
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
-from offramp.kafka import KafkaSettings, kafka_settings
+from offramp.kafka import KafkaSettings, kafka_settings, topic_name
 from offramp.stream.topics.acl import ROLES
 from offramp.stream.topics.model_topic import model_publisher, newest_models
 from offramp.stream.topics.table import TOPICS, create_topics
@@ -119,7 +119,7 @@ def test_each_role_works_with_its_rights(guarded: Broker, tmp_path: Path) -> Non
                 if len(found) == wanted:
                     break
         group = KafkaAdminClient(bootstrap_servers=guarded.address)
-        places = [TopicPartition("offramp.features.v1", 0)]
+        places = [TopicPartition("offramp.features.v2", 0)]
         until(lambda: group.list_group_offsets({"offramp-lab": places})["offramp-lab"][places[0]].offset == sent)
         group.close()
     finally:
@@ -155,12 +155,12 @@ def test_no_role_goes_beyond_its_rights(guarded: Broker, tmp_path: Path, role: s
     arguments: dict[str, Any] = settings(guarded, role, tmp_path).client_arguments()
     producer = KafkaProducer(**arguments, acks="all", enable_idempotence=False, max_block_ms=20_000)
     for topic in TOPICS:
-        name, allowed = f"offramp.{topic.name}.v1", operations(role, topic.name)
+        name, allowed = topic_name("offramp", topic.name), operations(role, topic.name)
         assert (can_read(arguments, name), can_write(producer, name)) == allowed, name
     producer.close(timeout=5)
     foreign = KafkaConsumer(**arguments, group_id="somebody-elses")
     with pytest.raises(AuthorizationError):
-        foreign.committed(TopicPartition("offramp.features.v1", 0))
+        foreign.committed(TopicPartition("offramp.features.v2", 0))
     foreign.close()
     if role != "admin":
         done = offramp(guarded, role, tmp_path, "topics", "create")

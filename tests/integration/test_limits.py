@@ -23,7 +23,6 @@ from offramp.capture.publish.publisher import Publisher
 from offramp.capture.publish.spool import Spool
 from offramp.capture.sources.file.files import open_captures
 from offramp.decision.client import DecisionClient
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
@@ -78,7 +77,7 @@ def thin(before_s: int) -> Iterator[tuple[int, bytes, int]]:
 def published(settings: KafkaSettings, site: Site, capture: Path, link: str) -> list[bytes]:
     """Publish a capture; return the commands that a replay gives for it."""
     artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
-    pipeline = Pipeline(site, link, predictor, artifact.normaliser, policy_of(site, link))
+    pipeline = Pipeline(site, link, predictor, artifact.normaliser)
     dissector, out = Dissector("stream", site=site.name, agent="tap"), publisher_of(settings, 77)
     commands = []
     for block in open_captures([str(capture)]).read():

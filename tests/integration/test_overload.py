@@ -142,7 +142,8 @@ def test_twice_what_a_worker_can_take(topics: KafkaSettings, tmp_path: Path) -> 
     ledger = load_states(
         topics, 0, site.name, frozenset(link.name for link in site.links), f"{topics.prefix}-{site.name}"
     )[0][LINK]
-    intake, quality = ledger["intake"], ledger["pipeline"]["quality"]
+    link = ledger["links"][LINK]
+    intake, quality = link["intake"], link["pipeline"]["quality"]
     assert intake["shed_rows"] > 0
     assert intake["rows"] + intake["shed_rows"] == feeder.rows == out.ledger.rows_acknowledged
     assert intake["messages"] + intake["shed"] == feeder.messages

@@ -20,7 +20,6 @@ from offramp.capture.publish.publisher import Publisher
 from offramp.cli.show.table import LineTable
 from offramp.cli.worker import account
 from offramp.decision.command import Command, validate
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.errors import ContractError
 from offramp.inference.serving.predictor import Predictor
@@ -46,9 +45,7 @@ class Maker:
         self.seen: list[LinkTimeline] = []
 
     def __call__(self, _link: str, site: Site = ENFORCING) -> Pipeline:
-        return Pipeline(
-            site, "uplink", self.predictor, self.normaliser_state, policy_of(site, "uplink"), sink=self.seen.append
-        )
+        return Pipeline(site, "uplink", self.predictor, self.normaliser_state, sink=self.seen.append)
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from offramp.capture.message.decode import MAX_ROWS, SCHEMA, RefusedError, decode_message
 from offramp.capture.message.encode import MAX_NS, FeatureHeaders, covered_ns, encode_batch, encode_parts, times_of
-from offramp.decision.policies.table import policy_of
 from offramp.stream.bins.state import OUT_ROWS, LinkConfig
 from offramp.stream.channels import BIN_NS, WINDOW_BINS
+from offramp.stream.links.bundle_consumer import BundleConsumer
 from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.links.link_consumers import LinkConsumers
-from offramp.stream.pipeline.pipeline import Pipeline, Sink
+from offramp.stream.pipeline.meeting import Meeting, Sink
+from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.windows.windows import PORTION_ROWS, Windows
 from offramp.stream.worker.message_batch import OPEN_ROWS, MessageBatch
 from offramp.stream.worker.micro_batch import MicroBatches
@@ -95,8 +96,8 @@ def test_rows_without_a_time_are_taken_as_such() -> None:
         assert consumer.pipeline.ledger.balances()
 
 
-def pipeline(name: str, sink: Sink | None = None) -> Pipeline:
-    return Pipeline(SITE, name, FakePredictor(), learned(), policy_of(SITE, name), sink=sink)
+def pipeline(name: str, sink: Sink | None = None, meeting: Meeting | None = None) -> Pipeline:
+    return Pipeline(SITE, name, FakePredictor(), learned(), meeting, sink=sink)
 
 
 def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
@@ -106,10 +107,10 @@ def test_a_worker_holds_few_windows_however_sparse_its_messages() -> None:
         headers, value = message(part, offset)
         records.append(SimpleNamespace(partition=0, offset=offset, key=b"uplink", value=value, headers=headers))
 
-    def make_run(link: str, sink: Sink | None) -> LinkConsumer:
-        return LinkConsumer(link, lambda name: pipeline(name, sink))
+    def make_run(link: str, sink: Sink | None) -> BundleConsumer:
+        return BundleConsumer.of(SITE, link, lambda name, meeting: pipeline(name, sink, meeting))
 
-    batch = MessageBatch(records, LinkConsumers(frozenset(["uplink"]), make_run), "lab", horizon_ms=500)
+    batch = MessageBatch(records, LinkConsumers({"uplink": "uplink"}, make_run), "lab", horizon_ms=500)
     held: list[int] = []
     opens = batch.to_steps
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import load_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
-from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.bundle_consumer import BundleConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.topics.records import OutgoingMessage
 from offramp.stream.worker.checkpoint_reader import LoadedStates
@@ -85,16 +84,16 @@ async def processor_of(
 ) -> PartitionProcessor:
     site, artifact, predictor = load_site(SITE), load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
 
-    def make_run(link: str, sink: Any) -> LinkConsumer:
-        return LinkConsumer(
-            link, lambda name: Pipeline(site, name, predictor, artifact.normaliser, policy_of(site, name), sink=sink)
+    def make_run(link: str, sink: Any) -> BundleConsumer:
+        return BundleConsumer.of(
+            site, link, lambda name, meeting: Pipeline(site, name, predictor, artifact.normaliser, meeting, sink=sink)
         )
 
     async def load(_: int) -> LoadedStates:
         return LoadedStates(dict(states or {}), 0)
 
     return PartitionProcessor(
-        0, "lab", frozenset({LINK}), make_run, load, outlet, MicroBatches(executor, 1), executor, WorkerLedger(),
+        0, "lab", {LINK: LINK}, make_run, load, outlet, MicroBatches(executor, 1), executor, WorkerLedger(),
         horizon_ms=500, checkpoint_s=3600,
     )  # fmt: skip
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.channels import CHANNELS
-from offramp.stream.pipeline.pipeline import Pipeline, Sink
+from offramp.stream.pipeline.meeting import Sink
+from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.windows.normaliser import Normaliser
 
 SITE = Site.model_validate(
@@ -44,7 +44,7 @@ def learned() -> dict[str, NDArray[Any]]:
 
 
 def build(predictor: Predictor, normaliser_state: Mapping[str, NDArray[Any]], sink: Sink | None = None) -> Pipeline:
-    return Pipeline(SITE, "uplink", predictor, normaliser_state, policy_of(SITE, "uplink"), sink=sink)
+    return Pipeline(SITE, "uplink", predictor, normaliser_state, sink=sink)
 
 
 def commands_of(pipeline: Pipeline, batch: pa.RecordBatch, cuts: Sequence[int]) -> list[str]:

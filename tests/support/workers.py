@@ -21,7 +21,6 @@ from offramp.capture.dissect.dissector import Dissector
 from offramp.capture.message.encode import encode_parts
 from offramp.capture.publish.publisher import Publisher
 from offramp.capture.sources.file.files import open_captures
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_predictor
@@ -53,7 +52,7 @@ def expected_of(site: Site) -> dict[str, tuple[bytes, ...]]:
     artifact, predictor = load_artifact(DEFAULT_ARTIFACT), open_predictor(DEFAULT_ARTIFACT)
     out = {}
     for link in site.links:
-        pipeline = Pipeline(site, link.name, predictor, artifact.normaliser, policy_of(site, link.name))
+        pipeline = Pipeline(site, link.name, predictor, artifact.normaliser)
         commands = [command for batch in demo_batches() for command in pipeline.update(batch)] + pipeline.close()
         out[link.name] = tuple(command.to_json().encode() for command in commands)
     return out

@@ -38,7 +38,7 @@ class Client:
         self._count += 1
         self._verdict = self._send(self._count)
         if self._verdict is True:
-            self.keys.append((key.decode(), int(told["agent_epoch"]), int(told["sequence"])))
+            self.keys.append((key.decode().removeprefix("lab/"), int(told["agent_epoch"]), int(told["sequence"])))
         return self
 
     def add_callback(self, call: Callable[..., None], message: Outgoing) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from offramp.decision.command import Command, validate
-from offramp.decision.policies.policy import Policy
-from offramp.decision.policies.table import POLICIES, policy_of
+from offramp.decision.policies.policy import LinkPolicy
+from offramp.decision.policies.table import POLICIES, link_policy
 from offramp.decision.site import AltPath, Device, Limits, Link, Node, Rules, Site
 from offramp.decision.traffic import DeviceRate, Direction, FlowRate, Quality, Traffic
 from offramp.errors import ContractError
@@ -63,7 +63,7 @@ def bins(seed: int, count: int) -> list[tuple[Forecast, Traffic, Quality]]:
     return out
 
 
-def run(policy: Policy, seen: list[tuple[Forecast, Traffic, Quality]]) -> list[Command]:
+def run(policy: LinkPolicy, seen: list[tuple[Forecast, Traffic, Quality]]) -> list[Command]:
     out: list[Command] = []
     for forecast, traffic, quality in seen:
         rows = np.array([forecast.probabilities], np.float32), np.array([forecast.quantiles_ms], np.float32)
@@ -79,10 +79,10 @@ def texts(commands: list[Command]) -> list[str]:
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_same_input_gives_the_same_commands_and_a_restored_policy_goes_on(name: str) -> None:
     seen = bins(1, 900)
-    whole = texts(run(policy_of(site(name), "wan"), seen))
-    assert texts(run(policy_of(site(name), "wan"), seen)) == whole
+    whole = texts(run(link_policy(site(name), "wan"), seen))
+    assert texts(run(link_policy(site(name), "wan"), seen)) == whole
     for cut in (1, 140, 149, 451, 899):
-        before, after = policy_of(site(name), "wan"), policy_of(site(name), "wan")
+        before, after = link_policy(site(name), "wan"), link_policy(site(name), "wan")
         first = texts(run(before, seen[:cut]))
         after.restore(json.loads(json.dumps(before.state())))
         assert first + texts(run(after, seen[cut:])) == whole
@@ -93,7 +93,7 @@ def test_the_same_input_gives_the_same_commands_and_a_restored_policy_goes_on(na
 @pytest.mark.parametrize("name", POLICIES)
 def test_nothing_is_moved_that_may_not_be_and_what_opens_ends(name: str, seed: int) -> None:
     chosen = site(name)
-    policy = policy_of(chosen, "wan")
+    policy = link_policy(chosen, "wan")
     life_ns, open_until, limit = int(chosen.policy.expiry_s * 1e9), dict[str, tuple[int, int]](), chosen.limits.moves
     for one in bins(seed, 900):
         for command in run(policy, [one]):
@@ -116,15 +116,15 @@ def test_nothing_is_moved_that_may_not_be_and_what_opens_ends(name: str, seed: i
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_state_of_another_policy_or_of_nobody_is_refused(name: str) -> None:
-    policy = policy_of(site(name), "wan")
+    policy = link_policy(site(name), "wan")
     run(policy, bins(1, 145))
     state: dict[str, Any] = policy.state()
     for key in state.keys() - {"version"}:
         broken = {**state, key: [-1] if isinstance(state[key], list) else -1}
         with pytest.raises((ContractError, KeyError, TypeError, ValueError, AttributeError)):
-            policy_of(site(name), "wan").restore(broken)
+            link_policy(site(name), "wan").restore(broken)
 
 
 def test_another_setting_is_another_version() -> None:
-    versions = {policy_of(site(name, moves), "wan").version for name in POLICIES for moves in (5, 6)}
+    versions = {link_policy(site(name, moves), "wan").version for name in POLICIES for moves in (5, 6)}
     assert len(versions) == 2 * len(POLICIES) - 2, "none and static have no moves"

@@ -23,7 +23,6 @@ from offramp.capture.publish.spool import Spool
 from offramp.capture.sources.live.interface import LiveOptions, open_interface
 from offramp.capture.sources.source import ListSource, PacketSource
 from offramp.cli.publish import PublishOptions, require_fitting
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import load_site
 from offramp.errors import ConfigError
 from offramp.kafka import KafkaSettings
@@ -164,7 +163,7 @@ def test_a_worker_sees_what_the_tap_sees(
         return ListSource([*blocks(10, drops=7), *clocks])
 
     def pipeline(seen: list[LinkTimeline]) -> Pipeline:
-        return Pipeline(site, LINK, FakePredictor(), normaliser_state, policy_of(site, LINK), sink=seen.append)
+        return Pipeline(site, LINK, FakePredictor(), normaliser_state, sink=seen.append)
 
     expected: list[LinkTimeline] = []
     tap = Tap([batches_of(source(), level)], lambda _: pipeline(expected))

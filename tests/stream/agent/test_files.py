@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.cli.publish import PublishOptions, epoch_of
+from offramp.decision.site import default_site
 from offramp.stream.agent.files import recording_epoch
 
 SIZE = 5 << 20
@@ -47,4 +48,4 @@ def test_a_pipe_is_not_read_for_it(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     options = PublishOptions(files=(str(pipe),))
-    assert epoch_of(options) != epoch_of(options)
+    assert epoch_of(options, default_site()) != epoch_of(options, default_site())

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from offramp.decision.policies.table import policy_of
 from offramp.errors import ContractError
 from offramp.stream.links.link_consumer import LinkConsumer
 from offramp.stream.pipeline.pipeline import Pipeline
@@ -97,9 +96,7 @@ def test_an_agent_that_takes_over_may_begin_a_little_in_the_past(
     """Within 20 ms, or what the site waits for packets out of order: no other recording, so windows are kept."""
     link = SITE.links[0].model_copy(update={"lateness_ms": lateness_ms})
     site = SITE.model_copy(update={"links": (link,)})
-    consumer = LinkConsumer(
-        "uplink", lambda name: Pipeline(site, name, predictor, normaliser_state, policy_of(site, name))
-    )
+    consumer = LinkConsumer("uplink", lambda name: Pipeline(site, name, predictor, normaliser_state))
     first = cut(busy_batch)[:6]
     fed(consumer, first)
     newest_ns = first[-1].headers.last_time_ns

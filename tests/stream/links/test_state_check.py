@@ -98,7 +98,7 @@ def case() -> Case:
 @pytest.fixture(scope="module")
 def states(case: Case) -> list[dict[str, Any]]:
     found = case.states()
-    assert any(state["pipeline"]["policy"]["loops"] for state in found)
+    assert any(state["meeting"]["policy"]["links"]["uplink"]["loops"] for state in found)
     return found
 
 
@@ -122,58 +122,78 @@ def put(index: Any, value: Any) -> Callable[[Any], Any]:
 
 
 FORGED = [
-    ("pipeline/hitters/clock", put(1, 1 << 30)),
-    ("pipeline/hitters/clock", put(1, -1)),
-    ("pipeline/hitters/clock", put(0, 1 << 62)),
-    ("pipeline/hitters/clock", put(0, -(1 << 62))),
-    ("pipeline/hitters/hint", put(..., -30_000)),
-    ("pipeline/hitters/hint", put(..., 128)),
-    ("pipeline/bins/hint", put(..., 33)),
-    ("pipeline/bins/hint", put(..., -2)),
-    ("pipeline/bins/alive", put(3, 3)),
-    ("pipeline/bins/clock", put(0, -(1 << 60))),
-    ("pipeline/bins/clock", put(1, 1 << 62)),
-    ("pipeline/bins/clock", put(NEXT, 1 << 60)),
-    ("pipeline/bins/clock", put(REACHED, (1 << 63) - 1)),
-    ("pipeline/bins/clock", put(BACK_NEWEST_NS, (1 << 63) - 1)),
-    ("pipeline/time", lambda _: [7, "x"]),
-    ("pipeline/time", lambda _: [7]),
-    ("pipeline/bins/last", put(0, 1 << 60)),
-    ("pipeline/bins/counters", put((0, 0, 0), 1e-300)),
-    ("pipeline/bins/counters", put((0, 0, 2), np.inf)),
-    ("pipeline/bins/slow", put(0, np.nan)),
-    ("pipeline/bins/slow", put(0, 1e300)),
-    ("pipeline/bins/shape", put(0, 0.0)),
-    ("pipeline/bins/counters", lambda array: array[:, :5]),
-    ("pipeline/bins/clock", lambda array: array.astype(np.int32)),
-    ("pipeline/history", lambda array: array[:1]),
-    ("pipeline/carried", put((0, 0), np.nan)),
-    ("pipeline/carried", lambda _: 3),
-    ("pipeline/policy/hysteresis", lambda _: ["a", 0, 0, 0]),
-    ("pipeline/policy/hysteresis", lambda _: [0, 0]),
-    ("pipeline/policy/quiet_until_ns", lambda _: "never"),
-    ("pipeline/policy/devices", lambda _: {"device:uplink/10.0.0.1": ["x", "y"]}),
-    ("pipeline/policy/devices", lambda _: {f"device:uplink/{n}": [1, 0.5] for n in range(5_000)}),
-    ("pipeline/policy/loops", lambda loops: loops * 500),
-    ("pipeline/policy/loops", lambda loops: [{**loop, "opened_ns": 1 << 70} for loop in loops]),
-    ("pipeline/policy/loops", lambda loops: [{**loop, "surprise": 1} for loop in loops]),
-    ("pipeline/policy/loops", lambda loops: [{**loop, "sequence": None} for loop in loops]),
-    ("pipeline/policy/loops", lambda loops: [{**e, "move": {**e["move"], "action": {"flows": 7}}} for e in loops]),
-    ("pipeline/policy/loops", lambda loops: [{**e, "move": {**e["move"], "action": {"type": "x"}}} for e in loops]),
-    ("pipeline/policy/loops", lambda loops: [{**e, "move": {**e["move"], "scope": "link:other"}} for e in loops]),
-    ("pipeline/policy/loops", lambda loops: [{**e, "move": {**e["move"], "rate_bps": "much"}} for e in loops]),
-    ("pipeline/ledger/commands", lambda _: {"reroute": "many"}),
-    ("pipeline/ledger/rows", lambda _: "x"),
-    ("pipeline/quality", lambda _: [1]),
-    ("pipeline/quality", lambda _: {"decoded": 1}),
-    ("pipeline/bins", lambda bins: {"clock": bins["clock"]}),
-    ("pipeline", lambda _: {}),
-    ("intake", lambda _: {"surprise": 1}),
-    ("epochs", lambda _: {"x" * 5_000: 1}),
-    ("epochs", lambda _: {f"tap/{n}": 1 for n in range(5_000)}),
-    ("epochs", lambda _: [1]),
-    ("newest_ns", lambda _: 10**30),
+    ("links/uplink/pipeline/hitters/clock", put(1, 1 << 30)),
+    ("links/uplink/pipeline/hitters/clock", put(1, -1)),
+    ("links/uplink/pipeline/hitters/clock", put(0, 1 << 62)),
+    ("links/uplink/pipeline/hitters/clock", put(0, -(1 << 62))),
+    ("links/uplink/pipeline/hitters/hint", put(..., -30_000)),
+    ("links/uplink/pipeline/hitters/hint", put(..., 128)),
+    ("links/uplink/pipeline/bins/hint", put(..., 33)),
+    ("links/uplink/pipeline/bins/hint", put(..., -2)),
+    ("links/uplink/pipeline/bins/alive", put(3, 3)),
+    ("links/uplink/pipeline/bins/clock", put(0, -(1 << 60))),
+    ("links/uplink/pipeline/bins/clock", put(1, 1 << 62)),
+    ("links/uplink/pipeline/bins/clock", put(NEXT, 1 << 60)),
+    ("links/uplink/pipeline/bins/clock", put(REACHED, (1 << 63) - 1)),
+    ("links/uplink/pipeline/bins/clock", put(BACK_NEWEST_NS, (1 << 63) - 1)),
+    ("links/uplink/pipeline/time", lambda _: [7, "x"]),
+    ("links/uplink/pipeline/time", lambda _: [7]),
+    ("links/uplink/pipeline/bins/last", put(0, 1 << 60)),
+    ("links/uplink/pipeline/bins/counters", put((0, 0, 0), 1e-300)),
+    ("links/uplink/pipeline/bins/counters", put((0, 0, 2), np.inf)),
+    ("links/uplink/pipeline/bins/slow", put(0, np.nan)),
+    ("links/uplink/pipeline/bins/slow", put(0, 1e300)),
+    ("links/uplink/pipeline/bins/shape", put(0, 0.0)),
+    ("links/uplink/pipeline/bins/counters", lambda array: array[:, :5]),
+    ("links/uplink/pipeline/bins/clock", lambda array: array.astype(np.int32)),
+    ("links/uplink/pipeline/history", lambda array: array[:1]),
+    ("links/uplink/pipeline/carried", put((0, 0), np.nan)),
+    ("links/uplink/pipeline/carried", lambda _: 3),
+    ("meeting/policy/links/uplink/hysteresis", lambda _: ["a", 0, 0, 0]),
+    ("meeting/policy/links/uplink/hysteresis", lambda _: [0, 0]),
+    ("meeting/policy/links/uplink/quiet_until_ns", lambda _: "never"),
+    ("meeting/policy/links/uplink/devices", lambda _: {"device:uplink/10.0.0.1": ["x", "y"]}),
+    ("meeting/policy/links/uplink/devices", lambda _: {f"device:uplink/{n}": [1, 0.5] for n in range(5_000)}),
+    ("meeting/policy/links/uplink/loops", lambda loops: loops * 500),
+    ("meeting/policy/links/uplink/loops", lambda loops: [{**loop, "opened_ns": 1 << 70} for loop in loops]),
+    ("meeting/policy/links/uplink/loops", lambda loops: [{**loop, "surprise": 1} for loop in loops]),
+    ("meeting/policy/links/uplink/loops", lambda loops: [{**loop, "sequence": None} for loop in loops]),
+    (
+        "meeting/policy/links/uplink/loops",
+        lambda loops: [{**e, "move": {**e["move"], "action": {"flows": 7}}} for e in loops],
+    ),
+    (
+        "meeting/policy/links/uplink/loops",
+        lambda loops: [{**e, "move": {**e["move"], "action": {"type": "x"}}} for e in loops],
+    ),
+    (
+        "meeting/policy/links/uplink/loops",
+        lambda loops: [{**e, "move": {**e["move"], "scope": "link:other"}} for e in loops],
+    ),
+    (
+        "meeting/policy/links/uplink/loops",
+        lambda loops: [{**e, "move": {**e["move"], "rate_bps": "much"}} for e in loops],
+    ),
+    ("links/uplink/pipeline/ledger/commands", lambda _: {"reroute": "many"}),
+    ("links/uplink/pipeline/ledger/rows", lambda _: "x"),
+    ("links/uplink/pipeline/quality", lambda _: [1]),
+    ("links/uplink/pipeline/quality", lambda _: {"decoded": 1}),
+    ("links/uplink/pipeline/bins", lambda bins: {"clock": bins["clock"]}),
+    ("links/uplink/pipeline", lambda _: {}),
+    ("links/uplink/intake", lambda _: {"surprise": 1}),
+    ("links/uplink/epochs", lambda _: {"x" * 5_000: 1}),
+    ("links/uplink/epochs", lambda _: {f"tap/{n}": 1 for n in range(5_000)}),
+    ("links/uplink/epochs", lambda _: [1]),
+    ("links/uplink/newest_ns", lambda _: 10**30),
     ("next_offset", lambda _: None),
+    ("capacity", lambda _: {"uplink": [0.0, 1e6]}),
+    ("capacity", lambda _: {"other": [1e6, 1e6]}),
+    ("meeting/done", lambda _: -1),
+    ("meeting/policy/closed", lambda _: [7]),
+    ("meeting/links/uplink/reached", lambda _: 1 << 63),
+    ("meeting/links/uplink/moved", lambda _: []),
+    ("meeting/links/uplink/parts", lambda _: [{}]),
+    ("meeting/links", lambda _: {}),
 ]
 
 
@@ -183,7 +203,7 @@ def test_a_forged_state_is_no_checkpoint_and_the_link_begins_anew(
 ) -> None:
     from tests.fuzz.states import changed
 
-    state = next(each for each in states if each["pipeline"]["policy"]["loops"])
+    state = next(each for each in states if each["meeting"]["policy"]["links"]["uplink"]["loops"])
     path = tuple(name.split("/"))
     begin = state["next_offset"]
     links = case.links()

@@ -19,7 +19,8 @@ def test_threads_give_the_batches_of_one(profile: str) -> None:
     expected = [batch for block in source.read() for batch in alone.dissect(block)]
     found = list(dissected((("here", block) for block in source.read()), lambda _: beside))
     assert [name for name, _ in found] == ["here"] * len(expected)
-    assert all(batch.equals(other) for (_, batch), other in zip(found, expected, strict=True))
+    whole = [batch for _, batch in found if not isinstance(batch, int)]
+    assert all(batch.equals(other) for batch, other in zip(whole, expected, strict=True))
     assert beside.ledger == alone.ledger
 
 

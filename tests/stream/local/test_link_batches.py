@@ -38,6 +38,7 @@ def test_kernel_drops_of_a_source_are_counted_once() -> None:
     batches = LinkBatches(ListSource(found), SITE, "agent")
     rows = {"a": 0, "b": 0}
     for link, batch in batches.read():
+        assert not isinstance(batch, int)
         rows[link] += batch.num_rows
     whole = sum(len(block) for block in found)
     assert rows["a"] + rows["b"] == whole == batches.ledger().captured
@@ -153,7 +154,7 @@ def test_interfaces_of_one_capture_give_the_commands_that_each_gives_alone(predi
     assert sorted(together) == ["link:one", "link:two"]
     assert min(map(len, together.values())) > 3
     batches = LinkBatches(demo("v1", "wlan0", "v2"), site, "a")
-    rows = sum(batch.num_rows for _, batch in batches.read())
+    rows = sum(batch.num_rows for _, batch in batches.read() if not isinstance(batch, int))
     assert batches.choice.unlinked == {"wlan0": rows // 2}
     assert batches.ledger().captured == rows
 
@@ -188,6 +189,7 @@ def test_a_live_link_is_told_after_the_first_seconds_and_once() -> None:
     )
     match, said = SiteMatch(site, "uplink"), []
     for _, batch in LinkBatches(open_captures([DEMO]), site, "a").read():
+        assert not isinstance(batch, int)
         for start in range(0, batch.num_rows, 500):
             match.update(batch.slice(start, 500))
             said.append(match.early())

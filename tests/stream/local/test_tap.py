@@ -19,7 +19,6 @@ from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.ledger import CaptureLedger
 from offramp.capture.sources.source import Fault, ListSource
 from offramp.cli.show.table import LineTable
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Link, Site, default_site
 from offramp.stream.agent.live import LiveAgent
 from offramp.stream.local.link_batches import ByLink
@@ -45,7 +44,7 @@ def tapped(
             hooks["sink"](timeline)
 
     link = site.links[0].name
-    pipeline = Pipeline(site, link, predictor, normaliser_state, policy_of(site, link), sink=told)
+    pipeline = Pipeline(site, link, predictor, normaliser_state, sink=told)
     rule = SheddingRule(raise_fill=2.0, lower_s=1e12)
     shedding = Shedding(rule, level=level, secret=np.uint64(7), _changed_s=0.0)
     batches = LiveBatches(Intake(source, shedding=shedding), ByLink(LinkChoice(site), site, "tap"))
@@ -133,7 +132,7 @@ def test_a_block_that_was_shed_is_a_hole(predictor: FakePredictor, normaliser_st
     rounds = [replace(each, shed_before=7 * FLOWS if at == 12 else 0) for at, each in enumerate(blocks(24))]
     site = default_site()
     link = site.links[0].name
-    pipeline = Pipeline(site, link, predictor, normaliser_state, policy_of(site, link), sink=table.update)
+    pipeline = Pipeline(site, link, predictor, normaliser_state, sink=table.update)
     kept = [each for at, each in enumerate(rounds) if not 5 <= at < 12]
     intake = Each(ListSource(kept), Shedding())
     for _, batch in LiveBatches(intake, by_link()).read():  # type: ignore[arg-type]
@@ -181,7 +180,7 @@ def test_lines_do_not_wait_for_a_link_that_has_had_no_packet(
     told, seen = list[int](), threading.Semaphore(0)
 
     def make(link: str) -> Pipeline:
-        return Pipeline(site, link, predictor, normaliser_state, policy_of(site, link))
+        return Pipeline(site, link, predictor, normaliser_state)
 
     def clock(now_ns: int) -> None:
         told.append(now_ns - BASE)

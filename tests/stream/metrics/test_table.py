@@ -20,7 +20,6 @@ from offramp.capture.publish.outgoing import Outgoing
 from offramp.capture.publish.publisher import Publisher
 from offramp.capture.sources.file.files import open_captures
 from offramp.decision.client import DecisionClient
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import load_site
 from offramp.errors import ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
@@ -164,9 +163,9 @@ def test_a_model_that_refinement_brings_into_service_is_timed_as_the_first(
     other = save_artifact(tmp_path / "other", weights, artifact.normaliser, meta)
     events = RefineEvents(tmp_path, "lab", "uplink", quiet=True)
     refiner = Refiner(artifact, tmp_path, events, InProcess(), settings=RefineSettings(least_s=1_000_000))
-    tap, policy = Metrics("tap"), policy_of(SITE_MADE, "uplink")
+    tap = Metrics("tap")
     pipeline = Pipeline(
-        SITE_MADE, "uplink", open_predictor(DEFAULT_ARTIFACT), artifact.normaliser, policy, refiner=refiner,
+        SITE_MADE, "uplink", open_predictor(DEFAULT_ARTIFACT), artifact.normaliser, refiner=refiner,
         watched=lambda predictor: TimedPredictor(predictor, tap.observe),
     )  # fmt: skip
     half = busy_batch.num_rows // 2

@@ -8,7 +8,6 @@ import pytest
 from numpy.typing import NDArray
 
 from offramp.decision.command import validate
-from offramp.decision.policies.table import policy_of
 from offramp.errors import ArtifactError, ContractError
 from offramp.inference.artifact import load_artifact
 from offramp.inference.serving.table import open_predictor
@@ -37,7 +36,7 @@ def test_without_another_path_devices_are_offloaded(
     busy_batch: pa.RecordBatch, normaliser_state: dict[str, NDArray[Any]], predictor: FakePredictor
 ) -> None:
     site = SITE.model_copy(update={"links": (SITE.links[0].model_copy(update={"paths": ()}),)})
-    pipeline = Pipeline(site, "uplink", predictor, normaliser_state, policy_of(site, "uplink"))
+    pipeline = Pipeline(site, "uplink", predictor, normaliser_state)
     commands = pipeline.update(busy_batch) + pipeline.close()
     assert {command.action["type"] for command in commands} == {"offload", "clear"}
     assert all(command.scope.startswith("device:uplink/") for command in commands)

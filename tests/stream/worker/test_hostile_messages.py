@@ -109,7 +109,7 @@ def test_names_of_every_agent_leave_a_checkpoint_that_can_be_sent(messages: list
     assert not processor.ledger.refused
     state = next(message for message in reversed(outlet.sent) if message.topic == "state")
     assert len(state.value) < MAX_BODY // 4
-    assert len(decode_checkpoint(state.value)["epochs"]) == 64
+    assert len(decode_checkpoint(state.value)["links"][LINK]["epochs"]) == 64
 
 
 class Refusing(Outlet):

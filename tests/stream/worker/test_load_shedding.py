@@ -81,18 +81,18 @@ def test_only_live_messages_of_the_site_are_judged() -> None:
         assert not backlogs.update(key, headers_of(batch, **more).pairs(), waiting=True)
     backlogs = Backlogs("lab", frozenset({"uplink"}), 3_600.0, -PATIENCE_S)
     assert backlogs.update(b"uplink", headers_of(batch, live=True).pairs(), waiting=True)
-    assert backlogs.sheds(b"uplink")
+    assert backlogs.sheds(b"uplink", [])
     future = FeatureHeaders("lab", "a", 1, 1, 0, clock_ns=time.time_ns() + 10**13, live=True)
     assert not backlogs.update(b"uplink", future.pairs(), waiting=True)
     now = FeatureHeaders("lab", "a", 1, 1, 0, clock_ns=time.time_ns(), live=True)
     assert backlogs.update(b"uplink", now.pairs(), waiting=True)
-    assert not backlogs.sheds(b"uplink")
+    assert not backlogs.sheds(b"uplink", [])
 
 
 def test_what_is_shed_is_not_unpacked_and_still_bounded() -> None:
     headers = headers_of(random_batch(3), live=True)
     message = decode_message(b"uplink", headers.pairs(), b"no Arrow at all", shed=True)
-    assert message == FeatureMessage("uplink", headers, None, shed=True)
+    assert message == FeatureMessage("uplink", headers, None, shed=True, bundle="uplink")
     file = decode_message(b"uplink", headers_of(random_batch(3)).pairs(), encode_batch(random_batch(3)), shed=True)
     assert file is not None
     assert not file.shed

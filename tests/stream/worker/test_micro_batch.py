@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from bench.service import site_file
 from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.forecast import Prediction
@@ -24,11 +23,12 @@ from offramp.inference.serving.compiled import CompiledPredictor
 from offramp.inference.serving.predictor import Predictor
 from offramp.inference.serving.table import open_predictor
 from offramp.stream.bins.state import SERIES
-from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.links.bundle_consumer import BundleConsumer
 from offramp.stream.links.link_consumers import LinkConsumers
 from offramp.stream.pipeline import carried_state
 from offramp.stream.pipeline.carried_state import CALL_ROWS, Ask, CarriedState, StatePool, predict_together
-from offramp.stream.pipeline.pipeline import Pipeline, Sink, Step
+from offramp.stream.pipeline.meeting import Sink
+from offramp.stream.pipeline.pipeline import Pipeline, Step
 from offramp.stream.worker.message_batch import MessageBatch
 from offramp.stream.worker.micro_batch import BYTES, MicroBatches
 from tests.support.workers import demo_batches, expected
@@ -78,14 +78,15 @@ def parts() -> Parts:
 def runs_of(site: Site, predictor: Predictor, pool: StatePool) -> LinkConsumers:
     scale = load_artifact(DEFAULT_ARTIFACT).normaliser
 
-    def make_run(link: str, sink: Sink | None) -> LinkConsumer:
+    def make_run(link: str, sink: Sink | None) -> BundleConsumer:
         carried = pool.take()
-        return LinkConsumer(
+        return BundleConsumer.of(
+            site,
             link,
-            lambda name: Pipeline(site, name, predictor, scale, policy_of(site, name), sink=sink, carried=carried),
+            lambda name, meeting: Pipeline(site, name, predictor, scale, meeting, sink=sink, carried=carried),
         )
 
-    return LinkConsumers(frozenset(link.name for link in site.links), make_run)
+    return LinkConsumers(site.bundle_names, make_run)
 
 
 def portions(parts: Parts, consumers: LinkConsumers, links: list[str]) -> Iterator[MessageBatch]:

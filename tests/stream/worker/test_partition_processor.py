@@ -120,8 +120,9 @@ def test_what_is_taken_up_after_shedding_comes_behind_a_checkpoint(messages: lis
     assert outlet.committed == [5, 6]
     state = decode_checkpoint(outlet.sent[0].value)
     rows = sum(int(dict(message.headers)["rows"]) for message in old)
-    assert (state["next_offset"], state["closed"]) == (5, True)
-    assert (state["intake"]["shed"], state["intake"]["shed_rows"], state["intake"]["rows"]) == (5, rows, 0)
+    link = state["links"][LINK]
+    assert (state["next_offset"], link["closed"]) == (5, True)
+    assert (link["intake"]["shed"], link["intake"]["shed_rows"], link["intake"]["rows"]) == (5, rows, 0)
     assert (processor.ledger.shed, processor.ledger.shed_rows) == (5, rows)
 
 

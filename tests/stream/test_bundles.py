@@ -1,0 +1,312 @@
+"""Links that share a path are decided over together: the same commands in replay, from two captures, and in a worker.
+
+Two links of the sample's lab, the second's packets some seconds later, and a path that both may take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offramp.capture.block import Interface, PacketBlock, joined, some_rows
+from offramp.capture.message.encode import FeatureHeaders, encode_batch, times_of
+from offramp.capture.message.mark import Mark, encode_mark
+from offramp.capture.sources.file.files import open_captures
+from offramp.capture.sources.source import ListSource
+from offramp.decision.site import Site
+from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
+from offramp.inference.serving.predictor import Predictor
+from offramp.inference.serving.table import open_predictor
+from offramp.stream.links.bundle_consumer import BundleConsumer
+from offramp.stream.links.link_consumers import LinkConsumers
+from offramp.stream.local.link_batches import LinkBatches
+from offramp.stream.local.pace import select
+from offramp.stream.local.replay import Replay
+from offramp.stream.pipeline.pipeline import Pipeline, predictions_of
+from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
+from offramp.stream.worker.message_batch import MessageBatch
+from tests.support.places import ROOT
+
+LATER_NS = 700_000_000
+"""How much later the second link's packets are: its congestion overlaps with the first's."""
+SHARED = {"name": "wireless", "capacity": "6 Mbit/s", "delay_ms": 8}
+
+
+def site_of(**more: Any) -> Site:
+    link = {"capacity": "8 Mbit/s", "buffer_bytes": 150_000, "devices": ["10.13.0.0/24"], "paths": [SHARED]}
+    links = [{**link, "name": name, "interface": of, **more} for name, of in (("uplink", "v1"), ("second", "v2"))]
+    return Site.model_validate({"name": "lab", "links": links})
+
+
+SITE = site_of()
+
+
+def both(rows: int = 2_000, last: int = 12_000) -> list[PacketBlock]:
+    """The packets of both links in order of time, in blocks of so many."""
+    demo = joined(list(open_captures([str(ROOT / "samples" / "demo.pcap.zst")]).read()))
+    count = min(last, len(demo))
+    at, of = np.concatenate([np.arange(count)] * 2), np.repeat(np.arange(2, dtype=np.int32), count)
+    time_ns = np.concatenate([demo.time_ns[:count], demo.time_ns[:count] + LATER_NS])
+    order = np.argsort(time_ns, kind="stable")
+    interfaces = tuple(Interface(name, demo.interfaces[0].linktype) for name in ("v1", "v2"))
+    whole = replace(some_rows(demo, at[order]), time_ns=time_ns[order], interface=of[order], interfaces=interfaces)
+    return [select(whole, slice(begin, begin + rows), begin + 1) for begin in range(0, len(whole), rows)]
+
+
+@pytest.fixture(scope="module")
+def artifact() -> Artifact:
+    return load_artifact(DEFAULT_ARTIFACT)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return open_predictor(DEFAULT_ARTIFACT)
+
+
+@pytest.fixture(scope="module")
+def whole(blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor) -> list[str]:
+    return replayed(blocks, SITE, artifact, predictor)
+
+
+@pytest.fixture(scope="module")
+def blocks() -> list[PacketBlock]:
+    return both()
+
+
+def replayed(blocks: list[PacketBlock], site: Site, artifact: Artifact, predictor: Predictor) -> list[str]:
+    return [command.to_json() for command in Replay(ListSource(blocks), site, artifact, predictor).run()]
+
+
+def messages_of(blocks: list[PacketBlock], site: Site) -> list[SimpleNamespace]:
+    """What an agent of the recording publishes, as records of one partition."""
+    out, numbers = list[SimpleNamespace](), {link.name: 0 for link in site.links}
+
+    def put(link: str, value: bytes, **more: Any) -> None:
+        headers = FeatureHeaders("lab", "tap", 1, numbers[link], link=link, **more)
+        numbers[link] += 1
+        key = f"lab/{site.bundle_of(link).name}".encode()
+        out.append(SimpleNamespace(partition=0, offset=len(out), key=key, value=value, headers=headers.pairs()))
+
+    for link, item in LinkBatches(ListSource(blocks), site, "tap").read():
+        if isinstance(item, int):
+            put(link, b"", rows=0, clock_ns=item)
+            continue
+        for part in (item.slice(at, 300) for at in range(0, item.num_rows, 300)):
+            first, last = times_of(part)
+            put(link, encode_batch(part), rows=part.num_rows, first_time_ns=first, last_time_ns=last)
+    for link in numbers:
+        put(link, b"", rows=0, end=True)
+    return out
+
+
+class Worker:
+    """The consumers of a partition, and what they gave."""
+
+    def __init__(self, site: Site, artifact: Artifact, predictor: Predictor) -> None:
+        self.site = site
+
+        def make(bundle: str, sink: Any) -> BundleConsumer:
+            return BundleConsumer.of(
+                site,
+                bundle,
+                lambda link, meeting: Pipeline(site, link, predictor, artifact.normaliser, meeting, sink=sink),
+            )
+
+        self.links = LinkConsumers(site.bundle_names, make)
+        self.out: list[str] = []
+
+    def work(self, records: Sequence[SimpleNamespace]) -> None:
+        for record in records:
+            batch = MessageBatch([record], self.links, "lab", horizon_ms=500, forecasts=False)
+            steps = batch.to_steps()
+            batch.apply(predictions_of(steps) if steps else [])
+            assert [outcome.refused for outcome in batch.outcomes] == [""]
+            self.out += [message.value.decode() for outcome in batch.outcomes for message in outcome.outgoing]
+
+    def handed_over(self, artifact: Artifact, predictor: Predictor) -> Worker:
+        """A worker that goes on from the checkpoints of this one, by their bytes."""
+        other = Worker(self.site, artifact, predictor)
+        for name, bundle in self.links.bundles.items():
+            other.links.states[name] = decode_checkpoint(encode_checkpoint(bundle.state()))
+        return other
+
+
+def test_links_that_share_a_path_are_one_bundle() -> None:
+    assert [bundle.name for bundle in SITE.bundles] == ["uplink"]
+    assert SITE.bundle_names == {"uplink": "uplink", "second": "uplink"}
+    apart = Site.model_validate({"links": [{"name": name, "capacity": 1e6} for name in "ab"]})
+    assert [bundle.name for bundle in apart.bundles] == ["a", "b"]
+    watched = Site.model_validate({
+        "links": [
+            {"name": "a", "capacity": 1e6, "paths": [{"name": "lte", "capacity": 1e6, "link": "b"}]},
+            {"name": "b", "capacity": 1e6},
+        ]
+    })  # fmt: skip
+    assert [len(bundle.links) for bundle in watched.bundles] == [2]
+
+
+def test_replay_two_captures_and_a_worker_give_the_same_bytes(
+    whole: list[str], blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    scopes = {text.split('"scope":"')[1].split('"')[0] for text in whole}
+    assert scopes == {"link:uplink", "link:second"}
+    for rows in (700, 5_000):
+        assert replayed(both(rows), SITE, artifact, predictor) == whole
+    records = messages_of(blocks, SITE)
+    worker = Worker(SITE, artifact, predictor)
+    worker.work(records)
+    assert worker.out == whole
+
+
+@pytest.mark.parametrize("cut", [1, 17, 40, 77, 95])
+def test_a_worker_that_takes_over_gives_the_rest(
+    cut: int, whole: list[str], blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    records = messages_of(blocks, SITE)
+    first = Worker(SITE, artifact, predictor)
+    first.work(records[:cut])
+    second = first.handed_over(artifact, predictor)
+    second.work(records[max(0, cut - 9) :])  # what was not committed comes again
+    assert (second.links.restored, second.links.states_refused) == (1, 0)
+    assert first.out + second.out == whole
+
+
+def test_messages_of_the_links_may_come_in_any_interleaving(
+    whole: list[str], blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    records = messages_of(blocks, SITE)
+    of = {
+        link.name: [each for each in records if dict(each.headers)["link"] == link.name.encode()] for link in SITE.links
+    }
+    for seed in (1, 2):
+        rng, left, mixed = np.random.default_rng(seed), {name: list(each) for name, each in of.items()}, []
+        while any(left.values()):
+            name = sorted(name for name in left if left[name])[int(rng.integers(sum(map(bool, left.values()))))]
+            count = int(rng.integers(1, 30))
+            mixed += left[name][:count]
+            left[name] = left[name][count:]
+        for offset, record in enumerate(mixed):
+            record.offset = offset
+        worker = Worker(SITE, artifact, predictor)
+        worker.work(mixed)
+        assert worker.out == whole
+
+
+def booked(worker: Worker) -> float:
+    """The bit/s that open moves of all links put on the path that they share."""
+    found = [each.meeting.policy for each in worker.links.bundles.values()]
+    loops = [loop for policy in found for link in policy.policies.values() for loop in link.loops]  # type: ignore[attr-defined]
+    return float(sum(loop.move.rate_bps for loop in loops if loop.move.target.startswith("wireless")))
+
+
+def test_two_links_never_overbook_the_path_that_they_share(
+    blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    """Where each has a path of its own and decides by itself, they put more on both than the one could take."""
+    narrow = {"paths": [{**SHARED, "capacity": "4 Mbit/s"}]}
+    most = []
+    for site in (site_of(**narrow), apart(site_of(**narrow))):
+        worker, seen = Worker(site, artifact, predictor), [0.0]
+        for record in messages_of(blocks, site):
+            worker.work([record])
+            seen.append(booked(worker))
+        most.append(max(seen))
+    assert 0 < most[0] <= 4e6 < most[1]
+
+
+def apart(site: Site) -> Site:
+    """The site with paths of other names for the second link."""
+    first, second = site.links
+    paths = tuple(path.model_copy(update={"name": f"{path.name}-2"}) for path in second.paths)
+    return site.model_copy(update={"links": (first, second.model_copy(update={"paths": paths}))})
+
+
+def only(blocks: Sequence[PacketBlock], link: int) -> list[PacketBlock]:
+    return [some_rows(block, np.flatnonzero(block.interface == link)) for block in blocks]
+
+
+def test_a_link_that_is_idle_delays_no_command_of_another(
+    blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    """Its clock comes beside the other's packets; after each message as much is decided as if it were alone."""
+    records = [each for each in messages_of(only(blocks, 0), apart(SITE)) if b"uplink" in each.key]
+    alone, beside, offset = Worker(apart(SITE), artifact, predictor), Worker(SITE, artifact, predictor), 0
+    for number, record in enumerate(records):
+        headers = dict(record.headers)
+        newest = int(headers["last_time_ns"])
+        if newest:
+            clock = FeatureHeaders("lab", "tap", 1, number, 0, clock_ns=newest, live=True, link="second")
+            beside.work(
+                [SimpleNamespace(partition=0, offset=offset, key=b"lab/uplink", value=b"", headers=clock.pairs())]
+            )
+        record.offset = number
+        alone.work([record])
+        beside.work([SimpleNamespace(**{**vars(record), "offset": offset + 1})])
+        offset += 2
+        assert beside.out == alone.out
+    assert len(alone.out) > 3
+
+
+def mark(offset: int, kind: str, **members: Any) -> SimpleNamespace:
+    value, headers = encode_mark(Mark("lab", kind, members))
+    return SimpleNamespace(partition=0, offset=offset, key=b"lab/uplink", value=value, headers=headers)
+
+
+def test_a_link_that_is_away_is_waited_for_until_a_mark_says_so(
+    whole: list[str], blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    records = [each for each in messages_of(only(blocks, 0), SITE) if dict(each.headers)["link"] == b"uplink"]
+    worker = Worker(SITE, artifact, predictor)
+    for offset, record in enumerate(records):
+        record.offset = offset
+    worker.work(records[:40])
+    assert worker.out == []
+    held = worker.links.bundles["uplink"].held_by
+    assert held is not None
+    assert held.link == "second"
+    worker.work([mark(40, "away", link="second")])
+    begun = len(worker.out)
+    assert begun
+    assert worker.links.bundles["uplink"].held_by is None
+    for record in records[40:]:
+        record.offset += 1
+    worker.work(records[40:])
+    assert len(worker.out) > begun
+
+
+def test_a_path_that_is_down_is_not_chosen_and_a_mark_is_restored(
+    blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    records = messages_of(blocks, SITE)
+    for record in records:
+        record.offset += 2
+    first = Worker(SITE, artifact, predictor)
+    first.work([mark(0, "probe", path="wireless", up=False), mark(1, "node", node="edge", full=True), *records[:30]])
+    second = first.handed_over(artifact, predictor)
+    second.work(records[30:])
+    told = [*first.out, *second.out]
+    assert told
+    assert not any("reroute" in text for text in told), "what cannot be moved is marked"
+
+
+def test_a_capacity_holds_from_its_mark_on_and_after_a_checkpoint(
+    blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    """With ten times the capacity nothing is congested; with what the site says, it is again."""
+    records = messages_of(blocks, SITE)
+    wide = [mark(at, "capacity", link=link, up_bps=80e6, down_bps=80e6) for at, link in enumerate(SITE.bundle_names)]
+    for record in records:
+        record.offset += 2
+    first = Worker(SITE, artifact, predictor)
+    first.work([*wide, *records[:30]])
+    second = first.handed_over(artifact, predictor)
+    second.work(records[30:])
+    assert (second.links.restored, second.links.states_refused) == (1, 0)
+    assert (first.out, second.out) == ([], [])
+    seat = second.links.bundles["uplink"].meeting.seats["second"]
+    assert seat.link.capacity_bps == 80e6
