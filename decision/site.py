@@ -56,9 +56,7 @@ class AltPath(Strict):
     capacity: Rate = Field(description="bits per second, or text such as '20 Mbit/s'")
     delay_ms: Milliseconds = Field(1.0, description="one-way delay without load")
     energy_nj_per_bit: Energy = Field(1.0, description="energy to carry a bit")
-    link: Name | None = Field(
-        None, repr=False, description="the watched link that this path is; none: it is not watched"
-    )
+    link: Name | None = Field(None, repr=False, description="the watched link that this path is; none: none")
 
     def __repr_name__(self) -> str:
         """Return the name in the repr, which the version of the policy hashes."""
@@ -163,6 +161,9 @@ class Link(Strict):
         None, description="bytes that the link queues before it drops; none: 250 ms of the capacity of each direction"
     )
     budget_ms: Annotated[float, number("budget_ms")] = Field(25.0, description="queueing delay that users accept")
+    tap: Literal["before", "after"] = Field(
+        "before", repr=False, description="where the tap stands: before the point where flows are moved, or after it"
+    )
     lateness_ms: Annotated[float, number("lateness_ms")] = Field(
         1.0, description="how long a bin waits for packets out of order, in the packets' own time"
     )

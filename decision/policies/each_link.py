@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
+from offramp.decision.moves import Loop
 from offramp.decision.policies.policy import LinkPolicy, LinkView
 from offramp.decision.site import Bundle, Link
 from offramp.errors import ContractError
@@ -64,6 +66,10 @@ class EachLink:
         """Return how many flows and devices of a link are moved now, and the bit/s that they had when chosen."""
         return self.policies[link].moved
 
+    def loops_of(self, link: str) -> Sequence[Loop]:
+        """Return the open moves of a link."""
+        return self.policies[link].loops
+
     def may_trigger(
         self, link: str, probabilities: NDArray[np.float32], quantiles_ms: NDArray[np.float32]
     ) -> NDArray[np.bool_]:
@@ -76,7 +82,10 @@ class EachLink:
         for view in step:
             policy = self.policies[view.link]
             if view.asked or policy.scope in policy.open_scopes:
-                commands += policy.decide(view.forecast, view.traffic, view.quality)
+                forecast = view.forecast
+                if not policy.needs_forecast:
+                    forecast = replace(forecast, bin_end_ms=view.queue_ms)
+                commands += policy.decide(forecast, view.traffic, view.quality)
             for forecast in view.devices(policy.open_scopes):
                 commands += policy.decide(forecast, view.traffic, view.quality)
         self._step = ()

@@ -75,13 +75,16 @@ class LinkPolicy(Protocol):
 class LinkView(NamedTuple):
     """A link of a bundle at the end of a bin.
 
-    asked: whether its forecast, or that of a device, `may_trigger`; devices: yields the forecasts of its devices that
-    may trigger, or whose scope is in what it is given; traffic: gives its traffic, which takes time.
+    asked: whether its forecast, or that of a device, `may_trigger`; queue_ms: the longer of its queues, as supposed;
+    devices: yields the forecasts of its devices that
+    may trigger, or whose scope is in what it is given; traffic: gives its traffic, directions as supposed, which takes
+    time.
     """
 
     link: str
     asked: bool
     forecast: Forecast
+    queue_ms: float
     devices: Callable[[Container[str]], Iterator[Forecast]]
     traffic: Callable[[], Traffic]
     quality: Quality
@@ -119,6 +122,9 @@ class Policy(Protocol):
 
     def moved_of(self, link: str) -> tuple[int, float]:
         """Return how many flows and devices of a link are moved now, and the bit/s that they had when chosen."""
+
+    def loops_of(self, link: str) -> Sequence[Loop]:
+        """Return the open moves of a link."""
 
     def may_trigger(
         self, link: str, probabilities: NDArray[np.float32], quantiles_ms: NDArray[np.float32]

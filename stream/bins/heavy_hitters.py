@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from offramp.kernels import kernel_entry, kernel_lean
 
 COUNTERS = 128
-TOP = 8
+TOP = 16
 SOURCE, TARGET, PROTOCOL, PORTS, KEY = 0, 2, 4, 5, 6
 """Places in a flow's key, and its length: the addresses take two each, high and low."""
 

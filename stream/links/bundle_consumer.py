@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from offramp.capture.message.decode import FeatureMessage, RefusedError
 from offramp.capture.message.mark import MAX_RATE, Mark
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Site
 from offramp.errors import ContractError
 from offramp.stream.links.link_consumer import LinkConsumer
@@ -47,7 +46,7 @@ class BundleConsumer:
     def of(cls, site: Site, name: str, make: Callable[[str, Meeting], Pipeline]) -> BundleConsumer:
         """Return the consumer of a bundle of a site; make: an empty pipeline of a link, again where it begins anew."""
         bundle = next(each for each in site.bundles if each.name == name)
-        meeting = Meeting(bundle, policy_of(site, bundle))
+        meeting = Meeting(site, bundle)
         links = {each.name: LinkConsumer(each.name, lambda link: make(link, meeting)) for each in bundle.links}
         return cls(name, links, meeting)
 

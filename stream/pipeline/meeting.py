@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from offramp.decision.command import Command
-from offramp.decision.policies.policy import Policy
 from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Bundle, Link, Site
 from offramp.errors import ContractError
 from offramp.stream.channels import BIN_NS
 from offramp.stream.pipeline.ledger import StreamLedger
-from offramp.stream.pipeline.part import Part, moved_at, part_of, state_of
+from offramp.stream.pipeline.part import Part, Supposed, moved_at, part_of, state_of
+from offramp.stream.pipeline.supposed import SupposedLink
 from offramp.stream.pipeline.timeline import BinContext, LinkTimeline, Lost
 from offramp.stream.windows.windows import ENDED
 
@@ -41,6 +41,7 @@ class Seat:
     ledger: StreamLedger
     sink: Sink | None
     moved: list[tuple[int, int, float]]
+    supposed: SupposedLink
     parts: list[Part] = field(default_factory=list)
     found: list[Command] = field(default_factory=list)
     reached: int = 0
@@ -53,7 +54,7 @@ class Seat:
 
     def resize(self, up_bps: float, down_bps: float) -> None:
         """Take another capacity of the link."""
-        self.link = self.link.model_copy(update={"capacity": up_bps, "capacity_down": down_bps})
+        self.link = self.supposed.link = self.link.model_copy(update={"capacity": up_bps, "capacity_down": down_bps})
 
     def next_bin(self, *, awake: bool) -> int:
         """Return the first bin to decide at: of all where the policy is awake, else of those that may trigger."""
@@ -87,8 +88,9 @@ class Meeting:
     done: the bins before it have been decided.
     """
 
-    def __init__(self, bundle: Bundle, policy: Policy) -> None:
-        self.bundle, self.policy = bundle, policy
+    def __init__(self, site: Site, bundle: Bundle) -> None:
+        self.bundle, self.policy = bundle, policy_of(site, bundle)
+        self._dry = site.mode == "dry_run"
         self.done = 0
         self.seats = {link.name: self._seat(link, StreamLedger(), None) for link in bundle.links}
 
@@ -100,7 +102,8 @@ class Meeting:
         return seat, commands
 
     def _seat(self, link: Link, ledger: StreamLedger, sink: Sink | None) -> Seat:
-        return Seat(link, ledger, sink, [(0, *self.policy.moved_of(link.name))])
+        supposed = SupposedLink(link, seen=self._dry or link.tap == "before")
+        return Seat(link, ledger, sink, [(0, *self.policy.moved_of(link.name))], supposed)
 
     def add(self, seat: Seat, part: Part) -> None:
         """Take the next bins of a link."""
@@ -140,7 +143,7 @@ class Meeting:
         seats = list(self.seats.values())
         limit = min(seat.waits_until for seat in seats) if until is None else until
         commands: list[Command] = []
-        while (number := min(seat.next_bin(awake=self.policy.awake) for seat in seats)) < limit:
+        while (number := self._next_bin(seats)) < limit:
             commands += self._step(number, seats)
         newest = max((int(part.bins[-1]) for seat in seats for part in seat.parts), default=-1)
         self.done = max(self.done, min(limit, newest + 1))
@@ -148,9 +151,23 @@ class Meeting:
             self._settle(seat, limit)
         return commands
 
+    def _next_bin(self, seats: Sequence[Seat]) -> int:
+        awake = self.policy.awake
+        return min(seat.next_bin(awake=awake or seat.supposed.apart) for seat in seats)
+
+    def _supposed(self, seat: Seat, part: Part, place: int) -> Supposed:
+        """Return a link at a bin as it would be with the moves that were told before."""
+        loops = [loop for loop in self.policy.loops_of(seat.link.name) if self._dry or loop.enforced]
+        supposed = seat.supposed.step(part, place, loops)
+        if seat.supposed.apart:
+            part.note(place, supposed)
+        return supposed
+
     def _step(self, number: int, seats: Sequence[Seat]) -> list[Command]:
         taken = [(seat, found) for seat in seats if (found := seat.take(number)) is not None]
-        commands = self.policy.decide([part.view(place, seat.link) for seat, (part, place) in taken])
+        commands = self.policy.decide(
+            [part.view(place, seat.link, self._supposed(seat, part, place)) for seat, (part, place) in taken]
+        )
         for seat, _ in taken:
             seat.ledger.decided += 1
             moved = self.policy.moved_of(seat.link.name)
@@ -181,7 +198,11 @@ class Meeting:
         seat.found = seat.found[len(found) :]
         if seat.sink is not None:
             rows, link = part.rows, part.starts[part.told : end]
-            context = BinContext(rows.queue_ms[link, 1], part.shares(numbers), *moved_at(numbers, seat.moved))
+            as_is = np.stack([rows.load[link, 0], rows.load[link, 1], rows.queue_ms[link, 0], 0 * link], axis=1)
+            supposed = part.supposed[part.told : end] if part.supposed is not None else as_is
+            supposed = np.where(np.isnan(supposed), as_is, supposed).astype(np.float32)
+            moved = moved_at(numbers, seat.moved)
+            context = BinContext(rows.queue_ms[link, 1], part.shares(numbers), *moved, *supposed.T)
             seat.sink(
                 LinkTimeline(
                     seat.link.name,
@@ -207,6 +228,7 @@ class Meeting:
                 "reached": seat.reached,
                 "away": seat.away,
                 "moved": [list(each) for each in seat.moved],
+                "supposed": seat.supposed.state(),
                 "parts": [state_of(part) for part in seat.parts],
             }
             for name, seat in self.seats.items()
@@ -227,6 +249,7 @@ class Meeting:
             seat.moved = [(since, count, rate) for since, count, rate in found["moved"]]
             if not all(_is_bin(since) and _is_count(count) and 0 <= bps < MAX_RATE for since, count, bps in seat.moved):
                 raise ContractError(f"meeting: {name}: moves that no run comes to")
+            seat.supposed.restore(found["supposed"])
             seat.parts = [part_of(each) for each in found["parts"]]
 
 
@@ -241,7 +264,7 @@ class Meetings:
         """Return the meeting of a link's bundle."""
         bundle = self._site.bundle_of(link)
         if bundle.name not in self.meetings:
-            self.meetings[bundle.name] = Meeting(bundle, policy_of(self._site, bundle))
+            self.meetings[bundle.name] = Meeting(self._site, bundle)
         return self.meetings[bundle.name]
 
     def close(self) -> list[Command]:

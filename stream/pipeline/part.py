@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,7 @@ from offramp.capture.block import END_OF_TIME_NS
 from offramp.decision.policies.policy import LinkView
 from offramp.decision.reroute import MIN_SHARE
 from offramp.decision.site import Link
-from offramp.decision.traffic import Quality
+from offramp.decision.traffic import Quality, Traffic
 from offramp.errors import ContractError
 from offramp.inference.forecast import Forecast
 from offramp.stream.bins.state import ClosedBins, new_bin_out
@@ -31,6 +31,22 @@ MAX_NUMBER = 1e30
 """More than any number of a closed bin comes to."""
 
 
+SUPPOSED = 4
+
+
+class Supposed(NamedTuple):
+    """A link at the end of a bin as it would be if the moves told so far were carried out, up and down.
+
+    load: what came in the bin over what the capacity carries in it, less what is moved; queue_ms; moved_bps: running
+    rate of what is moved; path_ms: the longest queue of the paths and nodes that it goes to, 0 where nothing is.
+    """
+
+    load: tuple[float, float]
+    queue_ms: tuple[float, float]
+    moved_bps: tuple[float, float] = (0.0, 0.0)
+    path_ms: float = 0.0
+
+
 class ModelName(NamedTuple):
     """Which model forecast, and how far ahead."""
 
@@ -44,7 +60,8 @@ class Part:
     """Closed bins of a link in order, with their forecasts, that wait for the other links of the bundle.
 
     asked: bool [n], rows that may change something; quality: by slot of SLOT_BINS bins; bins: int64 [b] their numbers;
-    at: the first bin that is to be decided; told: the first that is to be told of.
+    at: the first bin that is to be decided; told: the first that is to be told of; supposed: float32 [b, SUPPOSED] how
+    bins would be (load up, down, queue, path's queue), NaN where that is how they are.
     """
 
     rows: ClosedBins
@@ -57,6 +74,7 @@ class Part:
     step: int = 0
     at: int = 0
     told: int = 0
+    supposed: NDArray[np.float32] | None = None
     bins: NDArray[np.int64] = field(init=False)
     starts: NDArray[np.int64] = field(init=False)
     busy: NDArray[np.bool_] = field(init=False)
@@ -78,15 +96,29 @@ class Part:
         """Return the row at which the bin of a place begins, the number of rows behind the last."""
         return int(self.starts[place]) if place < len(self.starts) else len(self.asked)
 
-    def view(self, place: int, link: Link) -> LinkView:
-        """Return what the bin at a place tells."""
+    def view(self, place: int, link: Link, supposed: Supposed) -> LinkView:
+        """Return what the bin at a place tells, the link's directions as supposed."""
         row, end = self.row_of(place), self.row_of(place + 1)
         number = int(self.bins[place])
         return LinkView(
-            link.name, bool(self.asked[row]), self._forecast(row, f"link:{link.name}"),
-            partial(self._devices, row + 1, end, link.name), partial(traffic_of, self.rows, row, link),
+            link.name, bool(self.asked[row]), self._forecast(row, f"link:{link.name}"), max(supposed.queue_ms),
+            partial(self._devices, row + 1, end, link.name), partial(self._traffic, row, link, supposed),
             self.quality[number // SLOT_BINS],
         )  # fmt: skip
+
+    def _traffic(self, row: int, link: Link, supposed: Supposed) -> Traffic:
+        traffic = traffic_of(self.rows, row, link)
+        sides = [
+            replace(each, load_bps=max(0.0, each.load_bps - supposed.moved_bps[at]), queue_ms=supposed.queue_ms[at])
+            for at, each in enumerate(traffic.directions)
+        ]
+        return replace(traffic, directions=(sides[0], sides[1]))
+
+    def note(self, place: int, supposed: Supposed) -> None:
+        """Keep the bin at a place as it would be, for the timeline."""
+        if self.supposed is None:
+            self.supposed = np.full((len(self.bins), SUPPOSED), np.nan, np.float32)
+        self.supposed[place] = *supposed.load, max(supposed.queue_ms), supposed.path_ms
 
     def _devices(self, row: int, end: int, link: str, wanted: Container[str]) -> Iterator[Forecast]:
         """Yield the forecasts of devices that may trigger, or whose scope is wanted."""

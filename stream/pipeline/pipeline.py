@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from offramp.decision.command import Command
 from offramp.decision.policies.policy import Policy
-from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Bundle, Link, Site
 from offramp.decision.traffic import Quality
 from offramp.errors import ArtifactError
@@ -84,7 +83,7 @@ class Pipeline:
         self._alone = meeting is None
         if meeting is None:
             alone = Bundle(link, (self.link,))
-            meeting = Meeting(alone, policy_of(site, alone))
+            meeting = Meeting(site, alone)
         self.meeting = meeting
         self.windows = Windows(config_of(self.link), normaliser_state, self.link.lateness_ms)
         self.carried = carried or CarriedState(SERIES, predictor.state_size)

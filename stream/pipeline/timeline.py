@@ -23,13 +23,18 @@ class BinContext(NamedTuple):
 
     largest_ms: float32 [n] largest delay of the bin; quality: float32 [n] share of the packets that can be vouched for;
     open_moves: int32 [n] flows and devices that are moved once the bin is decided; moved_bps: float32 [n] their rate
-    when they were chosen.
+    when they were chosen. supposed_...: float32 [n] each, the link as it would be if these were carried out: loads, the
+    virtual queue's delay at the end of the bin, the longest one of the paths and nodes that they go to.
     """
 
     largest_ms: NDArray[np.float32]
     quality: NDArray[np.float32]
     open_moves: NDArray[np.int32]
     moved_bps: NDArray[np.float32]
+    supposed_up: NDArray[np.float32]
+    supposed_down: NDArray[np.float32]
+    supposed_ms: NDArray[np.float32]
+    supposed_path_ms: NDArray[np.float32]
 
 
 class LinkTimeline(NamedTuple):

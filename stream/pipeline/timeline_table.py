@@ -76,6 +76,17 @@ COLUMNS = (
     ),
     TimelineColumn("open_moves", pa.int32(), (BIN,), "flows and devices that are moved once the bin is decided"),
     TimelineColumn("moved_bps", pa.float32(), (BIN,), "bits per second that they had when they were chosen"),
+    TimelineColumn(
+        "supposed_load_up", pa.float32(), (BIN,),
+        "`load_up` as it would be if the moves told before were carried out; where moved flows are not seen (`enforce` "
+        "with the tap behind the point of steering) as it is",
+    ),
+    TimelineColumn("supposed_load_down", pa.float32(), (BIN,), "the same towards the devices"),
+    TimelineColumn("supposed_queue_ms", pa.float32(), (BIN,), "`queue_ms` as it would be"),
+    TimelineColumn(
+        "supposed_path_ms", pa.float32(), (BIN,),
+        "the longest queue of the paths and nodes that the moved flows would go to, 0 where nothing is moved",
+    ),
     TimelineColumn("command", pa.string(), (COMMAND,), "the command's body as JSON, as in the decision topic"),
 )  # fmt: skip
 
@@ -121,6 +132,10 @@ class Bins(NamedTuple):
     quality: NDArray[np.float32]
     open_moves: NDArray[np.int32]
     moved_bps: NDArray[np.float32]
+    supposed_up: NDArray[np.float32]
+    supposed_down: NDArray[np.float32]
+    supposed_ms: NDArray[np.float32]
+    supposed_path_ms: NDArray[np.float32]
 
     @classmethod
     def of(cls, line: LinkTimeline) -> Bins:
@@ -130,7 +145,8 @@ class Bins(NamedTuple):
         beside = line.context
         return cls(
             line.time_ns, line.load_up, line.load_down, line.bin_end_ms, beside.largest_ms, line.probabilities,
-            line.quantiles_ms, beside.quality, beside.open_moves, beside.moved_bps,
+            line.quantiles_ms, beside.quality, beside.open_moves, beside.moved_bps, beside.supposed_up,
+            beside.supposed_down, beside.supposed_ms, beside.supposed_path_ms,
         )  # fmt: skip
 
 
@@ -223,6 +239,8 @@ class TimelineRows:
             "horizon_ms": np.full(count, self._horizon_ms, np.int32), "came_true_ms": came_true,
             "quality": bins.quality, "gap": self._gaps(bins.time_ns),
             "open_moves": bins.open_moves, "moved_bps": bins.moved_bps,
+            "supposed_load_up": bins.supposed_up, "supposed_load_down": bins.supposed_down,
+            "supposed_queue_ms": bins.supposed_ms, "supposed_path_ms": bins.supposed_path_ms,
         }  # fmt: skip
         return self._batch(columns, count)
 

@@ -48,7 +48,8 @@ def made_line(
     count = len(bins)
     queue = np.array(queue_ms, np.float32)
     share = np.broadcast_to(np.asarray(load, np.float32), count).copy()
-    context = BinContext(queue, np.ones(count, np.float32), np.zeros(count, np.int32), np.zeros(count, np.float32))
+    nothing = np.zeros(count, np.float32)
+    context = BinContext(queue, np.ones(count, np.float32), np.zeros(count, np.int32), *[nothing] * 5)
     time_ns = np.array(bins, np.int64) * BIN_NS
     three = np.tile(np.array([0.2, 0.3, 0.5], np.float32), (count, 1))
     return LinkTimeline(link, time_ns, share, share, queue, three, three, tuple(commands), context=context, **more)

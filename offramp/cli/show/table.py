@@ -29,13 +29,15 @@ def bar(share: float) -> str:
 class Row:
     """What one line of the table sums up: all bins of a link within one interval.
 
-    lost: packets reported with them: captured, shed, dropped or missing; unknown_ns: time of which nothing is known.
+    supposed_ms: the longest queue as it would be if what was told were carried out, None where nothing is moved; lost:
+    packets reported with them: captured, shed, dropped or missing; unknown_ns: time of which nothing is known.
     """
 
     bins: int = 0
     load_up: float = 0.0
     load_down: float = 0.0
     delay_ms: float = 0.0
+    supposed_ms: float | None = None
     p: tuple[float, float, float] = (1.0, 0.0, 0.0)
     q90_ms: float = 0.0
     lost: Lost = NONE
@@ -47,6 +49,9 @@ class Row:
         self.load_up += float(timeline.load_up[part].sum())
         self.load_down += float(timeline.load_down[part].sum())
         self.delay_ms = max(self.delay_ms, float(timeline.bin_end_ms[part].max()))
+        if timeline.context is not None and timeline.context.open_moves[part].any():
+            supposed = float(timeline.context.supposed_ms[part].max())
+            self.supposed_ms = max(self.supposed_ms or 0.0, supposed)
         worst = part.start + int(np.argmax(timeline.quantiles_ms[part, 1]))
         if float(timeline.quantiles_ms[worst, 1]) >= self.q90_ms:
             self.q90_ms = float(timeline.quantiles_ms[worst, 1])
@@ -133,8 +138,14 @@ class LineTable:
         name = CLASSES[max(range(3), key=row.p.__getitem__)]
         return (
             f"{key[0] * self.every_ns / 1e9:8.1f}s  {key[1]:<12} {bar(up)} {up:6.0%} {down:6.0%}"
-            f"  {row.delay_ms:6.1f} ms  {name:<7}{max(row.p):5.0%} {row.q90_ms:6.1f} ms{self.note}{loss_text(row)}"
+            f"  {row.delay_ms:6.1f} ms  {name:<7}{max(row.p):5.0%} {row.q90_ms:6.1f} ms{supposed_text(row)}{self.note}"
+            f"{loss_text(row)}"
         )
+
+
+def supposed_text(row: Row) -> str:
+    """Return the queue as it would be, in a dry run's words, where something is moved."""
+    return "" if row.supposed_ms is None else f"  as told {row.supposed_ms:.1f} ms"
 
 
 def loss_text(row: Row) -> str:

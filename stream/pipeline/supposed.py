@@ -1,0 +1,130 @@
+"""The supposed network: the queues as they would be if the moves told so far were carried out.
+
+Where moved flows still pass the tap (always in a dry run; else with `tap = "before"`), the link's virtual queue is of
+all packets. Here what open moves take is taken out of it, bin by bin, and put on the path or node that it goes to: a
+fluid recursion (Lindley) over the bins' exact loads and the running rates of the moved flows. While nothing is moved it
+is the virtual queue itself, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from offramp.decision.moves import Loop
+from offramp.decision.site import Link
+from offramp.errors import ContractError
+from offramp.stream.channels import BIN_MS, CHANNELS
+from offramp.stream.pipeline.part import Part, Supposed
+from offramp.stream.pipeline.traffic import address_text, flow_rate
+
+BACKLOG = CHANNELS.index("backlog_up"), CHANNELS.index("backlog_down")
+NEAR_MS = 0.05
+"""As near as this two queues are one: half a packet of 1,500 bytes at 100 Mbit/s."""
+MAX_KEYS = 4_096
+"""Flows' keys that are kept as text."""
+MAX_MS = 1e9
+
+
+class SupposedLink:
+    """Follows one link through its bins, in order."""
+
+    def __init__(self, link: Link, *, seen: bool) -> None:
+        """Build it; seen: moved flows still pass the tap. Else what is seen is how it is."""
+        self.link, self._seen = link, seen
+        self._queue_ms = [0.0, 0.0]
+        self._paths_ms: dict[str, float] = {}
+        self._apart = False
+        self._last = 0
+        self._keys: dict[bytes, tuple[tuple[Any, ...], bool, str, str]] = {}
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is another network than the one that is seen, so that every bin has to be followed."""
+        return self._apart
+
+    def step(self, part: Part, place: int, loops: Sequence[Loop]) -> Supposed:
+        """Return the link at the end of a bin, with the moves that were open before it."""
+        rows, row = part.rows, part.row_of(place)
+        number, load = int(part.bins[place]), (float(rows.load[row, 0]), float(rows.load[row, 1]))
+        is_ms = [float(np.expm1(rows.x[row, at])) for at in BACKLOG]
+        gap, self._last = number - self._last if self._apart else 1, number
+        loops = loops if self._seen else ()
+        if not loops and not self._apart:
+            return Supposed(load, (is_ms[0], is_ms[1]))
+        if not self._apart:
+            self._queue_ms = list(self._before(part, place, is_ms))
+            self._apart = True
+        taken, to = self._moved(part, row, loops)
+        capacities = self.link.capacity_bps, self.link.capacity_down_bps
+        left = [load[side] - taken[side] / capacities[side] for side in (0, 1)]
+        for side in (0, 1):
+            waiting = max(0.0, self._queue_ms[side] - (gap - 1) * BIN_MS) + (left[side] - 1.0) * BIN_MS
+            self._queue_ms[side] = min(max(0.0, waiting), is_ms[side])  # less than all of it never waits longer
+        self._fill_paths(to, gap)
+        if not loops and all(abs(mine - seen) < NEAR_MS for mine, seen in zip(self._queue_ms, is_ms, strict=True)):
+            self._apart = False
+            self._paths_ms.clear()
+        shares = max(left[0], 0.0), max(left[1], 0.0)
+        longest = max(self._paths_ms.values(), default=0.0)
+        return Supposed(shares, (self._queue_ms[0], self._queue_ms[1]), (taken[0], taken[1]), longest)
+
+    def _before(self, part: Part, place: int, is_ms: list[float]) -> tuple[float, float]:
+        """Return the queues at the end of the bin before, from which the two networks part."""
+        if place == 0:
+            return is_ms[0], is_ms[1]
+        before = part.row_of(place - 1)
+        up, down = (float(np.expm1(part.rows.x[before, at])) for at in BACKLOG)
+        return up, down
+
+    def _moved(self, part: Part, row: int, loops: Sequence[Loop]) -> tuple[list[float], dict[str, float]]:
+        """Return what open moves take of each direction, bit/s, and what they put on each path and node."""
+        places = {
+            tuple(match.items()): loop.move.target for loop in loops for match in loop.move.action.get("flows", ())
+        }
+        devices = {loop.move.action["device"]: loop.move.target for loop in loops if "device" in loop.move.action}
+        taken, to = [0.0, 0.0], dict[str, float]()
+        for key, rate in zip(part.rows.flow_key[row], part.rows.flow_rate_bps[row].tolist(), strict=True):
+            if rate <= 0:
+                break
+            match, down, source, target = self._named(key)
+            place = places.get(match) or devices.get(source) or devices.get(target)
+            if place:  # a mark leads nowhere: it stays on the link
+                taken[down] += rate
+                to[place] = to.get(place, 0.0) + rate
+        return taken, to
+
+    def _named(self, key: np.ndarray) -> tuple[tuple[Any, ...], bool, str, str]:
+        text = key.tobytes()
+        if text not in self._keys:
+            if len(self._keys) >= MAX_KEYS:
+                self._keys.clear()
+            flow = flow_rate(key, 0.0, self.link.devices)
+            self._keys[text] = tuple(flow.match().items()), flow.down, address_text(*key[:2]), address_text(*key[2:4])
+        return self._keys[text]
+
+    def _fill_paths(self, to: Mapping[str, float], gap: int) -> None:
+        for place in self.link.places:
+            before = self._paths_ms.get(place.name, 0.0)
+            if before or place.name in to:
+                waiting = max(0.0, before - (gap - 1) * BIN_MS)
+                self._paths_ms[place.name] = max(
+                    0.0, waiting + (to.get(place.name, 0.0) / place.capacity - 1.0) * BIN_MS
+                )
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as plain values, for a checkpoint."""
+        return {"queue_ms": list(self._queue_ms), "paths_ms": dict(self._paths_ms), "apart": self._apart,
+                "last": self._last}  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state. Raises ContractError for what is none."""
+        times = [*state["queue_ms"], *state["paths_ms"].values()]
+        if len(state["queue_ms"]) != 2 or not all(type(each) is float and 0 <= each < MAX_MS for each in times):
+            raise ContractError("meeting: queues that no run comes to")
+        if type(state["last"]) is not int or type(state["apart"]) is not bool:
+            raise ContractError("meeting: a supposed link of no time")
+        self._queue_ms, self._paths_ms = list(state["queue_ms"]), dict(state["paths_ms"])
+        self._apart, self._last = state["apart"], state["last"]
