@@ -36,6 +36,8 @@ BOUNDS = {
     "lateness_ms": Bound(0, 140, "ms"),
     # a packet of 1,500 bytes must fit; 100 GB is a second of the fastest port
     "buffer_bytes": Bound(1_500, 1e11, "bytes", whole=True),
+    # one, or one for what gives way besides: more are not told apart by a mark
+    "queues": Bound(1, 2, "", whole=True),
     # up to a minute at the slowest rate
     "buffer_ms": Bound(0.1, 60_000, "ms"),
     # radio takes some 1,000 nJ a bit, at worst a million

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from offramp.stream.arena.executor import FLAP_NS, Counts
-from offramp.stream.arena.network import NEVER, Flows, Queues, foresee
+from offramp.stream.arena.network import NEVER, Flows, foresee
+from offramp.stream.arena.queues import Queues
 from offramp.stream.arena.scenario import Clairvoyance
 from offramp.stream.arena.traffic import Arrivals
 from offramp.stream.channels import BIN_NS

@@ -25,7 +25,7 @@ from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.arena.clairvoyant import Clairvoyant
 from offramp.stream.arena.executor import Counts, Executor
-from offramp.stream.arena.network import DIRECTIONS, new_flows, new_journeys, serve
+from offramp.stream.arena.network import NEVER, new_flows, serve
 from offramp.stream.arena.places import (
     Traces,
     enforcing,
@@ -35,6 +35,7 @@ from offramp.stream.arena.places import (
     split_places,
     traces_of,
 )  # fmt: skip
+from offramp.stream.arena.queues import DIRECTIONS, new_journeys, send_rest
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import Arrivals, arrivals_of
 from offramp.stream.bins.packets import Packets
@@ -111,13 +112,14 @@ class Episode:
         self.queues = queues_of(site, scenario, traces)
         policies = [policy_of(site, link.name) for link in site.links]
         self.flows = new_flows(arrivals.down, split_places(site, arrivals, [policy.split for policy in policies], seed))
-        self.journeys = new_journeys(len(arrivals.flow))
+        self.journeys = new_journeys(len(arrivals.flow), classed=bool((self.queues.classes > 1).any()))
         rng = np.random.default_rng([seed, 1])
         self.links = []
         for number, (link, policy) in enumerate(zip(site.links, policies, strict=True)):
             places = {place.name: numbers[place.name] for place in others_of(link)}
+            lower = len(numbers) + number if link.queues > 1 else NEVER
             executor = Executor(
-                arrivals, self.flows, number, places, command_ns, network.command_loss, rng, self.counts
+                arrivals, self.flows, number, places, lower, command_ns, network.command_loss, rng, self.counts
             )
             pipeline = None
             if policy.needs_forecast and model is not None:
@@ -153,6 +155,7 @@ class Episode:
                     watched.executor.take(command, end_ns)
                     commands.append(command)
         journeys = self.journeys
+        send_rest(self.queues, journeys, packets.time_ns, packets.size)
         return Outcome(packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.counts, commands)
 
     def _decide(self, watched: Watched, begin: int, end: int, end_ns: int) -> list[Command]:
@@ -189,7 +192,7 @@ class Episode:
         """Return what the switch's counters tell of a link at the end of a bin: its own flows, whatever loads it."""
         flows, link, number = self.flows, watched.link, watched.number
         capacities = (link.capacity_bps, link.capacity_down_bps)
-        going = np.where(flows.due_ns >= 0, flows.following, flows.place)
+        going = np.where(flows.due_ns >= 0, flows.following, flows.place) % len(self.queues.classes)
         loads = [float(flows.rate_bps[(going == number) & (flows.down == down)].sum()) for down in (False, True)]
         own = self.arrivals.link == number
         heavy = np.flatnonzero(own & (flows.rate_bps > MIN_RATE * min(capacities)))

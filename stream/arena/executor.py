@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
+from offramp.decision.reroute import LOWER_EFFORT
 from offramp.stream.arena.network import NEVER, Flows
 from offramp.stream.arena.traffic import Arrivals
 
@@ -27,7 +28,7 @@ class OpenMove(NamedTuple):
 
 @dataclass
 class Counts:
-    """What was carried out: flows moved and given back, flaps; commands lost, refused, expired, and all of them."""
+    """What was carried out: flows moved or marked and given back, flaps; commands lost, refused, expired, all."""
 
     moved: int = 0
     returned: int = 0
@@ -40,12 +41,16 @@ class Counts:
 
 @dataclass
 class Executor:
-    """Carries out the commands of one link; places: the numbers of its paths and nodes, by name."""
+    """Carries out the commands of one link; places: the numbers of its paths and nodes, by name.
+
+    lower: the place of what gives way on the link (network), or NEVER where its queue has one class.
+    """
 
     arrivals: Arrivals
     flows: Flows
     link: int
     places: Mapping[str, int]
+    lower: int
     command_ns: int
     loss: float
     rng: np.random.Generator
@@ -81,14 +86,15 @@ class Executor:
     def _begin(self, command: Command, now_ns: int) -> None:
         action = command.action
         if action["type"] == "reroute":
-            numbers = [self._by_match.get(tuple(match.items()), NEVER) for match in action["flows"]]
+            numbers = self._matched(action)
+            place = self.places.get(str(action["path"]), NEVER)
         elif action["type"] == "offload":
             numbers = self._by_device.get(action["device"], [])
+            place = self.places.get(str(action["to"]), NEVER)
         else:
-            self.counts.refused += 1  # no queue here honours a mark
-            return
-        place = self.places.get(str(action.get("path") or action.get("to")), NEVER)
-        flows = np.array([number for number in numbers if number != NEVER], np.int64)
+            numbers = [number for number in self._matched(action) if self._going(number) == self.link]
+            place = self.lower if action["dscp"] == LOWER_EFFORT else NEVER
+        flows = np.array(numbers, np.int64)
         if place == NEVER or not len(flows):
             self.counts.refused += 1
             return
@@ -97,6 +103,15 @@ class Executor:
         self.counts.flaps += int(np.count_nonzero(now_ns - self._returned_ns[flows] < FLAP_NS))
         life_ns = command.expires_at_ns - command.not_before_ns
         self._moves[command.loop_id] = OpenMove(flows, place, now_ns + life_ns)
+
+    def _matched(self, action: Mapping[str, Any]) -> list[int]:
+        """Return the numbers of the flows that an action names, those of no flow left out."""
+        found = (self._by_match.get(tuple(match.items()), NEVER) for match in action["flows"])
+        return [number for number in found if number != NEVER]
+
+    def _going(self, number: int) -> int:
+        """Return the place where a flow is, or will be when the commands so far have arrived."""
+        return int((self.flows.place if self.flows.due_ns[number] == NEVER else self.flows.following)[number])
 
     def _end(self, loop_id: str, now_ns: int) -> None:
         held = self._moves.pop(loop_id, None)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.site import BUFFER_MS, AltPath, Link, Node, Site
-from offramp.stream.arena.network import DIRECTIONS, Queues, new_queues
+from offramp.stream.arena.queues import DIRECTIONS, Queues, new_queues
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import Arrivals, place_of
 from offramp.stream.bins.virtual_queue import read_trace
@@ -63,7 +63,9 @@ def queues_of(site: Site, scenario: Scenario, traces: Traces) -> Queues:
     for at, link in enumerate(site.links):  # after all paths, of which one may be a link
         capacity[at], base[at] = (link.capacity_bps, link.capacity_down_bps), network.delay_ms
         limit[at] = [link.buffer_bytes or each / 8e3 * BUFFER_MS for each in capacity[at]]
-    return new_queues(capacity, limit, base, traces)
+    classes = np.ones(len(numbers), np.int64)
+    classes[: len(site.links)] = [link.queues for link in site.links]
+    return new_queues(capacity, limit, base, traces, classes)
 
 
 def traces_of(scenario: Scenario, arrivals: Arrivals, here: Path, root: Path | None) -> Traces:
