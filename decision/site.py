@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from offramp.decision.address import network_of, spelled
 from offramp.decision.bounds import number
 from offramp.decision.rules import PriorityRules, StaticRules, ThresholdRules
-from offramp.decision.tables import Label, Name, NetworkField, Strict, load_toml, printable
+from offramp.decision.tables import Label, Name, NetworkField, Strict, Switch, load_toml, printable
 from offramp.toml import shown
 
 PAGE = "docs/site.md"
@@ -56,6 +56,15 @@ class AltPath(Strict):
     capacity: Rate = Field(description="bits per second, or text such as '20 Mbit/s'")
     delay_ms: Milliseconds = Field(1.0, description="one-way delay without load")
     energy_nj_per_bit: Energy = Field(1.0, description="energy to carry a bit")
+    # not in the repr, which the shipped policy's version hashes: they are nothing to it
+    same_address: Switch = Field(
+        True,
+        repr=False,
+        description="whether flows keep their address there; false: behind another NAT, where what has begun breaks",
+    )
+    mtu: Annotated[int, number("mtu")] = Field(
+        1_500, repr=False, description="bytes of IP that a packet there may have"
+    )
 
     def __repr_name__(self) -> str:
         """Return the name in the repr, which the version of the policy hashes."""

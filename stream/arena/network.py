@@ -5,21 +5,33 @@ Places are links, paths and nodes, numbered from 0 to P - 1; place P + n is the 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.kernels import kernel
-from offramp.stream.arena.queues import Journeys, Queues, send, send_by_class
+from offramp.kernels import kernel_entry, kernel_lean
+from offramp.stream.arena.queues import ADDRESS, CLASSES, FRAME, Journeys, Queues, send, send_by_class
+from offramp.stream.bins.packets import TCP, UDP
 from offramp.stream.channels import BIN_NS
 
 NEVER = -1
-"""In `due_ns`: the flow stays where it is."""
+"""In `due_ns`: the flow stays where it is; in a connection: not yet, or none."""
+
+
+START, BEGAN, ANEW_NS, AFTER_NS, TURN, PARTNER, HEADER = range(7)
+"""Of a flow's connection: the place where it begins, and begins anew; the address that it began at, or NEVER, BROKEN or
+ANY; when its sender begins anew where it is broken, and how long after it broke; how often that was; the flow of the
+other direction, or NEVER; bytes of header, from Ethernet on, that each further piece of a packet needs."""
+BROKEN, ANY = -2, -3
+"""In BEGAN: cut off from its other end until it begins anew; of no connection, at home at every address."""
+FRAGMENT, SEGMENT = 34, 54
+"""Headers of a fragment and of a TCP segment: Ethernet, IPv4, TCP without options."""
 
 
 class Flows(NamedTuple):
-    """Flows, [n] each.
+    """Flows, [n] each; connection: int64 [n, 7], see START and what follows it.
 
     place: int64 where they are; following, due_ns: int64 where they go, and when, or NEVER; bytes: float64 of the bin;
     rate_bps: float64 running rate; down: bool; last_ns: int64 the last packet, or NEVER.
@@ -32,20 +44,61 @@ class Flows(NamedTuple):
     rate_bps: NDArray[np.float64]
     down: NDArray[np.bool_]
     last_ns: NDArray[np.int64]
+    connection: NDArray[np.int64]
 
 
-@kernel
+@kernel_lean
+def carried(size: float, frame: int, header: int) -> float:
+    """Return the bytes of a packet in pieces that a place carries: fragments of whole 8 bytes, or smaller segments."""
+    each = frame - header
+    if header == FRAGMENT:
+        each -= each % 8
+    return float(size + (math.ceil((size - header) / each) - 1) * header)
+
+
+@kernel_lean
+def gets_through(flows: Flows, which: int, address: int, now_ns: int) -> bool:
+    """Return whether a packet reaches its other end from an address that its flow is not known to have begun at.
+
+    The first packet of a flow does, and the flow has begun there. Any other breaks its connection: both directions are
+    lost until the sender begins anew, as a flow that begins where new ones do.
+    """
+    began = flows.connection[which, BEGAN]
+    if began == ANY:
+        return True
+    if began == NEVER or (began == BROKEN and now_ns >= flows.connection[which, ANEW_NS]):
+        flows.connection[which, BEGAN] = address
+        return True
+    if began != BROKEN:
+        break_off(flows, which, now_ns)
+        if flows.connection[which, PARTNER] != NEVER:
+            break_off(flows, flows.connection[which, PARTNER], now_ns)
+    return False
+
+
+@kernel_lean
+def break_off(flows: Flows, which: int, now_ns: int) -> None:
+    """Cut a flow off from its other end."""
+    flows.connection[which, BEGAN] = BROKEN
+    flows.connection[which, ANEW_NS] = now_ns + flows.connection[which, AFTER_NS]
+    flows.connection[which, TURN] += 1
+    flows.place[which], flows.due_ns[which] = flows.connection[which, START], NEVER
+    flows.bytes[which] = flows.rate_bps[which] = 0.0
+
+
+@kernel_entry
 def serve(
     queues: Queues, flows: Flows, journeys: Journeys, time_ns: NDArray[np.int64], size: NDArray[np.int64],
     flow: NDArray[np.int64], begin: int, end_ns: int, peak_ms: NDArray[np.float64], smooth: float,
 ) -> Any:  # fmt: skip
     """Send the packets from `begin` on that come before `end_ns`; return the first that does not.
 
-    Flows that are due change their place before their next packet. peak_ms: float64 [P, 2], the largest queue that a
-    packet found, itself included, as time until all of it is sent; smooth: the weight of this bin in the running rates.
+    Flows that are due change their place before their next packet, and break where that has another address. peak_ms:
+    float64 [P, 2], the largest queue that a packet found, itself included, as time until all of it is sent; smooth: the
+    weight of this bin in the running rates.
     """
     peak_ms[:] = 0.0
-    at, places = begin, len(queues.classes)
+    at, places = begin, len(queues.traits)
     while at < len(time_ns) and time_ns[at] < end_ns:
         now, which, bytes_ = time_ns[at], flow[at], float(size[at])
         if flows.due_ns[which] != NEVER and now >= flows.due_ns[which]:
@@ -55,8 +108,14 @@ def serve(
         lower = place >= places
         if lower:
             place -= places
+        address = queues.traits[place, ADDRESS]
+        if address != flows.connection[which, BEGAN] and not gets_through(flows, which, address, now):
+            at += 1
+            continue
         journeys.place[at] = place
-        if queues.classes[place] > 1:
+        if bytes_ > queues.traits[place, FRAME]:
+            bytes_ = carried(bytes_, queues.traits[place, FRAME], flows.connection[which, HEADER])
+        if queues.traits[place, CLASSES] > 1:
             waited = send_by_class(queues, journeys, time_ns, size, at, place, side, lower)
         else:
             waited, fits = send(queues, place, side, now, bytes_)
@@ -71,14 +130,15 @@ def serve(
     return at
 
 
-@kernel
+@kernel_entry
 def foresee(
     queues: Queues, flows: Flows, time_ns: NDArray[np.int64], size: NDArray[np.int64], flow: NDArray[np.int64],
     begin: int, end_ns: int, lost_ms: float, moved: int, to: int, due_ns: int,
 ) -> Any:  # fmt: skip
     """Return the sum of the delays, ms, of the packets from `begin` on before `end_ns`, if flow `moved` went `to`.
 
-    moved: NEVER for none; due_ns: when it would go. queues: a copy, which is written over; flows are left as they are.
+    moved: NEVER for none; due_ns: when it would go, to no place of another address. queues: a copy, which is written
+    over; flows are left as they are.
     """
     total, at = 0.0, begin
     while at < len(time_ns) and time_ns[at] < end_ns:
@@ -88,16 +148,33 @@ def foresee(
             place = flows.following[which]
         if which == moved and now >= due_ns:
             place = to
-        waited, fits = send(queues, place, side, now, float(size[at]))
+        bytes_ = float(size[at])
+        if bytes_ > queues.traits[place, FRAME]:
+            bytes_ = carried(bytes_, queues.traits[place, FRAME], flows.connection[which, HEADER])
+        waited, fits = send(queues, place, side, now, bytes_)
         total += waited + queues.base_ms[place, side] if fits else lost_ms
         at += 1
     return total
 
 
-def new_flows(down: NDArray[np.bool_], place: NDArray[np.int64]) -> Flows:
-    """Return flows at their places, silent so far."""
+def new_flows(
+    down: NDArray[np.bool_], place: NDArray[np.int64], partner: NDArray[np.int64] | None = None,
+    protocol: NDArray[np.int64] | None = None, after_ns: int = 0,
+) -> Flows:  # fmt: skip
+    """Return flows at their places, silent so far.
+
+    partner: int64 [n] the flow of the other direction, or NEVER; protocol: int64 [n] of IP, none: of no connections;
+    after_ns: from a break until a sender begins anew.
+    """
     count = len(down)
+    connection = np.zeros((count, HEADER + 1), np.int64)
+    connection[:, START], connection[:, AFTER_NS] = place, after_ns
+    connection[:, PARTNER] = NEVER if partner is None else partner
+    connection[:, BEGAN], connection[:, HEADER] = ANY, FRAGMENT
+    if protocol is not None:
+        connection[np.isin(protocol, (TCP, UDP)), BEGAN] = NEVER
+        connection[protocol == TCP, HEADER] = SEGMENT
     return Flows(
         place.astype(np.int64), np.zeros(count, np.int64), np.full(count, NEVER, np.int64), np.zeros(count),
-        np.zeros(count), down.astype(np.bool_), np.full(count, NEVER, np.int64),
+        np.zeros(count), down.astype(np.bool_), np.full(count, NEVER, np.int64), connection,
     )  # fmt: skip

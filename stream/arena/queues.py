@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.kernels import kernel, kernel_lean
+from offramp.kernels import kernel_entry, kernel_lean
 
 DIRECTIONS = 2
 NOBODY = -1
@@ -25,8 +25,17 @@ ROUNDING = 1e-4
 """Bytes that sums of bytes may be off by: a packet whose turn is less than that away begins now."""
 
 
+CLASSES, FRAME, ADDRESS = range(3)
+"""Traits of a place: 1 or 2 classes, bytes of the largest frame that it carries whole, which address flows have there.
+
+Places of one address are behind the same NAT, or none; the links' own is 0. Few arrays, as each costs time a call.
+"""
+WHOLE = 1 << 40
+"""Of a place that carries every frame whole."""
+
+
 class Queues(NamedTuple):
-    """Queues by place and direction, [P, 2] each, classes: int64 [P].
+    """Queues by place and direction, [P, 2] each; traits: int64 [P, 3] of the places, see CLASSES and what follows it.
 
     rate: float64 bytes a ns, of a fixed capacity; limit: float64 bytes of buffer; base_ms: float64 delay without load.
     first, opportunities: int64 where those of a trace stand in `opportunity_ns`, and how many (a fixed capacity: 0).
@@ -44,7 +53,7 @@ class Queues(NamedTuple):
     grant: NDArray[np.float64]
     work: NDArray[np.float64]
     hint: NDArray[np.int64]
-    classes: NDArray[np.int64]
+    traits: NDArray[np.int64]
     upper: NDArray[np.float64]
     passed: NDArray[np.float64]
     begun: NDArray[np.float64]
@@ -55,6 +64,7 @@ class Queues(NamedTuple):
 class Journeys(NamedTuple):
     """What became of packets, [n] each: delay_ms float64, NaN where lost or still waiting; place: int64 that it took.
 
+    NOBODY where its flow was broken.
     Of those that wait in a lower class: turn: float64 the work at their end, less what of the upper class had passed
     when they came; behind: int64 the packet behind, or NOBODY.
     """
@@ -151,7 +161,7 @@ def begin_lower(
     queues.head[place, side] = at
 
 
-@kernel
+@kernel_entry
 def send_rest(queues: Queues, journeys: Journeys, time_ns: NDArray[np.int64], size: NDArray[np.int64]) -> None:
     """Send what waits in lower classes when nothing comes any more."""
     for place in range(len(queues.rate)):
@@ -159,14 +169,19 @@ def send_rest(queues: Queues, journeys: Journeys, time_ns: NDArray[np.int64], si
             begin_lower(queues, journeys, time_ns, size, place, side, np.inf)
 
 
+def plain_traits(count: int) -> NDArray[np.int64]:
+    """Return the traits of places of one class, that carry every frame whole under the same address."""
+    return np.tile(np.array([1, WHOLE, 0]), (count, 1))
+
+
 def new_queues(
     capacity_bps: NDArray[np.float64], limit: NDArray[np.float64], base_ms: NDArray[np.float64],
     traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]] | None = None,
-    classes: NDArray[np.int64] | None = None,
+    traits: NDArray[np.int64] | None = None,
 ) -> Queues:  # fmt: skip
     """Return empty queues; traces: opportunities (ns, ascending) and bytes of each, by place and direction.
 
-    classes: int64 [P], 1 or 2; none: one each.
+    traits: int64 [P, 3], see CLASSES; none: those of `plain_traits`.
     """
     shape = capacity_bps.shape
     first, count, grant = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape)
@@ -177,7 +192,7 @@ def new_queues(
         used += len(opportunity_ns)
     return Queues(
         capacity_bps / 8e9, limit.astype(np.float64), base_ms.astype(np.float64), np.concatenate(parts), first, count,
-        grant, np.zeros(shape), np.zeros(shape, np.int64), np.ones(shape[0], np.int64) if classes is None else classes,
+        grant, np.zeros(shape), np.zeros(shape, np.int64), plain_traits(shape[0]) if traits is None else traits,
         np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, NOBODY), np.full(shape, NOBODY),
     )  # fmt: skip
 

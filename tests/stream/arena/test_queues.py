@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from offramp.stream.arena.episode import Outcome, play
 from offramp.stream.arena.network import new_flows, serve
-from offramp.stream.arena.queues import new_journeys, new_queues, send_rest
+from offramp.stream.arena.queues import WHOLE, new_journeys, new_queues, send_rest
 from offramp.stream.arena.scenario import Scenario, load_scenario
 from offramp.stream.arena.traffic import arrivals_of
 from offramp.stream.channels import BIN_NS
@@ -105,7 +105,11 @@ def delays_ms(
     flow = np.array([int(lower) for _, _, lower in packets], np.int64)
     traces = {(0, 0): (np.array(trace, np.int64), float(grant))} if trace is not None else None
     queues = new_queues(
-        np.full((1, 2), mbit * 1e6), np.full((1, 2), float(limit)), np.full((1, 2), BASE_MS), traces, np.full(1, 2)
+        np.full((1, 2), mbit * 1e6),
+        np.full((1, 2), float(limit)),
+        np.full((1, 2), BASE_MS),
+        traces,
+        np.array([[2, WHOLE, 0]]),
     )
     flows, journeys = new_flows(np.zeros(2, np.bool_), np.array([0, 1])), new_journeys(len(packets), classed=True)
     at = 0
