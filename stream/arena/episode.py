@@ -7,7 +7,9 @@ all flows on whatever path, and so lacks nothing that a controller could know.
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -16,20 +18,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
-from offramp.decision.policies.policy import LinkPolicy
-from offramp.decision.policies.table import link_policy
-from offramp.decision.site import BUFFER_MS, AltPath, Link, Node, Site
+from offramp.decision.policies.policy import LinkView, Policy
+from offramp.decision.policies.table import policy_of
+from offramp.decision.site import Link, Site
 from offramp.decision.traffic import DeviceRate, Direction, Quality, Traffic
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.arena.clairvoyant import Clairvoyant
 from offramp.stream.arena.executor import Counts, Executor
-from offramp.stream.arena.network import DIRECTIONS, Queues, new_flows, new_journeys, new_queues, serve
+from offramp.stream.arena.network import NEVER, TURN, new_flows, serve
+from offramp.stream.arena.places import (
+    enforcing,
+    numbers_of,
+    others_of,
+    outages_of,
+    queues_of,
+    split_places,
+    traces_of,
+)  # fmt: skip
+from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Traces, new_journeys, send_rest
 from offramp.stream.arena.scenario import Scenario
-from offramp.stream.arena.traffic import Arrivals, arrivals_of, place_of
+from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals, arrivals_of, partners
 from offramp.stream.bins.packets import Packets
-from offramp.stream.bins.virtual_queue import read_trace
+from offramp.stream.pipeline.meeting import Meetings, link_of
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.windows.windows import Windowed
 
@@ -54,7 +66,8 @@ class Model(NamedTuple):
 class Outcome:
     """What an episode came to.
 
-    time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took.
+    time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took, -1
+    where its flow was broken and none took it.
     """
 
     time_ns: NDArray[np.int64]
@@ -73,74 +86,70 @@ def play(
     arrivals = arrivals_of(scenario, seed, here, root)
     knows = policy == BOUND
     site = enforcing(scenario, "none" if knows else policy, arrivals.scale)
-    decided = link_policy(site, site.links[0].name)
-    if decided.needs_forecast and model is None:
+    forecasts = scenario.network.sees == "tap" or any(policy_of(site, each).needs_forecast for each in site.bundles)
+    if model is None and forecasts and not knows:
         raise ValueError(f"policy {policy}: needs a model")
-    return Episode(
-        scenario, site, arrivals, decided, model, traces_of(scenario, arrivals, here, root), seed, knows=knows
-    ).run()
+    return Episode(scenario, site, arrivals, model, traces_of(scenario, arrivals, here, root), seed, knows=knows).run()
 
 
-def enforcing(scenario: Scenario, policy: str, scale: float) -> Site:
-    """Return the scenario's site under a policy, its commands enforced, its capacities scaled."""
-    site = scenario.site
-    link = site.links[0]
-    update: dict[str, object] = {"capacity": link.capacity * scale}
-    if link.capacity_down is not None:
-        update["capacity_down"] = link.capacity_down * scale
-    if link.buffer_bytes is not None:
-        update["buffer_bytes"] = round(link.buffer_bytes * scale)
-    update["paths"] = tuple(path.model_copy(update={"capacity": path.capacity * scale}) for path in link.paths)
-    rules = site.policy.model_copy(update={"name": policy})
-    changed = {"mode": "enforce", "links": (link.model_copy(update=update),), "policy": rules}
-    return site.model_copy(update=changed)
+class Watched(NamedTuple):
+    """A link as an episode has it: its number, which is its place's too, and who carries its commands out.
 
+    own: bool [flows], which are of it; pipeline: what sees it, where that is the product itself.
+    """
 
-def traces_of(
-    scenario: Scenario, arrivals: Arrivals, here: Path, root: Path | None
-) -> dict[tuple[int, int], tuple[NDArray[np.int64], float]]:
-    """Return the opportunities that the link follows, repeated to the end, of as many bytes as give its capacity."""
-    network, link = scenario.network, scenario.link
-    found: dict[tuple[int, int], tuple[NDArray[np.int64], float]] = {}
-    names = (network.trace, network.trace_down or network.trace)
-    for side, (name, capacity) in enumerate(zip(names, (link.capacity_bps, link.capacity_down_bps), strict=True)):
-        if name is None:
-            continue
-        trace = read_trace(place_of(name, here, root))
-        period, end_ns = int(trace[-1]), int((scenario.seconds + 10) * 1e9)
-        turns = end_ns // period + 1
-        whole = np.concatenate([trace + turn * period for turn in range(turns)])
-        grant = capacity * arrivals.scale / 8e9 * period / len(trace)
-        found[0, side] = whole, grant
-    return found
+    number: int
+    link: Link
+    own: NDArray[np.bool_]
+    executor: Executor
+    pipeline: Pipeline | None
 
 
 class Episode:
     """The loop of one episode, bin by bin: packets, what is seen of them, what is decided, what comes of it."""
 
     def __init__(
-        self, scenario: Scenario, site: Site, arrivals: Arrivals, policy: LinkPolicy, model: Model | None,
-        traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]], seed: int, *, knows: bool = False,
+        self, scenario: Scenario, site: Site, arrivals: Arrivals, model: Model | None, traces: Traces, seed: int, *,
+        knows: bool = False,
     ) -> None:  # fmt: skip
-        network = scenario.network
-        self.link, self.policy, self.arrivals, self.scenario = site.links[0], policy, arrivals, scenario
-        self.queues = queues_of(self.link, scenario, traces)
-        self.flows = new_flows(arrivals.down, split_places(arrivals, policy.split if self.link.paths else 0.0, seed))
-        self.journeys = new_journeys(len(arrivals.flow))
+        network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
+        self.scenario, self.site, self.counts = scenario, site, Counts()
+        self.queues = queues_of(site, scenario, traces, outages_of(scenario, seed))
+        self._breaks = bool((self.queues.traits[:, ADDRESS] != 0).any())
+        if self._breaks:  # flows will have other ports
+            arrivals = arrivals._replace(key=arrivals.key.copy())
+        self.arrivals = arrivals
+        meetings = Meetings(site)
+        self.policies = {bundle.name: meetings.of(bundle.name).policy for bundle in site.bundles}
+        splits = [meetings.of(link.name).policy.split_of(link.name) for link in site.links]
+        self.flows = new_flows(
+            arrivals.down, split_places(site, arrivals, splits, seed),
+            partners(arrivals) if self._breaks else None, arrivals.key[:, PROTOCOL], int(network.reconnect_ms * 1e6),
+        )  # fmt: skip
+        self._turns = self.flows.connection[:, TURN].copy()
+        self.journeys = new_journeys(len(arrivals.flow), classed=bool((self.queues.traits[:, CLASSES] > 1).any()))
         rng = np.random.default_rng([seed, 1])
-        self.executor = Executor(
-            arrivals, self.flows, self.link, int(network.command_ms * 1e6), network.command_loss, rng
-        )
+        self.links = dict[str, Watched]()
+        for number, link in enumerate(site.links):
+            places = {place.name: numbers[place.name] for place in others_of(link)}
+            lower = len(numbers) + number if link.queues > 1 else NEVER
+            executor = Executor(
+                arrivals, self.flows, number, places, lower, command_ns, network.command_loss, rng, self.counts
+            )
+            pipeline, meeting = None, meetings.of(link.name)
+            if model is not None and not knows and (meeting.policy.needs_forecast or network.sees == "tap"):
+                pipeline = Pipeline(site, link.name, model.predictor, model.artifact.normaliser, meeting)
+            self.links[link.name] = Watched(number, link, arrivals.link == number, executor, pipeline)
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
         self.bound = None
         if knows:
+            reached = [
+                (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(site.links)
+            ]
             self.bound = Clairvoyant(
-                arrivals, self.queues, self.flows, scenario.clairvoyant, int(network.command_ms * 1e6), network.lost_ms,
-                self.executor.counts,
+                arrivals, self.queues, self.flows, scenario.clairvoyant, command_ns, network.lost_ms, self.counts,
+                reached,
             )  # fmt: skip
-        self.pipeline = None
-        if policy.needs_forecast and model is not None:
-            self.pipeline = Pipeline(site, self.link.name, model.predictor, model.artifact.normaliser)
 
     def run(self) -> Outcome:
         """Play to the end."""
@@ -152,55 +161,80 @@ class Episode:
                 self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns, self.peak_ms,
                 smooth,
             )  # fmt: skip
+            if self._breaks:
+                self._tell_of_breaks(end_ns)
             if self.bound is not None:
                 self.bound.steer(at, end_ns)
-            self.executor.expire(end_ns)
+            for watched in self.links.values():
+                watched.executor.expire(end_ns)
             for command in self._decide(begin, at, end_ns):
-                self.executor.take(command, end_ns)
+                self.links[link_of(command.scope)].executor.take(command, end_ns)
                 commands.append(command)
         journeys = self.journeys
-        return Outcome(packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.executor.counts, commands)
+        send_rest(self.queues, journeys, packets.time_ns, packets.size)
+        return Outcome(packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.counts, commands)
 
-    def _decide(self, begin: int, end: int, end_ns: int) -> list[Command]:
-        """Return the commands of a bin with the packets [begin, end)."""
-        if self.pipeline is None:
-            return self._by_counters(end_ns)
-        seen = self._tapped(begin, end)
-        bins, commands = self.pipeline.windows.bins, list[Command]()
+    def _tell_of_breaks(self, end_ns: int) -> None:
+        """Let the executors know whose connections broke in a bin."""
+        turns = self.flows.connection[:, TURN]
+        broken = np.flatnonzero(turns != self._turns)
+        self._turns[:] = turns
+        for watched in self.links.values() if len(broken) else ():
+            watched.executor.begin_anew(broken[self.arrivals.link[broken] == watched.number], end_ns)
+
+    def _decide(self, begin: int, end: int, end_ns: int) -> Iterator[Command]:
+        """Yield the commands of a bin with the packets [begin, end), bundle by bundle."""
+        for bundle in self.site.bundles:
+            links = [self.links[link.name] for link in bundle.links]
+            if links[0].pipeline is None:
+                yield from self._by_counters(self.policies[bundle.name], links, end_ns)
+                continue
+            for watched in links:
+                yield from self._by_tap(watched, watched.pipeline, begin, end, end_ns)
+
+    def _by_tap(
+        self, watched: Watched, pipeline: Pipeline | None, begin: int, end: int, end_ns: int
+    ) -> Iterator[Command]:
+        """Yield what the product decides with what passes the tap."""
+        assert pipeline is not None  # noqa: S101 - all links of a bundle have one, or none
+        seen, bins = self._tapped(watched.number, begin, end), pipeline.windows.bins
         parts = [bins.update(seen)] if len(seen.time_ns) else []
-        for rows in self.pipeline.windows.rows_of(chain(*parts, bins.advance(START_NS + end_ns + self._wait_ns))):
-            commands += self.pipeline.decide(Windowed([rows]))
-        return commands
+        until_ns = START_NS + end_ns
+        rows = pipeline.windows.rows_of(chain(*parts, bins.advance(until_ns + int(watched.link.lateness_ms * 1e6))))
+        yield from pipeline.decide(Windowed(rows, closed_until=until_ns // BIN_NS))
 
-    @property
-    def _wait_ns(self) -> int:
-        return int(self.link.lateness_ms * 1e6)
-
-    def _tapped(self, begin: int, end: int) -> Packets:
-        """Return the packets that pass the tap."""
-        part = Packets._make(column[begin:end] for column in self.arrivals.packets)
-        if self.scenario.network.tap == "after":
-            here = self.journeys.place[begin:end] == 0
-            part = Packets._make(column[here] for column in part)
+    def _tapped(self, number: int, begin: int, end: int) -> Packets:
+        """Return the packets that pass a link's tap: those that take it and, before flows are moved, all its own."""
+        place, flow = self.journeys.place[begin:end], self.arrivals.flow[begin:end]
+        here = place == number
+        if self.scenario.network.tap == "before":
+            here |= (self.arrivals.link[flow] == number) & (place != NOBODY)
+        part = Packets._make(column[begin:end][here] for column in self.arrivals.packets)
+        if self._breaks:
+            part = part._replace(ports=self.arrivals.key[flow[here], PORTS])
         return part._replace(time_ns=part.time_ns + START_NS)
 
-    def _by_counters(self, end_ns: int) -> list[Command]:
-        queue_ms = float(self.peak_ms[0].max())
-        if not self.policy.open_scopes:
-            return []
+    def _by_counters(self, policy: Policy, links: Sequence[Watched], end_ns: int) -> list[Command]:
+        """Return what a policy decides with what the switch's counters tell."""
+        return policy.decide([self._view(watched, end_ns) for watched in links]) if policy.awake else []
+
+    def _view(self, watched: Watched, end_ns: int) -> LinkView:
+        queue_ms, name = float(self.peak_ms[watched.number].max()), watched.link.name
         forecast = Forecast(
-            self.policy.scope, START_NS + end_ns - BIN_NS, START_NS + end_ns, 0, (1.0, 0.0, 0.0), (queue_ms,) * 3,
+            f"link:{name}", START_NS + end_ns - BIN_NS, START_NS + end_ns, 0, (1.0, 0.0, 0.0), (queue_ms,) * 3,
             queue_ms, "counters", "",
         )  # fmt: skip
-        return self.policy.decide(forecast, self._traffic, Quality())
+        return LinkView(name, True, forecast, queue_ms, _nothing, partial(self._traffic, watched), Quality())
 
-    def _traffic(self) -> Traffic:
-        """Return what the switch's counters tell at the end of a bin."""
-        flows, link = self.flows, self.link
+    def _traffic(self, watched: Watched) -> Traffic:
+        """Return what the switch's counters tell of a link at the end of a bin: its own flows, whatever loads it."""
+        flows, link, number = self.flows, watched.link, watched.number
         capacities = (link.capacity_bps, link.capacity_down_bps)
         going = np.where(flows.due_ns >= 0, flows.following, flows.place)
-        loads = [float(flows.rate_bps[(going == 0) & (flows.down == down)].sum()) for down in (False, True)]
-        heavy = np.flatnonzero(flows.rate_bps > MIN_RATE * min(capacities))
+        if len(self.journeys.turn):  # what gives way loads the link like the rest
+            going %= len(self.queues.traits)
+        loads = [float(flows.rate_bps[(going == number) & (flows.down == down)].sum()) for down in (False, True)]
+        heavy = np.flatnonzero(watched.own & (flows.rate_bps > MIN_RATE * min(capacities)))
         heavy = heavy[np.argsort(-flows.rate_bps[heavy], kind="stable")]
         rates = tuple(self.arrivals.flow_rate(int(which), float(flows.rate_bps[which])) for which in heavy)
         devices: dict[str, float] = {}
@@ -209,27 +243,10 @@ class Episode:
             devices[name] = devices.get(name, 0.0) + flow.rate_bps
         busiest = sorted((DeviceRate(name, rate) for name, rate in devices.items()), key=lambda each: -each.rate_bps)
         up, down = (
-            Direction(capacities[side], loads[side], float(self.peak_ms[0, side])) for side in range(DIRECTIONS)
+            Direction(capacities[side], loads[side], float(self.peak_ms[number, side])) for side in range(DIRECTIONS)
         )
         return Traffic(rates, tuple(busiest), sum(loads), link.capacity_bps, (up, down))
 
 
-def queues_of(link: Link, scenario: Scenario, traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]]) -> Queues:
-    """Return the queues of a link and of its paths and nodes."""
-    network = scenario.network
-    capacity = [[link.capacity_bps, link.capacity_down_bps]]
-    limit = [[link.buffer_bytes or each / 8e3 * BUFFER_MS for each in capacity[0]]]
-    base = [[network.delay_ms] * DIRECTIONS]
-    others: list[AltPath | Node] = [*link.paths, *link.nodes]
-    for place in others:
-        capacity.append([place.capacity] * DIRECTIONS)
-        limit.append([place.capacity / 8e3 * network.path_buffer_ms] * DIRECTIONS)
-        base.append([place.delay_ms] * DIRECTIONS)
-    return new_queues(np.array(capacity), np.array(limit, np.float64), np.array(base), traces)
-
-
-def split_places(arrivals: Arrivals, share: float, seed: int) -> NDArray[np.int64]:
-    """Return where each flow begins: at home, but for a share of them that a hash sends over the first other path."""
-    if not share:
-        return np.zeros(len(arrivals.down), np.int64)
-    return (np.random.default_rng([seed, 2]).random(len(arrivals.down)) < share).astype(np.int64)
+def _nothing(_: Container[str]) -> Iterator[Forecast]:
+    return iter(())

@@ -8,19 +8,50 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from offramp.decision.bounds import number
-from offramp.decision.site import Link, Site
+from offramp.decision.site import AltPath, Link, Node, Site
 from offramp.decision.tables import Label, Name, Strict, load_toml
-from offramp.errors import ConfigError
 
 PAGE = "docs/arena.md"
 
 MODELS = ("sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs")
 
 
+class Outage(Strict):
+    """Some time in which a place sends nothing: packets wait there, up to its buffer."""
+
+    place: Name = Field(description="name of a link, path or node")
+    from_s: Annotated[float, number("wait_s")] = Field(description="when it begins, seconds into the episode")
+    seconds: Annotated[float, number("outage_s")] = Field(description="how long it lasts")
+    most_s: Annotated[float, number("outage_s")] | None = Field(
+        None, description="the longest that it lasts: drawn anew for each, of seeds; none: always seconds"
+    )
+    every_s: Annotated[float, number("wait_s")] = Field(
+        0.0, description="from one beginning to the next, longer than the longest; 0: it comes once"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Outage:
+        """Refuse what would never end."""
+        longest = self.most_s if self.most_s is not None else self.seconds
+        if longest < self.seconds:
+            raise ValueError(f"expected most_s of at least seconds ({self.seconds:g}); found {longest:g}")
+        if self.every_s and self.every_s <= longest:
+            raise ValueError(f"expected every_s above {longest:g}, the longest outage; found {self.every_s:g}")
+        return self
+
+
+class RecordedCapacity(Strict):
+    """A place that follows recorded capacity: delivery opportunities, one time in ms a line."""
+
+    place: Name = Field(description="name of a link, path or node")
+    file: str = Field(description="file of delivery opportunities that it follows up, one time in ms a line")
+    file_down: str | None = Field(None, description="the same towards the devices; none: as file")
+
+
 class Network(Strict):
     """What of the network no site file says."""
 
-    delay_ms: Annotated[float, number("delay_ms")] = Field(1.0, description="delay of the watched link without load")
+    delay_ms: Annotated[float, number("delay_ms")] = Field(1.0, description="delay of each link without load")
     path_buffer_ms: Annotated[float, number("buffer_ms")] = Field(
         100.0, description="buffer of each path and node, as time at its capacity"
     )
@@ -29,16 +60,27 @@ class Network(Strict):
     )
     command_loss: Annotated[float, number("share")] = Field(0.0, description="share of the commands that get lost")
     load: Annotated[float, number("load")] | None = Field(
-        None, description="scale all capacities so that the rate of the files is this share of the link's"
+        None, description="scale all capacities so that the rate of the files is this share of the first link's"
     )
     lost_ms: Annotated[float, number("delay_ms")] = Field(200.0, description="delay that a lost packet counts as")
+    reconnect_ms: Annotated[float, number("reconnect_ms")] = Field(
+        1_000.0,  # the first retransmission timeout of TCP (RFC 6298): what a sender waits for before it doubts
+        description="from a break of a flow's connection until its sender begins anew, as a flow of its own",
+    )
+    sees: Literal["counters", "tap"] = Field(
+        "counters", description="what a policy that needs no forecast is shown: a switch's counters, or what the tap sees"
+    )
     tap: Literal["before", "after"] = Field(
         "after", description="where the tap stands: before the point where flows are moved, or after it"
     )
     trace: str | None = Field(
-        None, description="file of delivery opportunities that the link follows up, one time in ms a line"
+        None, description="file of delivery opportunities that the first link follows up, one time in ms a line"
     )
     trace_down: str | None = Field(None, description="the same towards the devices; none: as trace")
+    traces: tuple[RecordedCapacity, ...] = Field(
+        (), description="tables [[network.traces]]: recorded capacity of any place"
+    )
+    outages: tuple[Outage, ...] = Field((), description="tables [[network.outages]]: when places send nothing")
 
 
 class Clairvoyance(Strict):
@@ -60,12 +102,13 @@ class TrafficSource(Strict):
     )
     count: Annotated[int, number("count")] = Field(1, description="how many of a model")
     share: Annotated[float, number("load")] = Field(
-        0.5, description="rate that a model is made for, as a share of the link's capacity"
+        0.5, description="rate that a model is made for, as a share of its link's capacity"
     )
     file: str | None = Field(None, description="of packet_times (seconds and bytes a line) or of a capture")
     start_s: Annotated[float, number("wait_s")] = Field(0.0, description="where in the file to begin")
     step_s: Annotated[float, number("wait_s")] = Field(0.0, description="start_s moves on by so much with each seed")
     device: Annotated[int, number("device")] = Field(1, description="number of the device that packet_times are of")
+    link: Name | None = Field(None, description="name of the link that it is of; none: the first")
 
     @model_validator(mode="after")
     def _has_its_file(self) -> TrafficSource:
@@ -75,7 +118,7 @@ class TrafficSource(Strict):
 
 
 class Scenario(Strict):
-    """A site under some traffic for some time; its first link is the one that is watched."""
+    """A site under some traffic for some time."""
 
     name: Name = Field(description="name in tables")
     about: Label = Field("", description="what it is, for people")
@@ -85,16 +128,59 @@ class Scenario(Strict):
     clairvoyant: Clairvoyance = Field(Clairvoyance(), description="table [clairvoyant]: the bound's settings")
     traffic: tuple[TrafficSource, ...] = Field(min_length=1, description="tables [[traffic]], at least one")
 
+    @model_validator(mode="after")
+    def _names_are_of_the_site(self) -> Scenario:
+        """Refuse what is of no link or place, and a path or node that links tell of differently: it is one queue."""
+        links = [link.name for link in self.site.links]
+        for source in self.traffic:
+            if source.link is not None and source.link not in links:
+                raise ValueError(f"traffic: expected a link of the site ({', '.join(links)}); found {source.link!r}")
+        known: dict[str, tuple[AltPath | Node, str]] = {}
+        for link in self.site.links:
+            others: tuple[AltPath | Node, ...] = (*link.paths, *link.nodes)
+            for place in others:
+                first, where = known.setdefault(place.name, (place, link.name))
+                if first != place:
+                    raise ValueError(
+                        f"site: {place.name!r} of the links {where!r} and {link.name!r} is one place with one queue: "
+                        "expected the same keys in both"
+                    )
+        places = [*links, *known]
+        for key, tables in (("traces", self.network.traces), ("outages", self.network.outages)):
+            for table in tables:
+                if table.place not in places:
+                    raise ValueError(
+                        f"network.{key}: expected a place of the site ({', '.join(places)}); found {table.place!r}"
+                    )
+        traced = [place for place, _ in self.traces]
+        if len(set(traced)) < len(traced):
+            raise ValueError("network.traces: two tables of one place; its capacity follows one file a direction")
+        return self
+
+    @property
+    def traces(self) -> list[tuple[str, tuple[str | None, str | None]]]:
+        """The places that follow recorded capacity, each with its files up and down."""
+        network = self.network
+        first = (self.link.name, (network.trace, network.trace_down or network.trace))
+        found = [(each.place, (each.file, each.file_down or each.file)) for each in network.traces]
+        return [first, *found] if any(first[1]) else list(found)
+
     @property
     def varies(self) -> bool:
         """Whether seeds give other episodes; where they do not, there is one."""
-        loss = self.network.command_loss > 0
-        return loss or any(source.file is None or source.step_s > 0 for source in self.traffic)
+        network = self.network
+        drawn = network.command_loss > 0 or any(outage.most_s for outage in network.outages)
+        return drawn or any(source.file is None or source.step_s > 0 for source in self.traffic)
 
     @property
     def link(self) -> Link:
-        """The link that is watched."""
+        """The first link."""
         return self.site.links[0]
+
+    def link_number(self, source: TrafficSource) -> int:
+        """Return the number of the link that some traffic is of."""
+        names = [link.name for link in self.site.links]
+        return names.index(source.link) if source.link is not None else 0
 
 
 def of_capture(file: Path, site: Site, seconds: float) -> Scenario:
@@ -106,7 +192,4 @@ def of_capture(file: Path, site: Site, seconds: float) -> Scenario:
 
 def load_scenario(path: Path) -> Scenario:
     """Read a scenario. Raise ConfigError naming file, key, what was expected and what was found."""
-    scenario = load_toml(Scenario, path, PAGE)
-    if len(scenario.site.links) > 1:
-        raise ConfigError(f"{path}: site.links: expected one link; several are not simulated together yet ({PAGE})")
-    return scenario
+    return load_toml(Scenario, path, PAGE)

@@ -10,7 +10,15 @@ import pytest
 
 from offramp.errors import ConfigError, InputError
 from offramp.stream.arena.episode import play
-from offramp.stream.arena.scenario import Clairvoyance, Network, Scenario, TrafficSource, load_scenario
+from offramp.stream.arena.scenario import (
+    Clairvoyance,
+    Network,
+    Outage,
+    RecordedCapacity,
+    Scenario,
+    TrafficSource,
+    load_scenario,
+)
 from offramp.stream.arena.traffic import MODELS
 from tests.support.doc_rows import rows
 from tests.support.places import ROOT
@@ -47,7 +55,7 @@ def test_every_model_gives_an_episode(tmp_path: Path, model: str) -> None:
 
 def test_every_key_is_documented() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for kind in (Scenario, Network, Clairvoyance, TrafficSource):
+    for kind in (Scenario, Network, RecordedCapacity, Outage, Clairvoyance, TrafficSource):
         for row in rows(kind):
             assert row in page, f"docs/arena.md lacks this row: {row}"
 
@@ -69,7 +77,6 @@ def test_the_example_of_the_page_plays(tmp_path: Path) -> None:
         ('model = "web"', 'model = "web"\nfile = "x"', "expected no file"),
         ("seconds = 2", "seconds = 0", "seconds"),
         ('name = "small"', 'name = "small"\nspeed = 3', "speed"),
-        ("[[traffic]]", '[[site.links]]\nname = "b"\ncapacity = "1 Mbit/s"\n[[traffic]]', "one link"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:
