@@ -141,6 +141,7 @@ def account(ledger: WorkerLedger, links: Mapping[str, LinkWork]) -> list[str]:
         "ledger",
         f"  messages            {ledger.messages:>12,}",
         f"    of other sites    {ledger.other_site:>12,}",
+        *([f"    marks             {ledger.marks:>12,}"] if ledger.marks else []),
         f"    refused           {ledger.refused.total():>12,}",
         *(f"      {reason:<24} {count:>8,}" for reason, count in sorted(ledger.refused.items())),
         f"    shed, too old     {ledger.shed:>12,}   with {ledger.shed_rows:,} rows",

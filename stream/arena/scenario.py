@@ -68,7 +68,8 @@ class Network(Strict):
         description="from a break of a flow's connection until its sender begins anew, as a flow of its own",
     )
     sees: Literal["counters", "tap"] = Field(
-        "counters", description="what a policy that needs no forecast is shown: a switch's counters, or what the tap sees"
+        "counters",
+        description="what a policy without a forecast is shown: a switch's counters, or what the tap sees",
     )
     tap: Literal["before", "after"] = Field(
         "after", description="where the tap stands: before the point where flows are moved, or after it"

@@ -1,7 +1,7 @@
 """Captures of several links, each named with its link, read beside each other in the order of their packets' times.
 
-Within a file packets may be out of order, as they are within a link; between the files a portion of each is passed on
-once no other file has older ones.
+Within a file packets may be out of order, as they are within a link; between the files they are put in order as far as
+no file has older ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from offramp.capture.block import Interface, PacketBlock
+from offramp.capture.block import Interface, PacketBlock, joined, some_rows
 from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.source import Fault, PacketSource, Progress
 from offramp.decision.site import Site
@@ -84,16 +84,22 @@ class CapturesByLink:
         heads, first = [head for head in heads if head.more()], 1
         while heads:
             until_ns = min(head.until_ns for head in heads)
-            for head in heads:
-                part = head.take(until_ns)
-                if part is not None:
-                    yield self._renamed(part, head.name, first)
-                    first += len(part)
+            parts = [(head.name, part) for head in heads if (part := head.take(until_ns)) is not None]
+            block = self._together(parts)
+            yield replace(block, first_number=first)
+            first += len(block)
             self.progress.done = sum(source.progress.done for source in self._sources.values())
             heads = [head for head in heads if not head.is_empty or head.more()]
         self.faults += [fault for source in self._sources.values() for fault in source.faults]
 
-    def _renamed(self, block: PacketBlock, name: str, first: int) -> PacketBlock:
+    def _together(self, parts: Sequence[tuple[str, PacketBlock]]) -> PacketBlock:
+        """Return blocks of several sources as one, in order of time but for the disorder within each."""
+        renamed = [self._renamed(part, name) for name, part in parts]
+        whole = replace(joined(renamed), interfaces=self._interfaces)
+        times = np.concatenate([np.maximum.accumulate(part.time_ns) for part in renamed])
+        return some_rows(whole, np.argsort(times, kind="stable"))
+
+    def _renamed(self, block: PacketBlock, name: str) -> PacketBlock:
         """Return a block with its interfaces under one name, in a table that all sources share."""
         at = np.empty(len(block), np.int32)
         for of in np.unique(block.interface):
@@ -101,7 +107,7 @@ class CapturesByLink:
             if wanted not in self._interfaces:
                 self._interfaces = (*self._interfaces, wanted)
             at[block.interface == of] = self._interfaces.index(wanted)
-        return replace(block, interface=at, interfaces=self._interfaces, first_number=first)
+        return replace(block, interface=at, interfaces=self._interfaces)
 
 
 class _Head:

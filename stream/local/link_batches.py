@@ -145,6 +145,7 @@ class LinkBatches:
         self.links = ByLink(choice or LinkChoice(site), site, agent, dissector=dissector)
         self._together = tuple(link.name for bundle in site.bundles if len(bundle.links) > 1 for link in bundle.links)
         self._told: dict[str, None] = {}
+        self._newest_ns: dict[str, int] = {}
 
     @property
     def dissectors(self) -> dict[str, PacketDissector]:
@@ -188,10 +189,11 @@ class LinkBatches:
 
     def _blocks(self) -> Iterator[tuple[str, PacketBlock | int]]:
         for block in paced(self.source.read(), self.factor):
-            there = set[str]()
             for link, part in self.links.split(block):
-                there.add(link)
+                if self._together and len(part):
+                    self._newest_ns[link] = max(self._newest_ns.get(link, 0), int(part.time_ns.max()))
                 yield link, part
             if self._together and len(block):
                 now_ns = int(block.time_ns.max()) - DISORDER_NS
-                yield from ((link, now_ns) for link in self._together if link not in there and now_ns > 0)
+                # never behind its own packets: a clock that is not as far as a packet that is held contradicts it
+                yield from ((link, now_ns) for link in self._together if now_ns > self._newest_ns.get(link, 0))
