@@ -2,8 +2,8 @@
 
 Where moved flows still pass the tap (always in a dry run; else with `tap = "before"`), the link's virtual queue is of
 all packets. Here what open moves take is taken out of it, bin by bin, and put on the path or node that it goes to: a
-fluid recursion (Lindley) over the bins' exact loads and the running rates of the moved flows. While nothing is moved it
-is the virtual queue itself, exactly.
+fluid recursion (Lindley) over the bins' exact loads and what the moved flows had in each, by the steps of their running
+rates. While nothing is moved it is the virtual queue itself, exactly.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 from offramp.decision.moves import Loop
 from offramp.decision.site import Link
 from offramp.errors import ContractError
+from offramp.stream.bins.closing import DECAY
+from offramp.stream.bins.heavy_hitters import RATE_SECONDS_IN_BINS
 from offramp.stream.channels import BIN_MS, CHANNELS
 from offramp.stream.pipeline.part import Part, Supposed
 from offramp.stream.pipeline.traffic import address_text, flow_rate
@@ -25,7 +27,7 @@ NEAR_MS = 0.05
 """As near as this two queues are one: half a packet of 1,500 bytes at 100 Mbit/s."""
 MAX_KEYS = 4_096
 """Flows' keys that are kept as text."""
-MAX_MS = 1e9
+MAX_MS, MAX_RATE = 1e9, 1e9
 
 
 class SupposedLink:
@@ -38,6 +40,7 @@ class SupposedLink:
         self._paths_ms: dict[str, float] = {}
         self._apart = False
         self._last = 0
+        self._rates: dict[bytes, float] = {}
         self._keys: dict[bytes, tuple[tuple[Any, ...], bool, str, str]] = {}
 
     @property
@@ -57,7 +60,8 @@ class SupposedLink:
         if not self._apart:
             self._queue_ms = list(self._before(part, place, is_ms))
             self._apart = True
-        taken, to = self._moved(part, row, loops)
+        rates = self._rates_before(part, place)
+        taken, moved_bps, to = self._moved(part, row, loops, rates, gap)
         capacities = self.link.capacity_bps, self.link.capacity_down_bps
         left = [load[side] - taken[side] / capacities[side] for side in (0, 1)]
         for side in (0, 1):
@@ -67,9 +71,10 @@ class SupposedLink:
         if not loops and all(abs(mine - seen) < NEAR_MS for mine, seen in zip(self._queue_ms, is_ms, strict=True)):
             self._apart = False
             self._paths_ms.clear()
+            self._rates.clear()
         shares = max(left[0], 0.0), max(left[1], 0.0)
         longest = max(self._paths_ms.values(), default=0.0)
-        return Supposed(shares, (self._queue_ms[0], self._queue_ms[1]), (taken[0], taken[1]), longest)
+        return Supposed(shares, (self._queue_ms[0], self._queue_ms[1]), (moved_bps[0], moved_bps[1]), longest)
 
     def _before(self, part: Part, place: int, is_ms: list[float]) -> tuple[float, float]:
         """Return the queues at the end of the bin before, from which the two networks part."""
@@ -79,22 +84,37 @@ class SupposedLink:
         up, down = (float(np.expm1(part.rows.x[before, at])) for at in BACKLOG)
         return up, down
 
-    def _moved(self, part: Part, row: int, loops: Sequence[Loop]) -> tuple[list[float], dict[str, float]]:
-        """Return what open moves take of each direction, bit/s, and what they put on each path and node."""
+    def _moved(
+        self, part: Part, row: int, loops: Sequence[Loop], rates: Mapping[bytes, float], gap: int
+    ) -> tuple[list[float], list[float], dict[str, float]]:
+        """Return what open moves take of each direction in the bin, bit/s, their running rates, and where that goes."""
         places = {
             tuple(match.items()): loop.move.target for loop in loops for match in loop.move.action.get("flows", ())
         }
         devices = {loop.move.action["device"]: loop.move.target for loop in loops if "device" in loop.move.action}
-        taken, to = [0.0, 0.0], dict[str, float]()
+        taken, moved_bps, to, decay = [0.0, 0.0], [0.0, 0.0], dict[str, float](), DECAY**gap
         for key, rate in zip(part.rows.flow_key[row], part.rows.flow_rate_bps[row].tolist(), strict=True):
             if rate <= 0:
                 break
             match, down, source, target = self._named(key)
             place = places.get(match) or devices.get(source) or devices.get(target)
+            before = rates.get(key.tobytes())
+            self._rates[key.tobytes()] = rate
             if place:  # a mark leads nowhere: it stays on the link
-                taken[down] += rate
-                to[place] = to.get(place, 0.0) + rate
-        return taken, to
+                now = rate if before is None else max(0.0, rate - decay * before) * RATE_SECONDS_IN_BINS
+                taken[down] += now
+                moved_bps[down] += rate
+                to[place] = to.get(place, 0.0) + now
+        return taken, moved_bps, to
+
+    def _rates_before(self, part: Part, place: int) -> dict[bytes, float]:
+        """Return the running rates of the heaviest flows one bin before, which step by what came since."""
+        before, self._rates = self._rates, {}
+        if not before and place:
+            row = part.row_of(place - 1)
+            flows = zip(part.rows.flow_key[row], part.rows.flow_rate_bps[row].tolist(), strict=True)
+            before = {key.tobytes(): rate for key, rate in flows if rate > 0}
+        return before
 
     def _named(self, key: np.ndarray) -> tuple[tuple[Any, ...], bool, str, str]:
         text = key.tobytes()
@@ -117,14 +137,19 @@ class SupposedLink:
     def state(self) -> dict[str, Any]:
         """Return the state as plain values, for a checkpoint."""
         return {"queue_ms": list(self._queue_ms), "paths_ms": dict(self._paths_ms), "apart": self._apart,
-                "last": self._last}  # fmt: skip
+                "last": self._last, "rates": {key.hex(): rate for key, rate in self._rates.items()}}  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state. Raises ContractError for what is none."""
-        times = [*state["queue_ms"], *state["paths_ms"].values()]
+        times = [
+            *state["queue_ms"],
+            *state["paths_ms"].values(),
+            *(each / MAX_RATE for each in state["rates"].values()),
+        ]
         if len(state["queue_ms"]) != 2 or not all(type(each) is float and 0 <= each < MAX_MS for each in times):
             raise ContractError("meeting: queues that no run comes to")
         if type(state["last"]) is not int or type(state["apart"]) is not bool:
             raise ContractError("meeting: a supposed link of no time")
         self._queue_ms, self._paths_ms = list(state["queue_ms"]), dict(state["paths_ms"])
         self._apart, self._last = state["apart"], state["last"]
+        self._rates = {bytes.fromhex(key): rate for key, rate in state["rates"].items()}
