@@ -73,7 +73,7 @@ def wanted(files: list[str]) -> dict[str, list[bytes]]:
     return found
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long), 3])
 def test_workers_give_the_bytes_of_replay_whoever_is_killed(
     count: int, files: list[str], wanted: dict[str, list[bytes]], topics: KafkaSettings, decisions: Decisions,
     tmp_path: Path,

@@ -49,6 +49,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.long  # two trainings; the running refiner below is the short way over the same code
 def test_refinement_of_a_topic_is_that_of_the_capture(topics: KafkaSettings, tmp_path: Path) -> None:
     done = run(command_of(topics, tmp_path, "publish", DEMO, "--site", str(SITE)))
     assert done.returncode == 0, done.stderr

@@ -93,6 +93,7 @@ def test_forecasts_are_probabilities_and_rising_quantiles() -> None:
     assert (found.quantiles_ms >= 0).all()
 
 
+@pytest.mark.long  # two trainings in processes of their own
 def test_same_seed_same_model(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from offramp.inference.training.train import train\n"
