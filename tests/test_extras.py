@@ -83,6 +83,7 @@ LOADED = {
     "arena": "offramp.cli.arena, offramp.stream.arena.episode, offramp.stream.arena.tuning",
     "kernels": "offramp.kernel_set, offramp.kernel_plan, offramp.stream.local.every_kernel",
     "topics": "offramp.cli.topics, offramp.stream.topics.table",
+    "mark": "offramp.cli.topics, offramp.capture.message.mark",
     "federate": "offramp.cli.learning.federate, offramp.inference.refinement.federated",
 }
 

@@ -238,6 +238,7 @@ class Pipeline:
             **self.windows.state(),
             "carried": np.array(self.carried.state),
             "time": [self._step, self._last_bin],
+            "seated": self._seat is not None,
             "quality": self._quality.state(),
             "ledger": self.ledger.as_dict(),
             **({"meeting": self.meeting.state()} if self._alone else {}),
@@ -250,7 +251,8 @@ class Pipeline:
         self._step, self._last_bin = (int(each) for each in state["time"])
         self._quality.restore(state["quality"])
         self._ledger = StreamLedger.from_dict(state["ledger"])
-        self._seat, _ = self.meeting.sit(self.link.name, self._ledger, self.sink)
+        if state["seated"]:  # else it begins with its first bins, as where another recording follows an ended one
+            self._seat, _ = self.meeting.sit(self.link.name, self._ledger, self.sink)
         self.windows.holes = self._ledger.holes
         if self._alone:
             self.meeting.restore(state["meeting"])

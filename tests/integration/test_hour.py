@@ -162,7 +162,7 @@ def test_an_hour_leaves_memory_as_it_was(topics: KafkaSettings, tmp_path: Path) 
         topics, 0, site.name, frozenset(link.name for link in site.links), f"{topics.prefix}-{site.name}"
     )
     rows = SCANNED + len(stock.start) * (HOUR_S // SPAN_S)
-    assert states["uplink0"]["intake"]["rows"] == rows
-    assert states["uplink1"]["intake"]["restarts"] > 5
+    assert states["uplink0"]["links"]["uplink0"]["intake"]["rows"] == rows
+    assert states["uplink1"]["links"]["uplink1"]["intake"]["restarts"] > 5
     assert growth(worker_memory, warm) < FLAT
     assert growth(agent_memory, warm) < FLAT

@@ -264,7 +264,7 @@ def test_every_message_at_its_limit_is_taken_or_refused_and_nobody_ends(topics: 
         each.close()
     assert len(dead.records) == refused
     parts = sum(1 for batch in demo_batches() for _ in encode_parts(batch, MAX_BODY))
-    assert load_states(*state).states["uplink0"]["intake"]["messages"] == taken + parts + 1
+    assert load_states(*state).states["uplink0"]["links"]["uplink0"]["intake"]["messages"] == taken + parts + 1
     assert "Traceback" not in told
     assert "never sent" not in told
 

@@ -197,6 +197,22 @@ def test_messages_of_the_links_may_come_in_any_interleaving(
         assert worker.out == whole
 
 
+def test_another_recording_behind_a_checkpoint_of_the_ends_is_decided_as_the_first(
+    whole: list[str], blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    """It has the same times as what was decided: the checkpoint knows that both links have ended."""
+    records = messages_of(blocks, SITE)
+    first = Worker(SITE, artifact, predictor)
+    first.work(records)
+    second = first.handed_over(artifact, predictor)
+    for record in records:
+        record.offset += len(records)
+        record.headers = [(name, b"2" if name == "agent_epoch" else value) for name, value in record.headers]
+    second.work(records)
+    assert second.links.restored == 1
+    assert (first.out, second.out) == (whole, whole)
+
+
 def booked(worker: Worker) -> float:
     """The bit/s that open moves of all links put on the path that they share."""
     found = [each.meeting.policy for each in worker.links.bundles.values()]

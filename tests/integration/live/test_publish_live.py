@@ -259,7 +259,7 @@ def test_an_agent_that_ends_while_the_broker_is_away_ends_in_time(
         assert word in text.splitlines()[-1]
         assert number_of(text, "packets captured") == number_of(text, "not acknowledged") == 300
         assert "Traceback" not in text
-    assert namespace.call(messages, topics) == []
+    assert {message.headers.rows for message in namespace.call(messages, topics)} <= {0}, "clocks, while it was there"
     again = Agent(namespace, topics, tmp_path, *spool, "--duration", "0.5")
     text = again.end(None)
     assert again.process.returncode == 0, text
