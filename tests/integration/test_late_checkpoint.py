@@ -84,7 +84,10 @@ def test_a_worker_that_stood_still_writes_nothing_behind_its_successor(topics: K
     assert before >= 2
     assert offsets == sorted(offsets)
     state = load_states(topics, 0, site.name, LINKS, group)[0]["uplink0"]
-    assert (state["next_offset"], state["links"]["uplink0"]["intake"]["rows"]) == (end, sum(part.num_rows for part in parts))
+    assert (state["next_offset"], state["links"]["uplink0"]["intake"]["rows"]) == (
+        end,
+        sum(part.num_rows for part in parts),
+    )
 
 
 def test_the_greatest_input_offset_counts_whatever_was_written_last(topics: KafkaSettings) -> None:

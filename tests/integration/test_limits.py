@@ -206,6 +206,11 @@ def test_a_recording_that_the_broker_refuses_is_the_end_of_its_agent(topics: Kaf
         out.close()
 
 
+def ends_of(state: dict[str, Any] | None) -> int:
+    """How many ends of its link a bundle's checkpoint counts."""
+    return int(state["links"]["uplink0"]["intake"]["ends"]) if state else 0
+
+
 def large_batch() -> tuple[bytes, FeatureHeaders]:
     """A feature message of nearly as many bytes as one may have, of all random columns."""
     rows = 64
@@ -258,7 +263,7 @@ def test_every_message_at_its_limit_is_taken_or_refused_and_nobody_ends(topics: 
         out.end("uplink0")
         assert out.close()
         state = (topics, 0, "lab", frozenset({"uplink0"}), f"{topics.prefix}-lab")
-        until(lambda: load_states(*state).states.get("uplink0", {}).get("intake", {}).get("ends") == 1)
+        until(lambda: ends_of(load_states(*state).states.get("uplink0")) == 1)
         told = running[0].stop()
     for each in (dead, decisions):
         each.close()
