@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,12 +15,9 @@ from offramp.cli.options import ModelFolder, SiteFile
 from offramp.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from offramp.stream.arena.episode import Model, Outcome
+    from offramp.stream.arena.contest import Contest
+    from offramp.stream.arena.episode import Model
     from offramp.stream.arena.scenario import Scenario
-
-COLUMNS = (("mean ms (95 % interval)", 27), ("p95", 8), ("p99", 8), ("lost", 8), ("late", 8), ("moves", 8), ("back", 7),
-           ("flaps", 7))  # fmt: skip
-HEAD = f"{'policy':<12}{''.join(f'{name:>{width}}' for name, width in COLUMNS)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +46,7 @@ class ArenaOptions:
     ] = 0
     root: Annotated[Path | None, typer.Option("--root", help="the folder that $ROOT/ means in scenarios")] = None
     model: ModelFolder = None
+    classes: Annotated[bool, typer.Option("--classes", help="a row for each class of traffic, too")] = False
     as_json: Annotated[bool, typer.Option("--json", help="one JSON line a scenario and policy")] = False
     list_them: Annotated[bool, typer.Option("--list", help="name the policies and end")] = False
 
@@ -121,50 +119,59 @@ def _play(options: ArenaOptions, path: Path, scenario: Scenario, policies: Seque
     """Play one scenario under all policies, and print what came of it."""
     from offramp.capture.sources.source import Progress
     from offramp.cli.show.progress import console_bar
-    from offramp.stream.arena.episode import play
-    from offramp.stream.arena.measures import difference, measures
-    from offramp.stream.arena.tuning import tune, with_settings
+    from offramp.stream.arena.contest import Contest
 
-    network, budget_ms = scenario.network, scenario.link.budget_ms
     seeds = options.seeds if scenario.varies else 1
     if options.tune and not scenario.varies:
         raise ConfigError(
             f"{path}: --tune: its traffic is the same for all seeds; tune on another scenario (docs/arena.md)"
         )
-    if not options.as_json:
-        about = f"; {scenario.about}" if scenario.about else ""
-        print(f"{scenario.name}: {seeds} episode{'s' if seeds > 1 else ''} of {scenario.seconds:g} s{about}")
-        print(f"commands take {network.command_ms:g} ms; late: over {budget_ms:g} ms; moves, back, flaps: a minute")
-        print(HEAD)
-    first: Sequence[Outcome] = ()
+    contest = Contest(scenario, policies, seeds, options.tune, model, path.parent, options.root)
     with console_bar(Progress(), "playing", unit="episodes") as bar:
-        done, whole = 0, len(policies) * seeds
-        for policy in policies:
-            one, settings = scenario, {}
-            if options.tune:
-                found = tune(scenario, policy, options.tune, model=model, here=path.parent, root=options.root)
-                settings, one = dict(found.settings), with_settings(scenario, policy, found.settings)
-            played = []
-            for seed in range(1, seeds + 1):
-                played.append(play(one, seed, policy, model=model, here=path.parent, root=options.root))
-                done += 1
-                bar.steps(done, whole)
-            found_ = measures(played, network.lost_ms, budget_ms)
-            first = first or played
-            gain = difference(played, first, network.lost_ms)
-            row: dict[str, Any] = {
-                "scenario": scenario.name, "policy": policy, "seeds": seeds, "command_ms": network.command_ms,
-                "settings": settings, **found_._asdict(), "difference_ms": gain, "against": policies[0],
-            }  # fmt: skip
-            print(json.dumps(row) if options.as_json else _line(policy, row), flush=True)
-            if settings and not options.as_json:
-                print(f"{'':<12}{', '.join(f'{name} {value}' for name, value in settings.items())}", file=sys.stderr)
+        done, whole = 0, len(policies) * seeds * (2 if options.tune else 1)
+
+        def played() -> None:
+            nonlocal done
+            done += 1
+            bar.steps(done, max(whole, done))
+
+        contest.played = played
+        if options.as_json:
+            for policy in policies:
+                print(json.dumps(contest.row(policy)), flush=True)
+        else:
+            _tables(options, contest)
 
 
-def _line(policy: str, row: dict[str, Any]) -> str:
-    """Return a policy's row of the table."""
-    interval = f"{row['mean_ms']:.2f} ({row['low_ms']:.2f}, {row['high_ms']:.2f})"
-    return (
-        f"{policy:<12}{interval:>27}{row['p95_ms']:>8.1f}{row['p99_ms']:>8.1f}{row['lost']:>8.2%}{row['over']:>8.1%}"
-        f"{row['moves']:>8.1f}{row['returns']:>7.1f}{row['flaps']:>7.1f}"
-    )
+def _tables(options: ArenaOptions, contest: Contest) -> None:
+    """Print the tables of a contest, the rows of the first one as they are known."""
+    from offramp.cli.show.arena_table import TOOK, TUNED, felt_columns, head, line
+    from offramp.cli.show.ledger_text import warn
+    from offramp.stream.arena.measures import SURE_BLOCKS
+
+    scenario, seeds, rows = contest.scenario, contest.seeds, []
+    network, budget_ms = scenario.network, scenario.link.budget_ms
+    blocks = seeds * math.ceil(scenario.seconds / 5)
+    columns = felt_columns(blocks >= SURE_BLOCKS)
+    if blocks < SURE_BLOCKS:
+        few = f"{scenario.name}: {blocks} blocks of 5 s, fewer than {SURE_BLOCKS}: intervals (*) are too narrow"
+        warn(f"{few}; ask for more --seeds" if scenario.varies else few)
+    about = f"; {scenario.about}" if scenario.about else ""
+    print(f"{scenario.name}: {seeds} episode{'s' if seeds > 1 else ''} of {scenario.seconds:g} s{about}")
+    print(f"commands take {network.command_ms:g} ms; late: over {budget_ms:g} ms")
+    print(head(columns))
+    for policy in contest.policies:
+        row = contest.row(policy)
+        rows.append(row)
+        print(line(policy, row, columns), flush=True)
+        for name, served in row["classes"].items() if options.classes else ():
+            print(line(f"  {name}", served, columns))
+    print(f"\ncongested: bins with a wait over {budget_ms:g} ms; moves to broken: a minute\n{head(TOOK)}")
+    for row in rows:
+        print(line(row["policy"], row, TOOK))
+    if contest.trials:
+        print(f"\ntuned by up to {contest.trials} trials on seeds of their own\n{head(TUNED)}")
+        for row in rows:
+            print(line(row["policy"], row, TUNED))
+            if row["settings"]:
+                print(f"{'':<14}{', '.join(f'{name} {value}' for name, value in row['settings'].items())}")

@@ -24,6 +24,7 @@ from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.arena.clairvoyant import Clairvoyant
+from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
 from offramp.stream.arena.network import DIRECTIONS, Queues, new_flows, new_journeys, new_queues, serve
 from offramp.stream.arena.scenario import Scenario
@@ -50,11 +51,21 @@ class Model(NamedTuple):
     predictor: Predictor
 
 
+class Requests(NamedTuple):
+    """Requests with a deadline, [r] each: int64 the class of traffic, bool whether it was served in time."""
+
+    kind: NDArray[np.int64]
+    in_time: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What an episode came to.
 
-    time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took.
+    time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took;
+    flow: int64 [n] of each; kind: int64 [flows] the class of each, of those named by `classes`; queue_ms: float32
+    [bins, places] largest queue delay that a packet of the bin met; energy_nj: of all packets; requests: None where
+    nothing has a deadline.
     """
 
     time_ns: NDArray[np.int64]
@@ -63,6 +74,13 @@ class Outcome:
     place: NDArray[np.int64]
     counts: Counts
     commands: list[Command]
+    flow: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    classes: tuple[str, ...]
+    queue_ms: NDArray[np.float32]
+    energy_nj: float
+    seconds: float
+    requests: Requests | None = None
 
 
 def play(
@@ -146,20 +164,27 @@ class Episode:
         """Play to the end."""
         packets, flow = self.arrivals.packets, self.arrivals.flow
         at, smooth, commands = 0, 1 / (SMOOTH_S * BINS_PER_S), list[Command]()
-        for number in range(int(np.ceil(self.scenario.seconds * BINS_PER_S))):
+        bins = int(np.ceil(self.scenario.seconds * BINS_PER_S))
+        queue_ms = np.zeros((bins, len(self.peak_ms)), np.float32)
+        for number in range(bins):
             end_ns = (number + 1) * BIN_NS
             begin, at = at, serve(
                 self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns, self.peak_ms,
                 smooth,
             )  # fmt: skip
+            queue_ms[number] = self.peak_ms.max(1)
             if self.bound is not None:
                 self.bound.steer(at, end_ns)
             self.executor.expire(end_ns)
             for command in self._decide(begin, at, end_ns):
                 self.executor.take(command, end_ns)
                 commands.append(command)
-        journeys = self.journeys
-        return Outcome(packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.executor.counts, commands)
+        journeys, arrivals = self.journeys, self.arrivals
+        return Outcome(
+            packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.executor.counts, commands, flow,
+            arrivals.kind, arrivals.classes, queue_ms, spent_nj(self.link, arrivals, packets.size, journeys.place),
+            self.scenario.seconds,
+        )  # fmt: skip
 
     def _decide(self, begin: int, end: int, end_ns: int) -> list[Command]:
         """Return the commands of a bin with the packets [begin, end)."""

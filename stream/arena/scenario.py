@@ -66,6 +66,12 @@ class TrafficSource(Strict):
     start_s: Annotated[float, number("wait_s")] = Field(0.0, description="where in the file to begin")
     step_s: Annotated[float, number("wait_s")] = Field(0.0, description="start_s moves on by so much with each seed")
     device: Annotated[int, number("device")] = Field(1, description="number of the device that packet_times are of")
+    label: Label = Field("", alias="class", description="the class that it is told by; none: the model's name")
+
+    @property
+    def name(self) -> str:
+        """The class of traffic, as tables have it."""
+        return self.label or self.model
 
     @model_validator(mode="after")
     def _has_its_file(self) -> TrafficSource:

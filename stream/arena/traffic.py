@@ -36,6 +36,7 @@ class Arrivals(NamedTuple):
 
     flow: int64 [n] the flow of each packet; down: bool [flows]; key: int64 [flows, 6] address (4), protocol, ports;
     scale: what all capacities are to be multiplied by, so that the traffic of files is the load that is asked for.
+    kind: int64 [flows] the class of each, of those named by `classes`.
     """
 
     packets: Packets
@@ -43,6 +44,8 @@ class Arrivals(NamedTuple):
     down: NDArray[np.bool_]
     key: NDArray[np.int64]
     scale: float
+    kind: NDArray[np.int64]
+    classes: tuple[str, ...]
 
     def flow_rate(self, which: int, rate_bps: float) -> FlowRate:
         """Return a flow as policies see it."""
@@ -65,13 +68,20 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
     scale = _scale(scenario, captured)
     capacity = scenario.link.capacity_bps * scale
     flows: list[Flow] = []
+    of: list[str] = []
     device = FIRST_DEVICE
     for source in scenario.traffic:
         for number in range(0 if source.file else source.count):
             one = number if source.model == "sensors" else device
             flows += MODELS[source.model](rng, scenario.seconds, one, capacity * source.share, number)
+            of += [source.name] * (len(flows) - len(of))
             device += source.model != "sensors"
-    packets = _together([*([merged(flows)] if flows else []), *captured])
+    classes = tuple(dict.fromkeys(source.name for source in scenario.traffic))
+    files = [source.name for source in scenario.traffic if source.file]
+    kinds = [np.full(len(part.time_ns), classes.index(name)) for part, name in zip(captured, files, strict=True)]
+    made = [merged(flows)] if flows else []
+    packets, order = _together([*made, *captured])
+    kind = np.concatenate([*([_kinds(flows, of, classes)] if flows else []), *kinds])[order]
     packets = part_of(packets, 0, int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9))))
     networks = tuple(str(network) for network in scenario.link.devices)
     fields = np.column_stack([packets.address, packets.protocol, packets.ports])
@@ -80,7 +90,15 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
     down = np.zeros(len(key), np.bool_)
     if networks:
         down[flow] = goes_down(packets, networks)
-    return Arrivals(packets, flow, down, key, scale)
+    kind_of = np.zeros(len(key), np.int64)
+    kind_of[flow] = kind[: len(flow)]
+    return Arrivals(packets, flow, down, key, scale, kind_of, classes)
+
+
+def _kinds(flows: list[Flow], of: list[str], classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the class of each packet of some flows, in the order in which `merged` has them."""
+    kind = np.repeat([classes.index(name) for name in of], [len(flow.time) for flow in flows])
+    return kind[np.argsort(np.concatenate([flow.time for flow in flows]), kind="stable")]
 
 
 def _scale(scenario: Scenario, captured: list[Packets]) -> float:
@@ -91,12 +109,12 @@ def _scale(scenario: Scenario, captured: list[Packets]) -> float:
     return bits / scenario.seconds / scenario.network.load / scenario.link.capacity_bps
 
 
-def _together(parts: list[Packets]) -> Packets:
-    """Return the packets of all parts in order of time, the bin of each part's first one at time 0."""
+def _together(parts: list[Packets]) -> tuple[Packets, NDArray[np.int64]]:
+    """Return the packets of all parts in order of time, the bin of each part's first one at time 0; and that order."""
     moved = [part._replace(time_ns=part.time_ns - part.time_ns.min() // BIN_NS * BIN_NS) for part in parts]
     whole = Packets._make(np.concatenate(columns) for columns in zip(*moved, strict=True))
     order = np.argsort(whole.time_ns, kind="stable")
-    return Packets._make(column[order] for column in whole)
+    return Packets._make(column[order] for column in whole), order
 
 
 def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, root: Path | None) -> Packets:

@@ -40,6 +40,33 @@ def test_a_table_and_the_same_as_json() -> None:
     assert all(row["low_ms"] <= row["mean_ms"] <= row["high_ms"] for row in rows)
 
 
+def test_tuned_policies_stand_beside_what_they_are_as_set_and_the_tuned_threshold() -> None:
+    words = (JOBS, "--policy", "none", "--policy", "threshold", "--seeds", "1", "--tune", "3")
+    table, lines = run(*words), run(*words, "--json")
+    rows = [json.loads(line) for line in lines.stdout.splitlines()]
+    assert [len(row["trials"]) for row in rows] == [1, 3]
+    assert rows[1]["ratio_to_threshold"] == [1, 1, 1]
+    tuned = table.stdout.partition("as set : threshold")[2]
+    for row in rows:
+        assert f"{row['as_set']['mean_ms']:.2f} (" in tuned
+        assert f"{row['ratio_to_threshold'][0]:.2f} (" in tuned
+    assert [line.split()[0] for line in tuned.splitlines() if line.strip()][:2] == ["none", "threshold"]
+
+
+def test_classes_have_rows_and_few_blocks_are_marked(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    text = Path(JOBS).read_text()
+    path.write_text(text.replace('model = "jobs"', 'model = "jobs"\nclass = "batch"'))
+    few = run(str(path), "--policy", "none", "--seeds", "2", "--classes")
+    lines = few.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == ["sensors", "batch"]
+    assert all("*" in line for line in lines if line.startswith(("none ", "  ")) and "(" in line)
+    assert "12 blocks of 5 s, fewer than 30" in few.stderr
+    many = run(str(path), "--policy", "none", "--seeds", "5")
+    assert "*" not in many.stdout
+    assert "fewer" not in many.stderr
+
+
 def test_a_capture_is_one_episode() -> None:
     found = run(str(ROOT / "samples/arena/lab.toml"), "--policy", "none", "--json")
     assert json.loads(found.stdout)["seeds"] == 1, found.stderr
