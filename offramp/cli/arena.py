@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from offramp.cli.options import ModelFolder, SiteFile
-from offramp.errors import ConfigError, InputError
+from offramp.errors import ConfigError, InputError, writing
 
 if TYPE_CHECKING:
     from offramp.stream.arena.contest import Contest
@@ -47,6 +49,10 @@ class ArenaOptions:
     root: Annotated[Path | None, typer.Option("--root", help="the folder that $ROOT/ means in scenarios")] = None
     model: ModelFolder = None
     classes: Annotated[bool, typer.Option("--classes", help="a row for each class of traffic, too")] = False
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="write a page with pictures here, and its numbers"),
+    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="one JSON line a scenario and policy")] = False
     list_them: Annotated[bool, typer.Option("--list", help="name the policies and end")] = False
 
@@ -77,11 +83,36 @@ def arena(options: ArenaOptions) -> None:
     announce_compiling()
     policies = options.policies or tuple(known)
     model = _model(options) if any(_needs_model(name) for name in policies) else None
+    if options.report is not None:
+        with writing(options.report):
+            options.report.mkdir(parents=True, exist_ok=True)
+    contests: list[Contest] = []
     for path, scenario in scenarios:
         if options.command_ms is not None:
             network = scenario.network.model_copy(update={"command_ms": options.command_ms})
             scenario = scenario.model_copy(update={"network": network})
-        _play(options, path, scenario, policies, model)
+        if contests and not options.as_json:
+            print()
+        contests.append(_play(options, path, scenario, policies, model))
+    if options.report is not None:
+        _write_report(options.report, contests, model)
+
+
+def _write_report(folder: Path, contests: Sequence[Contest], model: Model | None) -> None:
+    """Write the page and its numbers, and say where they are."""
+    from offramp.stream.arena.report.page import page
+
+    run = {
+        "command": shlex.join(["offramp", *sys.argv[1:]]),
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("offramp", "numpy", "numba")),
+    }
+    if model is not None:
+        run["model"] = f"{model.predictor.name}, sha256 {model.predictor.sha}"
+    rows = [contest.row(policy) for contest in contests for policy in contest.policies]
+    with writing(folder):
+        (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        (folder / "report.html").write_text(page(contests, run), encoding="utf-8")
+    print(f"report: {folder / 'report.html'}", file=sys.stderr)
 
 
 def _own(capture: Path, site: Path | None) -> Scenario:
@@ -115,9 +146,12 @@ def _model(options: ArenaOptions) -> Model:
     return Model(artifact, open_backend("compiled", artifact))
 
 
-def _play(options: ArenaOptions, path: Path, scenario: Scenario, policies: Sequence[str], model: Model | None) -> None:
-    """Play one scenario under all policies, and print what came of it."""
+def _play(
+    options: ArenaOptions, path: Path, scenario: Scenario, policies: Sequence[str], model: Model | None
+) -> Contest:
+    """Play one scenario under all policies, print what came of it, and return it."""
     from offramp.capture.sources.source import Progress
+    from offramp.cli.show.arena_table import print_tables
     from offramp.cli.show.progress import console_bar
     from offramp.stream.arena.contest import Contest
 
@@ -140,38 +174,5 @@ def _play(options: ArenaOptions, path: Path, scenario: Scenario, policies: Seque
             for policy in policies:
                 print(json.dumps(contest.row(policy)), flush=True)
         else:
-            _tables(options, contest)
-
-
-def _tables(options: ArenaOptions, contest: Contest) -> None:
-    """Print the tables of a contest, the rows of the first one as they are known."""
-    from offramp.cli.show.arena_table import TOOK, TUNED, felt_columns, head, line
-    from offramp.cli.show.ledger_text import warn
-    from offramp.stream.arena.measures import SURE_BLOCKS
-
-    scenario, seeds, rows = contest.scenario, contest.seeds, []
-    network, budget_ms = scenario.network, scenario.link.budget_ms
-    blocks = seeds * math.ceil(scenario.seconds / 5)
-    columns = felt_columns(blocks >= SURE_BLOCKS)
-    if blocks < SURE_BLOCKS:
-        few = f"{scenario.name}: {blocks} blocks of 5 s, fewer than {SURE_BLOCKS}: intervals (*) are too narrow"
-        warn(f"{few}; ask for more --seeds" if scenario.varies else few)
-    about = f"; {scenario.about}" if scenario.about else ""
-    print(f"{scenario.name}: {seeds} episode{'s' if seeds > 1 else ''} of {scenario.seconds:g} s{about}")
-    print(f"commands take {network.command_ms:g} ms; late: over {budget_ms:g} ms")
-    print(head(columns))
-    for policy in contest.policies:
-        row = contest.row(policy)
-        rows.append(row)
-        print(line(policy, row, columns), flush=True)
-        for name, served in row["classes"].items() if options.classes else ():
-            print(line(f"  {name}", served, columns))
-    print(f"\ncongested: bins with a wait over {budget_ms:g} ms; moves to broken: a minute\n{head(TOOK)}")
-    for row in rows:
-        print(line(row["policy"], row, TOOK))
-    if contest.trials:
-        print(f"\ntuned by up to {contest.trials} trials on seeds of their own\n{head(TUNED)}")
-        for row in rows:
-            print(line(row["policy"], row, TUNED))
-            if row["settings"]:
-                print(f"{'':<14}{', '.join(f'{name} {value}' for name, value in row['settings'].items())}")
+            print_tables(contest, by_class=options.classes)
+    return contest

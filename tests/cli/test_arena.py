@@ -82,6 +82,28 @@ def test_one_s_own_capture_and_site(tmp_path: Path) -> None:
     assert rows[1]["difference_ms"][2] < 0
 
 
+def test_a_report_of_one_s_own_capture(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report"
+    words = ("--capture", str(ROOT / "samples/demo.pcap.zst"), "--site", str(ROOT / "samples/site.toml"))
+    found = run(*words, "--policy", "none", "--policy", "threshold", "--report", str(out))
+    assert found.returncode == 0, found.stderr
+    html = (out / "report.html").read_text()
+    assert "demo.pcap.zst" in html
+    assert "offramp arena --capture" in html
+    rows = json.loads((out / "results.json").read_text())
+    assert [row["policy"] for row in rows] == ["none", "threshold"]
+    assert f"{rows[1]['mean_ms']:.2f} (" in html
+    assert str(out / "report.html") in found.stderr
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_played(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = run(JOBS, "--policy", "none", "--report", str(tmp_path / "file"))
+    assert found.returncode == 1
+    assert "cannot write" in found.stderr
+    assert found.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

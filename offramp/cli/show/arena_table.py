@@ -2,64 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-Row = Mapping[str, Any]
+from offramp.cli.show.ledger_text import warn
+from offramp.stream.arena.contest import Contest
+from offramp.stream.arena.measures import BLOCK_NS, SURE_BLOCKS
+from offramp.stream.arena.report.columns import FELT, TOOK, TUNED, Column, Row, settings_text
+
 FEW = "*"
 """Marks an interval that rests on too few blocks."""
 
 
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}%}"
+def print_tables(contest: Contest, *, by_class: bool) -> None:
+    """Play a contest and print its tables, the rows of the first one as they are known."""
+    scenario, seeds, rows = contest.scenario, contest.seeds, list[Row]()
+    network, budget_ms, block_s = scenario.network, scenario.link.budget_ms, BLOCK_NS / 1e9
+    about = f"; {scenario.about}" if scenario.about else ""
+    print(f"{scenario.name}: {seeds} episode{'s' if seeds > 1 else ''} of {scenario.seconds:g} s{about}")
+    print(f"commands take {network.command_ms:g} ms; late: over {budget_ms:g} ms")
+    print(head(FELT))
+    for policy in contest.policies:
+        row = contest.row(policy)
+        if not rows and row["blocks"] < SURE_BLOCKS:
+            few = f"{row['blocks']} blocks of {block_s:g} s, fewer than {SURE_BLOCKS}: intervals ({FEW}) are too narrow"
+            warn(f"{scenario.name}: {few}{'; ask for more --seeds' if scenario.varies else ''}")
+        mark = FEW if row["blocks"] < SURE_BLOCKS else ""
+        rows.append(row)
+        print(line(policy, row, FELT, mark), flush=True)
+        for name, served in row["classes"].items() if by_class else ():
+            print(line(f"  {name}", served, FELT, mark))
+    print(f"\ncongested: bins with a wait over {budget_ms:g} ms; moves to broken: a minute\n{head(TOOK)}")
+    for one in rows:
+        print(line(one["policy"], one, TOOK))
+    if contest.trials:
+        print(f"\ntuned by up to {contest.trials} trials on seeds of their own\n{head(TUNED)}")
+        for one in rows:
+            print(line(one["policy"], one, TUNED))
+            if one["settings"]:
+                print(f"{'':<14}{settings_text(one['settings'])}")
 
 
-def _interval(row: Row) -> str:
-    return f"{row['mean_ms']:.2f} ({row['low_ms']:.2f}, {row['high_ms']:.2f})"
-
-
-def _triple(value: Sequence[float] | None, sign: str = "") -> str:
-    return "-" if value is None else "{:{s}.2f} ({:{s}.2f}, {:{s}.2f})".format(*value, s=sign)
-
-
-FELT = (
-    ("p95", 8, lambda row: f"{row['p95_ms']:.1f}"),
-    ("p99", 8, lambda row: f"{row['p99_ms']:.1f}"),
-    ("lost", 8, lambda row: _percent(row["lost"], 2)),
-    ("late", 8, lambda row: _percent(row["over"])),
-    ("in time", 9, lambda row: _percent(row["in_time"])),
-    ("Mbit/s", 8, lambda row: f"{row['throughput_bps'] / 1e6:.2f}"),
-    ("over the bound, ms", 25, lambda row: _triple(row["regret_ms"], "+")),
-)  # fmt: skip
-TOOK = (
-    ("congested", 11, lambda row: _percent(row["congested"])),
-    ("near bound", 11, lambda row: _percent(row["near_bound"])),
-    ("nJ/bit", 8, lambda row: f"{row['energy_nj']:.2f}"),
-    ("moves", 8, lambda row: f"{row['moves']:.1f}"),
-    ("back", 8, lambda row: f"{row['returns']:.1f}"),
-    ("flaps", 7, lambda row: f"{row['flaps']:.1f}"),
-    ("refused", 9, lambda row: f"{row['refused']:.1f}"),
-    ("failed", 8, lambda row: f"{row['failed']:.1f}"),
-    ("broken", 8, lambda row: f"{row['broken']:.1f}"),
-)  # fmt: skip
-TUNED = (
-    ("mean ms tuned", 24, _interval),
-    ("mean ms as set", 24, lambda row: _interval(row["as_set"])),
-    ("tuned : threshold", 20, lambda row: _triple(row["ratio_to_threshold"])),
-    ("as set : threshold", 20, lambda row: _triple(row["as_set"]["ratio_to_threshold"])),
-)  # fmt: skip
-
-
-def head(columns: Sequence[tuple[str, int, Any]], first: str = "policy") -> str:
+def head(columns: Sequence[Column]) -> str:
     """Return the line above some columns."""
-    return f"{first:<14}{''.join(f'{name:>{width}}' for name, width, _ in columns)}"
+    return f"{'policy':<14}{''.join(f'{each.title:>{each.width}}' for each in columns)}"
 
 
-def line(name: str, row: Row, columns: Sequence[tuple[str, int, Any]]) -> str:
-    """Return a row of some columns."""
-    return f"{name:<14}{''.join(f'{shown(row):>{width}}' for _, width, shown in columns)}"
-
-
-def felt_columns(sure: bool) -> Sequence[tuple[str, int, Any]]:
-    """Return the columns of what users felt; sure: whether intervals rest on enough blocks."""
-    return (("mean ms (95 % interval)", 27, lambda row: _interval(row) + ("" if sure else FEW)), *FELT)
+def line(name: str, row: Row, columns: Sequence[Column], mark: str = "") -> str:
+    """Return a row of some columns; mark: behind the first of them."""
+    cells = [each.shown(row) + (mark if number == 0 else "") for number, each in enumerate(columns)]
+    return f"{name:<14}{''.join(f'{cell:>{each.width}}' for cell, each in zip(cells, columns, strict=True))}"
