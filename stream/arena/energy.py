@@ -10,19 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.known import known_of
-from offramp.decision.site import AltPath, Device, Link, Node
+from offramp.decision.site import Device, Site
+from offramp.stream.arena.places import numbers_of, others_of
 from offramp.stream.arena.traffic import Arrivals
 
 UNKNOWN_NJ = float(Device.model_fields["energy_nj_per_bit"].default)
 """Of a bit that a device sends of which the site file says nothing."""
 
 
-def spent_nj(link: Link, arrivals: Arrivals, size: NDArray[np.int64], place: NDArray[np.int64]) -> float:
+def spent_nj(site: Site, arrivals: Arrivals, size: NDArray[np.int64], place: NDArray[np.int64]) -> float:
     """Return the energy of all packets, lost ones too; size: int64 [n] bytes; place: int64 [n] that each took."""
-    others: list[AltPath | Node] = [*link.paths, *link.nodes]
-    carried = np.array([0.0, *(each.energy_nj_per_bit for each in others)])
-    sent = np.where(arrivals.down, 0.0, UNKNOWN_NJ)
-    for which in np.flatnonzero(~arrivals.down) if link.known else ():
-        device = known_of(link.known).of(arrivals.flow_rate(int(which), 0.0).src)
-        sent[which] = UNKNOWN_NJ if device is None else device.energy_nj_per_bit
+    numbers = numbers_of(site)
+    carried, sent = np.zeros(len(numbers)), np.where(arrivals.down, 0.0, UNKNOWN_NJ)
+    for number, link in enumerate(site.links):
+        for other in others_of(link):
+            if numbers[other.name] >= len(site.links):
+                carried[numbers[other.name]] = other.energy_nj_per_bit
+        for which in np.flatnonzero(~arrivals.down & (arrivals.link == number)) if link.known else ():
+            device = known_of(link.known).of(arrivals.flow_rate(int(which), 0.0).src)
+            sent[which] = UNKNOWN_NJ if device is None else device.energy_nj_per_bit
     return float((size * 8.0 * (sent[arrivals.flow] + carried[np.maximum(place, 0)])).sum())

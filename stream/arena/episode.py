@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from offramp.decision.command import Command
 from offramp.decision.policies.policy import Policy
 from offramp.decision.policies.table import policy_of
-from offramp.decision.site import BUFFER_MS, AltPath, Link, Node, Site
+from offramp.decision.site import Link, Site
 from offramp.decision.traffic import DeviceRate, Direction, Quality, Traffic
 from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
@@ -26,11 +26,19 @@ from offramp.inference.serving.predictor import Predictor
 from offramp.stream.arena.clairvoyant import Clairvoyant
 from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
-from offramp.stream.arena.network import DIRECTIONS, Queues, new_flows, new_journeys, new_queues, serve
+from offramp.stream.arena.network import DIRECTIONS, new_flows, new_journeys, serve
+from offramp.stream.arena.places import (
+    Traces,
+    enforcing,
+    numbers_of,
+    others_of,
+    queues_of,
+    split_places,
+    traces_of,
+)  # fmt: skip
 from offramp.stream.arena.scenario import Scenario
-from offramp.stream.arena.traffic import Arrivals, arrivals_of, place_of
+from offramp.stream.arena.traffic import Arrivals, arrivals_of
 from offramp.stream.bins.packets import Packets
-from offramp.stream.bins.virtual_queue import read_trace
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.windows.windows import Windowed
 
@@ -63,9 +71,9 @@ class Outcome:
     """What an episode came to.
 
     time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took;
-    flow: int64 [n] of each; kind: int64 [flows] the class of each, of those named by `classes`; queue_ms: float32
-    [bins, places] largest queue delay that a packet of the bin met; energy_nj: of all packets; requests: None where
-    nothing has a deadline.
+    flow: int64 [n] of each; link, kind: int64 [flows] the link and the class of each, of those named by `classes`;
+    queue_ms: float32 [bins, places] largest queue delay that a packet of the bin met; congested: bool [bins] whether
+    that of a watched link was over its budget; energy_nj: of all packets; requests: None where nothing has a deadline.
     """
 
     time_ns: NDArray[np.int64]
@@ -75,9 +83,11 @@ class Outcome:
     counts: Counts
     commands: list[Command]
     flow: NDArray[np.int64]
+    link: NDArray[np.int64]
     kind: NDArray[np.int64]
     classes: tuple[str, ...]
     queue_ms: NDArray[np.float32]
+    congested: NDArray[np.bool_]
     energy_nj: float
     seconds: float
     requests: Requests | None = None
@@ -91,74 +101,58 @@ def play(
     arrivals = arrivals_of(scenario, seed, here, root)
     knows = policy == BOUND
     site = enforcing(scenario, "none" if knows else policy, arrivals.scale)
-    decided = policy_of(site, site.links[0].name)
-    if decided.needs_forecast and model is None:
+    if model is None and any(policy_of(site, link.name).needs_forecast for link in site.links):
         raise ValueError(f"policy {policy}: needs a model")
-    return Episode(
-        scenario, site, arrivals, decided, model, traces_of(scenario, arrivals, here, root), seed, knows=knows
-    ).run()
+    return Episode(scenario, site, arrivals, model, traces_of(scenario, arrivals, here, root), seed, knows=knows).run()
 
 
-def enforcing(scenario: Scenario, policy: str, scale: float) -> Site:
-    """Return the scenario's site under a policy, its commands enforced, its capacities scaled."""
-    site = scenario.site
-    link = site.links[0]
-    update: dict[str, object] = {"capacity": link.capacity * scale}
-    if link.capacity_down is not None:
-        update["capacity_down"] = link.capacity_down * scale
-    if link.buffer_bytes is not None:
-        update["buffer_bytes"] = round(link.buffer_bytes * scale)
-    update["paths"] = tuple(path.model_copy(update={"capacity": path.capacity * scale}) for path in link.paths)
-    rules = site.policy.model_copy(update={"name": policy})
-    changed = {"mode": "enforce", "links": (link.model_copy(update=update),), "policy": rules}
-    return site.model_copy(update=changed)
+class Watched(NamedTuple):
+    """A link as an episode has it: its number, which is its place's too, who decides, who carries it out.
 
+    pipeline: what makes forecasts, where the policy needs them.
+    """
 
-def traces_of(
-    scenario: Scenario, arrivals: Arrivals, here: Path, root: Path | None
-) -> dict[tuple[int, int], tuple[NDArray[np.int64], float]]:
-    """Return the opportunities that the link follows, repeated to the end, of as many bytes as give its capacity."""
-    network, link = scenario.network, scenario.link
-    found: dict[tuple[int, int], tuple[NDArray[np.int64], float]] = {}
-    names = (network.trace, network.trace_down or network.trace)
-    for side, (name, capacity) in enumerate(zip(names, (link.capacity_bps, link.capacity_down_bps), strict=True)):
-        if name is None:
-            continue
-        trace = read_trace(place_of(name, here, root))
-        period, end_ns = int(trace[-1]), int((scenario.seconds + 10) * 1e9)
-        turns = end_ns // period + 1
-        whole = np.concatenate([trace + turn * period for turn in range(turns)])
-        grant = capacity * arrivals.scale / 8e9 * period / len(trace)
-        found[0, side] = whole, grant
-    return found
+    number: int
+    link: Link
+    policy: Policy
+    executor: Executor
+    pipeline: Pipeline | None
 
 
 class Episode:
     """The loop of one episode, bin by bin: packets, what is seen of them, what is decided, what comes of it."""
 
     def __init__(
-        self, scenario: Scenario, site: Site, arrivals: Arrivals, policy: Policy, model: Model | None,
-        traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]], seed: int, *, knows: bool = False,
+        self, scenario: Scenario, site: Site, arrivals: Arrivals, model: Model | None, traces: Traces, seed: int, *,
+        knows: bool = False,
     ) -> None:  # fmt: skip
-        network = scenario.network
-        self.link, self.policy, self.arrivals, self.scenario = site.links[0], policy, arrivals, scenario
-        self.queues = queues_of(self.link, scenario, traces)
-        self.flows = new_flows(arrivals.down, split_places(arrivals, policy.split if self.link.paths else 0.0, seed))
+        network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
+        self.arrivals, self.scenario, self.counts = arrivals, scenario, Counts()
+        self.queues = queues_of(site, scenario, traces)
+        policies = [policy_of(site, link.name) for link in site.links]
+        self.flows = new_flows(arrivals.down, split_places(site, arrivals, [policy.split for policy in policies], seed))
         self.journeys = new_journeys(len(arrivals.flow))
         rng = np.random.default_rng([seed, 1])
-        self.executor = Executor(
-            arrivals, self.flows, self.link, int(network.command_ms * 1e6), network.command_loss, rng
-        )
+        self.links = []
+        for number, (link, policy) in enumerate(zip(site.links, policies, strict=True)):
+            places = {place.name: numbers[place.name] for place in others_of(link)}
+            executor = Executor(
+                arrivals, self.flows, number, places, command_ns, network.command_loss, rng, self.counts
+            )
+            pipeline = None
+            if policy.needs_forecast and model is not None:
+                pipeline = Pipeline(site, link.name, model.predictor, model.artifact.normaliser, policy)
+            self.links.append(Watched(number, link, policy, executor, pipeline))
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
         self.bound = None
         if knows:
+            reached = [
+                (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(site.links)
+            ]
             self.bound = Clairvoyant(
-                arrivals, self.queues, self.flows, scenario.clairvoyant, int(network.command_ms * 1e6), network.lost_ms,
-                self.executor.counts,
+                arrivals, self.queues, self.flows, scenario.clairvoyant, command_ns, network.lost_ms, self.counts,
+                reached,
             )  # fmt: skip
-        self.pipeline = None
-        if policy.needs_forecast and model is not None:
-            self.pipeline = Pipeline(site, self.link.name, model.predictor, model.artifact.normaliser, policy)
 
     def run(self) -> Outcome:
         """Play to the end."""
@@ -175,57 +169,59 @@ class Episode:
             queue_ms[number] = self.peak_ms.max(1)
             if self.bound is not None:
                 self.bound.steer(at, end_ns)
-            self.executor.expire(end_ns)
-            for command in self._decide(begin, at, end_ns):
-                self.executor.take(command, end_ns)
-                commands.append(command)
+            for watched in self.links:
+                watched.executor.expire(end_ns)
+            for watched in self.links:
+                for command in self._decide(watched, begin, at, end_ns):
+                    watched.executor.take(command, end_ns)
+                    commands.append(command)
         journeys, arrivals = self.journeys, self.arrivals
+        budgets_ms = np.array([watched.link.budget_ms for watched in self.links])
+        congested: NDArray[np.bool_] = np.any(queue_ms[:, : len(budgets_ms)] > budgets_ms, axis=1)
         return Outcome(
-            packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.executor.counts, commands, flow,
-            arrivals.kind, arrivals.classes, queue_ms, spent_nj(self.link, arrivals, packets.size, journeys.place),
-            self.scenario.seconds,
+            packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.counts, commands, flow,
+            arrivals.link, arrivals.kind, arrivals.classes, queue_ms, congested,
+            spent_nj(self.scenario.site, arrivals, packets.size, journeys.place), self.scenario.seconds,
         )  # fmt: skip
 
-    def _decide(self, begin: int, end: int, end_ns: int) -> list[Command]:
+    def _decide(self, watched: Watched, begin: int, end: int, end_ns: int) -> list[Command]:
         """Return the commands of a bin with the packets [begin, end)."""
-        if self.pipeline is None:
-            return self._by_counters(end_ns)
-        seen = self._tapped(begin, end)
-        bins, commands = self.pipeline.windows.bins, list[Command]()
+        if watched.pipeline is None:
+            return self._by_counters(watched, end_ns)
+        seen = self._tapped(watched.number, begin, end)
+        bins, commands = watched.pipeline.windows.bins, list[Command]()
         parts = [bins.update(seen)] if len(seen.time_ns) else []
-        for rows in self.pipeline.windows.rows_of(chain(*parts, bins.advance(START_NS + end_ns + self._wait_ns))):
-            commands += self.pipeline.decide(Windowed([rows]))
+        wait_ns = int(watched.link.lateness_ms * 1e6)
+        for rows in watched.pipeline.windows.rows_of(chain(*parts, bins.advance(START_NS + end_ns + wait_ns))):
+            commands += watched.pipeline.decide(Windowed([rows]))
         return commands
 
-    @property
-    def _wait_ns(self) -> int:
-        return int(self.link.lateness_ms * 1e6)
-
-    def _tapped(self, begin: int, end: int) -> Packets:
-        """Return the packets that pass the tap."""
-        part = Packets._make(column[begin:end] for column in self.arrivals.packets)
-        if self.scenario.network.tap == "after":
-            here = self.journeys.place[begin:end] == 0
-            part = Packets._make(column[here] for column in part)
+    def _tapped(self, number: int, begin: int, end: int) -> Packets:
+        """Return the packets that pass a link's tap: those that take it and, before flows are moved, all its own."""
+        here = self.journeys.place[begin:end] == number
+        if self.scenario.network.tap == "before":
+            here |= self.arrivals.link[self.arrivals.flow[begin:end]] == number
+        part = Packets._make(column[begin:end][here] for column in self.arrivals.packets)
         return part._replace(time_ns=part.time_ns + START_NS)
 
-    def _by_counters(self, end_ns: int) -> list[Command]:
-        queue_ms = float(self.peak_ms[0].max())
-        if not self.policy.open_scopes:
+    def _by_counters(self, watched: Watched, end_ns: int) -> list[Command]:
+        queue_ms, policy = float(self.peak_ms[watched.number].max()), watched.policy
+        if not policy.open_scopes:
             return []
         forecast = Forecast(
-            self.policy.scope, START_NS + end_ns - BIN_NS, START_NS + end_ns, 0, (1.0, 0.0, 0.0), (queue_ms,) * 3,
+            policy.scope, START_NS + end_ns - BIN_NS, START_NS + end_ns, 0, (1.0, 0.0, 0.0), (queue_ms,) * 3,
             queue_ms, "counters", "",
         )  # fmt: skip
-        return self.policy.decide(forecast, self._traffic, Quality())
+        return policy.decide(forecast, lambda: self._traffic(watched), Quality())
 
-    def _traffic(self) -> Traffic:
-        """Return what the switch's counters tell at the end of a bin."""
-        flows, link = self.flows, self.link
+    def _traffic(self, watched: Watched) -> Traffic:
+        """Return what the switch's counters tell of a link at the end of a bin: its own flows, whatever loads it."""
+        flows, link, number = self.flows, watched.link, watched.number
         capacities = (link.capacity_bps, link.capacity_down_bps)
         going = np.where(flows.due_ns >= 0, flows.following, flows.place)
-        loads = [float(flows.rate_bps[(going == 0) & (flows.down == down)].sum()) for down in (False, True)]
-        heavy = np.flatnonzero(flows.rate_bps > MIN_RATE * min(capacities))
+        loads = [float(flows.rate_bps[(going == number) & (flows.down == down)].sum()) for down in (False, True)]
+        own = self.arrivals.link == number
+        heavy = np.flatnonzero(own & (flows.rate_bps > MIN_RATE * min(capacities)))
         heavy = heavy[np.argsort(-flows.rate_bps[heavy], kind="stable")]
         rates = tuple(self.arrivals.flow_rate(int(which), float(flows.rate_bps[which])) for which in heavy)
         devices: dict[str, float] = {}
@@ -234,27 +230,6 @@ class Episode:
             devices[name] = devices.get(name, 0.0) + flow.rate_bps
         busiest = sorted((DeviceRate(name, rate) for name, rate in devices.items()), key=lambda each: -each.rate_bps)
         up, down = (
-            Direction(capacities[side], loads[side], float(self.peak_ms[0, side])) for side in range(DIRECTIONS)
+            Direction(capacities[side], loads[side], float(self.peak_ms[number, side])) for side in range(DIRECTIONS)
         )
         return Traffic(rates, tuple(busiest), sum(loads), link.capacity_bps, (up, down))
-
-
-def queues_of(link: Link, scenario: Scenario, traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]]) -> Queues:
-    """Return the queues of a link and of its paths and nodes."""
-    network = scenario.network
-    capacity = [[link.capacity_bps, link.capacity_down_bps]]
-    limit = [[link.buffer_bytes or each / 8e3 * BUFFER_MS for each in capacity[0]]]
-    base = [[network.delay_ms] * DIRECTIONS]
-    others: list[AltPath | Node] = [*link.paths, *link.nodes]
-    for place in others:
-        capacity.append([place.capacity] * DIRECTIONS)
-        limit.append([place.capacity / 8e3 * network.path_buffer_ms] * DIRECTIONS)
-        base.append([place.delay_ms] * DIRECTIONS)
-    return new_queues(np.array(capacity), np.array(limit, np.float64), np.array(base), traces)
-
-
-def split_places(arrivals: Arrivals, share: float, seed: int) -> NDArray[np.int64]:
-    """Return where each flow begins: at home, but for a share of them that a hash sends over the first other path."""
-    if not share:
-        return np.zeros(len(arrivals.down), np.int64)
-    return (np.random.default_rng([seed, 2]).random(len(arrivals.down)) < share).astype(np.int64)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
-from offramp.decision.site import Link
 from offramp.stream.arena.network import NEVER, Flows
 from offramp.stream.arena.traffic import Arrivals
 
@@ -44,26 +44,25 @@ class Counts:
 
 @dataclass
 class Executor:
-    """Carries out the commands of one link; places: the names of paths and nodes, the link's own first."""
+    """Carries out the commands of one link; places: the numbers of its paths and nodes, by name."""
 
     arrivals: Arrivals
     flows: Flows
-    link: Link
+    link: int
+    places: Mapping[str, int]
     command_ns: int
     loss: float
     rng: np.random.Generator
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts
 
     def __post_init__(self) -> None:
-        names = [self.link.name, *(path.name for path in self.link.paths), *(node.name for node in self.link.nodes)]
-        self.places = {name: number for number, name in enumerate(names)}
         self._home = self.flows.place.copy()
         self._moves: dict[str, OpenMove] = {}
         self._returned_ns = np.full(len(self.flows.place), -FLAP_NS, np.int64)
-        rates = (self.arrivals.flow_rate(which, 0.0) for which in range(len(self.flows.place)))
         self._by_match: dict[tuple[Any, ...], int] = {}
         self._by_device: dict[str, list[int]] = {}
-        for which, flow in enumerate(rates):
+        for which in np.flatnonzero(self.arrivals.link == self.link).tolist():
+            flow = self.arrivals.flow_rate(which, 0.0)
             self._by_match[tuple(flow.match().items())] = which
             self._by_device.setdefault(flow.dst if flow.down else flow.src, []).append(which)
 

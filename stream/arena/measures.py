@@ -41,7 +41,7 @@ class Measures(NamedTuple):
     """Of one policy in one scenario: what users felt, and what it took.
 
     The first ones are Served's. moves, returns, flaps, refused, failed, broken: a minute; failed: commands that got
-    lost on the way; broken: connections that had to begin anew. congested: share of the bins in which a packet of the
+    lost on the way; broken: connections that had to begin anew. congested: share of the bins in which a packet of a
     watched link waited for longer than its budget; energy_nj: of a delivered bit. blocks: what the interval rests on.
     """
 
@@ -90,8 +90,8 @@ class Tally:
         """Take an episode up."""
         self._last_ns += float(outcome.time_ns[-1]) if len(outcome.time_ns) else 0.0
         self._seconds += outcome.seconds
-        self._bins += len(outcome.queue_ms)
-        self._congested += int(np.count_nonzero(outcome.queue_ms[:, 0] > self.budget_ms))
+        self._bins += len(outcome.congested)
+        self._congested += int(np.count_nonzero(outcome.congested))
         self._energy_nj += outcome.energy_nj
         counts = outcome.counts
         self._counts += (counts.moved, counts.returned, counts.flaps, counts.refused, counts.lost, counts.broken)

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.decision.site import Site
+from offramp.decision.site import Link, Site
 from offramp.decision.traffic import FlowRate
 from offramp.errors import InputError
 from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
-from offramp.stream.bins.packets import UDP, Packets, part_of
+from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, part_of
 from offramp.stream.bins.state import LinkConfig
 from offramp.stream.channels import BIN_NS, Counter
 from offramp.stream.datasets import synthetic
@@ -36,7 +36,8 @@ class Arrivals(NamedTuple):
 
     flow: int64 [n] the flow of each packet; down: bool [flows]; key: int64 [flows, 6] address (4), protocol, ports;
     scale: what all capacities are to be multiplied by, so that the traffic of files is the load that is asked for.
-    kind: int64 [flows] the class of each, of those named by `classes`.
+    link: int64 [flows] the number of the link that each is of; kind: int64 [flows] the class of each, of those named by
+    `classes`.
     """
 
     packets: Packets
@@ -44,6 +45,7 @@ class Arrivals(NamedTuple):
     down: NDArray[np.bool_]
     key: NDArray[np.int64]
     scale: float
+    link: NDArray[np.int64]
     kind: NDArray[np.int64]
     classes: tuple[str, ...]
 
@@ -55,7 +57,7 @@ class Arrivals(NamedTuple):
 def arrivals_of(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
     """Return the traffic of one episode. Raises InputError and ConfigError for files that are not there."""
     bare = Scenario(  # what traffic depends on, so that tuning makes it once
-        name=scenario.name, seconds=scenario.seconds, site=Site(links=(scenario.link,)),
+        name=scenario.name, seconds=scenario.seconds, site=Site(links=scenario.site.links),
         network=Network(load=scenario.network.load), traffic=scenario.traffic,
     )  # fmt: skip
     return _made(bare, seed, here, root)
@@ -63,42 +65,68 @@ def arrivals_of(scenario: Scenario, seed: int, here: Path, root: Path | None) ->
 
 @lru_cache(maxsize=8)
 def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
-    rng = np.random.default_rng([seed, sum(scenario.name.encode())])
-    captured = [_from_file(source, scenario.seconds, seed, here, root) for source in scenario.traffic if source.file]
-    scale = _scale(scenario, captured)
-    capacity = scenario.link.capacity_bps * scale
-    flows: list[Flow] = []
-    of: list[str] = []
+    rng, links = np.random.default_rng([seed, sum(scenario.name.encode())]), scenario.site.links
+    files = [source for source in scenario.traffic if source.file]
+    of_file = [scenario.link_number(source) for source in files]
+    captured = [
+        _from_file(source, link, scenario.seconds, seed, here, root)
+        for source, link in zip(files, of_file, strict=True)
+    ]
+    scale = _scale(scenario, [part for part, number in zip(captured, of_file, strict=True) if number == 0])
+    classes = tuple(dict.fromkeys(source.name for source in scenario.traffic))
+    flows: list[list[Flow]] = [[] for _ in links]
+    kinds: list[list[int]] = [[] for _ in links]
     device = FIRST_DEVICE
     for source in scenario.traffic:
+        link = scenario.link_number(source)
+        rate_bps = links[link].capacity_bps * scale * source.share
         for number in range(0 if source.file else source.count):
             one = number if source.model == "sensors" else device
-            flows += MODELS[source.model](rng, scenario.seconds, one, capacity * source.share, number)
-            of += [source.name] * (len(flows) - len(of))
+            made = MODELS[source.model](rng, scenario.seconds, one, rate_bps, number)
+            flows[link] += made
+            kinds[link] += [classes.index(source.name)] * len(made)
             device += source.model != "sensors"
-    classes = tuple(dict.fromkeys(source.name for source in scenario.traffic))
-    files = [source.name for source in scenario.traffic if source.file]
-    kinds = [np.full(len(part.time_ns), classes.index(name)) for part, name in zip(captured, files, strict=True)]
-    made = [merged(flows)] if flows else []
-    packets, order = _together([*made, *captured])
-    kind = np.concatenate([*([_kinds(flows, of, classes)] if flows else []), *kinds])[order]
-    packets = part_of(packets, 0, int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9))))
-    networks = tuple(str(network) for network in scenario.link.devices)
-    fields = np.column_stack([packets.address, packets.protocol, packets.ports])
+    of_part = [number for number, own in enumerate(flows) if own] + of_file
+    parts = [*(_of_link(own, number) for number, own in enumerate(flows) if own), *captured]
+    kind = [_kinds(own, kinds[number]) for number, own in enumerate(flows) if own]
+    kind += [np.full(len(part.time_ns), classes.index(each.name)) for part, each in zip(captured, files, strict=True)]
+    packets, order = _together(parts)
+    order = order[: int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9)))]
+    packets = part_of(packets, 0, len(order))
+    link_of = np.repeat(np.array(of_part, np.int64), [len(part.time_ns) for part in parts])[order]
+    # of one link the last column says nothing; of several the same addresses are flows of their own
+    fields = np.column_stack([packets.address, packets.protocol, packets.ports, link_of])
     key, flow = np.unique(fields, axis=0, return_inverse=True)
     flow = np.ascontiguousarray(flow.ravel().astype(np.int64))
-    down = np.zeros(len(key), np.bool_)
-    if networks:
-        down[flow] = goes_down(packets, networks)
-    kind_of = np.zeros(len(key), np.int64)
-    kind_of[flow] = kind[: len(flow)]
-    return Arrivals(packets, flow, down, key, scale, kind_of, classes)
+    own, kind_of = np.ascontiguousarray(key[:, -1]), np.zeros(len(key), np.int64)
+    kind_of[flow] = np.concatenate(kind)[order]
+    down, key = _down(packets, flow, own, links), np.ascontiguousarray(key[:, :-1])
+    return Arrivals(packets, flow, down, key, scale, own, kind_of, classes)
 
 
-def _kinds(flows: list[Flow], of: list[str], classes: tuple[str, ...]) -> NDArray[np.int64]:
+def _kinds(flows: list[Flow], kinds: list[int]) -> NDArray[np.int64]:
     """Return the class of each packet of some flows, in the order in which `merged` has them."""
-    kind = np.repeat([classes.index(name) for name in of], [len(flow.time) for flow in flows])
+    kind = np.repeat(np.array(kinds, np.int64), [len(flow.time) for flow in flows])
     return kind[np.argsort(np.concatenate([flow.time for flow in flows]), kind="stable")]
+
+
+def _of_link(flows: list[Flow], number: int) -> Packets:
+    """Return the packets of a link's made-up flows, its devices in 10.NUMBER.0.0/16."""
+    packets = merged(flows)
+    packets.address[packets.address >> 24 == (IPV4_MAPPED >> 24 | 10)] += number << 16
+    return packets
+
+
+def _down(
+    packets: Packets, flow: NDArray[np.int64], link: NDArray[np.int64], links: tuple[Link, ...]
+) -> NDArray[np.bool_]:
+    """Return which flows go towards the devices of their link."""
+    down = np.zeros(len(link), np.bool_)
+    for number, each in enumerate(links):
+        if each.devices:
+            towards = goes_down(packets, tuple(str(network) for network in each.devices))
+            down |= (np.bincount(flow, towards, len(link)) > 0) & (link == number)
+    return down
 
 
 def _scale(scenario: Scenario, captured: list[Packets]) -> float:
@@ -110,14 +138,17 @@ def _scale(scenario: Scenario, captured: list[Packets]) -> float:
 
 
 def _together(parts: list[Packets]) -> tuple[Packets, NDArray[np.int64]]:
-    """Return the packets of all parts in order of time, the bin of each part's first one at time 0; and that order."""
+    """Return the packets of all parts in order of time, and that order: int64 [n], of the parts one after the other.
+
+    The bin of each part's first packet is at time 0.
+    """
     moved = [part._replace(time_ns=part.time_ns - part.time_ns.min() // BIN_NS * BIN_NS) for part in parts]
     whole = Packets._make(np.concatenate(columns) for columns in zip(*moved, strict=True))
     order = np.argsort(whole.time_ns, kind="stable")
     return Packets._make(column[order] for column in whole), order
 
 
-def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, root: Path | None) -> Packets:
+def _from_file(source: TrafficSource, link: int, seconds: float, seed: int, here: Path, root: Path | None) -> Packets:
     """Return the packets of a file's stretch."""
     path = place_of(source.file or "", here, root)
     begin_s = source.start_s + seed * source.step_s
@@ -128,7 +159,7 @@ def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, roo
         inside = (time >= begin_s) & (time < begin_s + seconds)
         times, sizes = time[inside] - begin_s, size[inside] + HEADERS
         flow = Flow(times, sizes, False, source.device, UDP, 5000 + source.device, UDP_MARK)
-        packets = merged([flow])
+        packets = _of_link([flow], link)
     else:
         packets = packets_of(path)
         begin = (int(packets.time_ns[0]) if len(packets.time_ns) else 0) + int(begin_s * 1e9)

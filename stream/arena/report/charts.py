@@ -94,12 +94,12 @@ def distributions(quantiles_ms: Mapping[str, NDArray[np.float64]], caption: str)
 
 
 def changes(outcome: Outcome) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return when flows took another place, ns [n], and whether it was another than the watched link."""
+    """Return when flows took another place, ns [n], and whether it was another than its own link."""
     sent = np.flatnonzero(outcome.place >= 0)
     order = sent[np.argsort(outcome.flow[sent], kind="stable")]
     flow, place = outcome.flow[order], outcome.place[order]
     new = np.flatnonzero((flow[1:] == flow[:-1]) & (place[1:] != place[:-1])) + 1
-    return outcome.time_ns[order[new]], place[new] > 0
+    return outcome.time_ns[order[new]], place[new] != outcome.link[flow[new]]
 
 
 def episode(outcomes: Mapping[str, Outcome], places: Sequence[str], budget_ms: float, caption: str) -> str:

@@ -9,6 +9,7 @@ from offramp.inference.evaluation.report import STYLE
 from offramp.stream.arena.contest import RIVAL, Contest
 from offramp.stream.arena.episode import BOUND
 from offramp.stream.arena.measures import SURE_BLOCKS
+from offramp.stream.arena.places import numbers_of
 from offramp.stream.arena.report.charts import distributions, episode, means, trials
 from offramp.stream.arena.report.columns import FELT, TOOK, TUNED, Column, Row, mean, settings_text
 
@@ -80,10 +81,8 @@ def section(contest: Contest) -> Iterable[str]:
         {name: each.quantiles_ms for name, each in standings.items()},
         f"How many packets a delay is not above. A lost packet counts as {scenario.network.lost_ms:g} ms.",
     )
-    link = scenario.link
-    places = [link.name, *(path.name for path in link.paths), *(node.name for node in link.nodes)]
     yield episode(
-        {name: each.first for name, each in standings.items()}, places, budget_ms,
+        {name: each.first for name, each in standings.items()}, list(numbers_of(scenario.site)), budget_ms,
         "The same traffic under each policy, the first episode: queue of the watched link (area) and of where flows "
         "can go (lines), the largest of each stretch; below, flows that take another place.",
     )  # fmt: skip

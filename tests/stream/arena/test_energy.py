@@ -21,11 +21,12 @@ def test_a_bit_costs_its_device_and_whoever_carries_it(known_nj: float | None, p
     if known_nj is not None:
         device = {"address": "10.0.0.0/24", "energy_nj_per_bit": known_nj}
         link = type(link).model_validate({**link.model_dump(), "known": [device]})
+    site = scenario.site.model_copy(update={"links": (link,)})
     size, flow = arrivals.packets.size, arrivals.flow
     bits = size.sum() * 8.0
     up = size[~arrivals.down[flow]].sum() * 8.0
     own = up * (1.0 if known_nj is None else known_nj)
     stays, goes = np.zeros(len(size), np.int64), np.ones(len(size), np.int64)
     assert 0 < up < bits
-    assert spent_nj(link, arrivals, size, stays) == pytest.approx(own)
-    assert spent_nj(link, arrivals, size, goes) == pytest.approx(own + bits * path_nj)
+    assert spent_nj(site, arrivals, size, stays) == pytest.approx(own)
+    assert spent_nj(site, arrivals, size, goes) == pytest.approx(own + bits * path_nj)

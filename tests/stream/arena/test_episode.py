@@ -126,3 +126,14 @@ def test_tuning_takes_the_best_of_its_trials_on_seeds_of_its_own() -> None:
     assert trials[0].settings == {}
     assert tune(one, "threshold", 6).settings == best.settings
     assert tune(one, "none", 6).settings == {}
+
+
+def test_a_bin_is_congested_where_a_watched_link_is_over_its_own_budget() -> None:
+    one = scenario()
+    found = play(one, 1, "none")
+    peak_ms = np.zeros(len(found.congested))
+    waits = found.delay_ms - one.network.delay_ms
+    np.maximum.at(peak_ms, found.time_ns // 10_000_000, waits)
+    np.testing.assert_allclose(found.queue_ms[:, 0], peak_ms, rtol=1e-6)
+    assert 0 < found.congested.sum() < len(found.congested)
+    np.testing.assert_array_equal(found.congested, found.queue_ms[:, 0] > one.link.budget_ms)

@@ -23,9 +23,11 @@ def outcome(**changed: object) -> Outcome:
         "counts": Counts(moved=3, returned=2, flaps=1, refused=4, lost=5, broken=6),
         "commands": [],
         "flow": np.array([0, 1, 0, 2, 2, 2], np.int64),
+        "link": np.zeros(3, np.int64),
         "kind": np.array([0, 0, 1], np.int64),
         "classes": ("a", "b"),
-        "queue_ms": np.array([[30.0, 0.0]] * 250 + [[1.0, 90.0]] * 750, np.float32),
+        "queue_ms": np.zeros((1_000, 2), np.float32),
+        "congested": np.arange(1_000) < 250,
         "energy_nj": 80_000.0,
         "seconds": 10.0,
     }
@@ -37,7 +39,7 @@ def test_each_measure_is_what_it_says() -> None:
     assert found.mean_ms == pytest.approx((1 + 2 + 200 + 30 + 5 + 7) / 6)
     assert (found.lost, found.over) == pytest.approx((1 / 6, 2 / 6))
     assert found.throughput_bps == pytest.approx(5 * 8_000 / 10)
-    assert found.congested == 0.25  # of the watched link alone: the path's 90 ms are not its congestion
+    assert found.congested == 0.25
     assert found.energy_nj == pytest.approx(80_000 / (5 * 8_000))
     minutes = 7 / 60
     per_minute = (found.moves, found.returns, found.flaps, found.refused, found.failed, found.broken)

@@ -69,7 +69,6 @@ def test_the_example_of_the_page_plays(tmp_path: Path) -> None:
         ('model = "web"', 'model = "web"\nfile = "x"', "expected no file"),
         ("seconds = 2", "seconds = 0", "seconds"),
         ('name = "small"', 'name = "small"\nspeed = 3', "speed"),
-        ("[[traffic]]", '[[site.links]]\nname = "b"\ncapacity = "1 Mbit/s"\n[[traffic]]', "one link"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:
