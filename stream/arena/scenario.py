@@ -13,7 +13,7 @@ from offramp.decision.tables import Label, Name, Strict, load_toml
 
 PAGE = "docs/arena.md"
 
-MODELS = ("sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs")
+MODELS = ("sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "steady", "flood", "rollout")
 
 
 class Network(Strict):
@@ -54,9 +54,10 @@ class Clairvoyance(Strict):
 class TrafficSource(Strict):
     """Some traffic: of a model, from a list of packet times, or from a capture."""
 
-    model: Literal["sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "packet_times", "capture"] = Field(
-        description="what it is: a model's name, packet_times or capture"
-    )
+    model: Literal[
+        "sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "steady", "flood", "rollout",
+        "packet_times", "capture",
+    ] = Field(description="what it is: a model's name, packet_times or capture")  # fmt: skip
     count: Annotated[int, number("count")] = Field(1, description="how many of a model")
     share: Annotated[float, number("load")] = Field(
         0.5, description="rate that a model is made for, as a share of its link's capacity"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from offramp.decision.site import Link, Site
 from offramp.decision.traffic import FlowRate
 from offramp.errors import InputError
+from offramp.stream.arena import models
 from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
 from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, part_of
 from offramp.stream.bins.state import LinkConfig
@@ -217,5 +218,8 @@ MODELS: dict[str, Callable[[Rng, float, int, float, int], list[Flow]]] = {
     "overload": _plain(synthetic.overload),
     "bulk": _bulk,
     "jobs": _jobs,
+    "steady": models.steady,
+    "flood": models.flood,
+    "rollout": models.rollout,
 }
 """Models of traffic by name: of a generator, seconds, a device's number, the rate it is made for, its number."""
