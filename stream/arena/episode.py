@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,13 @@ def play(
     return Episode(scenario, site, arrivals, model, traces_of(scenario, arrivals, here, root), seed, knows=knows).run()
 
 
+class Steers(Protocol):
+    """Who moves flows by what is to come, and is no policy."""
+
+    def steer(self, begin: int, end_ns: int) -> None:
+        """Move what helps at the end of a bin; begin: the first packet that has not been sent by then."""
+
+
 class Watched(NamedTuple):
     """A link as an episode has it: its number, which is its place's too, who decides, who carries it out.
 
@@ -144,7 +151,7 @@ class Episode:
                 pipeline = Pipeline(site, link.name, model.predictor, model.artifact.normaliser, policy)
             self.links.append(Watched(number, link, policy, executor, pipeline))
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
-        self.bound = None
+        self.bound: Steers | None = None
         if knows:
             reached = [
                 (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(site.links)

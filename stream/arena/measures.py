@@ -65,6 +65,11 @@ class Measures(NamedTuple):
     blocks: int
 
 
+def delays(outcome: Outcome, lost_ms: float) -> NDArray[np.float64]:
+    """Return the delay of each packet, a lost one's as it counts, ms."""
+    return np.where(np.isnan(outcome.delay_ms), lost_ms, outcome.delay_ms)
+
+
 @dataclass
 class Sums:
     """Of a class of traffic, or of all: delays and blocks by episode, bits delivered, requests made and in time."""
@@ -102,8 +107,7 @@ class Tally:
 
     def _add(self, sums: Sums, outcome: Outcome, own: NDArray[np.bool_], kind: int | None = None) -> None:
         """Add the packets of a mask, and the requests of a class; None: of all."""
-        delay = outcome.delay_ms[own]
-        counted = np.where(np.isnan(delay), self.lost_ms, delay)
+        delay, counted = outcome.delay_ms[own], delays(outcome, self.lost_ms)[own]
         count = max(int(np.ceil(outcome.seconds * 1e9 / BLOCK_NS)), 1)
         block = np.minimum(outcome.time_ns[own] // BLOCK_NS, count - 1)
         weights = (counted, np.ones(len(delay)), counted > self.budget_ms, np.isnan(delay))
