@@ -26,7 +26,7 @@ from offramp.inference.serving.predictor import Predictor
 from offramp.stream.arena.clairvoyant import Clairvoyant
 from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
-from offramp.stream.arena.network import DIRECTIONS, new_flows, new_journeys, serve
+from offramp.stream.arena.network import NEVER, TURN, new_flows, serve
 from offramp.stream.arena.places import (
     Traces,
     enforcing,
@@ -36,8 +36,9 @@ from offramp.stream.arena.places import (
     split_places,
     traces_of,
 )  # fmt: skip
+from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, new_journeys, send_rest
 from offramp.stream.arena.scenario import Scenario
-from offramp.stream.arena.traffic import Arrivals, arrivals_of
+from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals, arrivals_of, partners
 from offramp.stream.bins.packets import Packets
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.windows.windows import Windowed
@@ -70,10 +71,11 @@ class Requests(NamedTuple):
 class Outcome:
     """What an episode came to.
 
-    time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took;
-    flow: int64 [n] of each; link, kind: int64 [flows] the link and the class of each, of those named by `classes`;
-    queue_ms: float32 [bins, places] largest queue delay that a packet of the bin met; congested: bool [bins] whether
-    that of a watched link was over its budget; energy_nj: of all packets; requests: None where nothing has a deadline.
+    time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took, -1
+    where its flow was broken and none took it; flow: int64 [n] of each; link, kind: int64 [flows] the link and the
+    class of each, of those named by `classes`; queue_ms: float32 [bins, places] largest queue delay that a packet of
+    the bin met; congested: bool [bins] whether that of a watched link was over its budget; energy_nj: of all packets;
+    requests: None where nothing has a deadline.
     """
 
     time_ns: NDArray[np.int64]
@@ -116,11 +118,12 @@ class Steers(Protocol):
 class Watched(NamedTuple):
     """A link as an episode has it: its number, which is its place's too, who decides, who carries it out.
 
-    pipeline: what makes forecasts, where the policy needs them.
+    own: bool [flows], which are of it; pipeline: what makes forecasts, where the policy needs them.
     """
 
     number: int
     link: Link
+    own: NDArray[np.bool_]
     policy: Policy
     executor: Executor
     pipeline: Pipeline | None
@@ -134,22 +137,31 @@ class Episode:
         knows: bool = False,
     ) -> None:  # fmt: skip
         network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
-        self.arrivals, self.scenario, self.counts = arrivals, scenario, Counts()
+        self.scenario, self.counts = scenario, Counts()
         self.queues = queues_of(site, scenario, traces)
+        self._breaks = bool((self.queues.traits[:, ADDRESS] != 0).any())
+        if self._breaks:  # flows will have other ports
+            arrivals = arrivals._replace(key=arrivals.key.copy())
+        self.arrivals = arrivals
         policies = [policy_of(site, link.name) for link in site.links]
-        self.flows = new_flows(arrivals.down, split_places(site, arrivals, [policy.split for policy in policies], seed))
-        self.journeys = new_journeys(len(arrivals.flow))
+        self.flows = new_flows(
+            arrivals.down, split_places(site, arrivals, [policy.split for policy in policies], seed),
+            partners(arrivals) if self._breaks else None, arrivals.key[:, PROTOCOL], int(network.reconnect_ms * 1e6),
+        )  # fmt: skip
+        self._turns = self.flows.connection[:, TURN].copy()
+        self.journeys = new_journeys(len(arrivals.flow), classed=bool((self.queues.traits[:, CLASSES] > 1).any()))
         rng = np.random.default_rng([seed, 1])
         self.links = []
         for number, (link, policy) in enumerate(zip(site.links, policies, strict=True)):
             places = {place.name: numbers[place.name] for place in others_of(link)}
+            lower = len(numbers) + number if link.queues > 1 else NEVER
             executor = Executor(
-                arrivals, self.flows, number, places, command_ns, network.command_loss, rng, self.counts
+                arrivals, self.flows, number, places, lower, command_ns, network.command_loss, rng, self.counts
             )
             pipeline = None
             if policy.needs_forecast and model is not None:
                 pipeline = Pipeline(site, link.name, model.predictor, model.artifact.normaliser, policy)
-            self.links.append(Watched(number, link, policy, executor, pipeline))
+            self.links.append(Watched(number, link, arrivals.link == number, policy, executor, pipeline))
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
         self.bound: Steers | None = None
         if knows:
@@ -174,6 +186,8 @@ class Episode:
                 smooth,
             )  # fmt: skip
             queue_ms[number] = self.peak_ms.max(1)
+            if self._breaks:
+                self._tell_of_breaks(end_ns)
             if self.bound is not None:
                 self.bound.steer(at, end_ns)
             for watched in self.links:
@@ -183,6 +197,7 @@ class Episode:
                     watched.executor.take(command, end_ns)
                     commands.append(command)
         journeys, arrivals = self.journeys, self.arrivals
+        send_rest(self.queues, journeys, packets.time_ns, packets.size)
         budgets_ms = np.array([watched.link.budget_ms for watched in self.links])
         congested: NDArray[np.bool_] = np.any(queue_ms[:, : len(budgets_ms)] > budgets_ms, axis=1)
         return Outcome(
@@ -190,6 +205,14 @@ class Episode:
             arrivals.link, arrivals.kind, arrivals.classes, queue_ms, congested,
             spent_nj(self.scenario.site, arrivals, packets.size, journeys.place), self.scenario.seconds,
         )  # fmt: skip
+
+    def _tell_of_breaks(self, end_ns: int) -> None:
+        """Let the executors know whose connections broke in a bin."""
+        turns = self.flows.connection[:, TURN]
+        broken = np.flatnonzero(turns != self._turns)
+        self._turns[:] = turns
+        for watched in self.links if len(broken) else ():
+            watched.executor.begin_anew(broken[self.arrivals.link[broken] == watched.number], end_ns)
 
     def _decide(self, watched: Watched, begin: int, end: int, end_ns: int) -> list[Command]:
         """Return the commands of a bin with the packets [begin, end)."""
@@ -205,16 +228,20 @@ class Episode:
 
     def _tapped(self, number: int, begin: int, end: int) -> Packets:
         """Return the packets that pass a link's tap: those that take it and, before flows are moved, all its own."""
-        here = self.journeys.place[begin:end] == number
+        place, flow = self.journeys.place[begin:end], self.arrivals.flow[begin:end]
+        here = place == number
         if self.scenario.network.tap == "before":
-            here |= self.arrivals.link[self.arrivals.flow[begin:end]] == number
+            here |= (self.arrivals.link[flow] == number) & (place != NOBODY)
         part = Packets._make(column[begin:end][here] for column in self.arrivals.packets)
+        if self._breaks:
+            part = part._replace(ports=self.arrivals.key[flow[here], PORTS])
         return part._replace(time_ns=part.time_ns + START_NS)
 
     def _by_counters(self, watched: Watched, end_ns: int) -> list[Command]:
-        queue_ms, policy = float(self.peak_ms[watched.number].max()), watched.policy
+        policy = watched.policy
         if not policy.open_scopes:
             return []
+        queue_ms = float(self.peak_ms[watched.number].max())
         forecast = Forecast(
             policy.scope, START_NS + end_ns - BIN_NS, START_NS + end_ns, 0, (1.0, 0.0, 0.0), (queue_ms,) * 3,
             queue_ms, "counters", "",
@@ -226,9 +253,10 @@ class Episode:
         flows, link, number = self.flows, watched.link, watched.number
         capacities = (link.capacity_bps, link.capacity_down_bps)
         going = np.where(flows.due_ns >= 0, flows.following, flows.place)
+        if len(self.journeys.turn):  # what gives way loads the link like the rest
+            going %= len(self.queues.traits)
         loads = [float(flows.rate_bps[(going == number) & (flows.down == down)].sum()) for down in (False, True)]
-        own = self.arrivals.link == number
-        heavy = np.flatnonzero(own & (flows.rate_bps > MIN_RATE * min(capacities)))
+        heavy = np.flatnonzero(watched.own & (flows.rate_bps > MIN_RATE * min(capacities)))
         heavy = heavy[np.argsort(-flows.rate_bps[heavy], kind="stable")]
         rates = tuple(self.arrivals.flow_rate(int(which), float(flows.rate_bps[which])) for which in heavy)
         devices: dict[str, float] = {}

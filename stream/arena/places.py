@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.site import BUFFER_MS, AltPath, Link, Node, Site
-from offramp.stream.arena.network import DIRECTIONS, Queues, new_queues
+from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, FRAME, Queues, new_queues, plain_traits
 from offramp.stream.arena.scenario import Scenario
-from offramp.stream.arena.traffic import Arrivals, place_of
+from offramp.stream.arena.traffic import HEADERS, Arrivals, place_of
 from offramp.stream.bins.virtual_queue import read_trace
 
 Traces = dict[tuple[int, int], tuple[NDArray[np.int64], float]]
@@ -63,7 +63,18 @@ def queues_of(site: Site, scenario: Scenario, traces: Traces) -> Queues:
     for at, link in enumerate(site.links):  # after all paths, of which one may be a link
         capacity[at], base[at] = (link.capacity_bps, link.capacity_down_bps), network.delay_ms
         limit[at] = [link.buffer_bytes or each / 8e3 * BUFFER_MS for each in capacity[at]]
-    return new_queues(capacity, limit, base, traces)
+    return new_queues(capacity, limit, base, traces, traits_of(site))
+
+
+def traits_of(site: Site) -> NDArray[np.int64]:
+    """Return the traits of all places (`queues.CLASSES`): a path with another address is behind a NAT of its own."""
+    numbers = numbers_of(site)
+    traits = plain_traits(len(numbers))
+    for path in (path for link in site.links for path in link.paths if numbers[path.name] >= len(site.links)):
+        at = numbers[path.name]
+        traits[at, FRAME], traits[at, ADDRESS] = path.mtu + HEADERS, 0 if path.same_address else at
+    traits[: len(site.links), CLASSES] = [link.queues for link in site.links]
+    return traits
 
 
 def traces_of(scenario: Scenario, arrivals: Arrivals, here: Path, root: Path | None) -> Traces:

@@ -31,6 +31,10 @@ class Network(Strict):
         None, description="scale all capacities so that the rate of the files is this share of the first link's"
     )
     lost_ms: Annotated[float, number("delay_ms")] = Field(200.0, description="delay that a lost packet counts as")
+    reconnect_ms: Annotated[float, number("reconnect_ms")] = Field(
+        1_000.0,  # the first retransmission timeout of TCP (RFC 6298): what a sender waits for before it doubts
+        description="from a break of a flow's connection until its sender begins anew, as a flow of its own",
+    )
     tap: Literal["before", "after"] = Field(
         "after", description="where the tap stands: before the point where flows are moved, or after it"
     )

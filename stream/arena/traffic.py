@@ -25,6 +25,8 @@ from offramp.stream.datasets.synthetic import NETWORK, Flow, Rng, mark, merged
 from offramp.stream.datasets.trace_queue import goes_down
 from offramp.stream.pipeline.traffic import flow_rate
 
+PROTOCOL, PORTS = 4, 5
+"""Columns of a flow's key."""
 FIRST_DEVICE = 10
 """Of models but sensors, which are the devices before."""
 UDP_MARK = mark(Counter.UDP)
@@ -109,6 +111,16 @@ def _kinds(flows: list[Flow], kinds: list[int]) -> NDArray[np.int64]:
     """Return the class of each packet of some flows, in the order in which `merged` has them."""
     kind = np.repeat(np.array(kinds, np.int64), [len(flow.time) for flow in flows])
     return kind[np.argsort(np.concatenate([flow.time for flow in flows]), kind="stable")]
+
+
+def partners(arrivals: Arrivals) -> NDArray[np.int64]:
+    """Return the flow of the other direction of each flow's connection, int64 [flows], -1 where there is none."""
+    key = arrivals.key
+    ports = key[:, PORTS] >> 16 | (key[:, PORTS] & 0xFFFF) << 16
+    turned = np.column_stack([key[:, 2:4], key[:, :2], key[:, PROTOCOL], ports])
+    number = {tuple(row): at for at, row in enumerate(np.column_stack([key, arrivals.link]).tolist())}
+    found = [number.get(tuple(row), -1) for row in np.column_stack([turned, arrivals.link]).tolist()]
+    return np.where(np.array(found) == np.arange(len(key)), -1, found)
 
 
 def _of_link(flows: list[Flow], number: int) -> Packets:

@@ -24,7 +24,8 @@ from offramp.decision.site import default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving import compiled  # noqa: F401 - opening a predictor would load its kernels too late
 from offramp.inference.serving.table import open_backend
-from offramp.stream.arena.network import foresee, new_flows, new_journeys, new_queues, serve
+from offramp.stream.arena.network import foresee, new_flows, serve
+from offramp.stream.arena.queues import new_journeys, new_queues, send_rest
 from offramp.stream.bins.event_time import lives
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 from offramp.stream.local.replay import Replay
@@ -63,6 +64,7 @@ def _simulate() -> None:
     queues = new_queues(np.ones((1, 2)), np.ones((1, 2)), np.ones((1, 2)))
     flows, journeys = new_flows(np.zeros(1, np.bool_), one), new_journeys(1)
     serve(queues, flows, journeys, one, one, one, 0, 1, np.zeros((1, 2)), 1.0)
+    send_rest(queues, journeys, one, one)
     foresee(queues, flows, one, one, one, 0, 1, 200.0, 0, 0, 0)
 
 
