@@ -94,6 +94,10 @@ class Outcome:
     seconds: float
     requests: Requests | None = None
 
+    def mean_ms(self, lost_ms: float) -> float:
+        """Return the mean delay of a packet; lost_ms: what a lost one counts as."""
+        return float(np.where(np.isnan(self.delay_ms), lost_ms, self.delay_ms).mean()) if len(self.delay_ms) else 0.0
+
 
 def play(
     scenario: Scenario, seed: int, policy: str, *, model: Model | None = None, here: Path = Path(),
@@ -101,11 +105,13 @@ def play(
 ) -> Outcome:  # fmt: skip
     """Play one episode; here, root: where the scenario's files are. Raises what its traffic raises."""
     arrivals = arrivals_of(scenario, seed, here, root)
-    knows = policy == BOUND
-    site = enforcing(scenario, "none" if knows else policy, arrivals.scale)
+    site = enforcing(scenario, "none" if policy == BOUND else policy, arrivals.scale)
     if model is None and any(policy_of(site, link.name).needs_forecast for link in site.links):
         raise ValueError(f"policy {policy}: needs a model")
-    return Episode(scenario, site, arrivals, model, traces_of(scenario, arrivals, here, root), seed, knows=knows).run()
+    traces = traces_of(scenario, arrivals, here, root)
+    horizons = scenario.clairvoyant.horizons_ms if policy == BOUND else (None,)
+    played = (Episode(scenario, site, arrivals, model, traces, seed, horizon_ms=each).run() for each in horizons)
+    return min(played, key=lambda each: each.mean_ms(scenario.network.lost_ms))
 
 
 class Steers(Protocol):
@@ -134,7 +140,7 @@ class Episode:
 
     def __init__(
         self, scenario: Scenario, site: Site, arrivals: Arrivals, model: Model | None, traces: Traces, seed: int, *,
-        knows: bool = False,
+        horizon_ms: float | None = None,
     ) -> None:  # fmt: skip
         network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
         self.scenario, self.counts = scenario, Counts()
@@ -164,13 +170,13 @@ class Episode:
             self.links.append(Watched(number, link, arrivals.link == number, policy, executor, pipeline))
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
         self.bound: Steers | None = None
-        if knows:
+        if horizon_ms is not None:
             reached = [
                 (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(site.links)
             ]
             self.bound = Clairvoyant(
-                arrivals, self.queues, self.flows, scenario.clairvoyant, command_ns, network.lost_ms, self.counts,
-                reached,
+                arrivals, self.queues, self.flows, scenario.clairvoyant.price, horizon_ms, command_ns, network.lost_ms,
+                self.counts, reached,
             )  # fmt: skip
 
     def run(self) -> Outcome:

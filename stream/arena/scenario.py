@@ -47,11 +47,12 @@ class Network(Strict):
 class Clairvoyance(Strict):
     """What the bound knows, and what a move costs it."""
 
-    horizon_ms: Annotated[float, number("budget_ms")] = Field(
-        100.0, description="how far it knows every packet, behind the command's latency"
-    )
+    horizons_ms: tuple[Annotated[float, number("budget_ms")], ...] = Field(
+        (50.0, 100.0, 200.0, 500.0), min_length=1, max_length=16,
+        description="how far it knows every packet, behind the command's latency: each is played, the best counts",
+    )  # fmt: skip
     price: Annotated[float, number("budget_ms")] = Field(
-        8.0, description="what a move must save to be made, ms summed over packets"
+        0.5, description="what a move must save to be made, ms summed over packets"
     )
 
 

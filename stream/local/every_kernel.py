@@ -65,7 +65,7 @@ def _simulate() -> None:
     flows, journeys = new_flows(np.zeros(1, np.bool_), one), new_journeys(1)
     serve(queues, flows, journeys, one, one, one, 0, 1, np.zeros((1, 2)), 1.0)
     send_rest(queues, journeys, one, one)
-    foresee(queues, flows, one, one, one, 0, 1, 200.0, 0, 0, 0)
+    foresee(queues, flows, one, one, one, 0, 1, 200.0, 0, 0, 0, 0)
 
 
 def _replay(path: Path) -> None:
