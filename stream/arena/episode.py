@@ -28,15 +28,15 @@ from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
 from offramp.stream.arena.network import NEVER, TURN, new_flows, serve
 from offramp.stream.arena.places import (
-    Traces,
     enforcing,
     numbers_of,
     others_of,
+    outages_of,
     queues_of,
     split_places,
     traces_of,
 )  # fmt: skip
-from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, new_journeys, send_rest
+from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Traces, new_journeys, send_rest
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals, arrivals_of, partners
 from offramp.stream.bins.packets import Packets
@@ -144,7 +144,7 @@ class Episode:
     ) -> None:  # fmt: skip
         network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
         self.scenario, self.counts = scenario, Counts()
-        self.queues = queues_of(site, scenario, traces)
+        self.queues = queues_of(site, scenario, traces, outages_of(scenario, seed))
         self._breaks = bool((self.queues.traits[:, ADDRESS] != 0).any())
         if self._breaks:  # flows will have other ports
             arrivals = arrivals._replace(key=arrivals.key.copy())

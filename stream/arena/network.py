@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.kernels import kernel_entry, kernel_lean
-from offramp.stream.arena.queues import ADDRESS, CLASSES, FRAME, Journeys, Queues, send, send_by_class
+from offramp.stream.arena.queues import ADDRESS, CLASSES, FRAME, Journeys, Queues, send, send_by_class, told_ms
 from offramp.stream.bins.packets import TCP, UDP
 from offramp.stream.channels import BIN_NS
 
@@ -120,7 +120,7 @@ def serve(
         else:
             waited, fits = send(queues, place, side, now, bytes_)
             journeys.delay_ms[at] = waited + queues.base_ms[place, side] if fits else np.nan
-        peak_ms[place, side] = max(peak_ms[place, side], waited)
+        peak_ms[place, side] = max(peak_ms[place, side], told_ms(queues, place, side, now, waited))
         flows.bytes[which] += bytes_
         flows.last_ns[which] = now
         at += 1
