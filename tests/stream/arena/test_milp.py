@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bench.arena_exact import compare
-from offramp.stream.arena.milp import Instance, fluid_ms, heaviest, solve
+from offramp.stream.arena.milp import Instance, fluid_ms, heaviest, sent_by, solve
+from offramp.stream.arena.queues import new_queues
 from offramp.stream.arena.scenario import load_scenario
 from offramp.stream.arena.traffic import arrivals_of
 from tests.support.places import ROOT
@@ -51,3 +52,15 @@ def test_the_greedy_bound_is_near_it(name: str) -> None:
     assert greedy <= 1.1 * plan
     assert greedy < none
     assert fluid >= optimum * 0.999 >= least * 0.998
+
+
+def test_what_can_be_sent_is_that_of_the_queues() -> None:
+    """A fixed capacity, one with outages, one of a trace: by each time as a packet that waits for nothing but it."""
+    trace = np.array([3, 50, 51, 120], np.int64) * 1_000_000
+    outages = {1: np.array([[20, 70], [90, 100]], np.int64) * 1_000_000}
+    capacity = np.full((3, 2), 8e6)
+    queues = new_queues(capacity, capacity, capacity * 0, {(2, 0): (trace, 500.0)}, outages=outages)
+    times = np.array([0, 10, 30, 70, 80, 95, 130], np.int64) * 1_000_000
+    assert sent_by(queues, 0, 0, times).tolist() == [0, 10_000, 30_000, 70_000, 80_000, 95_000, 130_000]
+    assert sent_by(queues, 1, 0, times).tolist() == [0, 10_000, 20_000, 20_000, 30_000, 40_000, 70_000]
+    assert sent_by(queues, 2, 0, times).tolist() == [0, 500, 500, 1_500, 1_500, 1_500, 2_000]
