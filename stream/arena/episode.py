@@ -40,7 +40,7 @@ from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Tr
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals, arrivals_of, partners
 from offramp.stream.bins.packets import Packets
-from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.pipeline.pipeline import Pipeline, Sink
 from offramp.stream.windows.windows import Windowed
 
 START_NS = 1_700_000_000_000_000_000
@@ -101,16 +101,21 @@ class Outcome:
 
 def play(
     scenario: Scenario, seed: int, policy: str, *, model: Model | None = None, here: Path = Path(),
-    root: Path | None = None,
+    root: Path | None = None, sink: Sink | None = None,
 ) -> Outcome:  # fmt: skip
-    """Play one episode; here, root: where the scenario's files are. Raises what its traffic raises."""
+    """Play one episode. Raises what its traffic raises.
+
+    here, root: where the scenario's files are; sink: takes the timeline of policies that need a forecast.
+    """
     arrivals = arrivals_of(scenario, seed, here, root)
     site = enforcing(scenario, "none" if policy == BOUND else policy, arrivals.scale)
     if model is None and any(policy_of(site, link.name).needs_forecast for link in site.links):
         raise ValueError(f"policy {policy}: needs a model")
     traces = traces_of(scenario, arrivals, here, root)
     horizons = scenario.clairvoyant.horizons_ms if policy == BOUND else (None,)
-    played = (Episode(scenario, site, arrivals, model, traces, seed, horizon_ms=each).run() for each in horizons)
+    played = (
+        Episode(scenario, site, arrivals, model, traces, seed, horizon_ms=each, sink=sink).run() for each in horizons
+    )
     return min(played, key=lambda each: each.mean_ms(scenario.network.lost_ms))
 
 
@@ -140,7 +145,7 @@ class Episode:
 
     def __init__(
         self, scenario: Scenario, site: Site, arrivals: Arrivals, model: Model | None, traces: Traces, seed: int, *,
-        horizon_ms: float | None = None,
+        horizon_ms: float | None = None, sink: Sink | None = None,
     ) -> None:  # fmt: skip
         network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
         self.scenario, self.counts = scenario, Counts()
@@ -166,7 +171,7 @@ class Episode:
             )
             pipeline = None
             if policy.needs_forecast and model is not None:
-                pipeline = Pipeline(site, link.name, model.predictor, model.artifact.normaliser, policy)
+                pipeline = Pipeline(site, link.name, model.predictor, model.artifact.normaliser, policy, sink=sink)
             self.links.append(Watched(number, link, arrivals.link == number, policy, executor, pipeline))
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
         self.bound: Steers | None = None

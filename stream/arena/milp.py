@@ -80,11 +80,12 @@ def sent_by(queues: Queues, place: int, side: int, time_ns: NDArray[np.int64]) -
     first, grant = queues.first[place, side], queues.grant[place, side]
     schedule = queues.schedule_ns[first : first + queues.entries[place, side] * (1 if grant else 2)]
     if grant:
-        return np.searchsorted(schedule, time_ns, "right") * float(grant)
+        return np.searchsorted(schedule, time_ns, "right").astype(np.float64) * float(grant)
     worked, ended = schedule.reshape(-1, 2).T
     begin = worked + np.concatenate([[0], ended[:-1]])[: len(worked)]
     out = np.clip(time_ns[:, None] - begin, 0, worked + ended - begin).sum(1)
-    return np.asarray(queues.rate[place, side] * (time_ns - out), np.float64)
+    sent: NDArray[np.float64] = float(queues.rate[place, side]) * (time_ns - out)
+    return sent
 
 
 def solve(instance: Instance, limit_s: float = 60.0) -> Optimum:
