@@ -47,6 +47,7 @@ class Clairvoyant:
 
     def __post_init__(self) -> None:
         self._returned_ns = np.full(len(self.flows.place), -FLAP_NS, np.int64)
+        self._breaks = bool((self.queues.traits[:, ADDRESS] != 0).any())
         self._first_ns = np.zeros(len(self.flows.place), np.int64)
         self._first_ns[self.arrivals.flow[::-1]] = self.arrivals.packets.time_ns[::-1]  # the last written is the first
 
@@ -80,6 +81,8 @@ class Clairvoyant:
 
     def _stays_whole(self, which: int, place: int, due_ns: int) -> bool:
         """Return whether a flow can go to a place and does not break: the bound breaks none."""
+        if not self._breaks:
+            return True
         began = self.flows.connection[which, BEGAN]
         if began == NEVER and self._first_ns[which] < due_ns:
             began = self.queues.traits[self.flows.place[which], ADDRESS]

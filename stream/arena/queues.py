@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.kernels import kernel_entry, kernel_lean
+from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
 
 DIRECTIONS = 2
 NOBODY = -1
@@ -83,15 +83,20 @@ class Journeys(NamedTuple):
     behind: NDArray[np.int64]
 
 
-@kernel_lean
+@kernel_inline
 def served(queues: Queues, place: int, side: int, now_ns: int) -> float:
     """Return the bytes that could have been sent by now; times do not go back."""
-    count = queues.entries[place, side]
-    if count == 0:
+    if queues.entries[place, side] == 0:  # the plain case by itself: a call that is not inlined copies every array
         return float(queues.rate[place, side] * now_ns)
-    at, first = queues.hint[place, side], queues.first[place, side]
+    return served_by_schedule(queues, place, side, now_ns)
+
+
+@kernel_lean
+def served_by_schedule(queues: Queues, place: int, side: int, now_ns: int) -> float:
+    """Return the same of a place that follows a trace or has outages."""
     if queues.grant[place, side] == 0.0:
         return float(queues.rate[place, side] * worked(queues, place, side, now_ns))
+    at, first, count = queues.hint[place, side], queues.first[place, side], queues.entries[place, side]
     while at < count and queues.schedule_ns[first + at] <= now_ns:
         at += 1
     queues.hint[place, side] = at
@@ -110,12 +115,18 @@ def worked(queues: Queues, place: int, side: int, now_ns: int) -> int:
     return int(min(now_ns - out_ns, queues.schedule_ns[first + 2 * at]) if at < count else now_ns - out_ns)
 
 
-@kernel_lean
+@kernel_inline
 def sent_at(queues: Queues, place: int, side: int, work: float) -> float:
     """Return when so many bytes have been sent, ns; behind the end of a trace: at its end."""
-    count, first = queues.entries[place, side], queues.first[place, side]
-    if count == 0:
+    if queues.entries[place, side] == 0:
         return float(work / queues.rate[place, side])
+    return sent_by_schedule(queues, place, side, work)
+
+
+@kernel_lean
+def sent_by_schedule(queues: Queues, place: int, side: int, work: float) -> float:
+    """Return the same of a place that follows a trace or has outages."""
+    count, first = queues.entries[place, side], queues.first[place, side]
     if queues.grant[place, side] == 0.0:
         time, at = work / queues.rate[place, side], queues.hint[place, side]
         while at < count and queues.schedule_ns[first + 2 * at] < time:
@@ -127,11 +138,19 @@ def sent_at(queues: Queues, place: int, side: int, work: float) -> float:
 
 @kernel_lean
 def told_ms(queues: Queues, place: int, side: int, now_ns: int, waits_ms: float) -> float:
-    """Return the queue that a switch tells of, ms: where a packet waits for so long, and nobody knows how long it will.
+    """Return the queue that a switch tells of, ms: that of a packet which waits for so long, as far as one can know."""
+    if queues.entries[place, side] == 0:
+        return waits_ms
+    return told_by_schedule_ms(queues, place, side, now_ns, waits_ms)
 
-    In an outage, what is queued at the place's capacity, and how long it has been out so far.
+
+@kernel_lean
+def told_by_schedule_ms(queues: Queues, place: int, side: int, now_ns: int, waits_ms: float) -> float:
+    """Return the same of a place that follows a trace or has outages.
+
+    In an outage nobody knows how long it will last: what is queued, at the place's capacity, and how long it lasts now.
     """
-    if queues.entries[place, side] == 0 or queues.grant[place, side] > 0.0:
+    if queues.grant[place, side] > 0.0:
         return waits_ms
     work_ns, at = worked(queues, place, side, now_ns), queues.hint[place, side]
     queued_ns = queues.work[place, side] / queues.rate[place, side] - work_ns
@@ -142,7 +161,7 @@ def told_ms(queues: Queues, place: int, side: int, now_ns: int, waits_ms: float)
     return float(max(queued_ns, 0.0) + out_ns) / 1e6
 
 
-@kernel_lean
+@kernel_inline
 def send(queues: Queues, place: int, side: int, now_ns: int, size: float) -> Any:
     """Put a packet into a queue; return its wait and transmission in ms, and whether it found room."""
     done = served(queues, place, side, now_ns)
