@@ -97,6 +97,31 @@ def send(queues: Queues, place: int, side: int, now_ns: int, size: float) -> Any
     return max(sent_at(queues, place, side, work) - now_ns, 0.0) / 1e6, fits
 
 
+@kernel_lean
+def carry(queues: Queues, flows: Flows, which: int, now_ns: int, size: float, peak_ms: NDArray[np.float64]) -> Any:
+    """Send a packet of a flow where the flow is by now; return the place and the packet's delay in ms, NaN if lost.
+
+    peak_ms: float64 [P, 2], the largest queue delay of the packets sent, without the base.
+    """
+    if flows.due_ns[which] != NEVER and now_ns >= flows.due_ns[which]:
+        flows.place[which] = flows.following[which]
+        flows.due_ns[which] = NEVER
+    place, side = flows.place[which], int(flows.down[which])
+    waited, fits = send(queues, place, side, now_ns, size)
+    peak_ms[place, side] = max(peak_ms[place, side], waited)
+    flows.bytes[which] += size
+    flows.last_ns[which] = now_ns
+    return place, waited + queues.base_ms[place, side] if fits else np.nan
+
+
+@kernel_lean
+def settle(flows: Flows, smooth: float) -> None:
+    """Take the bin's bytes into the running rates; smooth: the weight of this bin."""
+    for which in range(len(flows.rate_bps)):
+        flows.rate_bps[which] += smooth * (flows.bytes[which] * 8e9 / BIN_NS - flows.rate_bps[which])
+        flows.bytes[which] = 0.0
+
+
 @kernel
 def serve(
     queues: Queues, flows: Flows, journeys: Journeys, time_ns: NDArray[np.int64], size: NDArray[np.int64],
@@ -104,27 +129,16 @@ def serve(
 ) -> Any:  # fmt: skip
     """Send the packets from `begin` on that come before `end_ns`; return the first that does not.
 
-    Flows that are due change their place before their next packet. peak_ms: float64 [P, 2], the largest queue delay of
-    the packets sent, without the base; smooth: the weight of this bin in the running rates.
+    Flows that are due change their place before their next packet. peak_ms, smooth: see carry and settle.
     """
     peak_ms[:] = 0.0
     at = begin
     while at < len(time_ns) and time_ns[at] < end_ns:
-        now, which, bytes_ = time_ns[at], flow[at], float(size[at])
-        if flows.due_ns[which] != NEVER and now >= flows.due_ns[which]:
-            flows.place[which] = flows.following[which]
-            flows.due_ns[which] = NEVER
-        place, side = flows.place[which], int(flows.down[which])
-        waited, fits = send(queues, place, side, now, bytes_)
+        place, delay_ms = carry(queues, flows, flow[at], time_ns[at], float(size[at]), peak_ms)
         journeys.place[at] = place
-        journeys.delay_ms[at] = waited + queues.base_ms[place, side] if fits else np.nan
-        peak_ms[place, side] = max(peak_ms[place, side], waited)
-        flows.bytes[which] += bytes_
-        flows.last_ns[which] = now
+        journeys.delay_ms[at] = delay_ms
         at += 1
-    for which in range(len(flows.rate_bps)):
-        flows.rate_bps[which] += smooth * (flows.bytes[which] * 8e9 / BIN_NS - flows.rate_bps[which])
-        flows.bytes[which] = 0.0
+    settle(flows, smooth)
     return at
 
 
