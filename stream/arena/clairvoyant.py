@@ -6,6 +6,7 @@ the delays most, by more than its price, is moved; up to three times. It is gree
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,10 @@ ROUNDS, CANDIDATES = 3, 8
 
 @dataclass
 class Clairvoyant:
-    """Steers flows by what is to come; command_ns: from the end of a bin until a move is carried out."""
+    """Steers flows by what is to come.
+
+    command_ns: from the end of a bin until a move is carried out; reached: the places that flows can take.
+    """
 
     arrivals: Arrivals
     queues: Queues
@@ -33,6 +37,7 @@ class Clairvoyant:
     command_ns: int
     lost_ms: float
     counts: Counts
+    reached: Sequence[int]
 
     def __post_init__(self) -> None:
         self._returned_ns = np.full(len(self.flows.place), -FLAP_NS, np.int64)
@@ -55,7 +60,7 @@ class Clairvoyant:
             tried = [
                 (self._cost(begin, until_ns, int(which), place, due_ns), int(which), place)
                 for which in heaviest if free[which] > 0
-                for place in range(len(self.queues.rate)) if place != self.flows.place[which]
+                for place in self.reached if place != self.flows.place[which]
             ]  # fmt: skip
             cost, which, place = min(tried, default=(best, NEVER, 0))
             if cost >= best - self.settings.price:

@@ -24,8 +24,11 @@ from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.arena.clairvoyant import Clairvoyant
+from offramp.stream.arena.closed_loop import Sent, closed_loop
 from offramp.stream.arena.executor import Counts, Executor
 from offramp.stream.arena.network import DIRECTIONS, Queues, new_flows, new_journeys, new_queues, serve
+from offramp.stream.arena.plans import Plan, extended, plan_of
+from offramp.stream.arena.requests import Requests, homes, requests_of
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import Arrivals, arrivals_of, place_of
 from offramp.stream.bins.packets import Packets
@@ -54,7 +57,9 @@ class Model(NamedTuple):
 class Outcome:
     """What an episode came to.
 
-    time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took.
+    time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took;
+    flow: int64 [n] that each is of. source: int64 [flows] which of the scenario's sources a flow is of, -1 where it is
+    of the open loop and makes no requests; requests: what became of those.
     """
 
     time_ns: NDArray[np.int64]
@@ -63,6 +68,9 @@ class Outcome:
     place: NDArray[np.int64]
     counts: Counts
     commands: list[Command]
+    flow: NDArray[np.int64]
+    source: NDArray[np.int64]
+    requests: Requests
 
 
 def play(
@@ -71,13 +79,15 @@ def play(
 ) -> Outcome:  # fmt: skip
     """Play one episode; here, root: where the scenario's files are. Raises what its traffic raises."""
     arrivals = arrivals_of(scenario, seed, here, root)
+    plan = plan_of(scenario, seed, arrivals)
+    arrivals = extended(arrivals, plan)
     knows = policy == BOUND
     site = enforcing(scenario, "none" if knows else policy, arrivals.scale)
-    decided = policy_of(site, site.links[0].name)
+    decided = policy_of(targets_of(site), site.links[0].name)
     if decided.needs_forecast and model is None:
         raise ValueError(f"policy {policy}: needs a model")
     return Episode(
-        scenario, site, arrivals, decided, model, traces_of(scenario, arrivals, here, root), seed, knows=knows
+        scenario, site, arrivals, plan, decided, model, traces_of(scenario, arrivals, here, root), seed, knows=knows
     ).run()
 
 
@@ -119,14 +129,17 @@ class Episode:
     """The loop of one episode, bin by bin: packets, what is seen of them, what is decided, what comes of it."""
 
     def __init__(
-        self, scenario: Scenario, site: Site, arrivals: Arrivals, policy: Policy, model: Model | None,
+        self, scenario: Scenario, site: Site, arrivals: Arrivals, plan: Plan, policy: Policy, model: Model | None,
         traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]], seed: int, *, knows: bool = False,
     ) -> None:  # fmt: skip
-        network = scenario.network
+        network, shown = scenario.network, targets_of(site)
         self.link, self.policy, self.arrivals, self.scenario = site.links[0], policy, arrivals, scenario
         self.queues = queues_of(self.link, scenario, traces)
         self.flows = new_flows(arrivals.down, split_places(arrivals, policy.split if self.link.paths else 0.0, seed))
         self.journeys = new_journeys(len(arrivals.flow))
+        for row, place in homes(scenario, self.link, plan.users).items():
+            self.flows.place[row] = place
+        self.plan, self.closed = plan, closed_loop(scenario, self.link, arrivals, plan, seed)
         rng = np.random.default_rng([seed, 1])
         self.executor = Executor(
             arrivals, self.flows, self.link, int(network.command_ms * 1e6), network.command_loss, rng
@@ -136,11 +149,16 @@ class Episode:
         if knows:
             self.bound = Clairvoyant(
                 arrivals, self.queues, self.flows, scenario.clairvoyant, int(network.command_ms * 1e6), network.lost_ms,
-                self.executor.counts,
+                self.executor.counts, self._reached(shown.links[0]),
             )  # fmt: skip
         self.pipeline = None
         if policy.needs_forecast and model is not None:
-            self.pipeline = Pipeline(site, self.link.name, model.predictor, model.artifact.normaliser, policy)
+            self.pipeline = Pipeline(shown, self.link.name, model.predictor, model.artifact.normaliser, policy)
+
+    def _reached(self, link: Link) -> list[int]:
+        """Return the places that flows of a link can take, the link itself first."""
+        names = [link.name, *(path.name for path in link.paths), *(node.name for node in link.nodes)]
+        return [self.executor.places[name] for name in names]
 
     def run(self) -> Outcome:
         """Play to the end."""
@@ -148,18 +166,36 @@ class Episode:
         at, smooth, commands = 0, 1 / (SMOOTH_S * BINS_PER_S), list[Command]()
         for number in range(int(np.ceil(self.scenario.seconds * BINS_PER_S))):
             end_ns = (number + 1) * BIN_NS
-            begin, at = at, serve(
-                self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns, self.peak_ms,
-                smooth,
-            )  # fmt: skip
+            begin = at
+            if self.closed is not None:
+                at = self.closed.serve(self.queues, self.flows, self.journeys, at, end_ns, self.peak_ms, smooth)
+            else:
+                at = serve(
+                    self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns,
+                    self.peak_ms, smooth,
+                )  # fmt: skip
             if self.bound is not None:
                 self.bound.steer(at, end_ns)
             self.executor.expire(end_ns)
             for command in self._decide(begin, at, end_ns):
                 self.executor.take(command, end_ns)
                 commands.append(command)
+        sent = self._sent(0, len(flow)) if self.closed is None else self.closed.of_episode(self.journeys)
+        return Outcome(
+            sent.packets.time_ns, sent.packets.size, sent.delay_ms, sent.place, self.executor.counts, commands,
+            sent.flow, self.plan.source, self._requests(),
+        )  # fmt: skip
+
+    def _requests(self) -> Requests:
+        return requests_of(self.scenario, self.closed.world.tasks if self.closed else None, self.plan.users)
+
+    def _sent(self, begin: int, end: int) -> Sent:
+        """Return the packets of the last bin; begin, end: those of the open loop."""
+        if self.closed is not None:
+            return self.closed.of_bin(self.journeys, begin, end)
+        part = Packets._make(column[begin:end] for column in self.arrivals.packets)
         journeys = self.journeys
-        return Outcome(packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.executor.counts, commands)
+        return Sent(part, self.arrivals.flow[begin:end], journeys.place[begin:end], journeys.delay_ms[begin:end])
 
     def _decide(self, begin: int, end: int, end_ns: int) -> list[Command]:
         """Return the commands of a bin with the packets [begin, end)."""
@@ -178,10 +214,10 @@ class Episode:
 
     def _tapped(self, begin: int, end: int) -> Packets:
         """Return the packets that pass the tap."""
-        part = Packets._make(column[begin:end] for column in self.arrivals.packets)
+        sent = self._sent(begin, end)
+        part = sent.packets
         if self.scenario.network.tap == "after":
-            here = self.journeys.place[begin:end] == 0
-            part = Packets._make(column[here] for column in part)
+            part = Packets._make(column[sent.place == 0] for column in part)
         return part._replace(time_ns=part.time_ns + START_NS)
 
     def _by_counters(self, end_ns: int) -> list[Command]:
@@ -212,6 +248,15 @@ class Episode:
             Direction(capacities[side], loads[side], float(self.peak_ms[0, side])) for side in range(DIRECTIONS)
         )
         return Traffic(rates, tuple(busiest), sum(loads), link.capacity_bps, (up, down))
+
+
+def targets_of(site: Site) -> Site:
+    """Return the site as policies see it: without the nodes that are the devices themselves, where nothing is moved."""
+    links = (
+        link.model_copy(update={"nodes": tuple(node for node in link.nodes if node.tier != "device")})
+        for link in site.links
+    )
+    return site.model_copy(update={"links": tuple(links)})
 
 
 def queues_of(link: Link, scenario: Scenario, traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]]) -> Queues:

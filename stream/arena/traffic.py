@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from offramp.decision.site import Site
 from offramp.decision.traffic import FlowRate
 from offramp.errors import InputError
-from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
-from offramp.stream.bins.packets import UDP, Packets, part_of
+from offramp.stream.arena.scenario import SENDERS, Network, Scenario, TrafficSource
+from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, no_packets, part_of
 from offramp.stream.bins.state import LinkConfig
 from offramp.stream.channels import BIN_NS, Counter
 from offramp.stream.datasets import synthetic
 from offramp.stream.datasets.arrivals import base_of, packet_times, read_capture
-from offramp.stream.datasets.synthetic import NETWORK, Flow, Rng, mark, merged
+from offramp.stream.datasets.synthetic import NETWORK, Flow, Rng, mark, merged, rounded
 from offramp.stream.datasets.trace_queue import goes_down
 from offramp.stream.pipeline.traffic import flow_rate
 
@@ -29,6 +29,14 @@ FIRST_DEVICE = 10
 UDP_MARK = mark(Counter.UDP)
 HEADERS = 14
 """Bytes of Ethernet before packets of which only the length in IP is told."""
+UDP_HEADERS = 42
+"""Bytes of Ethernet, IPv4 and UDP."""
+XR_HZ, XR_PORT, XR_PACKET, XR_GAP_S, XR_SHAPE = 90, 5100, 1_400, 6e-6, 25
+"""Of xr_frames, made-up but for the rate: frames a second, port, bytes of a packet, seconds between two of a frame (as
+in the recorded traffic of a fully offloaded headset), shape of the gamma distribution of a frame's size."""
+PACKET_TIMES_PORT = 5000
+INSIDE, OUTSIDE = IPV4_MAPPED | 0x0A000001, IPV4_MAPPED | 0xC0000201
+"""Addresses of device 0 and of the far end, as in datasets.synthetic.merged."""
 
 
 class Arrivals(NamedTuple):
@@ -65,12 +73,10 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
     scale = _scale(scenario, captured)
     capacity = scenario.link.capacity_bps * scale
     flows: list[Flow] = []
-    device = FIRST_DEVICE
-    for source in scenario.traffic:
-        for number in range(0 if source.file else source.count):
-            one = number if source.model == "sensors" else device
-            flows += MODELS[source.model](rng, scenario.seconds, one, capacity * source.share, number)
-            device += source.model != "sensors"
+    for at, number, device in made(scenario):
+        source = scenario.traffic[at]
+        if source.model not in SENDERS:
+            flows += MODELS[source.model](rng, scenario.seconds, device, capacity * source.share, number)
     packets = _together([*([merged(flows)] if flows else []), *captured])
     packets = part_of(packets, 0, int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9))))
     networks = tuple(str(network) for network in scenario.link.devices)
@@ -83,6 +89,15 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
     return Arrivals(packets, flow, down, key, scale)
 
 
+def made(scenario: Scenario) -> Iterator[tuple[int, int, int]]:
+    """Return what is made of no file: the number of its source, which of the source's it is, its device's number."""
+    device = FIRST_DEVICE
+    for at, source in enumerate(scenario.traffic):
+        for number in range(0 if source.file else source.count):
+            yield at, number, number if source.model == "sensors" else device
+            device += source.model != "sensors"
+
+
 def _scale(scenario: Scenario, captured: list[Packets]) -> float:
     """Return what makes the traffic of files the load that the network asks for, of the link's capacity up."""
     if scenario.network.load is None:
@@ -93,6 +108,8 @@ def _scale(scenario: Scenario, captured: list[Packets]) -> float:
 
 def _together(parts: list[Packets]) -> Packets:
     """Return the packets of all parts in order of time, the bin of each part's first one at time 0."""
+    if not parts:
+        return no_packets()
     moved = [part._replace(time_ns=part.time_ns - part.time_ns.min() // BIN_NS * BIN_NS) for part in parts]
     whole = Packets._make(np.concatenate(columns) for columns in zip(*moved, strict=True))
     order = np.argsort(whole.time_ns, kind="stable")
@@ -109,7 +126,7 @@ def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, roo
         begin_s = begin_s % span if span > 0 else 0.0  # a file that is no longer than an episode is taken whole
         inside = (time >= begin_s) & (time < begin_s + seconds)
         times, sizes = time[inside] - begin_s, size[inside] + HEADERS
-        flow = Flow(times, sizes, False, source.device, UDP, 5000 + source.device, UDP_MARK)
+        flow = Flow(times, sizes, False, source.device, UDP, PACKET_TIMES_PORT + source.device, UDP_MARK)
         packets = merged([flow])
     else:
         packets = packets_of(path)
@@ -156,6 +173,17 @@ def _jobs(rng: Rng, seconds: float, device: int, rate_bps: float, number: int) -
     return [Flow(whole, np.full(len(whole), 1_400.0), False, device, UDP, 6000 + number, UDP_MARK)]
 
 
+def _xr_frames(rng: Rng, seconds: float, device: int, rate_bps: float, _: int) -> list[Flow]:
+    """Pictures at 90 Hz for a node that finds the user's body in them: bursts of packets, sizes vary by a fifth."""
+    begin = np.arange(rng.uniform(0, 1 / XR_HZ), seconds, 1 / XR_HZ)
+    sizes = rate_bps / 8 / XR_HZ * rounded(rng.gamma(XR_SHAPE, 1 / XR_SHAPE, len(begin)))
+    count = np.maximum(np.ceil(sizes / XR_PACKET), 1).astype(np.int64)
+    inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    times = np.repeat(begin, count) + inside * XR_GAP_S
+    each = np.repeat(np.maximum(sizes / count, 64.0).astype(np.int64) + UDP_HEADERS, count)
+    return [Flow(times, each.astype(np.float64), False, device, UDP, XR_PORT, UDP_MARK)]
+
+
 def _plain(make: Callable[[Rng, float, int, float], list[Flow]]) -> Callable[[Rng, float, int, float, int], list[Flow]]:
     return lambda rng, seconds, device, rate_bps, _: make(rng, seconds, device, rate_bps)
 
@@ -168,5 +196,6 @@ MODELS: dict[str, Callable[[Rng, float, int, float, int], list[Flow]]] = {
     "overload": _plain(synthetic.overload),
     "bulk": _bulk,
     "jobs": _jobs,
+    "xr_frames": _xr_frames,
 }
 """Models of traffic by name: of a generator, seconds, a device's number, the rate it is made for, its number."""

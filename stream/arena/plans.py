@@ -1,0 +1,169 @@
+"""What reacts in a scenario, drawn before the episode: who transfers what and when, and the rows of its flows.
+
+Sizes and pauses are drawn by the seed alone, so that every policy meets the same users.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.stream.arena.requests import User, askers
+from offramp.stream.arena.scenario import SENDERS, Scenario, TrafficSource
+from offramp.stream.arena.senders import video
+from offramp.stream.arena.senders.events import FRAME, START
+from offramp.stream.arena.senders.tcp_state import Tcp, new_tcp
+from offramp.stream.arena.traffic import INSIDE, OUTSIDE, Arrivals, made
+from offramp.stream.bins.packets import TCP, UDP
+from offramp.stream.datasets.synthetic import Rng, rounded
+
+WEB_PORT, VIDEO_PORT = 443, 5006
+FIRST_PORT, PORTS = 10_000, 30_000
+"""Of devices, below those of the open loop's models."""
+ENDLESS = 1 << 44
+"""Bytes of tcp_long: more than a day of the fastest port's."""
+SPARE, MOST_JOBS = 8, 2_000
+"""Source ports for connections that begin anew (one more takes the last again), and transfers of one user at most."""
+PAGE_SIGMA = 1.0
+"""Of the lognormal distribution of pages, as of the open loop's trains."""
+
+
+class Rows:
+    """Rows of flows behind those of the open loop: address, protocol and ports, and direction of each."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.keys: list[tuple[int, ...]] = []
+        self.down: list[bool] = []
+
+    @property
+    def following(self) -> int:
+        """The number of the next row."""
+        return self.first + len(self.down)
+
+    def add_pair(self, device: int, protocol: int, far_port: int) -> int:
+        """Add a flow up and its answers down; return the number of the first."""
+        inside, near_port = INSIDE + device, FIRST_PORT + len(self.down) // 2 % PORTS
+        self.keys.append((0, inside, 0, OUTSIDE, protocol, near_port << 16 | far_port))
+        self.keys.append((0, OUTSIDE, 0, inside, protocol, far_port << 16 | near_port))
+        self.down += [False, True]
+        return self.following - 2
+
+    def add_answers(self, key: NDArray[np.int64]) -> int:
+        """Add the answers to a flow; return its number."""
+        ports = int(key[5])
+        ends = *key[2:4].tolist(), *key[:2].tolist(), int(key[4])
+        self.keys.append((*ends, (ports & 0xFFFF) << 16 | ports >> 16))
+        self.down.append(True)
+        return self.following - 1
+
+
+class Plan(NamedTuple):
+    """What reacts.
+
+    begins: int64 [n, 3] when a sender begins (ns), by which event, which it is; source: int64 [flows] which of the
+    scenario's sources each flow is of, or -1 for those of the open loop that make no requests; rows: those of the
+    flows; users: who makes requests.
+    """
+
+    tcp: Tcp
+    cameras: Any
+    begins: NDArray[np.int64]
+    source: NDArray[np.int64]
+    rows: Rows
+    users: list[User]
+
+
+def plan_of(scenario: Scenario, seed: int, arrivals: Arrivals) -> Plan:
+    """Draw who does what."""
+    rng = np.random.default_rng([seed, sum(scenario.name.encode()), 3])
+    rows, end_ns = Rows(len(arrivals.down)), int(scenario.seconds * 1e9)
+    most_bps = scenario.link.capacity_bps * arrivals.scale
+    senders: list[dict[str, int]] = []
+    jobs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    cameras: list[dict[str, Any]] = []
+    begins: list[tuple[int, int, int]] = []
+    owners: list[int] = []
+    for number, _, device in made(scenario):
+        source = scenario.traffic[number]
+        if source.model not in SENDERS:
+            continue
+        begin_ns = int((source.start_s + rng.uniform(0, 1)) * 1e9)
+        first = rows.following
+        if source.model == "video":
+            begins.append((begin_ns, FRAME, len(cameras)))
+            cameras.append(_camera(source, rows.add_pair(device, UDP, VIDEO_PORT), most_bps, end_ns, rng))
+        else:
+            begins.append((begin_ns, START, len(senders)))
+            bytes_, pause_ns = jobs_of(source, scenario.seconds, rng)
+            senders.append({
+                "first_row": first, "pairs": len(bytes_) + SPARE, "first_job": sum(len(each[0]) for each in jobs),
+                "jobs": len(bytes_), "down": int(source.direction == "down"), "far_ns": int(source.rtt_ms * 1e6),
+            })  # fmt: skip
+            jobs.append((bytes_, pause_ns))
+            for _ in range(len(bytes_) + SPARE):
+                rows.add_pair(device, TCP, WEB_PORT)
+        owners += [number] * (rows.following - first)
+    users = [User(at, row, rows.add_answers(arrivals.key[row])) for at, row in askers(scenario, arrivals)]
+    owners += [user.source for user in users]
+    none = np.empty(0, np.int64)
+    tcp = new_tcp(
+        len(senders), np.concatenate([none, *(each[0] for each in jobs)]),
+        np.concatenate([none, *(each[1] for each in jobs)]),
+    )  # fmt: skip
+    _fill(tcp.each, senders)
+    found = video.new_cameras(len(cameras))
+    _fill(found, cameras)
+    of_source = np.concatenate([np.full(rows.first, -1, np.int64), np.array(owners, np.int64)])
+    for user in users:
+        of_source[user.up] = user.source
+    return Plan(tcp, found, np.array(begins, np.int64).reshape(-1, 3), of_source, rows, users)
+
+
+def _fill(records: Any, values: list[dict[str, Any]]) -> None:
+    """Write who each is into its record."""
+    for record, each in zip(records, values, strict=True):
+        for name, value in each.items():
+            record[name] = value
+
+
+def jobs_of(source: TrafficSource, seconds: float, rng: Rng) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the bytes of each transfer of a user and the pauses before, ns: as many as an episode could have."""
+    if source.model == "tcp_long":
+        return np.array([ENDLESS], np.int64), np.zeros(1, np.int64)
+    pause_s = rounded(rng.exponential(source.pause_s, MOST_JOBS)) if source.pause_s else np.zeros(MOST_JOBS)
+    least_s = np.cumsum(pause_s + source.rtt_ms / 1e3)  # a handshake at least
+    count = min(int(np.searchsorted(least_s, seconds)) + 1, MOST_JOBS)
+    sizes = np.full(MOST_JOBS, float(source.size_bytes))
+    if source.model == "tcp_pages":
+        sizes *= rounded(rng.lognormal(-(PAGE_SIGMA**2) / 2, PAGE_SIGMA, MOST_JOBS))
+    return np.maximum(sizes[:count], 1).astype(np.int64), (pause_s[:count] * 1e9).astype(np.int64)
+
+
+def _camera(source: TrafficSource, pair: int, most_bps: float, end_ns: int, rng: Rng) -> dict[str, Any]:
+    """Return who a sender of video is."""
+    down, far_ns = source.direction == "down", int(source.rtt_ms * 1e6)
+    most = min(max(most_bps * source.share, video.LAYERS_BPS[0]), video.LAYERS_BPS[-1])
+    return {
+        "row": pair + down, "back": pair + 1 - down, "far_ns": 0 if down else far_ns, "back_ns": far_ns if down else 0,
+        "most_bps": most, "target_bps": min(video.FIRST_BPS, most), "end_ns": end_ns,
+        "luck": int(rng.integers(1, video.MODULUS)),
+    }  # fmt: skip
+
+
+def extended(arrivals: Arrivals, plan: Plan) -> Arrivals:
+    """Return the arrivals with the flows of what reacts behind those of the open loop."""
+    if not plan.rows.down:
+        return arrivals
+    key = np.concatenate([arrivals.key.reshape(-1, 6), np.array(plan.rows.keys, np.int64)])
+    return arrivals._replace(down=np.concatenate([arrivals.down, np.array(plan.rows.down)]), key=key)
+
+
+def owner_of(plan: Plan) -> NDArray[np.int64]:
+    """Return which TCP sender each flow is of, int64 [flows], or -1."""
+    owner = np.full(plan.rows.following, -1, np.int64)
+    for which, sender in enumerate(plan.tcp.each):
+        owner[sender.first_row : sender.first_row + 2 * sender.pairs] = which
+    return owner

@@ -1,0 +1,146 @@
+"""Who makes requests with a deadline, which node computes them, and what became of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.decision.address import network_of
+from offramp.decision.site import AltPath, Device, Link, Node
+from offramp.stream.arena.scenario import Scenario
+from offramp.stream.arena.senders.tasks import NOWHERE, REQUEST, SERVER, USER, Tasks
+from offramp.stream.arena.traffic import INSIDE, PACKET_TIMES_PORT, XR_PORT, Arrivals, made
+from offramp.stream.bins.packets import UDP
+from offramp.stream.pipeline.traffic import address_text
+
+SILENCE_NS = 1_000_000
+"""A packet that comes so long after the one before begins a request. In the recorded traffic of a fully offloaded
+headset gaps within a frame are up to 0.1 ms, those between frames 12 ms and more, and 3 of 197,418 lie between."""
+LINK_NJ_PER_BIT = float(AltPath.model_fields["energy_nj_per_bit"].default)
+"""What the watched link costs, of which a site file tells nothing: as a path of which it tells nothing."""
+
+
+class User(NamedTuple):
+    """Who makes requests: the number of the source, the row of its packets, the row of the answers."""
+
+    source: int
+    up: int
+    back: int
+
+
+class Requests(NamedTuple):
+    """Requests of an episode whose deadline lies in it, [r] each, in order of source and time.
+
+    made_ns: int64; source: int64 which of the scenario's sources made it; latency_ms: float64 until the last packet of
+    the answer, NaN where none came; in_time: bool; refused: bool, its node was full; place: int64 where its packets
+    went, -1 where they did not all arrive; energy_j: float64 of sending and computing.
+    """
+
+    made_ns: NDArray[np.int64]
+    source: NDArray[np.int64]
+    latency_ms: NDArray[np.float64]
+    in_time: NDArray[np.bool_]
+    refused: NDArray[np.bool_]
+    place: NDArray[np.int64]
+    energy_j: NDArray[np.float64]
+
+
+def askers(scenario: Scenario, arrivals: Arrivals) -> list[tuple[int, int]]:
+    """Return the sources that make requests and the rows of their packets, those that send any."""
+    ports = [(number, device, XR_PORT) for number, _, device in made(scenario)]
+    ports += [(number, each.device, PACKET_TIMES_PORT + each.device) for number, each in enumerate(scenario.traffic)]
+    found = []
+    for number, device, port in ports:
+        source = scenario.traffic[number]
+        if source.due_ms is None or (source.file is None) != (port == XR_PORT):
+            continue
+        key = arrivals.key
+        own = (key[:, 1] == INSIDE + device) & (key[:, 4] == UDP) & (key[:, 5] & 0xFFFF == port)
+        found += [(number, int(row)) for row in np.flatnonzero(own)]
+    return found
+
+
+def tasks_of(scenario: Scenario, link: Link, arrivals: Arrivals, users: list[User]) -> Tasks:
+    """Return requests, who makes them and what serves them, nothing done yet."""
+    others: list[AltPath | Node] = [*link.paths, *link.nodes]
+    ways = [LINK_NJ_PER_BIT, *(0.0 if isinstance(each, Node) else each.energy_nj_per_bit for each in others)]
+    inside = [False, *(isinstance(each, Node) and each.tier == "device" for each in others)]
+    servers: list[tuple[Any, ...]] = []
+    shared: dict[str, int] = {}
+    server_of = np.full((len(users), len(ways)), NOWHERE, np.int64)
+    for number, user in enumerate(users):
+        home = next((node for node in link.nodes if node.name == scenario.traffic[user.source].computed_by), None)
+        for place, other in enumerate([None, *others]):
+            node = other if isinstance(other, Node) else home
+            own = node is not None and node.tier == "device"
+            if node is None or node.compute is None or (own and node is not other):
+                continue
+            if own or node.name not in shared:
+                shared[node.name] = len(servers)
+                left = node.compute * (1 - node.load)
+                servers.append((left, node.queue, node.energy_nj_per_bit, node.energy_nj_per_cycle, 0, 0))
+            server_of[number, place] = shared[node.name]
+    queue = max([1, *(server[1] for server in servers)])
+    asked, request_of = _requests(arrivals, users)
+    who = [_user(scenario, link, arrivals, user) for user in users]
+    return Tasks(
+        asked, np.array(who, USER).view(np.recarray), np.array(servers, SERVER).view(np.recarray), server_of,
+        np.array(inside), np.array(ways), np.zeros((len(servers), queue), np.int64), request_of,
+    )  # fmt: skip
+
+
+def _user(scenario: Scenario, link: Link, arrivals: Arrivals, user: User) -> tuple[Any, ...]:
+    source = scenario.traffic[user.source]
+    address = address_text(*arrivals.key[user.up, :2])
+    return user.up, user.back, source.answer_bytes, source.cycles_per_bit, sending_nj(link, address)
+
+
+def sending_nj(link: Link, address: str) -> float:
+    """Return what a device spends to send a bit, nJ: as the narrowest of the known says that holds its address."""
+    known = [(network_of(each.address), each.energy_nj_per_bit) for each in link.known]
+    holding = [each for each in known if network_of(address).subnet_of(each[0])]  # type: ignore[arg-type]
+    default = float(Device.model_fields["energy_nj_per_bit"].default)
+    return max(holding, key=lambda each: each[0].prefixlen)[1] if holding else default
+
+
+def _requests(arrivals: Arrivals, users: list[User]) -> tuple[Any, NDArray[np.int64]]:
+    """Return the requests, records of REQUEST, and which one each packet is of, int64 [packets]."""
+    time_ns, size = arrivals.packets.time_ns, arrivals.packets.size
+    request_of = np.full(len(time_ns) if users else 0, NOWHERE, np.int64)
+    parts = [np.zeros(0, REQUEST)]
+    count = 0
+    for number, user in enumerate(users):
+        own = np.flatnonzero(arrivals.flow == user.up)
+        first = np.flatnonzero(np.diff(time_ns[own], prepend=-SILENCE_NS - 1) > SILENCE_NS)
+        found = np.zeros(len(first), REQUEST)
+        found["user"], found["made_ns"], found["place"] = number, time_ns[own][first], NOWHERE
+        found["bits"], found["left"] = np.add.reduceat(size[own], first) * 8, np.diff(first, append=len(own))
+        request_of[own] = count + np.repeat(np.arange(len(first)), found["left"])
+        count += len(first)
+        parts.append(found)
+    return np.concatenate(parts).view(np.recarray), request_of
+
+
+def homes(scenario: Scenario, link: Link, users: list[User]) -> dict[int, int]:
+    """Return where the flows of requests begin that the device itself computes: its place, by row."""
+    found = {}
+    for user in users:
+        for place, node in enumerate(link.nodes, 1 + len(link.paths)):
+            if node.name == scenario.traffic[user.source].computed_by and node.tier == "device":
+                found[user.up] = found[user.back] = place
+    return found
+
+
+def requests_of(scenario: Scenario, tasks: Tasks | None, users: list[User]) -> Requests:
+    """Return what became of the requests whose deadline lies in the episode."""
+    each = np.zeros(0, REQUEST) if tasks is None else tasks.each.view(REQUEST, np.ndarray)
+    due_ms = np.array([scenario.traffic[user.source].due_ms for user in users], np.float64)
+    source = np.array([user.source for user in users], np.int64)
+    each = each[each["made_ns"] + due_ms[each["user"]] * 1e6 <= scenario.seconds * 1e9]
+    latency_ms = np.where(each["done_ns"] > 0, (each["done_ns"] - each["made_ns"]) / 1e6, np.nan)
+    return Requests(
+        each["made_ns"], source[each["user"]], latency_ms, latency_ms <= due_ms[each["user"]], each["refused"] > 0,
+        each["place"], each["energy_nj"] / 1e9,
+    )  # fmt: skip
