@@ -78,9 +78,14 @@ class ClosedLoop:
         log.used[0] = 0
         return len(log.size) - used > MARGIN and not full
 
-    def reset(self, flow: int, now_ns: int) -> None:
-        """Break the connection that a flow is of, either way: its sender begins anew after a time-out."""
-        reset(self.world, flow, now_ns)
+    def reset(self, flow: int, at_ns: int) -> None:
+        """Break the connection that a flow is of, either way, at a time to come: its sender begins anew in a second.
+
+        Nothing comes of flows that are of no TCP sender, or of a connection that has ended.
+        """
+        if int(self.world.events.used[0]) + MARGIN >= len(self.world.events.heap):
+            self.world = self.world._replace(events=roomier(self.world.events))
+        reset(self.world, flow, at_ns)
 
     def of_bin(self, journeys: Journeys, begin: int, end: int) -> Sent:
         """Return the packets of the last bin; begin, end: those of the open loop."""

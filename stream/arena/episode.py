@@ -180,10 +180,12 @@ class Episode:
             for command in self._decide(begin, at, end_ns):
                 self.executor.take(command, end_ns)
                 commands.append(command)
+        requests = self._requests()
+        self.executor.counts.refused_tasks = int(requests.refused.sum())
         sent = self._sent(0, len(flow)) if self.closed is None else self.closed.of_episode(self.journeys)
         return Outcome(
             sent.packets.time_ns, sent.packets.size, sent.delay_ms, sent.place, self.executor.counts, commands,
-            sent.flow, self.plan.source, self._requests(),
+            sent.flow, self.plan.source, requests,
         )  # fmt: skip
 
     def _requests(self) -> Requests:

@@ -27,7 +27,10 @@ class OpenMove(NamedTuple):
 
 @dataclass
 class Counts:
-    """What was carried out: flows moved and given back, flaps; commands lost, refused, expired, and all of them."""
+    """What was carried out: flows moved and given back, flaps; commands lost, refused, expired, and all of them.
+
+    refused_tasks: those that found their node full.
+    """
 
     moved: int = 0
     returned: int = 0
@@ -36,6 +39,7 @@ class Counts:
     refused: int = 0
     expired: int = 0
     commands: int = 0
+    refused_tasks: int = 0
 
 
 @dataclass

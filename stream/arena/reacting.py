@@ -17,6 +17,7 @@ from offramp.stream.arena.senders.events import (
     ANSWERED,
     ASKED,
     COMPUTED,
+    CUT,
     DATA,
     FAR_NS,
     FLOW,
@@ -135,6 +136,8 @@ def happen_tcp(kind: int, who: int, event: NDArray[np.int64], now_ns: int, world
         return
     elif kind == START:
         tcp.start(world.tcp, who, event[A], now_ns, events, out)
+    elif kind == CUT:
+        tcp.broken(world.tcp, who, now_ns, events)
     elif kind == SYN:
         hand_over(out, s.to, tcp.SYN_BYTES, 0, 0, SYN_ACK, who, s.turn, 0, event[B], 0, 0)
     elif kind == SYN_ACK:
@@ -236,11 +239,13 @@ def finish(flows: Flows, smooth: float) -> None:
 
 
 @kernel
-def reset(world: World, flow: int, now_ns: int) -> None:
-    """Cut off the connection that a flow is of, either way: its sender begins anew after a time-out."""
+def reset(world: World, flow: int, at_ns: int) -> None:
+    """Cut off the connection that a flow is of, either way, at a time: its sender begins anew after a time-out."""
     which = world.owner[flow]
-    if which >= 0:
-        tcp.broken(world.tcp, which, now_ns, world.events)
+    if which >= 0 and world.tcp.each[which].turn > 0:
+        s = world.tcp.each[which]
+        if flow == s.up or flow == s.to:
+            push(world.events, at_ns, CUT, which, s.turn, 0, 0, 0, 0)
 
 
 def new_log(room: int = 2 * MARGIN) -> Log:

@@ -95,7 +95,7 @@ def _simulate_senders() -> None:
     at = 0
     for second in range(1, 4):
         at = closed.serve(queues, flows, journeys, at, second * 1_000_000_000, np.zeros((2, 2)), 1.0)
-    closed.reset(len(arrivals.down) - 1, 0)
+    closed.reset(0, 3_000_000_000)
 
 
 def _replay(path: Path) -> None:

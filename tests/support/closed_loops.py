@@ -14,6 +14,7 @@ from offramp.stream.arena.network import Flows, new_flows, new_journeys, new_que
 from offramp.stream.arena.plans import extended, plan_of
 from offramp.stream.arena.requests import Requests, homes, requests_of, tasks_of
 from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
+from offramp.stream.arena.traffic import arrivals_of
 
 BIN_NS = 10_000_000
 
@@ -33,13 +34,11 @@ class Loop:
     """The closed loop of a scenario, played bin by bin; after each, `watch` may look and move flows."""
 
     def __init__(self, scenario: Scenario, seed: int = 1) -> None:
-        from offramp.stream.arena.traffic import arrivals_of
-
         link = scenario.link
         self.scenario, arrivals = scenario, arrivals_of(scenario, seed, Path(), None)
         self.plan = plan_of(scenario, seed, arrivals)
         self.arrivals = extended(arrivals, self.plan)
-        others = [*link.paths, *link.nodes]
+        others: list[AltPath | Node] = [*link.paths, *link.nodes]
         capacity = np.array([[link.capacity_bps, link.capacity_down_bps], *([each.capacity] * 2 for each in others)])
         limit = np.concatenate([np.full((1, 2), float(link.buffer_bytes or 0)), capacity[1:] / 8e3 * 100])
         base = np.array([[scenario.network.delay_ms] * 2, *([each.delay_ms] * 2 for each in others)])

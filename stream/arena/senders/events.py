@@ -18,11 +18,11 @@ FLOW, SIZE, MARKS, FAR_NS = 9, 10, 11, 12
 is its arrival, in the columns of events."""
 PACKET_WIDTH = 13
 
-START, TIMER, ACK_TIMER, SYN, SYN_ACK, REQUEST, DATA, ACK = range(8)
-"""Of TCP."""
-FRAME, PACE, VIDEO, REPORT_TIMER, REPORT = range(8, 13)
+START, CUT, TIMER, ACK_TIMER, SYN, SYN_ACK, REQUEST, DATA, ACK = range(9)
+"""Of TCP: it begins, it is cut off, a timer is looked after, a packet has arrived."""
+FRAME, PACE, VIDEO, REPORT_TIMER, REPORT = range(9, 14)
 """Of video."""
-ASKED, COMPUTED, ANSWERED = range(13, 16)
+ASKED, COMPUTED, ANSWERED = range(14, 17)
 """Of requests with a deadline: a packet has arrived, its task is done, a packet of the answer has arrived."""
 
 BURST = 4_096

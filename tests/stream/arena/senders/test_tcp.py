@@ -100,8 +100,9 @@ def test_pages_wait_for_their_reader() -> None:
 
 def test_a_broken_connection_begins_anew_with_what_is_left() -> None:
     def cut(loop: Loop, now_ns: int) -> None:
-        if now_ns == 5_000_000_000:
-            loop.closed.reset(0, now_ns)
+        if now_ns == 4_990_000_000:
+            loop.closed.reset(0, 5_000_000_000)
+            loop.closed.reset(6, 5_000_000_000)  # of a connection that has not begun: nothing
 
     one = scenario_of(source("tcp_files", size_bytes=8_000_000, pause_s=0, direction="up"), seconds=20)
     whole, broken = Loop(one).play(), Loop(one).play(cut)
