@@ -32,10 +32,16 @@ BOUNDS = {
     "budget_ms": Bound(0.1, 60_000, "ms"),
     # two satellite hops are 0.6 s; ten seconds are none
     "delay_ms": Bound(0, 10_000, "ms"),
+    # a bin, as the executor learns of it at its end; nobody waits for ten minutes
+    "reconnect_ms": Bound(10, 600_000, "ms"),
     # bins wait in 16 places, of which two are at work (stream.bins.state.OPEN)
     "lateness_ms": Bound(0, 140, "ms"),
     # a packet of 1,500 bytes must fit; 100 GB is a second of the fastest port
     "buffer_bytes": Bound(1_500, 1e11, "bytes", whole=True),
+    # one, or one for what gives way besides: more are not told apart by a mark
+    "queues": Bound(1, 2, "", whole=True),
+    # what every IPv4 host takes; IP knows no longer packet
+    "mtu": Bound(576, 65_535, "bytes", whole=True),
     # up to a minute at the slowest rate
     "buffer_ms": Bound(0.1, 60_000, "ms"),
     # radio takes some 1,000 nJ a bit, at worst a million

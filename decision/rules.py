@@ -31,6 +31,17 @@ class ThresholdRules(Strict):
     )
 
 
+class PriorityRules(Strict):
+    """Marks where a queue is long; what they were chosen by is in docs/arena.md."""
+
+    queue_ms: Annotated[float, number("budget_ms")] = Field(
+        2.0, description="queue of a direction from which its heavy flows are marked"
+    )
+    share: Share = Field(0.1, description="share of the capacity from which a flow is heavy")
+    exit_share: Share = Field(0.5, description="share of queue_ms below which the link is calm")
+    exit_s: Wait = Field(1.0, description="calm before marks are taken back")
+
+
 class StaticRules(Strict):
     """A fixed split, as of equal-cost paths: no command, whatever comes."""
 

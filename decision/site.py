@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from offramp.decision.address import network_of, spelled
 from offramp.decision.bounds import number
-from offramp.decision.rules import StaticRules, ThresholdRules
-from offramp.decision.tables import Label, Name, NetworkField, Strict, load_toml, printable
+from offramp.decision.rules import PriorityRules, StaticRules, ThresholdRules
+from offramp.decision.tables import Label, Name, NetworkField, Strict, Switch, load_toml, printable
 from offramp.toml import shown
 
 PAGE = "docs/site.md"
@@ -56,6 +56,15 @@ class AltPath(Strict):
     capacity: Rate = Field(description="bits per second, or text such as '20 Mbit/s'")
     delay_ms: Milliseconds = Field(1.0, description="one-way delay without load")
     energy_nj_per_bit: Energy = Field(1.0, description="energy to carry a bit")
+    # not in the repr, which the shipped policy's version hashes: they are nothing to it
+    same_address: Switch = Field(
+        True,
+        repr=False,
+        description="whether flows keep their address there; false: behind another NAT, where what has begun breaks",
+    )
+    mtu: Annotated[int, number("mtu")] = Field(
+        1_500, repr=False, description="bytes of IP that a packet there may have"
+    )
 
     def __repr_name__(self) -> str:
         """Return the name in the repr, which the version of the policy hashes."""
@@ -128,10 +137,11 @@ class Rules(Strict):
         0.7, description="share of the capacity that may stay on the link"
     )
     # not in the repr, which the shipped policy's version hashes: they are nothing to it
-    name: Literal["shipped", "none", "static", "threshold"] = Field(
+    name: Literal["shipped", "none", "static", "threshold", "priority"] = Field(
         "shipped", repr=False, description="who decides; `offramp arena --list` tells of each"
     )
     threshold: ThresholdRules = Field(ThresholdRules(), repr=False, description="table [policy.threshold]")
+    priority: PriorityRules = Field(PriorityRules(), repr=False, description="table [policy.priority]")
     static: StaticRules = Field(StaticRules(), repr=False, description="table [policy.static]")
 
     def __repr_name__(self) -> str:
@@ -173,6 +183,13 @@ class Link(Strict):
     capacity_down: Rate | None = Field(None, description="bits per second towards the devices; none: as capacity")
     buffer_bytes: Annotated[int, number("buffer_bytes")] | None = Field(
         None, description="bytes that the link queues before it drops; none: 250 ms of the capacity of each direction"
+    )
+    # not in the repr, which the shipped policy's version hashes
+    queues: Annotated[int, number("queues")] = Field(
+        1,
+        repr=False,
+        description="classes of its queue; 2: what is marked as lower effort (DSCP 1) is sent only when nothing else "
+        "waits",
     )
     budget_ms: Annotated[float, number("budget_ms")] = Field(25.0, description="queueing delay that users accept")
     lateness_ms: Annotated[float, number("lateness_ms")] = Field(

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from offramp.stream.arena.executor import FLAP_NS, Counts
-from offramp.stream.arena.network import NEVER, Flows, Queues, foresee
+from offramp.stream.arena.network import ANY, BEGAN, NEVER, Flows, foresee
+from offramp.stream.arena.queues import ADDRESS, Queues
 from offramp.stream.arena.scenario import Clairvoyance
 from offramp.stream.arena.traffic import Arrivals
 from offramp.stream.channels import BIN_NS
@@ -27,7 +28,8 @@ ROUNDS, CANDIDATES = 3, 8
 class Clairvoyant:
     """Steers flows by what is to come.
 
-    command_ns: from the end of a bin until a move is carried out; reached: the places that flows can take.
+    command_ns: from the end of a bin until a move is carried out; reached: the places that each link's flows can take,
+    the link itself first.
     """
 
     arrivals: Arrivals
@@ -37,10 +39,12 @@ class Clairvoyant:
     command_ns: int
     lost_ms: float
     counts: Counts
-    reached: Sequence[int]
+    reached: Sequence[Sequence[int]]
 
     def __post_init__(self) -> None:
         self._returned_ns = np.full(len(self.flows.place), -FLAP_NS, np.int64)
+        self._first_ns = np.zeros(len(self.flows.place), np.int64)
+        self._first_ns[self.arrivals.flow[::-1]] = self.arrivals.packets.time_ns[::-1]  # the last written is the first
 
     def steer(self, begin: int, end_ns: int) -> None:
         """Move what helps; begin: the first packet that has not been sent by the end of the bin."""
@@ -60,13 +64,21 @@ class Clairvoyant:
             tried = [
                 (self._cost(begin, until_ns, int(which), place, due_ns), int(which), place)
                 for which in heaviest if free[which] > 0
-                for place in self.reached if place != self.flows.place[which]
+                for place in self.reached[self.arrivals.link[which]]
+                if place != self.flows.place[which] and self._stays_whole(int(which), place, due_ns)
             ]  # fmt: skip
             cost, which, place = min(tried, default=(best, NEVER, 0))
             if cost >= best - self.settings.price:
                 return
             best = cost
             self._move(which, place, end_ns, due_ns)
+
+    def _stays_whole(self, which: int, place: int, due_ns: int) -> bool:
+        """Return whether a flow can go to a place and does not break: the bound breaks none."""
+        began = self.flows.connection[which, BEGAN]
+        if began == NEVER and self._first_ns[which] < due_ns:
+            began = self.queues.traits[self.flows.place[which], ADDRESS]
+        return bool(began in (NEVER, ANY) or began == self.queues.traits[place, ADDRESS])
 
     def _cost(self, begin: int, until_ns: int, moved: int, to: int, due_ns: int) -> float:
         """Return the sum of the delays until then, ms."""
@@ -81,7 +93,7 @@ class Clairvoyant:
 
     def _move(self, which: int, place: int, now_ns: int, due_ns: int) -> None:
         self.flows.following[which], self.flows.due_ns[which] = place, due_ns
-        if place == 0:
+        if place == self.arrivals.link[which]:
             self.counts.returned += 1
             self._returned_ns[which] = now_ns
         else:

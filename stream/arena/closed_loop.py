@@ -7,16 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.decision.site import Link
-from offramp.stream.arena.network import Flows, Journeys, Queues
+from offramp.decision.site import Site
+from offramp.stream.arena.network import Flows
+from offramp.stream.arena.places import numbers_of
 from offramp.stream.arena.plans import Plan, owner_of
-from offramp.stream.arena.reacting import Log, World, finish, new_log, react, reset, schedule
+from offramp.stream.arena.queues import CLASSES, NOBODY, Journeys, Queues, send_rest
+from offramp.stream.arena.reacting import World, finish, longer, new_log, react, schedule
 from offramp.stream.arena.requests import tasks_of
 from offramp.stream.arena.scenario import Scenario
-from offramp.stream.arena.senders.events import EVENT_WIDTH, MARGIN, new_events, new_outbox, roomier
-from offramp.stream.arena.senders.tasks import Tasks
+from offramp.stream.arena.senders.events import EVENT_WIDTH, MARGIN, PACKET_WIDTH, new_events, new_outbox, roomier
 from offramp.stream.arena.senders.video import MODULUS
-from offramp.stream.arena.traffic import Arrivals
+from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals
 from offramp.stream.bins.packets import Packets
 
 
@@ -30,100 +31,77 @@ class Sent(NamedTuple):
 
 
 class ClosedLoop:
-    """What reacts in one episode.
-
-    answers: bool [places] whether a place answers itself; loss: float64 [places], share lost at random.
-    """
+    """What reacts in one episode; site: as it is enforced."""
 
     def __init__(
-        self, plan: Plan, tasks: Tasks, arrivals: Arrivals, answers: NDArray[np.bool_], loss: NDArray[np.float64],
-        seed: int,
-    ) -> None:  # fmt: skip
-        luck = np.random.default_rng([seed, 4]).integers(1, MODULUS, 1)
-        self.arrivals = arrivals
+        self, scenario: Scenario, site: Site, arrivals: Arrivals, plan: Plan, queues: Queues, seed: int
+    ) -> None:
+        numbers = numbers_of(site)
+        nodes = {node.name for link in site.links for node in link.nodes}
+        shape = len(numbers), 2
+        self.arrivals, self.queues = arrivals, queues
         self.world = World(
-            new_events(), new_outbox(), new_log(), plan.tcp, plan.cameras, tasks, owner_of(plan), answers, loss, luck,
-            np.zeros(EVENT_WIDTH, np.int64),
+            new_events(), new_outbox(), new_log(4 * MARGIN, classed=bool((queues.traits[:, CLASSES] > 1).any())),
+            plan.tcp, plan.cameras, tasks_of(scenario, site, arrivals, plan.users), owner_of(plan),
+            np.array([name in nodes for name in numbers]),
+            np.where(np.arange(len(numbers)) < len(site.links), scenario.network.loss, 0.0),
+            np.random.default_rng([seed, 4]).integers(1, MODULUS, 1), np.full(shape, NOBODY),
+            np.zeros(shape, np.int64), np.zeros(EVENT_WIDTH, np.int64), np.zeros(PACKET_WIDTH, np.int64),
         )  # fmt: skip
         schedule(self.world.events, plan.begins)
-        self._bin: list[Log] = []
-        self._all: list[Log] = []
+        self._bin = 0
 
-    def serve(
-        self, queues: Queues, flows: Flows, journeys: Journeys, begin: int, end_ns: int, peak_ms: NDArray[np.float64],
-        smooth: float,
-    ) -> int:  # fmt: skip
+    def serve(self, flows: Flows, begin: int, end_ns: int, peak_ms: NDArray[np.float64], smooth: float) -> int:
         """Do what network.serve does, and let all that reacts happen until then."""
         peak_ms[:] = 0.0
         packets, at, done = self.arrivals.packets, begin, False
-        self._bin = []
+        self._bin = int(self.world.log.used[0])
         while not done:
             at = react(
-                queues, flows, journeys, packets.time_ns, packets.size, self.arrivals.flow, at, end_ns, peak_ms,
-                self.world,
+                self.queues, flows, packets.time_ns, packets.size, packets.marks, self.arrivals.flow, at, end_ns,
+                peak_ms, self.world,
             )  # fmt: skip
-            done = self._make_room()
-        self._all += self._bin
+            done = not self._make_room()
         finish(flows, smooth)
         return at
 
     def _make_room(self) -> bool:
-        """Take what was sent out of the log, widen the heap where it is full; return whether neither was in the way."""
+        """Widen heap and log where they were in the way, and return whether they were."""
         log, events = self.world.log, self.world.events
-        used, full = int(log.used[0]), len(events.heap) - int(events.used[0]) <= MARGIN
-        if used:
-            self._bin.append(Log._make(column[:used].copy() for column in log))
-        if full:
+        narrow, short = len(events.heap) - events.used[0] <= MARGIN, len(log.size) - log.used[0] <= MARGIN
+        if narrow:
             self.world = self.world._replace(events=roomier(events))
-        log.used[0] = 0
-        return len(log.size) - used > MARGIN and not full
+        if short:
+            self.world = self.world._replace(log=longer(log))
+        return bool(narrow or short)
 
-    def reset(self, flow: int, at_ns: int) -> None:
-        """Break the connection that a flow is of, either way, at a time to come: its sender begins anew in a second.
+    def of_bin(self) -> Sent:
+        """Return the packets of the last bin."""
+        return self._part(self._bin)
 
-        Nothing comes of flows that are of no TCP sender, or of a connection that has ended.
-        """
-        if int(self.world.events.used[0]) + MARGIN >= len(self.world.events.heap):
-            self.world = self.world._replace(events=roomier(self.world.events))
-        reset(self.world, flow, at_ns)
+    def of_episode(self) -> Sent:
+        """Return all packets, those that still wait in a lower class sent."""
+        log = self.world.log
+        send_rest(self.queues, Journeys(log.delay_ms, log.place, log.turn, log.behind), log.time_ns, log.size)
+        return self._part(0)
 
-    def of_bin(self, journeys: Journeys, begin: int, end: int) -> Sent:
-        """Return the packets of the last bin; begin, end: those of the open loop."""
-        return self._together(self._bin, journeys, begin, end)
-
-    def of_episode(self, journeys: Journeys) -> Sent:
-        """Return all packets."""
-        return self._together(self._all, journeys, 0, len(self.arrivals.flow))
-
-    def _together(self, logs: list[Log], journeys: Journeys, begin: int, end: int) -> Sent:
-        """Return packets of the open loop and of senders; one whose task was computed in the device was not sent."""
-        sent = np.flatnonzero(journeys.place[begin:end] >= 0) + begin
-        opened = Packets._make(column[sent] for column in self.arrivals.packets)
-        flow = [self.arrivals.flow[sent], *(log.flow for log in logs)]
-        parts = [opened, *map(self._packets, logs)]
-        packets = Packets._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
-        order = np.argsort(packets.time_ns, kind="stable")
-        place = np.concatenate([journeys.place[sent], *(log.place for log in logs)])
-        delay_ms = np.concatenate([journeys.delay_ms[sent], *(log.delay_ms for log in logs)])
-        return Sent(
-            Packets._make(column[order] for column in packets), np.concatenate(flow)[order], place[order],
-            delay_ms[order],
+    def _part(self, begin: int) -> Sent:
+        log, key = self.world.log, self.arrivals.key
+        part = slice(begin, int(log.used[0]))
+        flow, opened = log.flow[part], log.opened[part]
+        rtt_ms = np.full(len(flow), np.nan)
+        rtt_ms[opened >= 0] = self.arrivals.packets.rtt_ms[opened[opened >= 0]]
+        packets = Packets(
+            log.time_ns[part], log.size[part], key[flow, :4], key[flow, PROTOCOL], key[flow, PORTS], log.marks[part],
+            rtt_ms,
         )  # fmt: skip
-
-    def _packets(self, log: Log) -> Packets:
-        """Return what a tap sees of the packets that senders sent."""
-        key = self.arrivals.key[log.flow]
-        return Packets(
-            log.time_ns, log.size, key[:, :4], key[:, 4], key[:, 5], log.marks, np.full(len(log.size), np.nan)
-        )
+        return Sent(packets, flow, log.place[part], log.delay_ms[part])
 
 
-def closed_loop(scenario: Scenario, link: Link, arrivals: Arrivals, plan: Plan, seed: int) -> ClosedLoop | None:
-    """Return what reacts in an episode; None where nothing does and nothing is lost at random."""
-    loss = scenario.network.loss
-    if not plan.rows.down and not loss:
+def closed_loop(
+    scenario: Scenario, site: Site, arrivals: Arrivals, plan: Plan, queues: Queues, seed: int
+) -> ClosedLoop | None:
+    """Return what reacts in an episode; None where nothing does, and nothing is lost at random."""
+    if not plan.rows.down and not scenario.network.loss:
         return None
-    ways, nodes = 1 + len(link.paths), len(link.nodes)
-    answers = np.arange(ways + nodes) >= ways
-    lost = np.where(np.arange(ways + nodes) == 0, loss, 0.0)
-    return ClosedLoop(plan, tasks_of(scenario, link, arrivals, plan.users), arrivals, answers, lost, seed)
+    return ClosedLoop(scenario, site, arrivals, plan, queues, seed)

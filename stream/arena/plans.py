@@ -15,7 +15,7 @@ from offramp.stream.arena.scenario import SENDERS, Scenario, TrafficSource
 from offramp.stream.arena.senders import video
 from offramp.stream.arena.senders.events import FRAME, START
 from offramp.stream.arena.senders.tcp_state import Tcp, new_tcp
-from offramp.stream.arena.traffic import INSIDE, OUTSIDE, Arrivals, made
+from offramp.stream.arena.traffic import OUTSIDE, Arrivals, inside_of, made
 from offramp.stream.bins.packets import TCP, UDP
 from offramp.stream.datasets.synthetic import Rng, rounded
 
@@ -24,39 +24,42 @@ FIRST_PORT, PORTS = 10_000, 30_000
 """Of devices, below those of the open loop's models."""
 ENDLESS = 1 << 44
 """Bytes of tcp_long: more than a day of the fastest port's."""
-SPARE, MOST_JOBS = 8, 2_000
-"""Source ports for connections that begin anew (one more takes the last again), and transfers of one user at most."""
+MOST_JOBS = 2_000
+"""Transfers of one user at most."""
 PAGE_SIGMA = 1.0
 """Of the lognormal distribution of pages, as of the open loop's trains."""
 
 
 class Rows:
-    """Rows of flows behind those of the open loop: address, protocol and ports, and direction of each."""
+    """Rows of flows behind those of the open loop: address, protocol and ports, direction and link of each."""
 
     def __init__(self, first: int) -> None:
         self.first = first
         self.keys: list[tuple[int, ...]] = []
         self.down: list[bool] = []
+        self.link: list[int] = []
 
     @property
     def following(self) -> int:
         """The number of the next row."""
         return self.first + len(self.down)
 
-    def add_pair(self, device: int, protocol: int, far_port: int) -> int:
+    def add_pair(self, link: int, device: int, protocol: int, far_port: int) -> int:
         """Add a flow up and its answers down; return the number of the first."""
-        inside, near_port = INSIDE + device, FIRST_PORT + len(self.down) // 2 % PORTS
+        inside, near_port = inside_of(link, device), FIRST_PORT + len(self.down) // 2 % PORTS
         self.keys.append((0, inside, 0, OUTSIDE, protocol, near_port << 16 | far_port))
         self.keys.append((0, OUTSIDE, 0, inside, protocol, far_port << 16 | near_port))
         self.down += [False, True]
+        self.link += [link, link]
         return self.following - 2
 
-    def add_answers(self, key: NDArray[np.int64]) -> int:
+    def add_answers(self, link: int, key: NDArray[np.int64]) -> int:
         """Add the answers to a flow; return its number."""
         ports = int(key[5])
         ends = *key[2:4].tolist(), *key[:2].tolist(), int(key[4])
         self.keys.append((*ends, (ports & 0xFFFF) << 16 | ports >> 16))
         self.down.append(True)
+        self.link.append(link)
         return self.following - 1
 
 
@@ -80,7 +83,6 @@ def plan_of(scenario: Scenario, seed: int, arrivals: Arrivals) -> Plan:
     """Draw who does what."""
     rng = np.random.default_rng([seed, sum(scenario.name.encode()), 3])
     rows, end_ns = Rows(len(arrivals.down)), int(scenario.seconds * 1e9)
-    most_bps = scenario.link.capacity_bps * arrivals.scale
     senders: list[dict[str, int]] = []
     jobs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     cameras: list[dict[str, Any]] = []
@@ -90,23 +92,28 @@ def plan_of(scenario: Scenario, seed: int, arrivals: Arrivals) -> Plan:
         source = scenario.traffic[number]
         if source.model not in SENDERS:
             continue
+        link = scenario.link_number(source)
         begin_ns = int((source.start_s + rng.uniform(0, 1)) * 1e9)
         first = rows.following
         if source.model == "video":
             begins.append((begin_ns, FRAME, len(cameras)))
-            cameras.append(_camera(source, rows.add_pair(device, UDP, VIDEO_PORT), most_bps, end_ns, rng))
+            most_bps = scenario.site.links[link].capacity_bps * arrivals.scale * source.share
+            cameras.append(_camera(source, rows.add_pair(link, device, UDP, VIDEO_PORT), most_bps, end_ns, rng))
         else:
             begins.append((begin_ns, START, len(senders)))
             bytes_, pause_ns = jobs_of(source, scenario.seconds, rng)
             senders.append({
-                "first_row": first, "pairs": len(bytes_) + SPARE, "first_job": sum(len(each[0]) for each in jobs),
+                "first_row": first, "first_job": sum(len(each[0]) for each in jobs),
                 "jobs": len(bytes_), "down": int(source.direction == "down"), "far_ns": int(source.rtt_ms * 1e6),
             })  # fmt: skip
             jobs.append((bytes_, pause_ns))
-            for _ in range(len(bytes_) + SPARE):
-                rows.add_pair(device, TCP, WEB_PORT)
+            for _ in range(len(bytes_)):
+                rows.add_pair(link, device, TCP, WEB_PORT)
         owners += [number] * (rows.following - first)
-    users = [User(at, row, rows.add_answers(arrivals.key[row])) for at, row in askers(scenario, arrivals)]
+    users = [
+        User(at, row, rows.add_answers(int(arrivals.link[row]), arrivals.key[row]))
+        for at, row in askers(scenario, arrivals)
+    ]
     owners += [user.source for user in users]
     none = np.empty(0, np.int64)
     tcp = new_tcp(
@@ -145,7 +152,7 @@ def jobs_of(source: TrafficSource, seconds: float, rng: Rng) -> tuple[NDArray[np
 def _camera(source: TrafficSource, pair: int, most_bps: float, end_ns: int, rng: Rng) -> dict[str, Any]:
     """Return who a sender of video is."""
     down, far_ns = source.direction == "down", int(source.rtt_ms * 1e6)
-    most = min(max(most_bps * source.share, video.LAYERS_BPS[0]), video.LAYERS_BPS[-1])
+    most = min(max(most_bps, video.LAYERS_BPS[0]), video.LAYERS_BPS[-1])
     return {
         "row": pair + down, "back": pair + 1 - down, "far_ns": 0 if down else far_ns, "back_ns": far_ns if down else 0,
         "most_bps": most, "target_bps": min(video.FIRST_BPS, most), "end_ns": end_ns,
@@ -158,12 +165,13 @@ def extended(arrivals: Arrivals, plan: Plan) -> Arrivals:
     if not plan.rows.down:
         return arrivals
     key = np.concatenate([arrivals.key.reshape(-1, 6), np.array(plan.rows.keys, np.int64)])
-    return arrivals._replace(down=np.concatenate([arrivals.down, np.array(plan.rows.down)]), key=key)
+    down, link = (np.concatenate(each) for each in ((arrivals.down, plan.rows.down), (arrivals.link, plan.rows.link)))
+    return arrivals._replace(key=key, down=down, link=link)
 
 
 def owner_of(plan: Plan) -> NDArray[np.int64]:
     """Return which TCP sender each flow is of, int64 [flows], or -1."""
     owner = np.full(plan.rows.following, -1, np.int64)
     for which, sender in enumerate(plan.tcp.each):
-        owner[sender.first_row : sender.first_row + 2 * sender.pairs] = which
+        owner[sender.first_row : sender.first_row + 2 * sender.jobs] = which
     return owner

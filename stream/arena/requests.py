@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.address import network_of
-from offramp.decision.site import AltPath, Device, Link, Node
+from offramp.decision.site import AltPath, Device, Link, Site
+from offramp.stream.arena.places import numbers_of
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.senders.tasks import NOWHERE, REQUEST, SERVER, USER, Tasks
-from offramp.stream.arena.traffic import INSIDE, PACKET_TIMES_PORT, XR_PORT, Arrivals, made
+from offramp.stream.arena.traffic import PACKET_TIMES_PORT, PORTS, PROTOCOL, XR_PORT, Arrivals, inside_of, made
 from offramp.stream.bins.packets import UDP
 from offramp.stream.pipeline.traffic import address_text
 
@@ -57,25 +58,28 @@ def askers(scenario: Scenario, arrivals: Arrivals) -> list[tuple[int, int]]:
         if source.due_ms is None or (source.file is None) != (port == XR_PORT):
             continue
         key = arrivals.key
-        own = (key[:, 1] == INSIDE + device) & (key[:, 4] == UDP) & (key[:, 5] & 0xFFFF == port)
+        address = inside_of(scenario.link_number(source), device)
+        own = (key[:, 1] == address) & (key[:, PROTOCOL] == UDP) & (key[:, PORTS] & 0xFFFF == port)
         found += [(number, int(row)) for row in np.flatnonzero(own)]
     return found
 
 
-def tasks_of(scenario: Scenario, link: Link, arrivals: Arrivals, users: list[User]) -> Tasks:
-    """Return requests, who makes them and what serves them, nothing done yet."""
-    others: list[AltPath | Node] = [*link.paths, *link.nodes]
-    ways = [LINK_NJ_PER_BIT, *(0.0 if isinstance(each, Node) else each.energy_nj_per_bit for each in others)]
-    inside = [False, *(isinstance(each, Node) and each.tier == "device" for each in others)]
+def tasks_of(scenario: Scenario, site: Site, arrivals: Arrivals, users: list[User]) -> Tasks:
+    """Return requests, who makes them and what serves them, nothing done yet; site: as it is enforced."""
+    numbers = numbers_of(site)
+    nodes = {node.name: node for link in site.links for node in link.nodes}
+    ways = {path.name: path.energy_nj_per_bit for link in site.links for path in link.paths}
+    way_nj = [0.0 if name in nodes else ways.get(name, LINK_NJ_PER_BIT) for name in numbers]
+    inside = [name in nodes and nodes[name].tier == "device" for name in numbers]
     servers: list[tuple[Any, ...]] = []
     shared: dict[str, int] = {}
-    server_of = np.full((len(users), len(ways)), NOWHERE, np.int64)
+    server_of = np.full((len(users), len(numbers)), NOWHERE, np.int64)
     for number, user in enumerate(users):
-        home = next((node for node in link.nodes if node.name == scenario.traffic[user.source].computed_by), None)
-        for place, other in enumerate([None, *others]):
-            node = other if isinstance(other, Node) else home
+        home = scenario.traffic[user.source].computed_by
+        for name, place in numbers.items():
+            node = nodes.get(name if name in nodes or home is None else home)
             own = node is not None and node.tier == "device"
-            if node is None or node.compute is None or (own and node is not other):
+            if node is None or node.compute is None or (own and node.name != name):
                 continue
             if own or node.name not in shared:
                 shared[node.name] = len(servers)
@@ -84,15 +88,15 @@ def tasks_of(scenario: Scenario, link: Link, arrivals: Arrivals, users: list[Use
             server_of[number, place] = shared[node.name]
     queue = max([1, *(server[1] for server in servers)])
     asked, request_of = _requests(arrivals, users)
-    who = [_user(scenario, link, arrivals, user) for user in users]
+    who = [_user(scenario, site, arrivals, user) for user in users]
     return Tasks(
         asked, np.array(who, USER).view(np.recarray), np.array(servers, SERVER).view(np.recarray), server_of,
-        np.array(inside), np.array(ways), np.zeros((len(servers), queue), np.int64), request_of,
+        np.array(inside), np.array(way_nj), np.zeros((len(servers), queue), np.int64), request_of,
     )  # fmt: skip
 
 
-def _user(scenario: Scenario, link: Link, arrivals: Arrivals, user: User) -> tuple[Any, ...]:
-    source = scenario.traffic[user.source]
+def _user(scenario: Scenario, site: Site, arrivals: Arrivals, user: User) -> tuple[Any, ...]:
+    source, link = scenario.traffic[user.source], site.links[arrivals.link[user.up]]
     address = address_text(*arrivals.key[user.up, :2])
     return user.up, user.back, source.answer_bytes, source.cycles_per_bit, sending_nj(link, address)
 
@@ -123,13 +127,14 @@ def _requests(arrivals: Arrivals, users: list[User]) -> tuple[Any, NDArray[np.in
     return np.concatenate(parts).view(np.recarray), request_of
 
 
-def homes(scenario: Scenario, link: Link, users: list[User]) -> dict[int, int]:
-    """Return where the flows of requests begin that the device itself computes: its place, by row."""
-    found = {}
+def at_home(places: NDArray[np.int64], scenario: Scenario, site: Site, users: list[User]) -> NDArray[np.int64]:
+    """Return where flows begin: those of requests that the devices themselves compute at the place of these."""
+    found, numbers = places.copy(), numbers_of(site)
+    devices = {node.name for link in site.links for node in link.nodes if node.tier == "device"}
     for user in users:
-        for place, node in enumerate(link.nodes, 1 + len(link.paths)):
-            if node.name == scenario.traffic[user.source].computed_by and node.tier == "device":
-                found[user.up] = found[user.back] = place
+        name = scenario.traffic[user.source].computed_by
+        if name is not None and name in devices:
+            found[[user.up, user.back]] = numbers[name]
     return found
 
 

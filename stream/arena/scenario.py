@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from offramp.decision.bounds import number
-from offramp.decision.site import Link, Site
+from offramp.decision.site import AltPath, Link, Node, Site
 from offramp.decision.tables import Label, Name, Strict, load_toml
-from offramp.errors import ConfigError
 
 PAGE = "docs/arena.md"
 
@@ -25,7 +24,7 @@ XR_DEADLINE_MS = 11.0
 class Network(Strict):
     """What of the network no site file says."""
 
-    delay_ms: Annotated[float, number("delay_ms")] = Field(1.0, description="delay of the watched link without load")
+    delay_ms: Annotated[float, number("delay_ms")] = Field(1.0, description="delay of each link without load")
     path_buffer_ms: Annotated[float, number("buffer_ms")] = Field(
         100.0, description="buffer of each path and node, as time at its capacity"
     )
@@ -34,17 +33,21 @@ class Network(Strict):
     )
     command_loss: Annotated[float, number("share")] = Field(0.0, description="share of the commands that get lost")
     load: Annotated[float, number("load")] | None = Field(
-        None, description="scale all capacities so that the rate of the files is this share of the link's"
+        None, description="scale all capacities so that the rate of the files is this share of the first link's"
     )
     loss: Annotated[float, number("share")] = Field(
-        0.0, description="share of the packets on the watched link that get lost at random, as on a radio"
+        0.0, description="share of the packets on each link that get lost at random, as on a radio"
     )
     lost_ms: Annotated[float, number("delay_ms")] = Field(200.0, description="delay that a lost packet counts as")
+    reconnect_ms: Annotated[float, number("reconnect_ms")] = Field(
+        1_000.0,  # the first retransmission timeout of TCP (RFC 6298): what a sender waits for before it doubts
+        description="from a break of a flow's connection until its sender begins anew, as a flow of its own",
+    )
     tap: Literal["before", "after"] = Field(
         "after", description="where the tap stands: before the point where flows are moved, or after it"
     )
     trace: str | None = Field(
-        None, description="file of delivery opportunities that the link follows up, one time in ms a line"
+        None, description="file of delivery opportunities that the first link follows up, one time in ms a line"
     )
     trace_down: str | None = Field(None, description="the same towards the devices; none: as trace")
 
@@ -69,7 +72,7 @@ class TrafficSource(Strict):
     ] = Field(description="what it is: a model's name, packet_times or capture")  # fmt: skip
     count: Annotated[int, number("count")] = Field(1, description="how many of a model")
     share: Annotated[float, number("load")] = Field(
-        0.5, description="rate that a model is made for, of video the most, as a share of the link's capacity"
+        0.5, description="rate that a model is made for, of video the most, as a share of its link's capacity"
     )
     file: str | None = Field(None, description="of packet_times (seconds and bytes a line) or of a capture")
     start_s: Annotated[float, number("wait_s")] = Field(
@@ -77,6 +80,7 @@ class TrafficSource(Strict):
     )
     step_s: Annotated[float, number("wait_s")] = Field(0.0, description="start_s moves on by so much with each seed")
     device: Annotated[int, number("device")] = Field(1, description="number of the device that packet_times are of")
+    link: Name | None = Field(None, description="name of the link that it is of; none: the first")
 
     direction: Literal["up", "down"] = Field("down", description="where the data of what reacts go")
     size_bytes: Annotated[int, number("bytes")] = Field(
@@ -115,7 +119,7 @@ class TrafficSource(Strict):
 
 
 class Scenario(Strict):
-    """A site under some traffic for some time; its first link is the one that is watched."""
+    """A site under some traffic for some time."""
 
     name: Name = Field(description="name in tables")
     about: Label = Field("", description="what it is, for people")
@@ -126,14 +130,28 @@ class Scenario(Strict):
     traffic: tuple[TrafficSource, ...] = Field(min_length=1, description="tables [[traffic]], at least one")
 
     @model_validator(mode="after")
-    def _nodes_are_known(self) -> Scenario:
-        nodes = [node.name for node in self.link.nodes]
+    def _names_are_of_the_site(self) -> Scenario:
+        """Refuse traffic of no link or node, and a path or node that two links tell of in different words."""
+        links = [link.name for link in self.site.links]
         for source in self.traffic:
+            if source.link is not None and source.link not in links:
+                raise ValueError(f"traffic: expected a link of the site ({', '.join(links)}); found {source.link!r}")
+            nodes = [node.name for node in self.site.links[self.link_number(source)].nodes]
             if source.computed_by is not None and source.computed_by not in nodes:
                 raise ValueError(
-                    f"traffic: computed_by: expected a node of the link ({', '.join(nodes) or 'it has none'}); "
+                    f"traffic: computed_by: expected a node of its link ({', '.join(nodes) or 'it has none'}); "
                     f"found {source.computed_by!r}"
                 )
+        known: dict[str, tuple[AltPath | Node, str]] = {}
+        for link in self.site.links:
+            others: tuple[AltPath | Node, ...] = (*link.paths, *link.nodes)
+            for place in others:
+                first, where = known.setdefault(place.name, (place, link.name))
+                if first != place:
+                    raise ValueError(
+                        f"site: {place.name!r} of the links {where!r} and {link.name!r} is one place with one queue: "
+                        "expected the same keys in both"
+                    )
         return self
 
     @property
@@ -144,8 +162,13 @@ class Scenario(Strict):
 
     @property
     def link(self) -> Link:
-        """The link that is watched."""
+        """The first link."""
         return self.site.links[0]
+
+    def link_number(self, source: TrafficSource) -> int:
+        """Return the number of the link that some traffic is of."""
+        names = [link.name for link in self.site.links]
+        return names.index(source.link) if source.link is not None else 0
 
 
 def of_capture(file: Path, site: Site, seconds: float) -> Scenario:
@@ -157,7 +180,4 @@ def of_capture(file: Path, site: Site, seconds: float) -> Scenario:
 
 def load_scenario(path: Path) -> Scenario:
     """Read a scenario. Raise ConfigError naming file, key, what was expected and what was found."""
-    scenario = load_toml(Scenario, path, PAGE)
-    if len(scenario.site.links) > 1:
-        raise ConfigError(f"{path}: site.links: expected one link; several are not simulated together yet ({PAGE})")
-    return scenario
+    return load_toml(Scenario, path, PAGE)

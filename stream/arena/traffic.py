@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.decision.site import Site
+from offramp.decision.site import Link, Site
 from offramp.decision.traffic import FlowRate
 from offramp.errors import InputError
 from offramp.stream.arena.scenario import SENDERS, Network, Scenario, TrafficSource
@@ -24,6 +24,8 @@ from offramp.stream.datasets.synthetic import NETWORK, Flow, Rng, mark, merged, 
 from offramp.stream.datasets.trace_queue import goes_down
 from offramp.stream.pipeline.traffic import flow_rate
 
+PROTOCOL, PORTS = 4, 5
+"""Columns of a flow's key."""
 FIRST_DEVICE = 10
 """Of models but sensors, which are the devices before."""
 UDP_MARK = mark(Counter.UDP)
@@ -44,6 +46,7 @@ class Arrivals(NamedTuple):
 
     flow: int64 [n] the flow of each packet; down: bool [flows]; key: int64 [flows, 6] address (4), protocol, ports;
     scale: what all capacities are to be multiplied by, so that the traffic of files is the load that is asked for.
+    link: int64 [flows] the number of the link that each is of.
     """
 
     packets: Packets
@@ -51,6 +54,7 @@ class Arrivals(NamedTuple):
     down: NDArray[np.bool_]
     key: NDArray[np.int64]
     scale: float
+    link: NDArray[np.int64]
 
     def flow_rate(self, which: int, rate_bps: float) -> FlowRate:
         """Return a flow as policies see it."""
@@ -60,7 +64,7 @@ class Arrivals(NamedTuple):
 def arrivals_of(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
     """Return the traffic of one episode. Raises InputError and ConfigError for files that are not there."""
     bare = Scenario(  # what traffic depends on, so that tuning makes it once
-        name=scenario.name, seconds=scenario.seconds, site=Site(links=(scenario.link,)),
+        name=scenario.name, seconds=scenario.seconds, site=Site(links=scenario.site.links),
         network=Network(load=scenario.network.load), traffic=scenario.traffic,
     )  # fmt: skip
     return _made(bare, seed, here, root)
@@ -68,25 +72,64 @@ def arrivals_of(scenario: Scenario, seed: int, here: Path, root: Path | None) ->
 
 @lru_cache(maxsize=8)
 def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
-    rng = np.random.default_rng([seed, sum(scenario.name.encode())])
-    captured = [_from_file(source, scenario.seconds, seed, here, root) for source in scenario.traffic if source.file]
-    scale = _scale(scenario, captured)
-    capacity = scenario.link.capacity_bps * scale
-    flows: list[Flow] = []
+    rng, links = np.random.default_rng([seed, sum(scenario.name.encode())]), scenario.site.links
+    files = [source for source in scenario.traffic if source.file]
+    of_file = [scenario.link_number(source) for source in files]
+    captured = [
+        _from_file(source, link, scenario.seconds, seed, here, root)
+        for source, link in zip(files, of_file, strict=True)
+    ]
+    scale = _scale(scenario, [part for part, number in zip(captured, of_file, strict=True) if number == 0])
+    flows: list[list[Flow]] = [[] for _ in links]
     for at, number, device in made(scenario):
-        source = scenario.traffic[at]
+        source, link = scenario.traffic[at], scenario.link_number(scenario.traffic[at])
         if source.model not in SENDERS:
-            flows += MODELS[source.model](rng, scenario.seconds, device, capacity * source.share, number)
-    packets = _together([*([merged(flows)] if flows else []), *captured])
-    packets = part_of(packets, 0, int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9))))
-    networks = tuple(str(network) for network in scenario.link.devices)
-    fields = np.column_stack([packets.address, packets.protocol, packets.ports])
+            rate_bps = links[link].capacity_bps * scale * source.share
+            flows[link] += MODELS[source.model](rng, scenario.seconds, device, rate_bps, number)
+    of_part = [number for number, own in enumerate(flows) if own] + of_file
+    packets, part = _together([*(_of_link(own, number) for number, own in enumerate(flows) if own), *captured])
+    last = int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9)))
+    packets, link_of = part_of(packets, 0, last), np.array(of_part, np.int64)[part[:last]]
+    # of one link the last column says nothing; of several the same addresses are flows of their own
+    fields = np.column_stack([packets.address, packets.protocol, packets.ports, link_of])
     key, flow = np.unique(fields, axis=0, return_inverse=True)
     flow = np.ascontiguousarray(flow.ravel().astype(np.int64))
-    down = np.zeros(len(key), np.bool_)
-    if networks:
-        down[flow] = goes_down(packets, networks)
-    return Arrivals(packets, flow, down, key, scale)
+    own = np.ascontiguousarray(key[:, -1])
+    return Arrivals(packets, flow, _down(packets, flow, own, links), np.ascontiguousarray(key[:, :-1]), scale, own)
+
+
+def inside_of(link: int, device: int) -> int:
+    """Return the low half of the address of a made-up device, those of link n in 10.n.0.0/16."""
+    return INSIDE + device + (link << 16)
+
+
+def partners(arrivals: Arrivals) -> NDArray[np.int64]:
+    """Return the flow of the other direction of each flow's connection, int64 [flows], -1 where there is none."""
+    key = arrivals.key
+    ports = key[:, PORTS] >> 16 | (key[:, PORTS] & 0xFFFF) << 16
+    turned = np.column_stack([key[:, 2:4], key[:, :2], key[:, PROTOCOL], ports])
+    number = {tuple(row): at for at, row in enumerate(np.column_stack([key, arrivals.link]).tolist())}
+    found = [number.get(tuple(row), -1) for row in np.column_stack([turned, arrivals.link]).tolist()]
+    return np.where(np.array(found) == np.arange(len(key)), -1, found)
+
+
+def _of_link(flows: list[Flow], number: int) -> Packets:
+    """Return the packets of a link's made-up flows, its devices in 10.NUMBER.0.0/16."""
+    packets = merged(flows)
+    packets.address[packets.address >> 24 == (IPV4_MAPPED >> 24 | 10)] += number << 16
+    return packets
+
+
+def _down(
+    packets: Packets, flow: NDArray[np.int64], link: NDArray[np.int64], links: tuple[Link, ...]
+) -> NDArray[np.bool_]:
+    """Return which flows go towards the devices of their link."""
+    down = np.zeros(len(link), np.bool_)
+    for number, each in enumerate(links):
+        if each.devices:
+            towards = goes_down(packets, tuple(str(network) for network in each.devices))
+            down |= (np.bincount(flow, towards, len(link)) > 0) & (link == number)
+    return down
 
 
 def made(scenario: Scenario) -> Iterator[tuple[int, int, int]]:
@@ -106,17 +149,21 @@ def _scale(scenario: Scenario, captured: list[Packets]) -> float:
     return bits / scenario.seconds / scenario.network.load / scenario.link.capacity_bps
 
 
-def _together(parts: list[Packets]) -> Packets:
-    """Return the packets of all parts in order of time, the bin of each part's first one at time 0."""
+def _together(parts: list[Packets]) -> tuple[Packets, NDArray[np.int64]]:
+    """Return the packets of all parts in order of time, and of which part each is: int64 [n].
+
+    The bin of each part's first packet is at time 0.
+    """
     if not parts:
-        return no_packets()
+        return no_packets(), np.empty(0, np.int64)
     moved = [part._replace(time_ns=part.time_ns - part.time_ns.min() // BIN_NS * BIN_NS) for part in parts]
     whole = Packets._make(np.concatenate(columns) for columns in zip(*moved, strict=True))
     order = np.argsort(whole.time_ns, kind="stable")
-    return Packets._make(column[order] for column in whole)
+    part = np.repeat(np.arange(len(parts)), [len(each.time_ns) for each in parts])
+    return Packets._make(column[order] for column in whole), part[order]
 
 
-def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, root: Path | None) -> Packets:
+def _from_file(source: TrafficSource, link: int, seconds: float, seed: int, here: Path, root: Path | None) -> Packets:
     """Return the packets of a file's stretch."""
     path = place_of(source.file or "", here, root)
     begin_s = source.start_s + seed * source.step_s
@@ -127,7 +174,7 @@ def _from_file(source: TrafficSource, seconds: float, seed: int, here: Path, roo
         inside = (time >= begin_s) & (time < begin_s + seconds)
         times, sizes = time[inside] - begin_s, size[inside] + HEADERS
         flow = Flow(times, sizes, False, source.device, UDP, PACKET_TIMES_PORT + source.device, UDP_MARK)
-        packets = merged([flow])
+        packets = _of_link([flow], link)
     else:
         packets = packets_of(path)
         begin = (int(packets.time_ns[0]) if len(packets.time_ns) else 0) + int(begin_s * 1e9)

@@ -28,6 +28,11 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
         "room": (0.5, 0.7, 0.9),
         "drain": (0.0, 0.25, 0.5, 1.0),
     },
+    "priority": {
+        "queue_ms": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+        "share": (0.02, 0.05, 0.1, 0.2, 0.3),
+        "exit_s": (0.2, 0.5, 1.0, 2.0, 5.0),
+    },
     "shipped": {
         "enter_bins": (1, 2, 3, 5, 10),
         "exit_bins": (20, 50, 100, 200),

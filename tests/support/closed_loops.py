@@ -10,23 +10,25 @@ from numpy.typing import NDArray
 
 from offramp.decision.site import AltPath, Link, Node, Site
 from offramp.stream.arena.closed_loop import ClosedLoop, Sent
-from offramp.stream.arena.network import Flows, new_flows, new_journeys, new_queues
+from offramp.stream.arena.network import Flows, new_flows
+from offramp.stream.arena.places import queues_of
 from offramp.stream.arena.plans import extended, plan_of
-from offramp.stream.arena.requests import Requests, homes, requests_of, tasks_of
+from offramp.stream.arena.requests import Requests, at_home, requests_of
 from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
-from offramp.stream.arena.traffic import arrivals_of
+from offramp.stream.arena.traffic import PROTOCOL, arrivals_of, partners
 
 BIN_NS = 10_000_000
 
 
 def scenario_of(
     *traffic: TrafficSource, seconds: float = 60.0, mbit: float = 8.0, buffer_bytes: int = 40_000, loss: float = 0.0,
-    nodes: tuple[Node, ...] = (), paths: tuple[AltPath, ...] = (),
+    nodes: tuple[Node, ...] = (), paths: tuple[AltPath, ...] = (), queues: int = 1,
 ) -> Scenario:  # fmt: skip
     """Return a scenario of one link."""
-    link = Link(
-        name="a", capacity=mbit * 1e6, buffer_bytes=buffer_bytes, devices=("10.0.0.0/16",), nodes=nodes, paths=paths
-    )
+    link = Link.model_validate({
+        "name": "a", "capacity": mbit * 1e6, "buffer_bytes": buffer_bytes, "devices": ("10.0.0.0/16",), "nodes": nodes,
+        "paths": paths, "queues": queues,
+    })  # fmt: skip
     return Scenario(name="v", seconds=seconds, site=Site(links=(link,)), network=Network(loss=loss), traffic=traffic)
 
 
@@ -34,39 +36,31 @@ class Loop:
     """The closed loop of a scenario, played bin by bin; after each, `watch` may look and move flows."""
 
     def __init__(self, scenario: Scenario, seed: int = 1) -> None:
-        link = scenario.link
-        self.scenario, arrivals = scenario, arrivals_of(scenario, seed, Path(), None)
-        self.plan = plan_of(scenario, seed, arrivals)
+        site, arrivals = scenario.site, arrivals_of(scenario, seed, Path(), None)
+        self.scenario, self.plan = scenario, plan_of(scenario, seed, arrivals)
         self.arrivals = extended(arrivals, self.plan)
-        others: list[AltPath | Node] = [*link.paths, *link.nodes]
-        capacity = np.array([[link.capacity_bps, link.capacity_down_bps], *([each.capacity] * 2 for each in others)])
-        limit = np.concatenate([np.full((1, 2), float(link.buffer_bytes or 0)), capacity[1:] / 8e3 * 100])
-        base = np.array([[scenario.network.delay_ms] * 2, *([each.delay_ms] * 2 for each in others)])
-        self.queues = new_queues(capacity, limit, base)
-        self.flows: Flows = new_flows(self.arrivals.down, np.zeros(len(self.arrivals.down), np.int64))
-        for row, place in homes(scenario, link, self.plan.users).items():
-            self.flows.place[row] = place
-        self.journeys = new_journeys(len(self.arrivals.flow))
-        answers = np.array([False, *(isinstance(each, Node) for each in others)])
-        lost = np.zeros(len(capacity))
-        lost[0] = scenario.network.loss
-        self.tasks = tasks_of(scenario, link, self.arrivals, self.plan.users)
-        self.closed = ClosedLoop(self.plan, self.tasks, self.arrivals, answers, lost, seed)
-        self.peak_ms = np.zeros((len(capacity), 2))
+        self.queues = queues_of(site, scenario, {})
+        self.flows: Flows = new_flows(
+            self.arrivals.down, at_home(self.arrivals.link.copy(), scenario, site, self.plan.users),
+            partners(self.arrivals), self.arrivals.key[:, PROTOCOL], int(scenario.network.reconnect_ms * 1e6),
+        )  # fmt: skip
+        self.closed = ClosedLoop(scenario, site, self.arrivals, self.plan, self.queues, seed)
+        self.tasks = self.closed.world.tasks
+        self.peak_ms = np.zeros((len(self.queues.rate), 2))
 
     def play(self, watch: Callable[[Loop, int], None] = lambda _, __: None) -> Loop:
         """Play to the end."""
         at = 0
         for number in range(round(self.scenario.seconds * 100)):
             end_ns = (number + 1) * BIN_NS
-            at = self.closed.serve(self.queues, self.flows, self.journeys, at, end_ns, self.peak_ms, 0.05)
+            at = self.closed.serve(self.flows, at, end_ns, self.peak_ms, 0.05)
             watch(self, end_ns)
         return self
 
     @property
     def sent(self) -> Sent:
         """All packets."""
-        return self.closed.of_episode(self.journeys)
+        return self.closed.of_episode()
 
     @property
     def requests(self) -> Requests:

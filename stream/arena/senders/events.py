@@ -18,12 +18,16 @@ FLOW, SIZE, MARKS, FAR_NS = 9, 10, 11, 12
 is its arrival, in the columns of events."""
 PACKET_WIDTH = 13
 
-START, CUT, TIMER, ACK_TIMER, SYN, SYN_ACK, REQUEST, DATA, ACK = range(9)
-"""Of TCP: it begins, it is cut off, a timer is looked after, a packet has arrived."""
-FRAME, PACE, VIDEO, REPORT_TIMER, REPORT = range(9, 14)
+START, TIMER, ACK_TIMER, SYN, SYN_ACK, REQUEST, DATA, ACK = range(8)
+"""Of TCP: a connection begins, a timer is looked after, a packet has arrived."""
+FRAME, PACE, VIDEO, REPORT_TIMER, REPORT = range(8, 13)
 """Of video."""
-ASKED, COMPUTED, ANSWERED = range(14, 17)
+ASKED, COMPUTED, ANSWERED = range(13, 16)
 """Of requests with a deadline: a packet has arrived, its task is done, a packet of the answer has arrived."""
+LOOK = 16
+"""A packet of a lower class may begin to be sent: WHO the place, A the direction."""
+NOTHING = -1
+"""In the place of KIND: nothing comes of the packet's arrival."""
 
 BURST = 4_096
 """Most segments that a TCP sender has under way: a receive window of 6 MB, the largest that Linux takes by default."""

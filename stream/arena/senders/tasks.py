@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.kernels import kernel_lean
-from offramp.stream.arena.senders.events import ANSWERED, ASKED, COMPUTED, Events, Outbox, hand_over, push
+from offramp.stream.arena.senders.events import ANSWERED, COMPUTED, Events, Outbox, hand_over, push
 from offramp.stream.channels import Counter, mark
 
 NOWHERE = -1
@@ -65,12 +65,11 @@ class Tasks(NamedTuple):
 
 
 @kernel_lean
-def sent(tasks: Tasks, request: int, place: int, bytes_: int, at_ns: int, events: Events) -> None:
-    """Note that a packet of a request arrives, or that its task begins in the device."""
+def spend(tasks: Tasks, request: int, place: int, bytes_: int, asked: bool) -> None:
+    """Add what a packet of a request, or of its answer, costs on its way."""
     r = tasks.each[request]
-    if not tasks.inside[place]:
-        r.energy_nj += bytes_ * 8 * (tasks.users[r.user].send_nj_per_bit + tasks.way_nj_per_bit[place])
-    push(events, at_ns, ASKED, r.user, 0, request, place, 0, 0)
+    device = tasks.users[r.user].send_nj_per_bit if asked else 0.0
+    r.energy_nj += bytes_ * 8 * (device + tasks.way_nj_per_bit[place])
 
 
 @kernel_lean

@@ -54,19 +54,17 @@ FIRST_RTO_NS, LEAST_RTO_NS, MOST_RTO_NS = 1_000_000_000, 200_000_000, 60_000_000
 """Of the timer: before a sample; the least beyond the round trip (Linux'; RFC 6298: a second in all); the most."""
 DELAYED_ACK_NS = 40_000_000
 """How long a receiver waits for a second segment: Linux' least."""
-ANEW_NS = 1_000_000_000
-"""From a break until a connection is begun anew: an application that notices by a time-out of its own, made-up."""
 SYN_MARKS = mark(Counter.SYN) | mark(Counter.NEW_FLOW)
 FIN, PURE_ACK = mark(Counter.FIN_RST), mark(Counter.PURE_ACK)
 
 
 @kernel_lean
 def begin(tcp: Tcp, who: int, now_ns: int, left: int, events: Events, out: Outbox) -> None:
-    """Begin a connection with a source port of its own; left: bytes of the transfer."""
+    """Begin the connection of the job; left: bytes of the transfer."""
     s = tcp.each[who]
     s.turn += 1
     s.begun += 1
-    s.up = s.first_row + 2 * min(s.turn - 1, s.pairs - 1)
+    s.up = s.first_row + 2 * s.job
     s.to = s.up + 1
     s.state, s.bytes, s.total = OPENING, left, (left + MSS - 1) // MSS
     s.una, s.nxt, s.recover, s.phase, s.sacked, s.lost = 0, 0, 0, STEADY, 0, 0
@@ -101,12 +99,12 @@ def follow(tcp: Tcp, who: int, now_ns: int, events: Events) -> None:
 
 
 @kernel_lean
-def broken(tcp: Tcp, who: int, now_ns: int, events: Events) -> None:
-    """Cut a connection off; it begins anew, with what is left, after a time-out."""
+def broken(tcp: Tcp, who: int, now_ns: int, after_ns: int, events: Events) -> None:
+    """Take it that a connection is cut off; it begins anew, with what is left, after a time."""
     s = tcp.each[who]
-    if s.state in (OPENING, ASKING, SENDING):
+    if s.state == OPENING or s.state == ASKING or s.state == SENDING:
         s.state, s.due_ns = BROKEN, 0
-        push(events, now_ns + ANEW_NS, START, who, s.turn, 1, 0, 0, 0)
+        push(events, now_ns + after_ns, START, who, s.turn, 1, 0, 0, 0)
 
 
 @kernel_lean

@@ -21,8 +21,8 @@ RING = 2 * BURST
 
 SENDER = np.dtype(
     [
-        # who it is: rows of flows, from its first on (up, down, up, down ...), and how many pairs; jobs likewise
-        ("first_row", "i8"), ("pairs", "i8"), ("first_job", "i8"), ("jobs", "i8"), ("down", "i8"), ("far_ns", "i8"),
+        # who it is: its jobs, and rows of flows, two a job from the first on (up, down, up, down ...)
+        ("first_row", "i8"), ("first_job", "i8"), ("jobs", "i8"), ("down", "i8"), ("far_ns", "i8"),
         # where it stands: the job, the connection (turn counts them), what of the transfer is left
         ("state", "i8"), ("job", "i8"), ("turn", "i8"), ("up", "i8"), ("to", "i8"), ("bytes", "i8"), ("total", "i8"),
         # the sender's window, segments: [una, nxt) is under way, none below `resend` is lost; the newest stretch SACKed

@@ -18,7 +18,7 @@ from offramp.inference.forecast import BIN_NS, Forecast
 
 FIXED, OUTSIDE, CAPACITY = "10.0.0.9", "172.16.0.5", 10e6
 LINK = Link(
-    name="wan", capacity=CAPACITY, devices=("10.0.0.0/24",),  # type: ignore[arg-type]  # pydantic takes text
+    name="wan", capacity=CAPACITY, queues=2, devices=("10.0.0.0/24",),  # type: ignore[arg-type]  # pydantic takes text
     paths=(AltPath(name="fast", capacity=8e6, delay_ms=2), AltPath(name="slow", capacity=20e6, delay_ms=30)),
     nodes=(Node(name="edge-1", capacity=5e6),), known=(Device(address=FIXED, priority=-1),),
 )  # fmt: skip

@@ -82,13 +82,12 @@ def test_the_other_blocks_of_the_page_play_too(tmp_path: Path) -> None:
         ("seconds = 2", "seconds = 0", "seconds"),
         ('name = "small"', 'name = "small"\nspeed = 3', "speed"),
         ('model = "web"', 'model = "web"\ndeadline_ms = 11', "no deadline_ms"),
-        ('model = "web"', 'model = "xr_frames"\ncomputed_by = "edge"', "expected a node of the link (it has none)"),
+        ('model = "web"', 'model = "xr_frames"\ncomputed_by = "edge"', "expected a node of its link (it has none)"),
         ('model = "web"', 'model = "xr_frames"\nanswer_bytes = 9_000_000', "answer_bytes"),
         ('model = "web"', 'model = "video"\ndirection = "left"', "direction"),
         ('model = "web"', 'model = "tcp_files"\nsize_bytes = 0', "size_bytes"),
         ("[[traffic]]", '[[site.links.nodes]]\nname = "n"\nload = 1.0\n[[traffic]]', "load"),
         ("[[traffic]]", '[[site.links.nodes]]\nname = "n"\ncompute = 0\n[[traffic]]', "compute"),
-        ("[[traffic]]", '[[site.links]]\nname = "b"\ncapacity = "1 Mbit/s"\n[[traffic]]', "one link"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:

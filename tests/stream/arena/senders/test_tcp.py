@@ -13,7 +13,7 @@ import pytest
 from offramp.decision.site import AltPath
 from offramp.stream.arena.scenario import TrafficSource
 from offramp.stream.arena.senders.cubic import BETA, CUBE
-from offramp.stream.arena.senders.tcp import HEADERS, MSS, SYN_MARKS
+from offramp.stream.arena.senders.tcp import HEADERS, MSS, SYN_BYTES, SYN_MARKS
 from offramp.stream.channels import Counter, mark
 from tests.support.closed_loops import Loop, scenario_of
 from tests.support.places import ROOT
@@ -98,23 +98,59 @@ def test_pages_wait_for_their_reader() -> None:
     assert (slow.plan.tcp.job_bytes == quick.plan.tcp.job_bytes).all()
 
 
-def test_a_broken_connection_begins_anew_with_what_is_left() -> None:
-    def cut(loop: Loop, now_ns: int) -> None:
-        if now_ns == 4_990_000_000:
-            loop.closed.reset(0, 5_000_000_000)
-            loop.closed.reset(6, 5_000_000_000)  # of a connection that has not begun: nothing
+@pytest.mark.parametrize("moved", [[0], [1], [0, 1]])
+def test_a_broken_connection_begins_anew_with_what_is_left(moved: list[int]) -> None:
+    """One direction behind another NAT is enough."""
 
-    one = scenario_of(source("tcp_files", size_bytes=8_000_000, pause_s=0, direction="up"), seconds=20)
-    whole, broken = Loop(one).play(), Loop(one).play(cut)
+    def move(loop: Loop, now_ns: int) -> None:
+        if now_ns == 4_990_000_000:
+            loop.flows.following[moved], loop.flows.due_ns[moved] = 1, 5_000_000_000
+
+    other = AltPath(name="b", capacity=20e6, same_address=False)
+    one = scenario_of(source("tcp_files", size_bytes=8_000_000, pause_s=0, direction="up"), seconds=20, paths=(other,))
+    whole, broken = Loop(one).play(), Loop(one).play(move)
     assert whole.plan.tcp.each[0].begun == whole.plan.tcp.each[0].done + 1
     sent = broken.sent
-    first, second = (sent.flow == 0), (sent.flow == 2)
-    assert sent.packets.time_ns[first].max() < 5_000_000_000
-    assert 6_000_000_000 <= sent.packets.time_ns[second].min() < 6_100_000_000
-    data = (first | second) & (sent.packets.size > HEADERS) & ~np.isnan(sent.delay_ms)
+    own = (sent.flow == 0) | (sent.flow == 1)
+    times = sent.packets.time_ns[own & (sent.place >= 0)]
+    quiet = times[times < 5_100_000_000].max(), times[times > 5_100_000_000].min()
+    assert 1_000_000_000 <= quiet[1] - quiet[0] <= 1_100_000_000
+    assert (sent.packets.marks[sent.flow == 0] == SYN_MARKS).sum() == 2
+    lost = own & (sent.place < 0)
+    assert lost.any()
+    assert np.isnan(sent.delay_ms[lost]).all()
+    data = (sent.flow == 0) & (sent.packets.size > SYN_BYTES) & ~np.isnan(sent.delay_ms)
     payload = int(sent.packets.size[data].sum() - HEADERS * data.sum())
     assert 8_000_000 <= payload < 8_400_000
     assert broken.plan.tcp.each[0].done >= 1
+    assert set(sent.place[own & (sent.packets.time_ns > 6_000_000_000)].tolist()) <= {0, -1}
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_what_gives_way_on_a_link_of_two_classes_still_gets_what_is_left(way: Way) -> None:
+    """Its packets leave when nothing else waits, and it is told of them when they do: the link stays full."""
+
+    def mark_one(loop: Loop, _: int) -> None:
+        loop.flows.place[: 2 * int(loop.plan.tcp.each[0].jobs)] = 1
+
+    files = source("tcp_files", size_bytes=1_000_000, pause_s=2, direction=way)
+    one = scenario_of(source(rtt_ms=38, direction=way), files, queues=2)
+    both, marked = Loop(one).play(), Loop(one).play(mark_one)
+    used = marked.delivered(list(range(len(marked.arrivals.down)))) * 8 / 60
+    assert used > 0.9 * 8e6
+    done = [int(loop.plan.tcp.each[1].done) for loop in (both, marked)]
+    assert done[1] > 1.05 * done[0]
+
+
+def test_one_alone_fills_the_lower_class() -> None:
+    """Nothing else comes that would wake those who wait."""
+
+    def mark_all(loop: Loop, _: int) -> None:
+        loop.flows.place[:] = 1
+
+    one = scenario_of(source(rtt_ms=38), queues=2)
+    plain, marked = Loop(one).play(), Loop(one).play(mark_all)
+    assert marked.delivered([1]) == pytest.approx(plain.delivered([1]), rel=0.02)
 
 
 def test_a_transfer_goes_on_when_it_is_moved() -> None:
