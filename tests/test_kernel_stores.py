@@ -66,7 +66,7 @@ REASONS: tuple[tuple[str, str, str, str], ...] = (
     (r"stream\.arena\.senders\.tasks", r"tasks\.starts_ns\[which\]", r"server\.taken % server\.queue",
      "arrived: rows as long as the longest queue of a server"),
     (r"stream\.arena\.senders\.tcp", r"tcp\.\w+|board", r"who|(who, )?(segment % BURST|s\.serial % RING)|at",
-     "a sender as plans.plan_of numbered them; positions modulo the window, or the ring"),
+     "a sender as closed_loop.plan_of numbered them; positions modulo the window, or the ring"),
     (r"stream\.arena\.senders\.tcp", r"tcp\.\w+\[who\]", r"(s\.next|segment) % BURST", "modulo the window"),
     (r"stream\.bins\.bins", r"state\.\w+", r"series|idlest", "device_series: one of SERIES, or 0 for the link"),
     (r"stream\.bins\.bins", r"state\.\w+", r"place(, down)?|down", "a bin's number modulo OPEN; down is 0 or 1"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.arena.clairvoyant import Clairvoyant
-from offramp.stream.arena.closed_loop import Sent, closed_loop
+from offramp.stream.arena.closed_loop import Plan, Sent, closed_loop, extended, plan_of
+from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
 from offramp.stream.arena.network import NEVER, TURN, new_flows, serve
 from offramp.stream.arena.places import (
@@ -37,7 +38,6 @@ from offramp.stream.arena.places import (
     targets_of,
     traces_of,
 )  # fmt: skip
-from offramp.stream.arena.plans import Plan, extended, plan_of
 from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, new_journeys, send_rest
 from offramp.stream.arena.requests import Requests, at_home, requests_of
 from offramp.stream.arena.scenario import Scenario
@@ -68,9 +68,10 @@ class Outcome:
     """What an episode came to.
 
     time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took, -1
-    where its flow was broken and none took it; flow: int64 [n] that each is of. source: int64 [flows] which of the
-    scenario's sources a flow is of, -1 where it is of the open loop and makes no requests; requests: what became of
-    those.
+    where its flow was broken and none took it; flow: int64 [n] of each; link, kind: int64 [flows] the link and the
+    class of each, of those named by `classes`; queue_ms: float32 [bins, places] largest queue delay that a packet of
+    the bin met; congested: bool [bins] whether that of a watched link was over its budget; energy_nj: of all packets
+    and tasks; requests: None where nothing has a deadline.
     """
 
     time_ns: NDArray[np.int64]
@@ -80,8 +81,14 @@ class Outcome:
     counts: Counts
     commands: list[Command]
     flow: NDArray[np.int64]
-    source: NDArray[np.int64]
-    requests: Requests
+    link: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    classes: tuple[str, ...]
+    queue_ms: NDArray[np.float32]
+    congested: NDArray[np.bool_]
+    energy_nj: float
+    seconds: float
+    requests: Requests | None = None
 
 
 def play(
@@ -97,7 +104,14 @@ def play(
     if model is None and any(policy_of(site, link.name).needs_forecast for link in site.links):
         raise ValueError(f"policy {policy}: needs a model")
     traces = traces_of(scenario, arrivals, here, root)
-    return Episode(scenario, site, arrivals, plan, model, traces, seed, knows=knows).run()
+    return Episode(scenario, site, arrivals, model, traces, seed, plan=plan, knows=knows).run()
+
+
+class Steers(Protocol):
+    """Who moves flows by what is to come, and is no policy."""
+
+    def steer(self, begin: int, end_ns: int) -> None:
+        """Move what helps at the end of a bin; begin: the first packet that has not been sent by then."""
 
 
 class Watched(NamedTuple):
@@ -118,8 +132,8 @@ class Episode:
     """The loop of one episode, bin by bin: packets, what is seen of them, what is decided, what comes of it."""
 
     def __init__(
-        self, scenario: Scenario, site: Site, arrivals: Arrivals, plan: Plan, model: Model | None, traces: Traces,
-        seed: int, *, knows: bool = False,
+        self, scenario: Scenario, site: Site, arrivals: Arrivals, model: Model | None, traces: Traces, seed: int, *,
+        plan: Plan | None = None, knows: bool = False,
     ) -> None:  # fmt: skip
         network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
         self.scenario, self.counts = scenario, Counts()
@@ -127,11 +141,11 @@ class Episode:
         self._breaks = bool((self.queues.traits[:, ADDRESS] != 0).any())
         if self._breaks:  # flows will have other ports
             arrivals = arrivals._replace(key=arrivals.key.copy())
-        self.arrivals, self.plan, shown = arrivals, plan, targets_of(site)
+        self.arrivals, self.users, shown = arrivals, plan.users if plan is not None else [], targets_of(site)
         policies = [policy_of(shown, link.name) for link in site.links]
         places = split_places(site, arrivals, [policy.split for policy in policies], seed)
         self.flows = new_flows(
-            arrivals.down, at_home(places, scenario, site, plan.users),
+            arrivals.down, at_home(places, scenario, site, self.users),
             partners(arrivals) if self._breaks else None, arrivals.key[:, PROTOCOL], int(network.reconnect_ms * 1e6),
         )  # fmt: skip
         self._turns = self.flows.connection[:, TURN].copy()
@@ -150,7 +164,7 @@ class Episode:
                 pipeline = Pipeline(shown, link.name, model.predictor, model.artifact.normaliser, policy)
             self.links.append(Watched(number, link, arrivals.link == number, policy, executor, pipeline))
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
-        self.bound = None
+        self.bound: Steers | None = None
         if knows:
             reached = [
                 (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(shown.links)
@@ -164,7 +178,9 @@ class Episode:
         """Play to the end."""
         packets, flow = self.arrivals.packets, self.arrivals.flow
         at, smooth, commands = 0, 1 / (SMOOTH_S * BINS_PER_S), list[Command]()
-        for number in range(int(np.ceil(self.scenario.seconds * BINS_PER_S))):
+        bins = int(np.ceil(self.scenario.seconds * BINS_PER_S))
+        queue_ms = np.zeros((bins, len(self.peak_ms)), np.float32)
+        for number in range(bins):
             end_ns = (number + 1) * BIN_NS
             begin = at
             if self.closed is not None:
@@ -174,6 +190,7 @@ class Episode:
                     self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns,
                     self.peak_ms, smooth,
                 )  # fmt: skip
+            queue_ms[number] = self.peak_ms.max(1)
             if self._breaks:
                 self._tell_of_breaks(end_ns)
             if self.bound is not None:
@@ -184,14 +201,26 @@ class Episode:
                 for command in self._decide(watched, begin, at, end_ns):
                     watched.executor.take(command, end_ns)
                     commands.append(command)
-        if self.closed is None:
+        budgets_ms = np.array([watched.link.budget_ms for watched in self.links])
+        congested: NDArray[np.bool_] = np.any(queue_ms[:, : len(budgets_ms)] > budgets_ms, axis=1)
+        return self._outcome(commands, queue_ms, congested)
+
+    def _outcome(self, commands: list[Command], queue_ms: NDArray[np.float32], congested: NDArray[np.bool_]) -> Outcome:
+        """Return what it came to, when nothing comes any more."""
+        packets, arrivals, requests, computed_nj = self.arrivals.packets, self.arrivals, None, 0.0
+        if self.closed is not None:
+            sent, tasks = self.closed.of_episode(), self.closed.world.tasks
+            requests, computed_nj = requests_of(self.scenario, tasks, self.users, arrivals.kind), tasks.nj[0]
+        else:
             send_rest(self.queues, self.journeys, packets.time_ns, packets.size)
-        sent = self._sent(0, len(flow)) if self.closed is None else self.closed.of_episode()
-        asked = requests_of(self.scenario, self.closed.world.tasks if self.closed else None, self.plan.users)
-        self.counts.refused_tasks = int(asked.refused.sum())
+            sent = self._sent(0, len(arrivals.flow))
+        if requests is not None:
+            self.counts.refused_tasks = int(requests.refused.sum())
+        size = sent.packets.size
+        energy_nj = computed_nj + spent_nj(self.scenario.site, arrivals, sent.flow, size, sent.place)
         return Outcome(
-            sent.packets.time_ns, sent.packets.size, sent.delay_ms, sent.place, self.counts, commands, sent.flow,
-            self.plan.source, asked,
+            sent.packets.time_ns, size, sent.delay_ms, sent.place, self.counts, commands, sent.flow, arrivals.link,
+            arrivals.kind, arrivals.classes, queue_ms, congested, energy_nj, self.scenario.seconds, requests,
         )  # fmt: skip
 
     def _sent(self, begin: int, end: int) -> Sent:

@@ -7,20 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.decision.address import network_of
-from offramp.decision.site import AltPath, Device, Link, Site
+from offramp.decision.site import Site
+from offramp.stream.arena.energy import sending_nj
+from offramp.stream.arena.models import XR_PORT
 from offramp.stream.arena.places import numbers_of
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.senders.tasks import NOWHERE, REQUEST, SERVER, USER, Tasks
-from offramp.stream.arena.traffic import PACKET_TIMES_PORT, PORTS, PROTOCOL, XR_PORT, Arrivals, inside_of, made
+from offramp.stream.arena.traffic import PACKET_TIMES_PORT, PORTS, PROTOCOL, Arrivals, inside_of, made
 from offramp.stream.bins.packets import UDP
 from offramp.stream.pipeline.traffic import address_text
 
 SILENCE_NS = 1_000_000
 """A packet that comes so long after the one before begins a request. In the recorded traffic of a fully offloaded
 headset gaps within a frame are up to 0.1 ms, those between frames 12 ms and more, and 3 of 197,418 lie between."""
-LINK_NJ_PER_BIT = float(AltPath.model_fields["energy_nj_per_bit"].default)
-"""What the watched link costs, of which a site file tells nothing: as a path of which it tells nothing."""
 
 
 class User(NamedTuple):
@@ -32,15 +31,15 @@ class User(NamedTuple):
 
 
 class Requests(NamedTuple):
-    """Requests of an episode whose deadline lies in it, [r] each, in order of source and time.
+    """Requests of an episode whose deadline lies in it, [r] each, in order of user and time.
 
-    made_ns: int64; source: int64 which of the scenario's sources made it; latency_ms: float64 until the last packet of
-    the answer, NaN where none came; in_time: bool; refused: bool, its node was full; place: int64 where its packets
-    went, -1 where they did not all arrive; energy_j: float64 of sending and computing.
+    made_ns: int64; kind: int64 the class that it is of, of traffic.Arrivals.classes; latency_ms: float64 until the last
+    packet of the answer, NaN where none came; in_time: bool; refused: bool, its node was full; place: int64 where its
+    packets went, -1 where they did not all arrive; energy_j: float64 of sending and computing.
     """
 
     made_ns: NDArray[np.int64]
-    source: NDArray[np.int64]
+    kind: NDArray[np.int64]
     latency_ms: NDArray[np.float64]
     in_time: NDArray[np.bool_]
     refused: NDArray[np.bool_]
@@ -69,7 +68,8 @@ def tasks_of(scenario: Scenario, site: Site, arrivals: Arrivals, users: list[Use
     numbers = numbers_of(site)
     nodes = {node.name: node for link in site.links for node in link.nodes}
     ways = {path.name: path.energy_nj_per_bit for link in site.links for path in link.paths}
-    way_nj = [0.0 if name in nodes else ways.get(name, LINK_NJ_PER_BIT) for name in numbers]
+    links = {link.name for link in site.links}
+    way_nj = [0.0 if name in links else ways.get(name, 0.0) for name in numbers]
     inside = [name in nodes and nodes[name].tier == "device" for name in numbers]
     servers: list[tuple[Any, ...]] = []
     shared: dict[str, int] = {}
@@ -91,22 +91,15 @@ def tasks_of(scenario: Scenario, site: Site, arrivals: Arrivals, users: list[Use
     who = [_user(scenario, site, arrivals, user) for user in users]
     return Tasks(
         asked, np.array(who, USER).view(np.recarray), np.array(servers, SERVER).view(np.recarray), server_of,
-        np.array(inside), np.array(way_nj), np.zeros((len(servers), queue), np.int64), request_of,
+        np.array(inside), np.array([name in nodes for name in numbers]), np.array(way_nj),
+        np.zeros((len(servers), queue), np.int64), request_of, np.zeros(1),
     )  # fmt: skip
 
 
 def _user(scenario: Scenario, site: Site, arrivals: Arrivals, user: User) -> tuple[Any, ...]:
     source, link = scenario.traffic[user.source], site.links[arrivals.link[user.up]]
     address = address_text(*arrivals.key[user.up, :2])
-    return user.up, user.back, source.answer_bytes, source.cycles_per_bit, sending_nj(link, address)
-
-
-def sending_nj(link: Link, address: str) -> float:
-    """Return what a device spends to send a bit, nJ: as the narrowest of the known says that holds its address."""
-    known = [(network_of(each.address), each.energy_nj_per_bit) for each in link.known]
-    holding = [each for each in known if network_of(address).subnet_of(each[0])]  # type: ignore[arg-type]
-    default = float(Device.model_fields["energy_nj_per_bit"].default)
-    return max(holding, key=lambda each: each[0].prefixlen)[1] if holding else default
+    return user.up, user.back, source.answer_bytes, source.cycles_per_bit, sending_nj(link.known, address)
 
 
 def _requests(arrivals: Arrivals, users: list[User]) -> tuple[Any, NDArray[np.int64]]:
@@ -138,14 +131,19 @@ def at_home(places: NDArray[np.int64], scenario: Scenario, site: Site, users: li
     return found
 
 
-def requests_of(scenario: Scenario, tasks: Tasks | None, users: list[User]) -> Requests:
-    """Return what became of the requests whose deadline lies in the episode."""
-    each = np.zeros(0, REQUEST) if tasks is None else tasks.each.view(REQUEST, np.ndarray)
+def requests_of(scenario: Scenario, tasks: Tasks, users: list[User], kind: NDArray[np.int64]) -> Requests | None:
+    """Return what became of the requests whose deadline lies in the episode, None where nobody makes any.
+
+    kind: int64 [flows] the class of each flow.
+    """
+    if not users:
+        return None
     due_ms = np.array([scenario.traffic[user.source].due_ms for user in users], np.float64)
-    source = np.array([user.source for user in users], np.int64)
+    of_user = kind[[user.up for user in users]]
+    each = tasks.each.view(REQUEST, np.ndarray)
     each = each[each["made_ns"] + due_ms[each["user"]] * 1e6 <= scenario.seconds * 1e9]
     latency_ms = np.where(each["done_ns"] > 0, (each["done_ns"] - each["made_ns"]) / 1e6, np.nan)
     return Requests(
-        each["made_ns"], source[each["user"]], latency_ms, latency_ms <= due_ms[each["user"]], each["refused"] > 0,
+        each["made_ns"], of_user[each["user"]], latency_ms, latency_ms <= due_ms[each["user"]], each["refused"] > 0,
         each["place"], each["energy_nj"] / 1e9,
     )  # fmt: skip

@@ -13,7 +13,9 @@ from offramp.decision.tables import Label, Name, Strict, load_toml
 
 PAGE = "docs/arena.md"
 
-MODELS = ("sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "xr_frames")
+MODELS = (
+    "sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "steady", "flood", "rollout", "xr_frames",
+)  # fmt: skip
 """Of the open loop: what they send is known before."""
 SENDERS = ("tcp_long", "tcp_files", "tcp_pages", "video")
 """What reacts to the network."""
@@ -67,8 +69,8 @@ class TrafficSource(Strict):
     """Some traffic: of a model, from a list of packet times, or from a capture."""
 
     model: Literal[
-        "sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "xr_frames", "tcp_long", "tcp_files",
-        "tcp_pages", "video", "packet_times", "capture",
+        "sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "steady", "flood", "rollout", "xr_frames",
+        "tcp_long", "tcp_files", "tcp_pages", "video", "packet_times", "capture",
     ] = Field(description="what it is: a model's name, packet_times or capture")  # fmt: skip
     count: Annotated[int, number("count")] = Field(1, description="how many of a model")
     share: Annotated[float, number("load")] = Field(
@@ -81,7 +83,7 @@ class TrafficSource(Strict):
     step_s: Annotated[float, number("wait_s")] = Field(0.0, description="start_s moves on by so much with each seed")
     device: Annotated[int, number("device")] = Field(1, description="number of the device that packet_times are of")
     link: Name | None = Field(None, description="name of the link that it is of; none: the first")
-
+    label: Label = Field("", alias="class", description="the class that it is told by; none: the model's name")
     direction: Literal["up", "down"] = Field("down", description="where the data of what reacts go")
     size_bytes: Annotated[int, number("bytes")] = Field(
         1_000_000, description="of each file of tcp_files; the mean of a page of tcp_pages"
@@ -102,7 +104,6 @@ class TrafficSource(Strict):
     computed_by: Name | None = Field(
         None, description="node that computes requests that were not moved to another; none: they take no time"
     )
-    app: Label = Field("", description="class of application, for people and tables")
 
     @model_validator(mode="after")
     def _has_what_its_model_needs(self) -> TrafficSource:
@@ -111,6 +112,11 @@ class TrafficSource(Strict):
         if self.deadline_ms is not None and self.model not in ("xr_frames", "packet_times"):
             raise ValueError(f"model {self.model}: expected no deadline_ms, which is of xr_frames and packet_times")
         return self
+
+    @property
+    def name(self) -> str:
+        """The class of traffic, as tables have it."""
+        return self.label or self.model
 
     @property
     def due_ms(self) -> float | None:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from offramp.decision.site import Link, Site
 from offramp.decision.traffic import FlowRate
 from offramp.errors import InputError
+from offramp.stream.arena import models
 from offramp.stream.arena.scenario import SENDERS, Network, Scenario, TrafficSource
 from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, no_packets, part_of
 from offramp.stream.bins.state import LinkConfig
 from offramp.stream.channels import BIN_NS, Counter
 from offramp.stream.datasets import synthetic
 from offramp.stream.datasets.arrivals import base_of, packet_times, read_capture
-from offramp.stream.datasets.synthetic import NETWORK, Flow, Rng, mark, merged, rounded
+from offramp.stream.datasets.synthetic import NETWORK, Flow, Rng, mark, merged
 from offramp.stream.datasets.trace_queue import goes_down
 from offramp.stream.pipeline.traffic import flow_rate
 
@@ -31,11 +32,6 @@ FIRST_DEVICE = 10
 UDP_MARK = mark(Counter.UDP)
 HEADERS = 14
 """Bytes of Ethernet before packets of which only the length in IP is told."""
-UDP_HEADERS = 42
-"""Bytes of Ethernet, IPv4 and UDP."""
-XR_HZ, XR_PORT, XR_PACKET, XR_GAP_S, XR_SHAPE = 90, 5100, 1_400, 6e-6, 25
-"""Of xr_frames, made-up but for the rate: frames a second, port, bytes of a packet, seconds between two of a frame (as
-in the recorded traffic of a fully offloaded headset), shape of the gamma distribution of a frame's size."""
 PACKET_TIMES_PORT = 5000
 INSIDE, OUTSIDE = IPV4_MAPPED | 0x0A000001, IPV4_MAPPED | 0xC0000201
 """Addresses of device 0 and of the far end, as in datasets.synthetic.merged."""
@@ -46,7 +42,8 @@ class Arrivals(NamedTuple):
 
     flow: int64 [n] the flow of each packet; down: bool [flows]; key: int64 [flows, 6] address (4), protocol, ports;
     scale: what all capacities are to be multiplied by, so that the traffic of files is the load that is asked for.
-    link: int64 [flows] the number of the link that each is of.
+    link: int64 [flows] the number of the link that each is of; kind: int64 [flows] the class of each, of those named by
+    `classes`.
     """
 
     packets: Packets
@@ -55,6 +52,8 @@ class Arrivals(NamedTuple):
     key: NDArray[np.int64]
     scale: float
     link: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    classes: tuple[str, ...]
 
     def flow_rate(self, which: int, rate_bps: float) -> FlowRate:
         """Return a flow as policies see it."""
@@ -80,22 +79,38 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
         for source, link in zip(files, of_file, strict=True)
     ]
     scale = _scale(scenario, [part for part, number in zip(captured, of_file, strict=True) if number == 0])
+    classes = tuple(dict.fromkeys(source.name for source in scenario.traffic))
     flows: list[list[Flow]] = [[] for _ in links]
+    kinds: list[list[int]] = [[] for _ in links]
     for at, number, device in made(scenario):
         source, link = scenario.traffic[at], scenario.link_number(scenario.traffic[at])
         if source.model not in SENDERS:
             rate_bps = links[link].capacity_bps * scale * source.share
-            flows[link] += MODELS[source.model](rng, scenario.seconds, device, rate_bps, number)
+            own_flows = MODELS[source.model](rng, scenario.seconds, device, rate_bps, number)
+            flows[link] += own_flows
+            kinds[link] += [classes.index(source.name)] * len(own_flows)
     of_part = [number for number, own in enumerate(flows) if own] + of_file
-    packets, part = _together([*(_of_link(own, number) for number, own in enumerate(flows) if own), *captured])
-    last = int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9)))
-    packets, link_of = part_of(packets, 0, last), np.array(of_part, np.int64)[part[:last]]
+    parts = [*(_of_link(own, number) for number, own in enumerate(flows) if own), *captured]
+    kind = [_kinds(own, kinds[number]) for number, own in enumerate(flows) if own]
+    kind += [np.full(len(part.time_ns), classes.index(each.name)) for part, each in zip(captured, files, strict=True)]
+    packets, order = _together(parts)
+    order = order[: int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9)))]
+    packets = part_of(packets, 0, len(order))
+    link_of = np.repeat(np.array(of_part, np.int64), [len(part.time_ns) for part in parts])[order]
     # of one link the last column says nothing; of several the same addresses are flows of their own
     fields = np.column_stack([packets.address, packets.protocol, packets.ports, link_of])
     key, flow = np.unique(fields, axis=0, return_inverse=True)
     flow = np.ascontiguousarray(flow.ravel().astype(np.int64))
-    own = np.ascontiguousarray(key[:, -1])
-    return Arrivals(packets, flow, _down(packets, flow, own, links), np.ascontiguousarray(key[:, :-1]), scale, own)
+    own, kind_of = np.ascontiguousarray(key[:, -1]), np.zeros(len(key), np.int64)
+    kind_of[flow] = np.concatenate([np.empty(0, np.int64), *kind])[order]
+    down, key = _down(packets, flow, own, links), np.ascontiguousarray(key[:, :-1])
+    return Arrivals(packets, flow, down, key, scale, own, kind_of, classes)
+
+
+def _kinds(flows: list[Flow], kinds: list[int]) -> NDArray[np.int64]:
+    """Return the class of each packet of some flows, in the order in which `merged` has them."""
+    kind = np.repeat(np.array(kinds, np.int64), [len(flow.time) for flow in flows])
+    return kind[np.argsort(np.concatenate([flow.time for flow in flows]), kind="stable")]
 
 
 def inside_of(link: int, device: int) -> int:
@@ -150,7 +165,7 @@ def _scale(scenario: Scenario, captured: list[Packets]) -> float:
 
 
 def _together(parts: list[Packets]) -> tuple[Packets, NDArray[np.int64]]:
-    """Return the packets of all parts in order of time, and of which part each is: int64 [n].
+    """Return the packets of all parts in order of time, and that order: int64 [n], of the parts one after the other.
 
     The bin of each part's first packet is at time 0.
     """
@@ -159,8 +174,7 @@ def _together(parts: list[Packets]) -> tuple[Packets, NDArray[np.int64]]:
     moved = [part._replace(time_ns=part.time_ns - part.time_ns.min() // BIN_NS * BIN_NS) for part in parts]
     whole = Packets._make(np.concatenate(columns) for columns in zip(*moved, strict=True))
     order = np.argsort(whole.time_ns, kind="stable")
-    part = np.repeat(np.arange(len(parts)), [len(each.time_ns) for each in parts])
-    return Packets._make(column[order] for column in whole), part[order]
+    return Packets._make(column[order] for column in whole), order
 
 
 def _from_file(source: TrafficSource, link: int, seconds: float, seed: int, here: Path, root: Path | None) -> Packets:
@@ -220,17 +234,6 @@ def _jobs(rng: Rng, seconds: float, device: int, rate_bps: float, number: int) -
     return [Flow(whole, np.full(len(whole), 1_400.0), False, device, UDP, 6000 + number, UDP_MARK)]
 
 
-def _xr_frames(rng: Rng, seconds: float, device: int, rate_bps: float, _: int) -> list[Flow]:
-    """Pictures at 90 Hz for a node that finds the user's body in them: bursts of packets, sizes vary by a fifth."""
-    begin = np.arange(rng.uniform(0, 1 / XR_HZ), seconds, 1 / XR_HZ)
-    sizes = rate_bps / 8 / XR_HZ * rounded(rng.gamma(XR_SHAPE, 1 / XR_SHAPE, len(begin)))
-    count = np.maximum(np.ceil(sizes / XR_PACKET), 1).astype(np.int64)
-    inside = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    times = np.repeat(begin, count) + inside * XR_GAP_S
-    each = np.repeat(np.maximum(sizes / count, 64.0).astype(np.int64) + UDP_HEADERS, count)
-    return [Flow(times, each.astype(np.float64), False, device, UDP, XR_PORT, UDP_MARK)]
-
-
 def _plain(make: Callable[[Rng, float, int, float], list[Flow]]) -> Callable[[Rng, float, int, float, int], list[Flow]]:
     return lambda rng, seconds, device, rate_bps, _: make(rng, seconds, device, rate_bps)
 
@@ -243,6 +246,9 @@ MODELS: dict[str, Callable[[Rng, float, int, float, int], list[Flow]]] = {
     "overload": _plain(synthetic.overload),
     "bulk": _bulk,
     "jobs": _jobs,
-    "xr_frames": _xr_frames,
+    "xr_frames": models.xr_frames,
+    "steady": models.steady,
+    "flood": models.flood,
+    "rollout": models.rollout,
 }
 """Models of traffic by name: of a generator, seconds, a device's number, the rate it is made for, its number."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from offramp.stream.arena.episode import BOUND, Model, play
-from offramp.stream.arena.measures import blocks_of
+from offramp.stream.arena.measures import tallied
 from offramp.stream.arena.scenario import Scenario
 
 SEEDS = range(101, 105)
@@ -64,7 +64,7 @@ def tune(
         drawn = {name: values[int(rng.integers(len(values)))] for name, values in grid.items()} if number else {}
         one = with_settings(scenario, policy, drawn)
         played = [play(one, each, policy, model=model, here=here, root=root) for each in SEEDS]
-        blocks = blocks_of(played, scenario.network.lost_ms, scenario.link.budget_ms)
+        blocks = tallied(played, scenario.network.lost_ms, scenario.link.budget_ms).blocks()
         trial = Trial(drawn, float(blocks.delay_ms.sum() / blocks.packets.sum()))
         report(trial)
         found.append(trial)

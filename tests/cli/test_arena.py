@@ -40,6 +40,33 @@ def test_a_table_and_the_same_as_json() -> None:
     assert all(row["low_ms"] <= row["mean_ms"] <= row["high_ms"] for row in rows)
 
 
+def test_tuned_policies_stand_beside_what_they_are_as_set_and_the_tuned_threshold() -> None:
+    words = (JOBS, "--policy", "none", "--policy", "threshold", "--seeds", "1", "--tune", "3")
+    table, lines = run(*words), run(*words, "--json")
+    rows = [json.loads(line) for line in lines.stdout.splitlines()]
+    assert [len(row["trials"]) for row in rows] == [1, 3]
+    assert rows[1]["ratio_to_threshold"] == [1, 1, 1]
+    tuned = table.stdout.partition("as set : threshold")[2]
+    for row in rows:
+        assert f"{row['as_set']['mean_ms']:.2f} (" in tuned
+        assert f"{row['ratio_to_threshold'][0]:.2f} (" in tuned
+    assert [line.split()[0] for line in tuned.splitlines() if line.strip()][:2] == ["none", "threshold"]
+
+
+def test_classes_have_rows_and_few_blocks_are_marked(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    text = Path(JOBS).read_text()
+    path.write_text(text.replace('model = "jobs"', 'model = "jobs"\nclass = "batch"'))
+    few = run(str(path), "--policy", "none", "--seeds", "2", "--classes")
+    lines = few.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == ["sensors", "batch"]
+    assert all("*" in line for line in lines if line.startswith(("none ", "  ")) and "(" in line)
+    assert "12 blocks of 5 s, fewer than 30" in few.stderr
+    many = run(str(path), "--policy", "none", "--seeds", "5")
+    assert "*" not in many.stdout
+    assert "fewer" not in many.stderr
+
+
 def test_a_capture_is_one_episode() -> None:
     found = run(str(ROOT / "samples/arena/lab.toml"), "--policy", "none", "--json")
     assert json.loads(found.stdout)["seeds"] == 1, found.stderr
@@ -53,6 +80,28 @@ def test_one_s_own_capture_and_site(tmp_path: Path) -> None:
     assert [row["scenario"] for row in rows] == ["demo.pcap.zst"] * 2
     assert rows[1]["mean_ms"] < rows[0]["mean_ms"]
     assert rows[1]["difference_ms"][2] < 0
+
+
+def test_a_report_of_one_s_own_capture(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report"
+    words = ("--capture", str(ROOT / "samples/demo.pcap.zst"), "--site", str(ROOT / "samples/site.toml"))
+    found = run(*words, "--policy", "none", "--policy", "threshold", "--report", str(out))
+    assert found.returncode == 0, found.stderr
+    html = (out / "report.html").read_text()
+    assert "demo.pcap.zst" in html
+    assert "offramp arena --capture" in html
+    rows = json.loads((out / "results.json").read_text())
+    assert [row["policy"] for row in rows] == ["none", "threshold"]
+    assert f"{rows[1]['mean_ms']:.2f} (" in html
+    assert str(out / "report.html") in found.stderr
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_played(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = run(JOBS, "--policy", "none", "--report", str(tmp_path / "file"))
+    assert found.returncode == 1
+    assert "cannot write" in found.stderr
+    assert found.stdout == ""
 
 
 @pytest.mark.parametrize(

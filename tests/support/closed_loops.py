@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.site import AltPath, Link, Node, Site
-from offramp.stream.arena.closed_loop import ClosedLoop, Sent
+from offramp.stream.arena.closed_loop import ClosedLoop, Sent, extended, plan_of
 from offramp.stream.arena.network import Flows, new_flows
 from offramp.stream.arena.places import queues_of
-from offramp.stream.arena.plans import extended, plan_of
 from offramp.stream.arena.requests import Requests, at_home, requests_of
 from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
 from offramp.stream.arena.traffic import PROTOCOL, arrivals_of, partners
@@ -65,7 +64,9 @@ class Loop:
     @property
     def requests(self) -> Requests:
         """What became of the requests."""
-        return requests_of(self.scenario, self.tasks, self.plan.users)
+        found = requests_of(self.scenario, self.tasks, self.plan.users, self.arrivals.kind)
+        assert found is not None
+        return found
 
     def delivered(self, rows: NDArray[np.int64] | list[int]) -> int:
         """Return the bytes of flows that were not lost."""

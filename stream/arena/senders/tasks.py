@@ -50,8 +50,10 @@ class Tasks(NamedTuple):
 
     each, users, servers: records of REQUEST [r], USER, SERVER; server_of: int64 [users, places] which computes a task
     whose packets took a place, or NOWHERE; inside: bool [places] whether it is in the device, so that no packet is
-    sent; way_nj_per_bit: float64 [places] what carrying a bit there costs; starts_ns: int64 [servers, q] when the
-    newest tasks begin; request_of: int64 [packets] which request a packet of the open loop is of, or NOWHERE.
+    sent; serves: bool [places] whether it is a node; way_nj_per_bit: float64 [places] what carrying a bit there costs;
+    starts_ns: int64 [servers, q] when the newest tasks begin; request_of: int64 [packets] which request a packet of the
+    open loop is of, or NOWHERE; nj: float64 [1] energy of all tasks but that of bits to a node, which is with packets
+    (energy.spent_nj).
     """
 
     each: Any
@@ -59,9 +61,11 @@ class Tasks(NamedTuple):
     servers: Any
     server_of: NDArray[np.int64]
     inside: NDArray[np.bool_]
+    serves: NDArray[np.bool_]
     way_nj_per_bit: NDArray[np.float64]
     starts_ns: NDArray[np.int64]
     request_of: NDArray[np.int64]
+    nj: NDArray[np.float64]
 
 
 @kernel_lean
@@ -98,6 +102,9 @@ def arrived(tasks: Tasks, request: int, place: int, now_ns: int, events: Events)
         slots[server.taken % server.queue] = begin_ns
     server.taken += 1
     r.energy_nj += r.bits * server.nj_per_bit + cycles * server.nj_per_cycle
+    tasks.nj[0] += cycles * server.nj_per_cycle
+    if tasks.inside[place] or not tasks.serves[place]:
+        tasks.nj[0] += r.bits * server.nj_per_bit
     push(events, server.free_ns, COMPUTED, r.user, 0, request, 0, 0, 0)
 
 

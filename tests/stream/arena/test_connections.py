@@ -81,7 +81,7 @@ def arrivals(ports: list[tuple[int, int]]) -> Arrivals:
     count = len(ports)
     return Arrivals(
         empty, np.empty(0, np.int64), np.repeat([False, True], count), np.array(up + down), 1.0,
-        np.zeros(2 * count, np.int64),
+        np.zeros(2 * count, np.int64), np.zeros(2 * count, np.int64), ("made",),
     )  # fmt: skip
 
 

@@ -131,8 +131,9 @@ def test_what_reacts_is_seen_and_moved(reacting: Scenario, model: Model, policy:
     np.testing.assert_array_equal(found.delay_ms, again.delay_ms)
     assert [each.to_json() for each in found.commands] == [each.to_json() for each in again.commands]
     assert (np.diff(found.time_ns) >= 0).all()
-    assert set(found.source[found.flow].tolist()) == {-1, 1, 2, 3}
-    own = found.source[found.flow] > 0
+    assert found.classes == ("sensors", "tcp_files", "tcp_pages", "video")
+    assert set(found.kind[found.flow].tolist()) == {0, 1, 2, 3}
+    own = found.kind[found.flow] > 0
     if policy in ("static", "threshold", "shipped"):
         assert set(found.place[own].tolist()) == {0, 1}
     if policy in ("threshold", "shipped"):
@@ -194,3 +195,14 @@ def test_tuning_takes_the_best_of_its_trials_on_seeds_of_its_own() -> None:
     assert trials[0].settings == {}
     assert tune(one, "threshold", 6).settings == best.settings
     assert tune(one, "none", 6).settings == {}
+
+
+def test_a_bin_is_congested_where_a_watched_link_is_over_its_own_budget() -> None:
+    one = scenario()
+    found = play(one, 1, "none")
+    peak_ms = np.zeros(len(found.congested))
+    waits = found.delay_ms - one.network.delay_ms
+    np.maximum.at(peak_ms, found.time_ns // 10_000_000, waits)
+    np.testing.assert_allclose(found.queue_ms[:, 0], peak_ms, rtol=1e-6)
+    assert 0 < found.congested.sum() < len(found.congested)
+    np.testing.assert_array_equal(found.congested, found.queue_ms[:, 0] > one.link.budget_ms)
