@@ -18,8 +18,16 @@ UNKNOWN_NJ = float(Device.model_fields["energy_nj_per_bit"].default)
 """Of a bit that a device sends of which the site file says nothing."""
 
 
-def spent_nj(site: Site, arrivals: Arrivals, size: NDArray[np.int64], place: NDArray[np.int64]) -> float:
-    """Return the energy of all packets, lost ones too; size: int64 [n] bytes; place: int64 [n] that each took."""
+def sending_nj(known: tuple[Device, ...], address: str) -> float:
+    """Return what a device spends to send a bit, nJ, of those known."""
+    device = known_of(known).of(address)
+    return UNKNOWN_NJ if device is None else device.energy_nj_per_bit
+
+
+def spent_nj(
+    site: Site, arrivals: Arrivals, flow: NDArray[np.int64], size: NDArray[np.int64], place: NDArray[np.int64]
+) -> float:
+    """Return the energy of all packets, lost ones too; flow, size, place: int64 [n] of each, bytes."""
     numbers = numbers_of(site)
     carried, sent = np.zeros(len(numbers)), np.where(arrivals.down, 0.0, UNKNOWN_NJ)
     for number, link in enumerate(site.links):
@@ -27,6 +35,5 @@ def spent_nj(site: Site, arrivals: Arrivals, size: NDArray[np.int64], place: NDA
             if numbers[other.name] >= len(site.links):
                 carried[numbers[other.name]] = other.energy_nj_per_bit
         for which in np.flatnonzero(~arrivals.down & (arrivals.link == number)) if link.known else ():
-            device = known_of(link.known).of(arrivals.flow_rate(int(which), 0.0).src)
-            sent[which] = UNKNOWN_NJ if device is None else device.energy_nj_per_bit
-    return float((size * 8.0 * (sent[arrivals.flow] + carried[np.maximum(place, 0)])).sum())
+            sent[which] = sending_nj(link.known, arrivals.flow_rate(int(which), 0.0).src)
+    return float((size * 8.0 * (sent[flow] + carried[np.maximum(place, 0)])).sum())

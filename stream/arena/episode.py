@@ -24,6 +24,7 @@ from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.arena.clairvoyant import Clairvoyant
+from offramp.stream.arena.closed_loop import Plan, Sent, closed_loop, extended, plan_of
 from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
 from offramp.stream.arena.network import NEVER, TURN, new_flows, serve
@@ -34,9 +35,11 @@ from offramp.stream.arena.places import (
     outages_of,
     queues_of,
     split_places,
+    targets_of,
     traces_of,
 )  # fmt: skip
 from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Traces, new_journeys, send_rest
+from offramp.stream.arena.requests import Requests, at_home, requests_of
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals, arrivals_of, partners
 from offramp.stream.bins.packets import Packets
@@ -60,13 +63,6 @@ class Model(NamedTuple):
     predictor: Predictor
 
 
-class Requests(NamedTuple):
-    """Requests with a deadline, [r] each: int64 the class of traffic, bool whether it was served in time."""
-
-    kind: NDArray[np.int64]
-    in_time: NDArray[np.bool_]
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What an episode came to.
@@ -74,8 +70,8 @@ class Outcome:
     time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took, -1
     where its flow was broken and none took it; flow: int64 [n] of each; link, kind: int64 [flows] the link and the
     class of each, of those named by `classes`; queue_ms: float32 [bins, places] largest queue delay that a packet of
-    the bin met; congested: bool [bins] whether that of a watched link was over its budget; energy_nj: of all packets;
-    requests: None where nothing has a deadline.
+    the bin met; congested: bool [bins] whether that of a watched link was over its budget; energy_nj: of all packets
+    and tasks; requests: None where nothing has a deadline.
     """
 
     time_ns: NDArray[np.int64]
@@ -112,11 +108,14 @@ def play(
     if model is None and any(policy_of(site, link.name).needs_forecast for link in site.links):
         raise ValueError(f"policy {policy}: needs a model")
     traces = traces_of(scenario, arrivals, here, root)
+
+    def played(horizon_ms: float | None) -> Outcome:
+        plan = plan_of(scenario, seed, arrivals)  # of each its own: senders that react change theirs
+        own = extended(arrivals, plan)
+        return Episode(scenario, site, own, model, traces, seed, plan=plan, horizon_ms=horizon_ms, sink=sink).run()
+
     horizons = scenario.clairvoyant.horizons_ms if policy == BOUND else (None,)
-    played = (
-        Episode(scenario, site, arrivals, model, traces, seed, horizon_ms=each, sink=sink).run() for each in horizons
-    )
-    return min(played, key=lambda each: each.mean_ms(scenario.network.lost_ms))
+    return min(map(played, horizons), key=lambda each: each.mean_ms(scenario.network.lost_ms))
 
 
 class Steers(Protocol):
@@ -145,7 +144,7 @@ class Episode:
 
     def __init__(
         self, scenario: Scenario, site: Site, arrivals: Arrivals, model: Model | None, traces: Traces, seed: int, *,
-        horizon_ms: float | None = None, sink: Sink | None = None,
+        plan: Plan | None = None, horizon_ms: float | None = None, sink: Sink | None = None,
     ) -> None:  # fmt: skip
         network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
         self.scenario, self.counts = scenario, Counts()
@@ -153,31 +152,33 @@ class Episode:
         self._breaks = bool((self.queues.traits[:, ADDRESS] != 0).any())
         if self._breaks:  # flows will have other ports
             arrivals = arrivals._replace(key=arrivals.key.copy())
-        self.arrivals = arrivals
-        policies = [policy_of(site, link.name) for link in site.links]
+        self.arrivals, self.users, shown = arrivals, plan.users if plan is not None else [], targets_of(site)
+        policies = [policy_of(shown, link.name) for link in site.links]
+        places = split_places(site, arrivals, [policy.split for policy in policies], seed)
         self.flows = new_flows(
-            arrivals.down, split_places(site, arrivals, [policy.split for policy in policies], seed),
+            arrivals.down, at_home(places, scenario, site, self.users),
             partners(arrivals) if self._breaks else None, arrivals.key[:, PROTOCOL], int(network.reconnect_ms * 1e6),
         )  # fmt: skip
         self._turns = self.flows.connection[:, TURN].copy()
+        self.closed = closed_loop(scenario, site, arrivals, plan, self.queues, seed)
         self.journeys = new_journeys(len(arrivals.flow), classed=bool((self.queues.traits[:, CLASSES] > 1).any()))
         rng = np.random.default_rng([seed, 1])
         self.links = []
         for number, (link, policy) in enumerate(zip(site.links, policies, strict=True)):
-            places = {place.name: numbers[place.name] for place in others_of(link)}
+            names = {place.name: numbers[place.name] for place in others_of(link)}
             lower = len(numbers) + number if link.queues > 1 else NEVER
             executor = Executor(
-                arrivals, self.flows, number, places, lower, command_ns, network.command_loss, rng, self.counts
+                arrivals, self.flows, number, names, lower, command_ns, network.command_loss, rng, self.counts
             )
             pipeline = None
             if policy.needs_forecast and model is not None:
-                pipeline = Pipeline(site, link.name, model.predictor, model.artifact.normaliser, policy, sink=sink)
+                pipeline = Pipeline(shown, link.name, model.predictor, model.artifact.normaliser, policy, sink=sink)
             self.links.append(Watched(number, link, arrivals.link == number, policy, executor, pipeline))
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
         self.bound: Steers | None = None
         if horizon_ms is not None:
             reached = [
-                (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(site.links)
+                (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(shown.links)
             ]
             self.bound = Clairvoyant(
                 arrivals, self.queues, self.flows, scenario.clairvoyant.price, horizon_ms, command_ns, network.lost_ms,
@@ -192,10 +193,14 @@ class Episode:
         queue_ms = np.zeros((bins, len(self.peak_ms)), np.float32)
         for number in range(bins):
             end_ns = (number + 1) * BIN_NS
-            begin, at = at, serve(
-                self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns, self.peak_ms,
-                smooth,
-            )  # fmt: skip
+            begin = at
+            if self.closed is not None:
+                at = self.closed.serve(self.flows, at, end_ns, self.peak_ms, smooth)
+            else:
+                at = serve(
+                    self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns,
+                    self.peak_ms, smooth,
+                )  # fmt: skip
             queue_ms[number] = self.peak_ms.max(1)
             if self._breaks:
                 self._tell_of_breaks(end_ns)
@@ -207,15 +212,37 @@ class Episode:
                 for command in self._decide(watched, begin, at, end_ns):
                     watched.executor.take(command, end_ns)
                     commands.append(command)
-        journeys, arrivals = self.journeys, self.arrivals
-        send_rest(self.queues, journeys, packets.time_ns, packets.size)
         budgets_ms = np.array([watched.link.budget_ms for watched in self.links])
         congested: NDArray[np.bool_] = np.any(queue_ms[:, : len(budgets_ms)] > budgets_ms, axis=1)
+        return self._outcome(commands, queue_ms, congested)
+
+    def _outcome(self, commands: list[Command], queue_ms: NDArray[np.float32], congested: NDArray[np.bool_]) -> Outcome:
+        """Return what it came to, when nothing comes any more."""
+        packets, arrivals, requests, computed_nj = self.arrivals.packets, self.arrivals, None, 0.0
+        if self.closed is not None:
+            sent, tasks = self.closed.of_episode(), self.closed.world.tasks
+            requests, computed_nj = requests_of(self.scenario, tasks, self.users, arrivals.kind), tasks.nj[0]
+        else:
+            send_rest(self.queues, self.journeys, packets.time_ns, packets.size)
+            sent = self._sent(0, len(arrivals.flow))
+        if requests is not None:
+            self.counts.refused_tasks = int(requests.refused.sum())
+        size = sent.packets.size
+        energy_nj = computed_nj + spent_nj(self.scenario.site, arrivals, sent.flow, size, sent.place)
         return Outcome(
-            packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.counts, commands, flow,
-            arrivals.link, arrivals.kind, arrivals.classes, queue_ms, congested,
-            spent_nj(self.scenario.site, arrivals, packets.size, journeys.place), self.scenario.seconds,
+            sent.packets.time_ns, size, sent.delay_ms, sent.place, self.counts, commands, sent.flow, arrivals.link,
+            arrivals.kind, arrivals.classes, queue_ms, congested, energy_nj, self.scenario.seconds, requests,
         )  # fmt: skip
+
+    def _sent(self, begin: int, end: int) -> Sent:
+        """Return the packets of the last bin; begin, end: those of the open loop."""
+        if self.closed is not None:
+            return self.closed.of_bin()
+        part = Packets._make(column[begin:end] for column in self.arrivals.packets)
+        flow, journeys = self.arrivals.flow[begin:end], self.journeys
+        if self._breaks:
+            part = part._replace(ports=self.arrivals.key[flow, PORTS])
+        return Sent(part, flow, journeys.place[begin:end], journeys.delay_ms[begin:end])
 
     def _tell_of_breaks(self, end_ns: int) -> None:
         """Let the executors know whose connections broke in a bin."""
@@ -239,13 +266,11 @@ class Episode:
 
     def _tapped(self, number: int, begin: int, end: int) -> Packets:
         """Return the packets that pass a link's tap: those that take it and, before flows are moved, all its own."""
-        place, flow = self.journeys.place[begin:end], self.arrivals.flow[begin:end]
-        here = place == number
+        sent = self._sent(begin, end)
+        here = sent.place == number
         if self.scenario.network.tap == "before":
-            here |= (self.arrivals.link[flow] == number) & (place != NOBODY)
-        part = Packets._make(column[begin:end][here] for column in self.arrivals.packets)
-        if self._breaks:
-            part = part._replace(ports=self.arrivals.key[flow[here], PORTS])
+            here |= (self.arrivals.link[sent.flow] == number) & (sent.place != NOBODY)
+        part = Packets._make(column[here] for column in sent.packets)
         return part._replace(time_ns=part.time_ns + START_NS)
 
     def _by_counters(self, watched: Watched, end_ns: int) -> list[Command]:

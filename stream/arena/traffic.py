@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +15,8 @@ from offramp.decision.site import Link, Site
 from offramp.decision.traffic import FlowRate
 from offramp.errors import InputError
 from offramp.stream.arena import models
-from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
-from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, part_of
+from offramp.stream.arena.scenario import SENDERS, Network, Scenario, TrafficSource
+from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, no_packets, part_of
 from offramp.stream.bins.state import LinkConfig
 from offramp.stream.channels import BIN_NS, Counter
 from offramp.stream.datasets import synthetic
@@ -32,6 +32,9 @@ FIRST_DEVICE = 10
 UDP_MARK = mark(Counter.UDP)
 HEADERS = 14
 """Bytes of Ethernet before packets of which only the length in IP is told."""
+PACKET_TIMES_PORT = 5000
+INSIDE, OUTSIDE = IPV4_MAPPED | 0x0A000001, IPV4_MAPPED | 0xC0000201
+"""Addresses of device 0 and of the far end, as in datasets.synthetic.merged."""
 
 
 class Arrivals(NamedTuple):
@@ -79,16 +82,13 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
     classes = tuple(dict.fromkeys(source.name for source in scenario.traffic))
     flows: list[list[Flow]] = [[] for _ in links]
     kinds: list[list[int]] = [[] for _ in links]
-    device = FIRST_DEVICE
-    for source in scenario.traffic:
-        link = scenario.link_number(source)
-        rate_bps = links[link].capacity_bps * scale * source.share
-        for number in range(0 if source.file else source.count):
-            one = number if source.model == "sensors" else device
-            made = MODELS[source.model](rng, scenario.seconds, one, rate_bps, number)
-            flows[link] += made
-            kinds[link] += [classes.index(source.name)] * len(made)
-            device += source.model != "sensors"
+    for at, number, device in made(scenario):
+        source, link = scenario.traffic[at], scenario.link_number(scenario.traffic[at])
+        if source.model not in SENDERS:
+            rate_bps = links[link].capacity_bps * scale * source.share
+            own_flows = MODELS[source.model](rng, scenario.seconds, device, rate_bps, number)
+            flows[link] += own_flows
+            kinds[link] += [classes.index(source.name)] * len(own_flows)
     of_part = [number for number, own in enumerate(flows) if own] + of_file
     parts = [*(_of_link(own, number) for number, own in enumerate(flows) if own), *captured]
     kind = [_kinds(own, kinds[number]) for number, own in enumerate(flows) if own]
@@ -102,7 +102,7 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
     key, flow = np.unique(fields, axis=0, return_inverse=True)
     flow = np.ascontiguousarray(flow.ravel().astype(np.int64))
     own, kind_of = np.ascontiguousarray(key[:, -1]), np.zeros(len(key), np.int64)
-    kind_of[flow] = np.concatenate(kind)[order]
+    kind_of[flow] = np.concatenate([np.empty(0, np.int64), *kind])[order]
     down, key = _down(packets, flow, own, links), np.ascontiguousarray(key[:, :-1])
     return Arrivals(packets, flow, down, key, scale, own, kind_of, classes)
 
@@ -111,6 +111,11 @@ def _kinds(flows: list[Flow], kinds: list[int]) -> NDArray[np.int64]:
     """Return the class of each packet of some flows, in the order in which `merged` has them."""
     kind = np.repeat(np.array(kinds, np.int64), [len(flow.time) for flow in flows])
     return kind[np.argsort(np.concatenate([flow.time for flow in flows]), kind="stable")]
+
+
+def inside_of(link: int, device: int) -> int:
+    """Return the low half of the address of a made-up device, those of link n in 10.n.0.0/16."""
+    return INSIDE + device + (link << 16)
 
 
 def partners(arrivals: Arrivals) -> NDArray[np.int64]:
@@ -142,6 +147,15 @@ def _down(
     return down
 
 
+def made(scenario: Scenario) -> Iterator[tuple[int, int, int]]:
+    """Return what is made of no file: the number of its source, which of the source's it is, its device's number."""
+    device = FIRST_DEVICE
+    for at, source in enumerate(scenario.traffic):
+        for number in range(0 if source.file else source.count):
+            yield at, number, number if source.model == "sensors" else device
+            device += source.model != "sensors"
+
+
 def _scale(scenario: Scenario, captured: list[Packets]) -> float:
     """Return what makes the traffic of files the load that the network asks for, of the link's capacity up."""
     if scenario.network.load is None:
@@ -155,6 +169,8 @@ def _together(parts: list[Packets]) -> tuple[Packets, NDArray[np.int64]]:
 
     The bin of each part's first packet is at time 0.
     """
+    if not parts:
+        return no_packets(), np.empty(0, np.int64)
     moved = [part._replace(time_ns=part.time_ns - part.time_ns.min() // BIN_NS * BIN_NS) for part in parts]
     whole = Packets._make(np.concatenate(columns) for columns in zip(*moved, strict=True))
     order = np.argsort(whole.time_ns, kind="stable")
@@ -171,7 +187,7 @@ def _from_file(source: TrafficSource, link: int, seconds: float, seed: int, here
         begin_s = begin_s % span if span > 0 else 0.0  # a file that is no longer than an episode is taken whole
         inside = (time >= begin_s) & (time < begin_s + seconds)
         times, sizes = time[inside] - begin_s, size[inside] + HEADERS
-        flow = Flow(times, sizes, False, source.device, UDP, 5000 + source.device, UDP_MARK)
+        flow = Flow(times, sizes, False, source.device, UDP, PACKET_TIMES_PORT + source.device, UDP_MARK)
         packets = _of_link([flow], link)
     else:
         packets = packets_of(path)
@@ -230,6 +246,7 @@ MODELS: dict[str, Callable[[Rng, float, int, float, int], list[Flow]]] = {
     "overload": _plain(synthetic.overload),
     "bulk": _bulk,
     "jobs": _jobs,
+    "xr_frames": models.xr_frames,
     "steady": models.steady,
     "flood": models.flood,
     "rollout": models.rollout,

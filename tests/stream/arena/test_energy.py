@@ -28,5 +28,5 @@ def test_a_bit_costs_its_device_and_whoever_carries_it(known_nj: float | None, p
     own = up * (1.0 if known_nj is None else known_nj)
     stays, goes = np.zeros(len(size), np.int64), np.ones(len(size), np.int64)
     assert 0 < up < bits
-    assert spent_nj(site, arrivals, size, stays) == pytest.approx(own)
-    assert spent_nj(site, arrivals, size, goes) == pytest.approx(own + bits * path_nj)
+    assert spent_nj(site, arrivals, arrivals.flow, size, stays) == pytest.approx(own)
+    assert spent_nj(site, arrivals, arrivals.flow, size, goes) == pytest.approx(own + bits * path_nj)

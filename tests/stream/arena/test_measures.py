@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from offramp.stream.arena.comparisons import Blocks, difference_of, near, ratio_of
-from offramp.stream.arena.episode import Outcome, Requests
+from offramp.stream.arena.episode import Outcome
 from offramp.stream.arena.executor import Counts
 from offramp.stream.arena.measures import measures, tallied
+from offramp.stream.arena.requests import Requests
 
 LOST_MS, BUDGET_MS = 200.0, 25.0
 
@@ -67,7 +68,8 @@ def test_a_class_without_a_packet_has_no_row() -> None:
 
 
 def test_deadlines_are_told_where_there_are_some() -> None:
-    requests = Requests(np.array([0, 0, 1, 1, 1]), np.array([True, False, True, True, True]))
+    kind, in_time, none = np.array([0, 0, 1, 1, 1]), np.array([True, False, True, True, True]), np.zeros(5)
+    requests = Requests(none.astype(np.int64), kind, none, in_time, ~in_time, kind, none)
     tally = tallied([outcome(requests=requests)], LOST_MS, BUDGET_MS)
     assert tally.measures().in_time == pytest.approx(4 / 5)
     assert [each.in_time for each in tally.classes().values()] == [0.5, 1.0]
