@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +56,8 @@ class Arrivals(NamedTuple):
 
     def flow_rate(self, which: int, rate_bps: float) -> FlowRate:
         """Return a flow as policies see it."""
-        return replace(flow_rate(self.key[which], rate_bps), down=bool(self.down[which]))
+        one = flow_rate(self.key[which], rate_bps)
+        return FlowRate(one.src, one.dst, one.proto, one.sport, one.dport, one.rate_bps, bool(self.down[which]))
 
 
 def arrivals_of(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
