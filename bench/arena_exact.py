@@ -7,20 +7,18 @@ packet, and reckoned by fluid ones, in which the optimum is exact.
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.stream.arena.episode import BOUND, Episode, Outcome
+from offramp.stream.arena.episode import Episode, Outcome
 from offramp.stream.arena.measures import delays
 from offramp.stream.arena.milp import SLOT_NS, Planned, fluid_ms, heaviest, instance_of, solve
 from offramp.stream.arena.places import enforcing, traces_of
 from offramp.stream.arena.scenario import Scenario, load_scenario
 from offramp.stream.arena.traffic import arrivals_of
-from offramp.stream.arena.tuning import GRIDS, with_settings
 
 COLUMNS = ("packets: none", "greedy", "optimum's plan", "fluid: greedy", "optimum", "not below", "seconds")
 
@@ -30,30 +28,20 @@ def compare(scenario: Scenario, seed: int, flows: int, here: Path, root: Path | 
     arrivals = heaviest(arrivals_of(scenario, seed, here, root), flows)
     traces, lost_ms = traces_of(scenario, arrivals, here, root), scenario.network.lost_ms
 
-    def episode(one: Scenario, *, knows: bool) -> Episode:
-        return Episode(one, enforcing(one, "none", arrivals.scale), arrivals, None, traces, seed, knows=knows)
+    def episode(horizon_ms: float | None) -> Episode:
+        site = enforcing(scenario, "none", arrivals.scale)
+        return Episode(scenario, site, arrivals, None, traces, seed, horizon_ms=horizon_ms)
 
-    stays = episode(scenario, knows=False)
-    price = min(GRIDS[BOUND]["price"])
-    instance = instance_of(arrivals, stays.queues, scenario.seconds, lost_ms, price)
+    stays, planned, greedy = episode(None), episode(None), [episode(each) for each in scenario.clairvoyant.horizons_ms]
+    instance = instance_of(arrivals, stays.queues, scenario.seconds, lost_ms, scenario.clairvoyant.price)
     begun = time.process_time()
     found = solve(instance, limit_s)
     spent = time.process_time() - begun
-    planned = episode(scenario, knows=True)
     planned.bound = Planned(planned.flows, found.place)
-    greedy = min(
-        (episode(with_settings(scenario, BOUND, drawn), knows=True).run() for drawn in settings()),
-        key=lambda each: mean(each, lost_ms),
-    )
-    played = [mean(each, lost_ms) for each in (stays.run(), greedy, planned.run())]
-    fluid = fluid_ms(instance, places_of(greedy, instance.arrived.shape, instance.home))
+    best = min((each.run() for each in greedy), key=lambda each: each.mean_ms(lost_ms))
+    played = [mean(each, lost_ms) for each in (stays.run(), best, planned.run())]
+    fluid = fluid_ms(instance, places_of(best, instance.arrived.shape, instance.home))
     return [*played, fluid, found.mean_ms, found.least_ms, spent]
-
-
-def settings() -> list[dict[str, float]]:
-    """Return all that the greedy bound may be tuned to."""
-    grid = GRIDS[BOUND]
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def mean(outcome: Outcome, lost_ms: float) -> float:

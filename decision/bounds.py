@@ -32,6 +32,8 @@ BOUNDS = {
     "budget_ms": Bound(0.1, 60_000, "ms"),
     # two satellite hops are 0.6 s; ten seconds are none
     "delay_ms": Bound(0, 10_000, "ms"),
+    # from a bin on; a day
+    "outage_s": Bound(0.01, 86_400, "s"),
     # a bin, as the executor learns of it at its end; nobody waits for ten minutes
     "reconnect_ms": Bound(10, 600_000, "ms"),
     # bins wait in 16 places, of which two are at work (stream.bins.state.OPEN)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from offramp.cli.options import ModelFolder, SiteFile
-from offramp.errors import ConfigError, InputError, writing
+from offramp.errors import ConfigError, InputError, OfframpError, writing
 
 if TYPE_CHECKING:
     from offramp.stream.arena.contest import Contest
@@ -49,6 +49,10 @@ class ArenaOptions:
     root: Annotated[Path | None, typer.Option("--root", help="the folder that $ROOT/ means in scenarios")] = None
     model: ModelFolder = None
     classes: Annotated[bool, typer.Option("--classes", help="a row for each class of traffic, too")] = False
+    timeline: Annotated[
+        Path | None,
+        typer.Option("--timeline", metavar="DIR", help="write the first episode as a file, of policies that forecast"),
+    ] = None
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="DIR", help="write a page with pictures here, and its numbers"),
@@ -83,9 +87,10 @@ def arena(options: ArenaOptions) -> None:
     announce_compiling()
     policies = options.policies or tuple(known)
     model = _model(options) if any(_needs_model(name) for name in policies) else None
-    if options.report is not None:
-        with writing(options.report):
-            options.report.mkdir(parents=True, exist_ok=True)
+    for folder in (options.report, options.timeline):
+        if folder is not None:
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
     contests: list[Contest] = []
     for path, scenario in scenarios:
         if options.command_ms is not None:
@@ -94,6 +99,8 @@ def arena(options: ArenaOptions) -> None:
         if contests and not options.as_json:
             print()
         contests.append(_play(options, path, scenario, policies, model))
+        if options.timeline is not None and model is not None:
+            _write_timelines(options.timeline, contests[-1], model)
     if options.report is not None:
         _write_report(options.report, contests, model)
 
@@ -113,6 +120,28 @@ def _write_report(folder: Path, contests: Sequence[Contest], model: Model | None
         (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         (folder / "report.html").write_text(page(contests, run), encoding="utf-8")
     print(f"report: {folder / 'report.html'}", file=sys.stderr)
+
+
+def _write_timelines(folder: Path, contest: Contest, model: Model) -> None:
+    """Play the first episode of each policy that needs a forecast once more, and write its timeline."""
+    from offramp.cli.show.timeline import open_timeline
+    from offramp.stream.arena.episode import play
+    from offramp.stream.arena.places import enforcing
+    from offramp.stream.arena.traffic import arrivals_of
+    from offramp.stream.arena.tuning import with_settings
+
+    for policy in filter(_needs_model, contest.policies):
+        one = with_settings(contest.scenario, policy, contest.standing(policy).settings)
+        site = enforcing(one, policy, arrivals_of(one, 1, contest.here, contest.root).scale)
+        name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in contest.scenario.name)
+        path = folder / f"{name}-{policy}.parquet"
+        timeline = open_timeline(path, site, model.predictor)
+        if timeline is not None:
+            play(one, 1, policy, model=model, here=contest.here, root=contest.root, sink=timeline.update)
+            timeline.close()
+            if timeline.failure:
+                raise OfframpError(timeline.failure)
+            print(f"timeline: {path}", file=sys.stderr)
 
 
 def _own(capture: Path, site: Path | None) -> Scenario:

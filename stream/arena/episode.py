@@ -29,21 +29,21 @@ from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
 from offramp.stream.arena.network import NEVER, TURN, new_flows, serve
 from offramp.stream.arena.places import (
-    Traces,
     enforcing,
     numbers_of,
     others_of,
+    outages_of,
     queues_of,
     split_places,
     targets_of,
     traces_of,
 )  # fmt: skip
-from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, new_journeys, send_rest
+from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Traces, new_journeys, send_rest
 from offramp.stream.arena.requests import Requests, at_home, requests_of
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals, arrivals_of, partners
 from offramp.stream.bins.packets import Packets
-from offramp.stream.pipeline.pipeline import Pipeline
+from offramp.stream.pipeline.pipeline import Pipeline, Sink
 from offramp.stream.windows.windows import Windowed
 
 START_NS = 1_700_000_000_000_000_000
@@ -90,21 +90,32 @@ class Outcome:
     seconds: float
     requests: Requests | None = None
 
+    def mean_ms(self, lost_ms: float) -> float:
+        """Return the mean delay of a packet; lost_ms: what a lost one counts as."""
+        return float(np.where(np.isnan(self.delay_ms), lost_ms, self.delay_ms).mean()) if len(self.delay_ms) else 0.0
+
 
 def play(
     scenario: Scenario, seed: int, policy: str, *, model: Model | None = None, here: Path = Path(),
-    root: Path | None = None,
+    root: Path | None = None, sink: Sink | None = None,
 ) -> Outcome:  # fmt: skip
-    """Play one episode; here, root: where the scenario's files are. Raises what its traffic raises."""
-    arrivals = arrivals_of(scenario, seed, here, root)
-    plan = plan_of(scenario, seed, arrivals)
-    arrivals = extended(arrivals, plan)
-    knows = policy == BOUND
-    site = enforcing(scenario, "none" if knows else policy, arrivals.scale)
+    """Play one episode. Raises what its traffic raises.
+
+    here, root: where the scenario's files are; sink: takes the timeline of policies that need a forecast.
+    """
+    alone = arrivals_of(scenario, seed, here, root)
+    arrivals = extended(alone, plan_of(scenario, seed, alone))
+    site = enforcing(scenario, "none" if policy == BOUND else policy, arrivals.scale)
     if model is None and any(policy_of(site, link.name).needs_forecast for link in site.links):
         raise ValueError(f"policy {policy}: needs a model")
     traces = traces_of(scenario, arrivals, here, root)
-    return Episode(scenario, site, arrivals, model, traces, seed, plan=plan, knows=knows).run()
+    horizons = scenario.clairvoyant.horizons_ms if policy == BOUND else (None,)
+
+    def played(horizon_ms: float | None) -> Outcome:
+        plan = plan_of(scenario, seed, alone)  # senders have a state: each episode its own
+        return Episode(scenario, site, arrivals, model, traces, seed, plan=plan, horizon_ms=horizon_ms, sink=sink).run()
+
+    return min(map(played, horizons), key=lambda each: each.mean_ms(scenario.network.lost_ms))
 
 
 class Steers(Protocol):
@@ -133,11 +144,11 @@ class Episode:
 
     def __init__(
         self, scenario: Scenario, site: Site, arrivals: Arrivals, model: Model | None, traces: Traces, seed: int, *,
-        plan: Plan | None = None, knows: bool = False,
+        plan: Plan | None = None, horizon_ms: float | None = None, sink: Sink | None = None,
     ) -> None:  # fmt: skip
         network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
         self.scenario, self.counts = scenario, Counts()
-        self.queues = queues_of(site, scenario, traces)
+        self.queues = queues_of(site, scenario, traces, outages_of(scenario, seed))
         self._breaks = bool((self.queues.traits[:, ADDRESS] != 0).any())
         if self._breaks:  # flows will have other ports
             arrivals = arrivals._replace(key=arrivals.key.copy())
@@ -161,17 +172,17 @@ class Episode:
             )
             pipeline = None
             if policy.needs_forecast and model is not None:
-                pipeline = Pipeline(shown, link.name, model.predictor, model.artifact.normaliser, policy)
+                pipeline = Pipeline(shown, link.name, model.predictor, model.artifact.normaliser, policy, sink=sink)
             self.links.append(Watched(number, link, arrivals.link == number, policy, executor, pipeline))
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
         self.bound: Steers | None = None
-        if knows:
+        if horizon_ms is not None:
             reached = [
                 (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(shown.links)
             ]
             self.bound = Clairvoyant(
-                arrivals, self.queues, self.flows, scenario.clairvoyant, command_ns, network.lost_ms, self.counts,
-                reached,
+                arrivals, self.queues, self.flows, scenario.clairvoyant.price, horizon_ms, command_ns, network.lost_ms,
+                self.counts, reached,
             )  # fmt: skip
 
     def run(self) -> Outcome:

@@ -66,16 +66,26 @@ def instance_of(arrivals: Arrivals, queues: Queues, seconds: float, lost_ms: flo
     slots, packets = int(np.ceil(seconds * 1e9 / SLOT_NS)), arrivals.packets
     arrived = np.zeros((len(arrivals.down), slots))
     np.add.at(arrived, (arrivals.flow, packets.time_ns // SLOT_NS), packets.size)
-    service = np.repeat(queues.rate[:, :, None] * SLOT_NS, slots, axis=2)
     edges = np.arange(slots + 1) * SLOT_NS
-    for place, side in zip(*np.nonzero(queues.opportunities), strict=True):
-        first = queues.first[place, side]
-        times = queues.opportunity_ns[first : first + queues.opportunities[place, side]]
-        service[place, side] = np.diff(np.searchsorted(times, edges, "right")) * queues.grant[place, side]
+    service = [[np.diff(sent_by(queues, place, side, edges)) for side in range(DIRECTIONS)]
+               for place in range(len(queues.rate))]  # fmt: skip
     return Instance(
-        arrived, arrivals.down, arrivals.link, service, queues.limit, queues.base_ms, lost_ms,
+        arrived, arrivals.down, arrivals.link, np.array(service), queues.limit, queues.base_ms, lost_ms,
         price * float(packets.size.mean()),
     )  # fmt: skip
+
+
+def sent_by(queues: Queues, place: int, side: int, time_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the bytes that could have been sent by some times, float64 [n]."""
+    first, grant = queues.first[place, side], queues.grant[place, side]
+    schedule = queues.schedule_ns[first : first + queues.entries[place, side] * (1 if grant else 2)]
+    if grant:
+        return np.searchsorted(schedule, time_ns, "right").astype(np.float64) * float(grant)
+    worked, ended = schedule.reshape(-1, 2).T
+    begin = worked + np.concatenate([[0], ended[:-1]])[: len(worked)]
+    out = np.clip(time_ns[:, None] - begin, 0, worked + ended - begin).sum(1)
+    sent: NDArray[np.float64] = float(queues.rate[place, side]) * (time_ns - out)
+    return sent
 
 
 def solve(instance: Instance, limit_s: float = 60.0) -> Optimum:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
-from offramp.stream.arena.queues import ADDRESS, CLASSES, FRAME, Journeys, Queues, send, send_by_class
+from offramp.stream.arena.queues import ADDRESS, CLASSES, FRAME, Journeys, Queues, send, send_by_class, told_ms
 from offramp.stream.bins.packets import TCP, UDP
 from offramp.stream.channels import BIN_NS
 
@@ -115,7 +115,7 @@ def carry(
     else:
         waited, fits = send(queues, place, side, now, bytes_)
         journeys.delay_ms[at] = waited + queues.base_ms[place, side] if fits else np.nan
-    peak_ms[place, side] = max(peak_ms[place, side], waited)
+    peak_ms[place, side] = max(peak_ms[place, side], told_ms(queues, place, side, now, waited))
     flows.bytes[which] += bytes_
     flows.last_ns[which] = now
 
@@ -146,15 +146,19 @@ def serve(
     return at
 
 
+FOR_GOOD = 1 << 62
+"""When a flow comes back that stays where it went."""
+
+
 @kernel_entry
 def foresee(
     queues: Queues, flows: Flows, time_ns: NDArray[np.int64], size: NDArray[np.int64], flow: NDArray[np.int64],
-    begin: int, end_ns: int, lost_ms: float, moved: int, to: int, due_ns: int,
+    begin: int, end_ns: int, lost_ms: float, moved: int, to: int, due_ns: int, back_ns: int = FOR_GOOD,
 ) -> Any:  # fmt: skip
     """Return the sum of the delays, ms, of the packets from `begin` on before `end_ns`, if flow `moved` went `to`.
 
-    moved: NEVER for none; due_ns: when it would go, to no place of another address. queues: a copy, which is written
-    over; flows are left as they are.
+    moved: NEVER for none; due_ns: when it would go, to no place of another address; back_ns: when it would come back.
+    queues: a copy, which is written over; flows are left as they are.
     """
     total, at = 0.0, begin
     while at < len(time_ns) and time_ns[at] < end_ns:
@@ -162,7 +166,7 @@ def foresee(
         place, side = flows.place[which], int(flows.down[which])
         if flows.due_ns[which] != NEVER and now >= flows.due_ns[which]:
             place = flows.following[which]
-        if which == moved and now >= due_ns:
+        if which == moved and due_ns <= now < back_ns:
             place = to
         bytes_ = float(size[at])
         if bytes_ > queues.traits[place, FRAME]:

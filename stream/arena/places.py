@@ -11,13 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.site import BUFFER_MS, AltPath, Link, Node, Site
-from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, FRAME, Queues, new_queues, plain_traits
+from offramp.stream.arena.queues import (
+    ADDRESS,
+    CLASSES,
+    DIRECTIONS,
+    FRAME,
+    Outages,
+    Queues,
+    Traces,
+    new_queues,
+    plain_traits,
+)
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import HEADERS, Arrivals, place_of
 from offramp.stream.bins.virtual_queue import read_trace
-
-Traces = dict[tuple[int, int], tuple[NDArray[np.int64], float]]
-"""Of a place and direction: delivery opportunities (ns, ascending), and the bytes of each."""
 
 
 def enforcing(scenario: Scenario, policy: str, scale: float) -> Site:
@@ -58,19 +65,27 @@ def targets_of(site: Site) -> Site:
     return site.model_copy(update={"links": links})
 
 
-def queues_of(site: Site, scenario: Scenario, traces: Traces) -> Queues:
+def capacities_of(site: Site) -> NDArray[np.float64]:
+    """Return the capacities of all places, bit/s by direction: float64 [P, 2]."""
+    numbers = numbers_of(site)
+    capacity = np.zeros((len(numbers), DIRECTIONS))
+    for place in (place for link in site.links for place in others_of(link)):
+        capacity[numbers[place.name]] = place.capacity
+    capacity[: len(site.links)] = [(link.capacity_bps, link.capacity_down_bps) for link in site.links]
+    return capacity
+
+
+def queues_of(site: Site, scenario: Scenario, traces: Traces, outages: Outages) -> Queues:
     """Return the queues of all places of a site, as `enforcing` gives it."""
     network, numbers = scenario.network, numbers_of(site)
-    capacity, limit, base = (np.zeros((len(numbers), DIRECTIONS)) for _ in range(3))
-    for link in site.links:
-        for place in others_of(link):
-            at = numbers[place.name]
-            capacity[at], base[at] = place.capacity, place.delay_ms
-            limit[at] = place.capacity / 8e3 * network.path_buffer_ms
+    capacity = capacities_of(site)
+    limit, base = capacity / 8e3 * network.path_buffer_ms, np.zeros_like(capacity)
+    for place in (place for link in site.links for place in others_of(link)):
+        base[numbers[place.name]] = place.delay_ms
     for at, link in enumerate(site.links):  # after all paths, of which one may be a link
-        capacity[at], base[at] = (link.capacity_bps, link.capacity_down_bps), network.delay_ms
+        base[at] = network.delay_ms
         limit[at] = [link.buffer_bytes or each / 8e3 * BUFFER_MS for each in capacity[at]]
-    return new_queues(capacity, limit, base, traces, traits_of(site))
+    return new_queues(capacity, limit, base, traces, traits_of(site), outages)
 
 
 def traits_of(site: Site) -> NDArray[np.int64]:
@@ -85,20 +100,42 @@ def traits_of(site: Site) -> NDArray[np.int64]:
 
 
 def traces_of(scenario: Scenario, arrivals: Arrivals, here: Path, root: Path | None) -> Traces:
-    """Return the opportunities that the link follows, repeated to the end, of as many bytes as give its capacity."""
-    network, link = scenario.network, scenario.link
+    """Return the opportunities that places follow, repeated to the end, of as many bytes as give their capacity."""
     found: Traces = {}
-    names = (network.trace, network.trace_down or network.trace)
-    for side, (name, capacity) in enumerate(zip(names, (link.capacity_bps, link.capacity_down_bps), strict=True)):
-        if name is None:
-            continue
-        trace = read_trace(place_of(name, here, root))
-        period, end_ns = int(trace[-1]), int((scenario.seconds + 10) * 1e9)
-        turns = end_ns // period + 1
-        whole = np.concatenate([trace + turn * period for turn in range(turns)])
-        grant = capacity * arrivals.scale / 8e9 * period / len(trace)
-        found[0, side] = whole, grant
+    site, numbers = enforcing(scenario, "none", arrivals.scale), numbers_of(scenario.site)
+    capacity = capacities_of(site)
+    for place, (side, name) in ((numbers[place], one) for place, files in scenario.traces for one in enumerate(files)):
+        if name is not None:
+            times = read_trace(place_of(name, here, root))
+            period, end_ns = int(times[-1]), int((scenario.seconds + 10) * 1e9)
+            whole = np.concatenate([times + turn * period for turn in range(end_ns // period + 1)])
+            found[place, side] = whole, float(capacity[place, side]) / 8e9 * period / len(times)
     return found
+
+
+def outages_of(scenario: Scenario, seed: int) -> Outages:
+    """Return when the places of a scenario are out in an episode; what runs into the next is one."""
+    found: dict[int, list[NDArray[np.int64]]] = {}
+    numbers = numbers_of(scenario.site)
+    for number, outage in enumerate(scenario.network.outages):
+        begin = np.array([outage.from_s])
+        if outage.every_s:
+            begin = np.arange(outage.from_s, scenario.seconds, outage.every_s)
+        most_s = max(outage.most_s or 0.0, outage.seconds)
+        length = np.random.default_rng([seed, 3, number]).uniform(outage.seconds, most_s, len(begin))
+        spans = (np.column_stack([begin, begin + length]) * 1e9).astype(np.int64)
+        if len(spans):
+            found.setdefault(numbers[outage.place], []).append(spans)
+    return {place: _joined(np.concatenate(spans)) for place, spans in found.items()}
+
+
+def _joined(spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return spans of time [k, 2] in order, those that touch as one."""
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    reached = np.maximum.accumulate(spans[:, 1])
+    new = np.concatenate([[True], spans[1:, 0] > reached[:-1]])
+    last = np.append(np.flatnonzero(new)[1:] - 1, len(spans) - 1)
+    return np.column_stack([spans[new, 0], reached[last]])
 
 
 def split_places(site: Site, arrivals: Arrivals, shares: list[float], seed: int) -> NDArray[np.int64]:

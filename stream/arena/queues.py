@@ -1,8 +1,8 @@
 """The queues of the arena: one a place and direction, of one class or of two.
 
 A queue is Lindley's recursion over bytes: work is what was sent and what waits, service what could have been sent by
-now, at a fixed capacity or by the delivery opportunities of a trace. A packet that finds the buffer full is lost; one
-always fits into an empty queue.
+now, at a fixed capacity or by the delivery opportunities of a trace; in an outage nothing is sent. A packet that finds
+the buffer full is lost; one always fits into an empty queue.
 
 Of two classes the lower is sent only when nothing of the upper waits, but a packet that has begun is sent to its end.
 When a packet of the lower class will have left depends on what of the upper class is still to come: its place in line,
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.kernels import kernel_entry, kernel_lean
+from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
 
 DIRECTIONS = 2
 NOBODY = -1
@@ -30,6 +30,12 @@ CLASSES, FRAME, ADDRESS = range(3)
 
 Places of one address are behind the same NAT, or none; the links' own is 0. Few arrays, as each costs time a call.
 """
+Traces = dict[tuple[int, int], tuple[NDArray[np.int64], float]]
+"""Of a place and direction: delivery opportunities (int64 ns, ascending), and the bytes of each."""
+Outages = dict[int, NDArray[np.int64]]
+"""Of a place: int64 [k, 2] begin and end of each outage, ns, apart from each other and in order of time."""
+AFTER_ALL = 1 << 62
+"""When no episode lasts any more, ns."""
 WHOLE = 1 << 40
 """Of a place that carries every frame whole."""
 
@@ -38,8 +44,10 @@ class Queues(NamedTuple):
     """Queues by place and direction, [P, 2] each; traits: int64 [P, 3] of the places, see CLASSES and what follows it.
 
     rate: float64 bytes a ns, of a fixed capacity; limit: float64 bytes of buffer; base_ms: float64 delay without load.
-    first, opportunities: int64 where those of a trace stand in `opportunity_ns`, and how many (a fixed capacity: 0).
-    grant: float64, the bytes of each; work: float64 bytes; hint: int64 opportunities that were over when last looked.
+    first, entries: int64 where those of a place stand in `schedule_ns`, and how many (a fixed capacity: 0): of a trace
+    its delivery opportunities, and grant: float64 the bytes of each; with a grant of 0 outages, of each how long the
+    place had worked when it began, and how long it had been out in all when it ended. work: float64 bytes; hint: int64
+    entries that were over when last looked.
     Of two classes: upper: float64 work of the upper alone, passed: its bytes so far, begun: the work at the end of the
     packet of the lower that began last; head, tail: int64 packets of the lower that wait, or NOBODY.
     """
@@ -47,9 +55,9 @@ class Queues(NamedTuple):
     rate: NDArray[np.float64]
     limit: NDArray[np.float64]
     base_ms: NDArray[np.float64]
-    opportunity_ns: NDArray[np.int64]
+    schedule_ns: NDArray[np.int64]
     first: NDArray[np.int64]
-    opportunities: NDArray[np.int64]
+    entries: NDArray[np.int64]
     grant: NDArray[np.float64]
     work: NDArray[np.float64]
     hint: NDArray[np.int64]
@@ -75,30 +83,85 @@ class Journeys(NamedTuple):
     behind: NDArray[np.int64]
 
 
-@kernel_lean
+@kernel_inline
 def served(queues: Queues, place: int, side: int, now_ns: int) -> float:
     """Return the bytes that could have been sent by now; times do not go back."""
-    count = queues.opportunities[place, side]
-    if count == 0:
+    if queues.entries[place, side] == 0:  # the plain case by itself: a call that is not inlined copies every array
         return float(queues.rate[place, side] * now_ns)
-    at, first = queues.hint[place, side], queues.first[place, side]
-    while at < count and queues.opportunity_ns[first + at] <= now_ns:
+    return served_by_schedule(queues, place, side, now_ns)
+
+
+@kernel_lean
+def served_by_schedule(queues: Queues, place: int, side: int, now_ns: int) -> float:
+    """Return the same of a place that follows a trace or has outages."""
+    if queues.grant[place, side] == 0.0:
+        return float(queues.rate[place, side] * worked(queues, place, side, now_ns))
+    at, first, count = queues.hint[place, side], queues.first[place, side], queues.entries[place, side]
+    while at < count and queues.schedule_ns[first + at] <= now_ns:
         at += 1
     queues.hint[place, side] = at
     return float(at * queues.grant[place, side])
 
 
 @kernel_lean
+def worked(queues: Queues, place: int, side: int, now_ns: int) -> int:
+    """Return how much of the time up to now a place with outages has not been out, ns."""
+    at, first, count = queues.hint[place, side], queues.first[place, side], queues.entries[place, side]
+    out_ns = queues.schedule_ns[first + 2 * at - 1] if at else 0
+    while at < count and queues.schedule_ns[first + 2 * at] + queues.schedule_ns[first + 2 * at + 1] <= now_ns:
+        out_ns = queues.schedule_ns[first + 2 * at + 1]
+        at += 1
+    queues.hint[place, side] = at
+    return int(min(now_ns - out_ns, queues.schedule_ns[first + 2 * at]) if at < count else now_ns - out_ns)
+
+
+@kernel_inline
 def sent_at(queues: Queues, place: int, side: int, work: float) -> float:
     """Return when so many bytes have been sent, ns; behind the end of a trace: at its end."""
-    count = queues.opportunities[place, side]
-    if count == 0:
+    if queues.entries[place, side] == 0:
         return float(work / queues.rate[place, side])
-    at = min(max(int(np.ceil(work / queues.grant[place, side])) - 1, 0), count - 1)
-    return float(queues.opportunity_ns[queues.first[place, side] + at])
+    return sent_by_schedule(queues, place, side, work)
 
 
 @kernel_lean
+def sent_by_schedule(queues: Queues, place: int, side: int, work: float) -> float:
+    """Return the same of a place that follows a trace or has outages."""
+    count, first = queues.entries[place, side], queues.first[place, side]
+    if queues.grant[place, side] == 0.0:
+        time, at = work / queues.rate[place, side], queues.hint[place, side]
+        while at < count and queues.schedule_ns[first + 2 * at] < time:
+            at += 1
+        return float(time + (queues.schedule_ns[first + 2 * at - 1] if at else 0))
+    at = min(max(int(np.ceil(work / queues.grant[place, side])) - 1, 0), count - 1)
+    return float(queues.schedule_ns[first + at])
+
+
+@kernel_lean
+def told_ms(queues: Queues, place: int, side: int, now_ns: int, waits_ms: float) -> float:
+    """Return the queue that a switch tells of, ms: that of a packet which waits for so long, as far as one can know."""
+    if queues.entries[place, side] == 0:
+        return waits_ms
+    return told_by_schedule_ms(queues, place, side, now_ns, waits_ms)
+
+
+@kernel_lean
+def told_by_schedule_ms(queues: Queues, place: int, side: int, now_ns: int, waits_ms: float) -> float:
+    """Return the same of a place that follows a trace or has outages.
+
+    In an outage nobody knows how long it will last: what is queued, at the place's capacity, and how long it lasts now.
+    """
+    if queues.grant[place, side] > 0.0:
+        return waits_ms
+    work_ns, at = worked(queues, place, side, now_ns), queues.hint[place, side]
+    queued_ns = queues.work[place, side] / queues.rate[place, side] - work_ns
+    out_ns = 0
+    if at < queues.entries[place, side] and work_ns == queues.schedule_ns[queues.first[place, side] + 2 * at]:
+        before_ns = queues.schedule_ns[queues.first[place, side] + 2 * at - 1] if at else 0
+        out_ns = now_ns - work_ns - before_ns
+    return float(max(queued_ns, 0.0) + out_ns) / 1e6
+
+
+@kernel_inline
 def send(queues: Queues, place: int, side: int, now_ns: int, size: float) -> Any:
     """Put a packet into a queue; return its wait and transmission in ms, and whether it found room."""
     done = served(queues, place, side, now_ns)
@@ -176,25 +239,38 @@ def plain_traits(count: int) -> NDArray[np.int64]:
 
 def new_queues(
     capacity_bps: NDArray[np.float64], limit: NDArray[np.float64], base_ms: NDArray[np.float64],
-    traces: dict[tuple[int, int], tuple[NDArray[np.int64], float]] | None = None,
-    traits: NDArray[np.int64] | None = None,
+    traces: Traces | None = None, traits: NDArray[np.int64] | None = None, outages: Outages | None = None,
 ) -> Queues:  # fmt: skip
-    """Return empty queues; traces: opportunities (ns, ascending) and bytes of each, by place and direction.
-
-    traits: int64 [P, 3], see CLASSES; none: those of `plain_traits`.
-    """
+    """Return empty queues; traits: int64 [P, 3], see CLASSES; none: those of `plain_traits`."""
     shape = capacity_bps.shape
-    first, count, grant = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape)
+    first, entries, grant = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape)
     parts, used = [np.empty(0, np.int64)], 0
-    for where, (opportunity_ns, each) in (traces or {}).items():
-        first[where], count[where], grant[where] = used, len(opportunity_ns), each
-        parts.append(opportunity_ns.astype(np.int64))
-        used += len(opportunity_ns)
+    for place, side in np.ndindex(shape):
+        out = (outages or {}).get(place, np.empty((0, 2), np.int64))
+        trace = (traces or {}).get((place, side))
+        if trace is not None:
+            schedule, grant[place, side] = within(trace[0], out), trace[1]
+            entries[place, side] = len(schedule)
+        else:
+            out_ns = np.cumsum(out[:, 1] - out[:, 0])
+            schedule = np.column_stack([out[:, 1] - out_ns, out_ns]).ravel()
+            entries[place, side] = len(out)
+        first[place, side] = used
+        parts.append(schedule.astype(np.int64))
+        used += len(schedule)
     return Queues(
-        capacity_bps / 8e9, limit.astype(np.float64), base_ms.astype(np.float64), np.concatenate(parts), first, count,
+        capacity_bps / 8e9, limit.astype(np.float64), base_ms.astype(np.float64), np.concatenate(parts), first, entries,
         grant, np.zeros(shape), np.zeros(shape, np.int64), plain_traits(shape[0]) if traits is None else traits,
         np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, NOBODY), np.full(shape, NOBODY),
     )  # fmt: skip
+
+
+def within(trace_ns: NDArray[np.int64], out: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the opportunities of a trace that lie in no outage; at least one, after all time."""
+    before = np.searchsorted(out[:, 0], trace_ns, side="right")
+    ends = np.concatenate([[np.iinfo(np.int64).min], out[:, 1]])
+    kept = trace_ns[trace_ns >= ends[before]]
+    return kept if len(kept) else np.array([AFTER_ALL], np.int64)
 
 
 def new_journeys(count: int, *, classed: bool = False) -> Journeys:

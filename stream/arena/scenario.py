@@ -23,6 +23,38 @@ XR_DEADLINE_MS = 11.0
 """A frame's time at 90 Hz, as the article has it."""
 
 
+class Outage(Strict):
+    """Some time in which a place sends nothing: packets wait there, up to its buffer."""
+
+    place: Name = Field(description="name of a link, path or node")
+    from_s: Annotated[float, number("wait_s")] = Field(description="when it begins, seconds into the episode")
+    seconds: Annotated[float, number("outage_s")] = Field(description="how long it lasts")
+    most_s: Annotated[float, number("outage_s")] | None = Field(
+        None, description="the longest that it lasts: drawn anew for each, of seeds; none: always seconds"
+    )
+    every_s: Annotated[float, number("wait_s")] = Field(
+        0.0, description="from one beginning to the next, longer than the longest; 0: it comes once"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Outage:
+        """Refuse what would never end."""
+        longest = self.most_s if self.most_s is not None else self.seconds
+        if longest < self.seconds:
+            raise ValueError(f"expected most_s of at least seconds ({self.seconds:g}); found {longest:g}")
+        if self.every_s and self.every_s <= longest:
+            raise ValueError(f"expected every_s above {longest:g}, the longest outage; found {self.every_s:g}")
+        return self
+
+
+class RecordedCapacity(Strict):
+    """A place that follows recorded capacity: delivery opportunities, one time in ms a line."""
+
+    place: Name = Field(description="name of a link, path or node")
+    file: str = Field(description="file of delivery opportunities that it follows up, one time in ms a line")
+    file_down: str | None = Field(None, description="the same towards the devices; none: as file")
+
+
 class Network(Strict):
     """What of the network no site file says."""
 
@@ -52,16 +84,21 @@ class Network(Strict):
         None, description="file of delivery opportunities that the first link follows up, one time in ms a line"
     )
     trace_down: str | None = Field(None, description="the same towards the devices; none: as trace")
+    traces: tuple[RecordedCapacity, ...] = Field(
+        (), description="tables [[network.traces]]: recorded capacity of any place"
+    )
+    outages: tuple[Outage, ...] = Field((), description="tables [[network.outages]]: when places send nothing")
 
 
 class Clairvoyance(Strict):
     """What the bound knows, and what a move costs it."""
 
-    horizon_ms: Annotated[float, number("budget_ms")] = Field(
-        100.0, description="how far it knows every packet, behind the command's latency"
-    )
+    horizons_ms: tuple[Annotated[float, number("budget_ms")], ...] = Field(
+        (50.0, 100.0, 200.0, 500.0), min_length=1, max_length=16,
+        description="how far it knows every packet, behind the command's latency: each is played, the best counts",
+    )  # fmt: skip
     price: Annotated[float, number("budget_ms")] = Field(
-        8.0, description="what a move must save to be made, ms summed over packets"
+        0.5, description="what a move must save to be made, ms summed over packets"
     )
 
 
@@ -137,7 +174,7 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _names_are_of_the_site(self) -> Scenario:
-        """Refuse traffic of no link or node, and a path or node that two links tell of in different words."""
+        """Refuse what is of no link, node or place, and a path or node that links tell of differently: it is one."""
         links = [link.name for link in self.site.links]
         for source in self.traffic:
             if source.link is not None and source.link not in links:
@@ -158,13 +195,32 @@ class Scenario(Strict):
                         f"site: {place.name!r} of the links {where!r} and {link.name!r} is one place with one queue: "
                         "expected the same keys in both"
                     )
+        places = [*links, *known]
+        for key, tables in (("traces", self.network.traces), ("outages", self.network.outages)):
+            for table in tables:
+                if table.place not in places:
+                    raise ValueError(
+                        f"network.{key}: expected a place of the site ({', '.join(places)}); found {table.place!r}"
+                    )
+        traced = [place for place, _ in self.traces]
+        if len(set(traced)) < len(traced):
+            raise ValueError("network.traces: two tables of one place; its capacity follows one file a direction")
         return self
+
+    @property
+    def traces(self) -> list[tuple[str, tuple[str | None, str | None]]]:
+        """The places that follow recorded capacity, each with its files up and down."""
+        network = self.network
+        first = (self.link.name, (network.trace, network.trace_down or network.trace))
+        found = [(each.place, (each.file, each.file_down or each.file)) for each in network.traces]
+        return [first, *found] if any(first[1]) else list(found)
 
     @property
     def varies(self) -> bool:
         """Whether seeds give other episodes; where they do not, there is one."""
-        loss = self.network.command_loss > 0 or self.network.loss > 0
-        return loss or any(source.file is None or source.step_s > 0 for source in self.traffic)
+        network = self.network
+        drawn = network.command_loss > 0 or network.loss > 0 or any(outage.most_s for outage in network.outages)
+        return drawn or any(source.file is None or source.step_s > 0 for source in self.traffic)
 
     @property
     def link(self) -> Link:

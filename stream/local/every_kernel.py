@@ -70,7 +70,7 @@ def _simulate() -> None:
     flows, journeys = new_flows(np.zeros(1, np.bool_), one), new_journeys(1)
     serve(queues, flows, journeys, one, one, one, 0, 1, np.zeros((1, 2)), 1.0)
     send_rest(queues, journeys, one, one)
-    foresee(queues, flows, one, one, one, 0, 1, 200.0, 0, 0, 0)
+    foresee(queues, flows, one, one, one, 0, 1, 200.0, 0, 0, 0, 0)
     _simulate_senders()
 
 
@@ -89,7 +89,7 @@ def _simulate_senders() -> None:
     arrivals = arrivals_of(scenario, 1, Path(), None)
     plan = plan_of(scenario, 1, arrivals)
     arrivals = extended(arrivals, plan)
-    queues = queues_of(site, scenario, {})
+    queues = queues_of(site, scenario, {}, {})
     closed = ClosedLoop(scenario, site, arrivals, plan, queues, 1)
     flows = new_flows(arrivals.down, np.zeros(len(arrivals.down), np.int64), None, arrivals.key[:, 4])
     at = 0

@@ -7,9 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from offramp.decision.policies.table import POLICIES
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serving.table import open_backend
+from offramp.stream.arena.episode import Model, play
+from offramp.stream.arena.scenario import load_scenario
 from tests.support.places import ROOT
 
 JOBS = str(ROOT / "samples/arena/jobs.toml")
@@ -94,6 +99,26 @@ def test_a_report_of_one_s_own_capture(tmp_path: Path) -> None:
     assert [row["policy"] for row in rows] == ["none", "threshold"]
     assert f"{rows[1]['mean_ms']:.2f} (" in html
     assert str(out / "report.html") in found.stderr
+
+
+def test_the_first_episode_of_a_policy_that_forecasts_is_a_timeline(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    text = (ROOT / "samples/arena/onoff.toml").read_text()
+    path.write_text(text.replace("seconds = 30", "seconds = 8").replace('name = "onoff"', 'name = "a/b"'))
+    found = run(
+        str(path), "--policy", "none", "--policy", "shipped", "--seeds", "2", "--timeline", str(tmp_path / "out")
+    )
+    assert found.returncode == 0, found.stderr
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["a-b-shipped.parquet"]
+    rows = pq.read_table(tmp_path / "out" / "a-b-shipped.parquet").to_pylist()
+    artifact = load_artifact(DEFAULT_ARTIFACT)
+    played = play(load_scenario(path), 1, "shipped", model=Model(artifact, open_backend("compiled", artifact)))
+    assert [json.loads(row["command"]) for row in rows if row["kind"] == "command"] == [
+        json.loads(command.to_json()) for command in played.commands
+    ]
+    bins = [row for row in rows if row["kind"] == "bin"]
+    assert 700 < len(bins) <= 801
+    assert all(row["q50_ms"] is not None for row in bins)
 
 
 def test_a_report_that_cannot_be_written_is_told_before_anything_is_played(tmp_path: Path) -> None:

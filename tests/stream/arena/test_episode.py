@@ -169,9 +169,9 @@ def test_the_product_itself_is_in_the_loop(model: Model, tap: str) -> None:
     assert len(set(found.place)) > 1
 
 
-@pytest.mark.parametrize("name", ["jobs", "bulk"])
+@pytest.mark.parametrize("name", ["jobs", "bulk", "full", "plant", "flood"])
 def test_no_policy_is_surely_better_than_who_knows_what_comes(name: str) -> None:
-    one = scenario(name)
+    one = scenario(name).model_copy(update={"seconds": 10.0 if name in ("full", "plant", "flood") else 30.0})
     bound, none = played(one, "clairvoyant"), played(one, "none")
     assert difference(bound, none, one.network.lost_ms)[2] < 0
     for policy in ("static", "threshold"):

@@ -11,7 +11,7 @@ from offramp.errors import ConfigError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_backend
 from offramp.stream.arena.episode import Model, play
-from offramp.stream.arena.places import enforcing, numbers_of
+from offramp.stream.arena.places import enforcing, numbers_of, outages_of
 from offramp.stream.arena.scenario import Scenario, load_scenario
 from offramp.stream.arena.traffic import arrivals_of
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
@@ -167,5 +167,112 @@ def test_capacities_of_all_links_are_scaled_by_the_traffic_of_the_first(tmp_path
 def test_what_is_wrong_with_links_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, TWO.replace(old, new, 1))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+ONE = """
+name = "one"
+seconds = 6
+[[site.links]]
+name = "a"
+capacity = "8 Mbit/s"
+buffer_bytes = 100_000
+devices = ["10.0.0.0/24"]
+[[site.links.paths]]
+name = "b"
+capacity = "6 Mbit/s"
+[[site.links.nodes]]
+name = "edge"
+[[traffic]]
+model = "sensors"
+count = 20
+"""
+
+
+def test_a_place_sends_nothing_in_an_outage(tmp_path: Path) -> None:
+    text = f'{ONE}[[network.outages]]\nplace = "a"\nfrom_s = 2\nseconds = 1.5\n'
+    found, usual = play(load(tmp_path, text), 1, "none"), play(load(tmp_path, ONE), 1, "none")
+    left_s = (found.time_ns + found.delay_ms * 1e6 - 1e6) / 1e9
+    assert not ((left_s > 2.000_001) & (left_s < 3.5)).any()
+    inside = (found.time_ns >= 2e9) & (found.time_ns < 3.5e9)
+    assert (found.delay_ms[inside] > usual.delay_ms[inside]).all()
+    np.testing.assert_array_equal(found.delay_ms[found.time_ns < 2e9], usual.delay_ms[usual.time_ns < 2e9])
+    assert not np.isnan(found.delay_ms).any(), "all of it fits into the buffer"
+    short = load(tmp_path, text.replace("100_000", "1_500"))
+    lost = np.isnan(play(short, 1, "none").delay_ms)
+    assert lost[inside].mean() > 0.5
+    assert not lost[~inside].any()
+
+
+def test_outages_of_random_length_are_the_same_for_a_seed_and_come_again(tmp_path: Path) -> None:
+    text = f'{ONE}[[network.outages]]\nplace = "PLACE"\nfrom_s = 0.5\nseconds = 0.2\nmost_s = 0.9\nevery_s = 2\n'
+    for place, number in (("a", 0), ("b", 1), ("edge", 2)):
+        one = load(tmp_path, text.replace("PLACE", place))
+        assert one.varies
+        first, again, other = (outages_of(one, seed)[number] for seed in (1, 1, 2))
+        assert first.tolist() == again.tolist() != other.tolist()
+        assert (first[:, 0] / 1e9).tolist() == [0.5, 2.5, 4.5]
+        length = (first[:, 1] - first[:, 0]) / 1e9
+        assert ((length >= 0.2) & (length < 0.9)).all()
+        assert len(set(length)) == 3
+
+
+def test_outages_that_touch_are_one(tmp_path: Path) -> None:
+    table = '[[network.outages]]\nplace = "a"\nfrom_s = {}\nseconds = {}\n'
+    spans = [(4, 1), (1, 1), (2, 1), (1.5, 0.2), (4.5, 1)]
+    one = load(tmp_path, ONE + "".join(table.format(*span) for span in spans))
+    assert (outages_of(one, 1)[0] / 1e9).tolist() == [[1, 3], [4, 5.5]]
+    late = load(tmp_path, f"{ONE}{table.format(70, 1)}every_s = 2\n")
+    assert outages_of(late, 1) == {}
+
+
+def test_a_policy_leads_flows_around_an_outage(tmp_path: Path) -> None:
+    text = TWO.replace("count = 5\nshare = 0.8", "count = 5\nshare = 0.2").replace("seconds = 6", "seconds = 12")
+    one = load(tmp_path, f'{text}[[network.outages]]\nplace = "east"\nfrom_s = 3\nseconds = 4\n')
+    arrivals = arrivals_of(one, 1, Path(), None)
+    none, threshold = (play(one, 1, policy) for policy in ("none", "threshold"))
+    later = (arrivals.link[arrivals.flow] == 0) & (none.time_ns > 5e9) & (none.time_ns < 7e9)
+    waited = [np.where(np.isnan(each.delay_ms), 200, each.delay_ms)[later].mean() for each in (none, threshold)]
+    assert waited[1] < waited[0] / 2, waited
+    assert set(threshold.place[later].tolist()) >= {2}
+
+
+def test_any_place_may_follow_recorded_capacity(tmp_path: Path) -> None:
+    (tmp_path / "slow.trace").write_text("\n".join(map(str, range(20, 2_001, 20))))
+    (tmp_path / "quick.trace").write_text("\n".join(map(str, range(1, 2_001))))
+    table = '[[network.traces]]\nplace = "{}"\nfile = "{}"\n'
+    old = load(tmp_path, f'{TWO}[network]\ntrace = "slow.trace"\ntrace_down = "quick.trace"\n')
+    new = load(tmp_path, f'{TWO}{table.format("east", "slow.trace")}file_down = "quick.trace"\n')
+    one, other = (play(each, 1, "static", here=tmp_path) for each in (old, new))
+    np.testing.assert_array_equal(one.delay_ms, other.delay_ms)
+    plain = play(load(tmp_path), 1, "static")
+    path = play(load(tmp_path, f"{TWO}{table.format('lte', 'slow.trace')}"), 1, "static", here=tmp_path)
+    there = plain.place == 2
+    np.testing.assert_array_equal(path.delay_ms[~there], plain.delay_ms[~there])
+    left_ms = path.time_ns[there] / 1e6 + path.delay_ms[there] - 5.0
+    np.testing.assert_allclose(left_ms % 20, np.where(left_ms % 20 > 10, 20, 0), atol=1e-5)
+    assert "lte" not in {each.name for each in new.site.links}
+
+
+OUT = '[[network.outages]]\nplace = "a"\n'
+OF_SITE = "expected a place of the site (a, b, edge)"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (OUT.replace('"a"', '"c"') + "from_s = 1\nseconds = 1", f"network.outages: {OF_SITE}; found 'c'"),
+        ('[[network.traces]]\nplace = "c"\nfile = "x"', f"network.traces: {OF_SITE}; found 'c'"),
+        ('[[network.traces]]\nplace = "a"\nfile = "x"\n[network]\ntrace = "x"', "two tables of one place"),
+        (f"{OUT}from_s = 1\nseconds = 2\nmost_s = 1", "expected most_s of at least seconds (2); found 1"),
+        (f"{OUT}from_s = 1\nseconds = 2\nevery_s = 2", "expected every_s above 2, the longest outage; found 2"),
+        (f"{OUT}from_s = 1\nseconds = 0", "expected 0.01 s to 86,400 s; found 0 s"),
+        (f"{OUT}seconds = 1", "from_s: is missing"),
+    ],
+)
+def test_what_is_wrong_with_outages_and_traces_is_one_line(tmp_path: Path, table: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f"{ONE}{table}\n")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -76,14 +77,17 @@ class SlowQueue:
 
 
 def slow_delays_ms(
-    packets: list[tuple[int, int, bool]], limit: int, rate: Fraction, trace: list[int] | None = None, grant: int = 0
-) -> NDArray[np.float64]:
+    packets: list[tuple[int, int, bool]], limit: int, rate: Fraction, trace: list[int] | None = None, grant: int = 0,
+    out: Sequence[tuple[int, int]] = (),
+) -> NDArray[np.float64]:  # fmt: skip
     """Return the delay of each packet without the base, NaN where lost."""
     queue, at = SlowQueue(limit), 0
     for number, (time, size, lower) in enumerate([*packets, (END, 0, False)]):
         if trace is None:
-            queue.send((time - queue.now) * rate, rate)
-            queue.now = Fraction(time)
+            for begin, end in (*out, (time, time)):
+                if begin <= time and queue.now < end:
+                    queue.send((begin - queue.now) * rate, rate)
+                    queue.now = Fraction(min(end, time))
         else:
             while at < len(trace) and trace[at] <= time:
                 queue.now = Fraction(trace[at])
@@ -98,8 +102,9 @@ def slow_delays_ms(
 
 
 def delays_ms(
-    packets: list[tuple[int, int, bool]], limit: int, mbit: int, trace: list[int] | None = None, grant: int = 0
-) -> NDArray[np.float64]:
+    packets: list[tuple[int, int, bool]], limit: int, mbit: int, trace: list[int] | None = None, grant: int = 0,
+    out: Sequence[tuple[int, int]] = (), classes: int = 2,
+) -> NDArray[np.float64]:  # fmt: skip
     """Return the same by the arena's kernels, in two calls, as of two bins."""
     times, sizes = (np.array([each[at] for each in packets], np.int64) for at in (0, 1))
     flow = np.array([int(lower) for _, _, lower in packets], np.int64)
@@ -109,7 +114,8 @@ def delays_ms(
         np.full((1, 2), float(limit)),
         np.full((1, 2), BASE_MS),
         traces,
-        np.array([[2, WHOLE, 0]]),
+        np.array([[classes, WHOLE, 0]]),
+        {0: np.array(out, np.int64)} if len(out) else None,
     )
     flows, journeys = new_flows(np.zeros(2, np.bool_), np.array([0, 1])), new_journeys(len(packets), classed=True)
     at = 0
@@ -139,6 +145,56 @@ def test_two_classes_over_a_trace_are_those_of_the_slow_simulation(
     trace = np.cumsum(np.random.default_rng(seed).integers(0, 400_000, 2_000)).tolist()
     wanted = slow_delays_ms(packets, limit, Fraction(1), trace, grant)
     np.testing.assert_allclose(delays_ms(packets, limit, 1, trace, grant), wanted, atol=1e-6, equal_nan=True)
+
+
+def spans(lengths: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return outages of gaps and lengths one after the other."""
+    edges = np.cumsum([each for one in lengths for each in one])
+    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
+
+
+OUTAGES = st.lists(st.tuples(st.integers(1, 900_000), st.integers(1, 1_500_000)), min_size=1, max_size=5).map(spans)
+
+
+@given(PACKETS, OUTAGES, st.sampled_from([2, 8]), st.sampled_from([4_000, 1_000_000]))
+@settings(max_examples=150, deadline=None)
+def test_outages_are_those_of_the_slow_simulation(
+    packets: list[tuple[int, int, bool]], out: list[tuple[int, int]], mbit: int, limit: int
+) -> None:
+    packets = sorted(packets, key=lambda packet: packet[0])
+    wanted = slow_delays_ms(packets, limit, Fraction(mbit, 8_000), out=out)
+    np.testing.assert_allclose(delays_ms(packets, limit, mbit, out=out), wanted, atol=1e-6, equal_nan=True)
+    first = [(time, size, False) for time, size, _ in packets]  # all of one class: a queue of one class does the same
+    wanted = slow_delays_ms(first, limit, Fraction(mbit, 8_000), out=out)
+    np.testing.assert_allclose(delays_ms(first, limit, mbit, out=out, classes=1), wanted, atol=1e-6, equal_nan=True)
+
+
+@given(PACKETS, OUTAGES, st.integers(0, 1_000_000))
+@settings(max_examples=60, deadline=None)
+def test_a_trace_has_no_opportunity_in_an_outage(
+    packets: list[tuple[int, int, bool]], out: list[tuple[int, int]], seed: int
+) -> None:
+    packets = sorted(packets, key=lambda packet: packet[0])
+    trace = np.cumsum(np.random.default_rng(seed).integers(0, 400_000, 2_000)).tolist()
+    kept = [time for time in trace if not any(begin <= time < end for begin, end in out)]
+    wanted = slow_delays_ms(packets, 20_000, Fraction(1), kept, 1_500)
+    np.testing.assert_allclose(delays_ms(packets, 20_000, 1, trace, 1_500, out), wanted, atol=1e-6, equal_nan=True)
+
+
+def test_nobody_is_told_how_long_an_outage_will_last() -> None:
+    times = np.arange(300, dtype=np.int64) * 1_000_000
+    queues = new_queues(
+        np.full((1, 2), 8e6), np.full((1, 2), 1e9), np.zeros((1, 2)), outages={0: np.array([[50_000_000, 10**12]])}
+    )
+    flows, journeys, peak = new_flows(np.zeros(1, np.bool_), np.zeros(1, np.int64)), new_journeys(300), np.zeros((1, 2))
+    at, told = 0, []
+    for end in range(10_000_000, 300_000_001, 10_000_000):
+        at = serve(queues, flows, journeys, times, np.full(300, 100), np.zeros(300, np.int64), at, end, peak, 1.0)
+        told.append(float(peak[0, 0]))
+    assert told[:5] == pytest.approx([0.1] * 5)
+    assert told[5] == pytest.approx(9 + 10 * 0.1)  # the last packet: 9 ms into the outage, ten packets wait
+    assert told[-1] == pytest.approx(249 + 250 * 0.1)
+    assert journeys.delay_ms[-1] > 900_000
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

@@ -12,7 +12,16 @@ import pytest
 from offramp.errors import ConfigError, InputError
 from offramp.stream.arena.episode import BOUND, play
 from offramp.stream.arena.measures import measures
-from offramp.stream.arena.scenario import SENDERS, Clairvoyance, Network, Scenario, TrafficSource, load_scenario
+from offramp.stream.arena.scenario import (
+    SENDERS,
+    Clairvoyance,
+    Network,
+    Outage,
+    RecordedCapacity,
+    Scenario,
+    TrafficSource,
+    load_scenario,
+)
 from offramp.stream.arena.traffic import MODELS
 from tests.support.doc_rows import rows
 from tests.support.places import ROOT, SHARED
@@ -63,7 +72,7 @@ def test_every_model_gives_an_episode(tmp_path: Path, model: str) -> None:
 
 def test_every_key_is_documented() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for kind in (Scenario, Network, Clairvoyance, TrafficSource):
+    for kind in (Scenario, Network, RecordedCapacity, Outage, Clairvoyance, TrafficSource):
         for row in rows(kind):
             assert row in page, f"docs/arena.md lacks this row: {row}"
 
