@@ -103,18 +103,18 @@ def play(
 
     here, root: where the scenario's files are; sink: takes the timeline of policies that need a forecast.
     """
-    alone = arrivals_of(scenario, seed, here, root)
-    arrivals = extended(alone, plan_of(scenario, seed, alone))
+    arrivals = arrivals_of(scenario, seed, here, root)
     site = enforcing(scenario, "none" if policy == BOUND else policy, arrivals.scale)
     if model is None and any(policy_of(site, link.name).needs_forecast for link in site.links):
         raise ValueError(f"policy {policy}: needs a model")
     traces = traces_of(scenario, arrivals, here, root)
-    horizons = scenario.clairvoyant.horizons_ms if policy == BOUND else (None,)
 
     def played(horizon_ms: float | None) -> Outcome:
-        plan = plan_of(scenario, seed, alone)  # senders have a state: each episode its own
-        return Episode(scenario, site, arrivals, model, traces, seed, plan=plan, horizon_ms=horizon_ms, sink=sink).run()
+        plan = plan_of(scenario, seed, arrivals)  # of each its own: senders that react change theirs
+        own = extended(arrivals, plan)
+        return Episode(scenario, site, own, model, traces, seed, plan=plan, horizon_ms=horizon_ms, sink=sink).run()
 
+    horizons = scenario.clairvoyant.horizons_ms if policy == BOUND else (None,)
     return min(map(played, horizons), key=lambda each: each.mean_ms(scenario.network.lost_ms))
 
 

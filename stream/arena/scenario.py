@@ -174,7 +174,7 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _names_are_of_the_site(self) -> Scenario:
-        """Refuse what is of no link, node or place, and a path or node that links tell of differently: it is one."""
+        """Refuse what is of no link, node or place, and a place that two links tell of differently: it is one queue."""
         links = [link.name for link in self.site.links]
         for source in self.traffic:
             if source.link is not None and source.link not in links:

@@ -89,7 +89,7 @@ def _simulate_senders() -> None:
     arrivals = arrivals_of(scenario, 1, Path(), None)
     plan = plan_of(scenario, 1, arrivals)
     arrivals = extended(arrivals, plan)
-    queues = queues_of(site, scenario, {}, {})
+    queues = queues_of(site, scenario, {})
     closed = ClosedLoop(scenario, site, arrivals, plan, queues, 1)
     flows = new_flows(arrivals.down, np.zeros(len(arrivals.down), np.int64), None, arrivals.key[:, 4])
     at = 0

@@ -38,7 +38,7 @@ class Loop:
         site, arrivals = scenario.site, arrivals_of(scenario, seed, Path(), None)
         self.scenario, self.plan = scenario, plan_of(scenario, seed, arrivals)
         self.arrivals = extended(arrivals, self.plan)
-        self.queues = queues_of(site, scenario, {}, {})
+        self.queues = queues_of(site, scenario, {})
         self.flows: Flows = new_flows(
             self.arrivals.down, at_home(self.arrivals.link.copy(), scenario, site, self.plan.users),
             partners(self.arrivals), self.arrivals.key[:, PROTOCOL], int(scenario.network.reconnect_ms * 1e6),
