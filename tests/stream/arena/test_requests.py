@@ -152,3 +152,83 @@ def test_packets_without_requests_are_those_of_the_open_loop(tmp_path: Path) -> 
     np.testing.assert_array_equal(one.time_ns, other.time_ns)
     assert other.requests is not None
     assert len(other.requests.made_ns) == pytest.approx(9 * 60, abs=2)
+
+
+TIERS = """
+name = "tiers"
+seconds = 6
+[[site.links]]
+name = "a"
+capacity = "20 Mbit/s"
+devices = ["10.0.0.0/16"]
+[[site.links.nodes]]
+name = "phone"
+tier = "device"
+compute = 3e8
+energy_nj_per_bit = 0
+energy_nj_per_cycle = 2.0
+[[site.links.nodes]]
+name = "edge"
+delay_ms = 1
+compute = 1e9
+energy_nj_per_bit = 3.0
+energy_nj_per_cycle = 0.5
+[[site.links.nodes]]
+name = "fog"
+tier = "fog"
+delay_ms = 3
+compute = 1e9
+[[site.links.nodes]]
+name = "cloud"
+tier = "cloud"
+delay_ms = 20
+compute = 1e11
+energy_nj_per_cycle = 0.1
+[[site.links.known]]
+address = "10.0.0.0/16"
+energy_nj_per_bit = 20
+[[traffic]]
+model = "xr_frames"
+count = 3
+share = 0.4
+cycles_per_bit = 5
+computed_by = "cloud"
+answer_bytes = 3000
+[[traffic]]
+model = "xr_frames"
+share = 0.02
+cycles_per_bit = 100
+computed_by = "phone"
+class = "local"
+"""
+
+
+@pytest.fixture
+def tiers(tmp_path: Path) -> Scenario:
+    (tmp_path / "tiers.toml").write_text(TIERS)
+    return load_scenario(tmp_path / "tiers.toml")
+
+
+@pytest.mark.parametrize("policy", ["none", "threshold", "clairvoyant"])
+def test_what_requests_cost_is_what_the_episode_cost(tiers: Scenario, policy: str) -> None:
+    """Told request by request it is the sum of all packets and tasks, but for those that the end cuts off."""
+    found = play(tiers, 1, policy)
+    assert found.requests is not None
+    whole = found.requests.energy_j.sum() * 1e9
+    assert 0.97 * found.energy_nj < whole <= found.energy_nj * (1 + 1e-9)
+
+
+def test_a_policy_offloads_and_more_requests_are_in_time(tiers: Scenario) -> None:
+    """120 % of the link is asked for, and the cloud behind it is 20 ms away for whom goes there; others are near."""
+    none, moved = (play(tiers, 1, policy).requests for policy in ("none", "threshold"))
+    assert none is not None
+    assert moved is not None
+    assert set(none.place[none.kind == 0].tolist()) <= {0, -1}
+    assert set(moved.place[moved.kind == 0].tolist()) & {2, 3, 4}
+    assert moved.in_time.mean() > 1.5 * none.in_time.mean()
+    # nothing is moved to the devices, and what they compute stays there
+    phone = 1
+    for each in (none, moved):
+        assert phone not in each.place[each.kind == 0]
+        assert set(each.place[each.kind == 1].tolist()) == {phone}
+        assert each.in_time[each.kind == 1].all()
