@@ -81,8 +81,11 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
             one = number if source.model == "sensors" else device
             flows[link] += MODELS[source.model](rng, scenario.seconds, one, rate_bps, number)
             device += source.model != "sensors"
-    of_part = [number for number, own in enumerate(flows) if own] + of_file
-    packets, part = _together([*(_of_link(own, number) for number, own in enumerate(flows) if own), *captured])
+    made = {number: _of_link(own, number) for number, own in enumerate(flows) if any(len(each.time) for each in own)}
+    of_part = [*made, *of_file]
+    if not of_part:
+        raise InputError(f"scenario {scenario.name}: no packet in {scenario.seconds:g} s of seed {seed}; give it more")
+    packets, part = _together([*made.values(), *captured])
     last = int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9)))
     packets, link_of = part_of(packets, 0, last), np.array(of_part, np.int64)[part[:last]]
     # of one link the last column says nothing; of several the same addresses are flows of their own
