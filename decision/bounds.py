@@ -68,6 +68,19 @@ BOUNDS = {
     "device": Bound(0, 250, "", whole=True),
     "seed": Bound(0, 2**63 - 1, "", whole=True),
     "count": Bound(0, 100_000, "", whole=True),
+    # of a file; the largest that a link of a terabit moves in a day
+    "bytes": Bound(1, 1e16, "bytes", whole=True),
+    # an answer goes out at once (stream.arena.senders.tasks.MOST_BYTES)
+    "answer": Bound(0, 5e6, "bytes", whole=True),
+    # from a microcontroller to a rack of accelerators
+    "compute": Bound(1e3, 1e18, "cycles/s"),
+    # a checksum takes some, a large model of pictures a million
+    "cycles": Bound(0, 1e9, "cycles/bit"),
+    "cycle_energy": Bound(0, 1e6, "nJ/cycle"),
+    # tasks that wait
+    "queue": Bound(0, 10_000, "", whole=True),
+    # what is busy with all of it computes nothing
+    "load_share": Bound(0, 0.99),
     # of a made-up link: a day
     "seconds": Bound(1, 86_400, "s"),
 }  # fmt: skip

@@ -73,13 +73,28 @@ class AltPath(Strict):
 
 
 class Node(Strict):
-    """A place that can serve a device's traffic: edge or cloud."""
+    """A place that can serve a device's traffic: edge, fog or cloud; or the devices themselves."""
 
     name: Name = Field(description="name that commands carry")
-    tier: Literal["device", "edge", "cloud"] = Field("edge", description="device, edge or cloud")
+    tier: Literal["device", "edge", "fog", "cloud"] = Field(
+        "edge", description="device (each its own), edge, fog or cloud"
+    )
     delay_ms: Milliseconds = Field(1.0, description="one-way delay from the devices")
     capacity: Rate = Field(1e9, description="bits per second that it can take")
     energy_nj_per_bit: Energy = Field(1.0, description="energy to serve a bit")
+    # what computes; not in the repr, which the shipped policy's version hashes: it does not reckon with it
+    compute: Annotated[float, number("compute")] | None = Field(
+        None, repr=False, description="cycles per second that it computes; none: its tasks take no time"
+    )
+    queue: Annotated[int, number("queue")] = Field(
+        100, repr=False, description="tasks that may wait for it; one more is refused"
+    )
+    load: Annotated[float, number("load_share")] = Field(
+        0.0, repr=False, description="share of its compute that others have"
+    )
+    energy_nj_per_cycle: Annotated[float, number("cycle_energy")] = Field(
+        0.0, repr=False, description="energy of a cycle"
+    )
 
 
 class Device(Strict):

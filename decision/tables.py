@@ -59,9 +59,10 @@ class Strict(BaseModel):
         if not isinstance(value, Mapping):
             one = ", of one bracket on each side" if isinstance(value, list) else ""
             raise ValueError(f"expected one table{one}; found {shown(value)}")
+        keys = [field.alias or name for name, field in cls.model_fields.items()]
         for key in value:
-            if key not in cls.model_fields:
-                raise _UnknownKeyError(str(key), unknown_key(str(key), cls.model_fields))
+            if key not in keys:
+                raise _UnknownKeyError(str(key), unknown_key(str(key), keys))
         return value
 
 

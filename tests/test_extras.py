@@ -80,7 +80,7 @@ LOADED = {
     "publish": "offramp.cli.publish, offramp.stream.agent.live, offramp.stream.agent.files",
     "worker": "offramp.cli.worker, offramp.stream.app",
     "follow": "offramp.cli.follow",
-    "arena": "offramp.cli.arena, offramp.stream.arena.episode, offramp.stream.arena.tuning",
+    "arena": "offramp.cli.arena, offramp.stream.arena.contest, offramp.stream.arena.report.page",
     "kernels": "offramp.kernel_set, offramp.kernel_plan, offramp.stream.local.every_kernel",
     "topics": "offramp.cli.topics, offramp.stream.topics.table",
     "mark": "offramp.cli.topics, offramp.capture.message.mark",

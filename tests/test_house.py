@@ -23,8 +23,9 @@ MAY_KNOW: dict[str, set[str]] = {
 ORDER = """
     .__main__ .cli.commands .cli.learning .cli .api .cli.show .kernel_set
     .stream.app .stream.agent .stream.local .stream.worker .stream.refine .stream.links .stream.metrics .stream.topics
-    .stream.learning .stream.arena .stream.datasets .stream.pipeline .stream.windows .stream.bins .stream
-    .decision
+    .stream.learning .stream.arena.report .stream.arena .stream.arena.senders .stream.datasets .stream.pipeline
+    .stream.windows .stream.bins
+    .stream .decision
     .inference.refinement .inference.evaluation .inference.baselines .inference.training .inference.serving
     .inference.serving.kernel .inference.dataset .inference.artifact .inference.artifact_check .inference.network
     .inference

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from offramp.cli.options import ModelFolder, SiteFile
-from offramp.errors import ConfigError, InputError
+from offramp.errors import ConfigError, InputError, OfframpError, writing
 
 if TYPE_CHECKING:
-    from offramp.stream.arena.episode import Model, Outcome
+    from offramp.stream.arena.contest import Contest
+    from offramp.stream.arena.episode import Model
     from offramp.stream.arena.scenario import Scenario
-
-COLUMNS = (("mean ms (95 % interval)", 27), ("p95", 8), ("p99", 8), ("lost", 8), ("late", 8), ("moves", 8), ("back", 7),
-           ("flaps", 7))  # fmt: skip
-HEAD = f"{'policy':<12}{''.join(f'{name:>{width}}' for name, width in COLUMNS)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +46,21 @@ class ArenaOptions:
         int,
         typer.Option("--tune", help="settings that each policy is tuned by, on seeds of their own", min=0, max=10_000),
     ] = 0
+    untuned: Annotated[
+        tuple[str, ...],
+        typer.Option("--untuned", metavar="NAME", help="a policy that --tune leaves as it is set, again for more"),
+    ] = ()
     root: Annotated[Path | None, typer.Option("--root", help="the folder that $ROOT/ means in scenarios")] = None
     model: ModelFolder = None
+    classes: Annotated[bool, typer.Option("--classes", help="a row for each class of traffic, too")] = False
+    timeline: Annotated[
+        Path | None,
+        typer.Option("--timeline", metavar="DIR", help="write the first episode as a file, of policies that forecast"),
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="write a page with pictures here, and its numbers"),
+    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="one JSON line a scenario and policy")] = False
     list_them: Annotated[bool, typer.Option("--list", help="name the policies and end")] = False
 
@@ -70,20 +82,71 @@ def arena(options: ArenaOptions) -> None:
         return
     if not options.scenarios and options.capture is None:
         raise ConfigError("expected a scenario, such as samples/arena/web.toml, or --list (docs/arena.md)")
-    for name in options.policies:
-        if name not in known:
-            raise ConfigError(f"--policy {name}: expected one of {', '.join(known)}")
+    for option, names in (("--policy", options.policies), ("--untuned", options.untuned)):
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"{option} {name}: expected one of {', '.join(known)}")
     scenarios = [(Path(name), load_scenario(Path(name))) for name in options.scenarios]
     if options.capture is not None:
         scenarios.append((options.capture, _own(options.capture, options.site)))
     announce_compiling()
     policies = options.policies or tuple(known)
     model = _model(options) if any(_needs_model(name) for name in policies) else None
+    for folder in (options.report, options.timeline):
+        if folder is not None:
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+    contests: list[Contest] = []
     for path, scenario in scenarios:
         if options.command_ms is not None:
             network = scenario.network.model_copy(update={"command_ms": options.command_ms})
             scenario = scenario.model_copy(update={"network": network})
-        _play(options, path, scenario, policies, model)
+        if contests and not options.as_json:
+            print()
+        contests.append(_play(options, path, scenario, policies, model))
+        if options.timeline is not None and model is not None:
+            _write_timelines(options.timeline, contests[-1], model)
+    if options.report is not None:
+        _write_report(options.report, contests, model)
+
+
+def _write_report(folder: Path, contests: Sequence[Contest], model: Model | None) -> None:
+    """Write the page and its numbers, and say where they are."""
+    from offramp.stream.arena.report.page import page
+
+    run = {
+        "command": shlex.join(["offramp", *sys.argv[1:]]),
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("offramp", "numpy", "numba")),
+    }
+    if model is not None:
+        run["model"] = f"{model.predictor.name}, sha256 {model.predictor.sha}"
+    rows = [contest.row(policy) for contest in contests for policy in contest.policies]
+    with writing(folder):
+        (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        (folder / "report.html").write_text(page(contests, run), encoding="utf-8")
+    print(f"report: {folder / 'report.html'}", file=sys.stderr)
+
+
+def _write_timelines(folder: Path, contest: Contest, model: Model) -> None:
+    """Play the first episode of each policy that needs a forecast once more, and write its timeline."""
+    from offramp.cli.show.timeline import open_timeline
+    from offramp.stream.arena.episode import play
+    from offramp.stream.arena.places import enforcing
+    from offramp.stream.arena.traffic import arrivals_of
+    from offramp.stream.arena.tuning import with_settings
+
+    for policy in filter(_needs_model, contest.policies):
+        one = with_settings(contest.scenario, policy, contest.standing(policy).settings)
+        site = enforcing(one, policy, arrivals_of(one, 1, contest.here, contest.root).scale)
+        name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in contest.scenario.name)
+        path = folder / f"{name}-{policy}.parquet"
+        timeline = open_timeline(path, site, model.predictor)
+        if timeline is not None:
+            play(one, 1, policy, model=model, here=contest.here, root=contest.root, sink=timeline.update)
+            timeline.close()
+            if timeline.failure:
+                raise OfframpError(timeline.failure)
+            print(f"timeline: {path}", file=sys.stderr)
 
 
 def _own(capture: Path, site: Path | None) -> Scenario:
@@ -117,54 +180,33 @@ def _model(options: ArenaOptions) -> Model:
     return Model(artifact, open_backend("compiled", artifact))
 
 
-def _play(options: ArenaOptions, path: Path, scenario: Scenario, policies: Sequence[str], model: Model | None) -> None:
-    """Play one scenario under all policies, and print what came of it."""
+def _play(
+    options: ArenaOptions, path: Path, scenario: Scenario, policies: Sequence[str], model: Model | None
+) -> Contest:
+    """Play one scenario under all policies, print what came of it, and return it."""
     from offramp.capture.sources.source import Progress
+    from offramp.cli.show.arena_table import print_tables
     from offramp.cli.show.progress import console_bar
-    from offramp.stream.arena.episode import play
-    from offramp.stream.arena.measures import difference, measures
-    from offramp.stream.arena.tuning import tune, with_settings
+    from offramp.stream.arena.contest import Contest
 
-    network, budget_ms = scenario.network, scenario.link.budget_ms
     seeds = options.seeds if scenario.varies else 1
     if options.tune and not scenario.varies:
         raise ConfigError(
             f"{path}: --tune: its traffic is the same for all seeds; tune on another scenario (docs/arena.md)"
         )
-    if not options.as_json:
-        about = f"; {scenario.about}" if scenario.about else ""
-        print(f"{scenario.name}: {seeds} episode{'s' if seeds > 1 else ''} of {scenario.seconds:g} s{about}")
-        print(f"commands take {network.command_ms:g} ms; late: over {budget_ms:g} ms; moves, back, flaps: a minute")
-        print(HEAD)
-    first: Sequence[Outcome] = ()
+    contest = Contest(scenario, policies, seeds, options.tune, options.untuned, model, path.parent, options.root)
     with console_bar(Progress(), "playing", unit="episodes") as bar:
-        done, whole = 0, len(policies) * seeds
-        for policy in policies:
-            one, settings = scenario, {}
-            if options.tune:
-                found = tune(scenario, policy, options.tune, model=model, here=path.parent, root=options.root)
-                settings, one = dict(found.settings), with_settings(scenario, policy, found.settings)
-            played = []
-            for seed in range(1, seeds + 1):
-                played.append(play(one, seed, policy, model=model, here=path.parent, root=options.root))
-                done += 1
-                bar.steps(done, whole)
-            found_ = measures(played, network.lost_ms, budget_ms)
-            first = first or played
-            gain = difference(played, first, network.lost_ms)
-            row: dict[str, Any] = {
-                "scenario": scenario.name, "policy": policy, "seeds": seeds, "command_ms": network.command_ms,
-                "settings": settings, **found_._asdict(), "difference_ms": gain, "against": policies[0],
-            }  # fmt: skip
-            print(json.dumps(row) if options.as_json else _line(policy, row), flush=True)
-            if settings and not options.as_json:
-                print(f"{'':<12}{', '.join(f'{name} {value}' for name, value in settings.items())}", file=sys.stderr)
+        done, whole = 0, len(policies) * seeds * (2 if options.tune else 1)
 
+        def played() -> None:
+            nonlocal done
+            done += 1
+            bar.steps(done, max(whole, done))
 
-def _line(policy: str, row: dict[str, Any]) -> str:
-    """Return a policy's row of the table."""
-    interval = f"{row['mean_ms']:.2f} ({row['low_ms']:.2f}, {row['high_ms']:.2f})"
-    return (
-        f"{policy:<12}{interval:>27}{row['p95_ms']:>8.1f}{row['p99_ms']:>8.1f}{row['lost']:>8.2%}{row['over']:>8.1%}"
-        f"{row['moves']:>8.1f}{row['returns']:>7.1f}{row['flaps']:>7.1f}"
-    )
+        contest.played = played
+        if options.as_json:
+            for policy in policies:
+                print(json.dumps(contest.row(policy)), flush=True)
+        else:
+            print_tables(contest, by_class=options.classes)
+    return contest

@@ -1,7 +1,9 @@
 """The bound: who knows every packet to come, and moves the flow that helps most, again and again.
 
 Every 50 ms, of the flows with the most bytes within its horizon, the one whose move to another place lowers the sum of
-the delays most, by more than its price, is moved; up to three times. It is greedy: the optimum may lie below it.
+the delays most, by more than its price, is moved; up to three times. It is greedy, so the optimum may lie below it, and
+looks no further than its horizon: an episode is played with several, as a near one fills paths that are full for long
+after, and a far one does not see bursts. What counts is the best of them.
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from offramp.stream.arena.executor import FLAP_NS, Counts
-from offramp.stream.arena.network import ANY, BEGAN, NEVER, Flows, foresee
+from offramp.stream.arena.network import ANY, BEGAN, FOR_GOOD, NEVER, Flows, foresee
 from offramp.stream.arena.queues import ADDRESS, Queues
-from offramp.stream.arena.scenario import Clairvoyance
 from offramp.stream.arena.traffic import Arrivals
 from offramp.stream.channels import BIN_NS
 
 EVERY_NS = 5 * BIN_NS
 """From one look ahead to the next."""
+VISITS_NS = (50_000_000, 100_000_000, FOR_GOOD // 2)
+"""How long a flow is thought to stay where it goes: what fills a buffer and comes back is worth more than it seems."""
 ROUNDS, CANDIDATES = 3, 8
 """Moves at most of a look, and flows that are tried for each."""
 
@@ -28,14 +31,15 @@ ROUNDS, CANDIDATES = 3, 8
 class Clairvoyant:
     """Steers flows by what is to come.
 
-    command_ns: from the end of a bin until a move is carried out; reached: the places that each link's flows can take,
-    the link itself first.
+    price: what a move must save, ms; command_ns: from the end of a bin until a move is carried out; reached: the places
+    that each link's flows can take, the link itself first.
     """
 
     arrivals: Arrivals
     queues: Queues
     flows: Flows
-    settings: Clairvoyance
+    price: float
+    horizon_ms: float
     command_ns: int
     lost_ms: float
     counts: Counts
@@ -53,23 +57,24 @@ class Clairvoyant:
             return
         packets, flow = self.arrivals.packets, self.arrivals.flow
         due_ns = end_ns + self.command_ns
-        until_ns = due_ns + int(self.settings.horizon_ms * 1e6)
+        until_ns = due_ns + int(self.horizon_ms * 1e6)
         last = int(np.searchsorted(packets.time_ns, until_ns))
         if last <= begin:
             return
         ahead = np.bincount(flow[begin:last], packets.size[begin:last], len(self.flows.place))
-        best = self._cost(begin, until_ns, NEVER, 0, due_ns)
+        best = self._cost(begin, until_ns, NEVER, 0, due_ns, FOR_GOOD)
         for _ in range(ROUNDS):
             free = np.where(self.flows.due_ns == NEVER, ahead, 0.0)
             heaviest = np.argsort(-free, kind="stable")[:CANDIDATES]
             tried = [
-                (self._cost(begin, until_ns, int(which), place, due_ns), int(which), place)
+                (self._cost(begin, until_ns, int(which), place, due_ns, due_ns + visit), int(which), place)
                 for which in heaviest if free[which] > 0
                 for place in self.reached[self.arrivals.link[which]]
+                for visit in VISITS_NS
                 if place != self.flows.place[which] and self._stays_whole(int(which), place, due_ns)
             ]  # fmt: skip
             cost, which, place = min(tried, default=(best, NEVER, 0))
-            if cost >= best - self.settings.price:
+            if cost >= best - self.price:
                 return
             best = cost
             self._move(which, place, end_ns, due_ns)
@@ -83,14 +88,14 @@ class Clairvoyant:
             began = self.queues.traits[self.flows.place[which], ADDRESS]
         return bool(began in (NEVER, ANY) or began == self.queues.traits[place, ADDRESS])
 
-    def _cost(self, begin: int, until_ns: int, moved: int, to: int, due_ns: int) -> float:
+    def _cost(self, begin: int, until_ns: int, moved: int, to: int, due_ns: int, back_ns: int) -> float:
         """Return the sum of the delays until then, ms."""
         packets = self.arrivals.packets
         copy = self.queues._replace(work=self.queues.work.copy(), hint=self.queues.hint.copy())
         return float(
             foresee(
                 copy, self.flows, packets.time_ns, packets.size, self.arrivals.flow, begin, until_ns, self.lost_ms,
-                moved, to, due_ns,
+                moved, to, due_ns, back_ns,
             )
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from offramp.inference.artifact import Artifact
 from offramp.inference.forecast import BIN_NS, BINS_PER_S, Forecast
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.arena.clairvoyant import Clairvoyant
+from offramp.stream.arena.closed_loop import Plan, Sent, closed_loop, extended, plan_of
+from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
 from offramp.stream.arena.network import NEVER, TURN, new_flows, serve
 from offramp.stream.arena.places import (
@@ -35,13 +37,15 @@ from offramp.stream.arena.places import (
     outages_of,
     queues_of,
     split_places,
+    targets_of,
     traces_of,
 )  # fmt: skip
 from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Traces, new_journeys, send_rest
+from offramp.stream.arena.requests import Requests, at_home, requests_of
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals, arrivals_of, partners
 from offramp.stream.bins.packets import Packets
-from offramp.stream.pipeline.meeting import Meetings, link_of
+from offramp.stream.pipeline.meeting import Meetings, Sink, link_of
 from offramp.stream.pipeline.pipeline import Pipeline
 from offramp.stream.windows.windows import Windowed
 
@@ -67,7 +71,10 @@ class Outcome:
     """What an episode came to.
 
     time_ns, size: int64 [n] of the packets; delay_ms: float64 [n], NaN where lost; place: int64 [n] that each took, -1
-    where its flow was broken and none took it.
+    where its flow was broken and none took it; flow: int64 [n] of each; link, kind: int64 [flows] the link and the
+    class of each, of those named by `classes`; queue_ms: float32 [bins, places] largest queue delay that a packet of
+    the bin met; congested: bool [bins] whether that of a watched link was over its budget; energy_nj: of all packets
+    and tasks; requests: None where nothing has a deadline.
     """
 
     time_ns: NDArray[np.int64]
@@ -76,20 +83,50 @@ class Outcome:
     place: NDArray[np.int64]
     counts: Counts
     commands: list[Command]
+    flow: NDArray[np.int64]
+    link: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    classes: tuple[str, ...]
+    queue_ms: NDArray[np.float32]
+    congested: NDArray[np.bool_]
+    energy_nj: float
+    seconds: float
+    requests: Requests | None = None
+
+    def mean_ms(self, lost_ms: float) -> float:
+        """Return the mean delay of a packet; lost_ms: what a lost one counts as."""
+        return float(np.where(np.isnan(self.delay_ms), lost_ms, self.delay_ms).mean()) if len(self.delay_ms) else 0.0
 
 
 def play(
     scenario: Scenario, seed: int, policy: str, *, model: Model | None = None, here: Path = Path(),
-    root: Path | None = None,
+    root: Path | None = None, sink: Sink | None = None,
 ) -> Outcome:  # fmt: skip
-    """Play one episode; here, root: where the scenario's files are. Raises what its traffic raises."""
+    """Play one episode. Raises what its traffic raises.
+
+    here, root: where the scenario's files are; sink: takes the timeline of policies that need a forecast.
+    """
     arrivals = arrivals_of(scenario, seed, here, root)
-    knows = policy == BOUND
-    site = enforcing(scenario, "none" if knows else policy, arrivals.scale)
+    site = enforcing(scenario, "none" if policy == BOUND else policy, arrivals.scale)
     forecasts = scenario.network.sees == "tap" or any(policy_of(site, each).needs_forecast for each in site.bundles)
-    if model is None and forecasts and not knows:
+    if model is None and forecasts and policy != BOUND:
         raise ValueError(f"policy {policy}: needs a model")
-    return Episode(scenario, site, arrivals, model, traces_of(scenario, arrivals, here, root), seed, knows=knows).run()
+    traces = traces_of(scenario, arrivals, here, root)
+
+    def played(horizon_ms: float | None) -> Outcome:
+        plan = plan_of(scenario, seed, arrivals)  # of each its own: senders that react change theirs
+        own = extended(arrivals, plan)
+        return Episode(scenario, site, own, model, traces, seed, plan=plan, horizon_ms=horizon_ms, sink=sink).run()
+
+    horizons = scenario.clairvoyant.horizons_ms if policy == BOUND else (None,)
+    return min(map(played, horizons), key=lambda each: each.mean_ms(scenario.network.lost_ms))
+
+
+class Steers(Protocol):
+    """Who moves flows by what is to come, and is no policy."""
+
+    def steer(self, begin: int, end_ns: int) -> None:
+        """Move what helps at the end of a bin; begin: the first packet that has not been sent by then."""
 
 
 class Watched(NamedTuple):
@@ -110,57 +147,68 @@ class Episode:
 
     def __init__(
         self, scenario: Scenario, site: Site, arrivals: Arrivals, model: Model | None, traces: Traces, seed: int, *,
-        knows: bool = False,
+        plan: Plan | None = None, horizon_ms: float | None = None, sink: Sink | None = None,
     ) -> None:  # fmt: skip
         network, numbers, command_ns = scenario.network, numbers_of(site), int(scenario.network.command_ms * 1e6)
-        self.scenario, self.site, self.counts = scenario, site, Counts()
+        self.scenario, self.counts = scenario, Counts()
         self.queues = queues_of(site, scenario, traces, outages_of(scenario, seed))
         self._breaks = bool((self.queues.traits[:, ADDRESS] != 0).any())
         if self._breaks:  # flows will have other ports
             arrivals = arrivals._replace(key=arrivals.key.copy())
-        self.arrivals = arrivals
-        meetings = Meetings(site)
-        self.policies = {bundle.name: meetings.of(bundle.name).policy for bundle in site.bundles}
+        self.arrivals, self.users, shown = arrivals, plan.users if plan is not None else [], targets_of(site)
+        self.site, meetings = shown, Meetings(shown)
+        self.policies = {bundle.name: meetings.of(bundle.name).policy for bundle in shown.bundles}
         splits = [meetings.of(link.name).policy.split_of(link.name) for link in site.links]
+        places = split_places(site, arrivals, splits, seed)
         self.flows = new_flows(
-            arrivals.down, split_places(site, arrivals, splits, seed),
+            arrivals.down, at_home(places, scenario, site, self.users),
             partners(arrivals) if self._breaks else None, arrivals.key[:, PROTOCOL], int(network.reconnect_ms * 1e6),
         )  # fmt: skip
         self._turns = self.flows.connection[:, TURN].copy()
+        self.closed = closed_loop(scenario, site, arrivals, plan, self.queues, seed)
         self.journeys = new_journeys(len(arrivals.flow), classed=bool((self.queues.traits[:, CLASSES] > 1).any()))
         rng = np.random.default_rng([seed, 1])
         self.links = dict[str, Watched]()
         for number, link in enumerate(site.links):
-            places = {place.name: numbers[place.name] for place in others_of(link)}
+            names = {place.name: numbers[place.name] for place in others_of(link)}
             lower = len(numbers) + number if link.queues > 1 else NEVER
             executor = Executor(
-                arrivals, self.flows, number, places, lower, command_ns, network.command_loss, rng, self.counts
+                arrivals, self.flows, number, names, lower, command_ns, network.command_loss, rng, self.counts
             )
             pipeline, meeting = None, meetings.of(link.name)
-            if model is not None and not knows and (meeting.policy.needs_forecast or network.sees == "tap"):
-                pipeline = Pipeline(site, link.name, model.predictor, model.artifact.normaliser, meeting)
+            by_tap = meeting.policy.needs_forecast or network.sees == "tap"
+            if model is not None and horizon_ms is None and by_tap:
+                scale = model.artifact.normaliser
+                pipeline = Pipeline(shown, link.name, model.predictor, scale, meeting, sink=sink)
             self.links[link.name] = Watched(number, link, arrivals.link == number, executor, pipeline)
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
-        self.bound = None
-        if knows:
+        self.bound: Steers | None = None
+        if horizon_ms is not None:
             reached = [
-                (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(site.links)
+                (number, *(numbers[place.name] for place in others_of(link))) for number, link in enumerate(shown.links)
             ]
             self.bound = Clairvoyant(
-                arrivals, self.queues, self.flows, scenario.clairvoyant, command_ns, network.lost_ms, self.counts,
-                reached,
+                arrivals, self.queues, self.flows, scenario.clairvoyant.price, horizon_ms, command_ns, network.lost_ms,
+                self.counts, reached,
             )  # fmt: skip
 
     def run(self) -> Outcome:
         """Play to the end."""
         packets, flow = self.arrivals.packets, self.arrivals.flow
         at, smooth, commands = 0, 1 / (SMOOTH_S * BINS_PER_S), list[Command]()
-        for number in range(int(np.ceil(self.scenario.seconds * BINS_PER_S))):
+        bins = int(np.ceil(self.scenario.seconds * BINS_PER_S))
+        queue_ms = np.zeros((bins, len(self.peak_ms)), np.float32)
+        for number in range(bins):
             end_ns = (number + 1) * BIN_NS
-            begin, at = at, serve(
-                self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns, self.peak_ms,
-                smooth,
-            )  # fmt: skip
+            begin = at
+            if self.closed is not None:
+                at = self.closed.serve(self.flows, at, end_ns, self.peak_ms, smooth)
+            else:
+                at = serve(
+                    self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns,
+                    self.peak_ms, smooth,
+                )  # fmt: skip
+            queue_ms[number] = self.peak_ms.max(1)
             if self._breaks:
                 self._tell_of_breaks(end_ns)
             if self.bound is not None:
@@ -170,9 +218,37 @@ class Episode:
             for command in self._decide(begin, at, end_ns):
                 self.links[link_of(command.scope)].executor.take(command, end_ns)
                 commands.append(command)
-        journeys = self.journeys
-        send_rest(self.queues, journeys, packets.time_ns, packets.size)
-        return Outcome(packets.time_ns, packets.size, journeys.delay_ms, journeys.place, self.counts, commands)
+        budgets_ms = np.array([watched.link.budget_ms for watched in self.links.values()])
+        congested: NDArray[np.bool_] = np.any(queue_ms[:, : len(budgets_ms)] > budgets_ms, axis=1)
+        return self._outcome(commands, queue_ms, congested)
+
+    def _outcome(self, commands: list[Command], queue_ms: NDArray[np.float32], congested: NDArray[np.bool_]) -> Outcome:
+        """Return what it came to, when nothing comes any more."""
+        packets, arrivals, requests, computed_nj = self.arrivals.packets, self.arrivals, None, 0.0
+        if self.closed is not None:
+            sent, tasks = self.closed.of_episode(), self.closed.world.tasks
+            requests, computed_nj = requests_of(self.scenario, tasks, self.users, arrivals.kind), tasks.nj[0]
+        else:
+            send_rest(self.queues, self.journeys, packets.time_ns, packets.size)
+            sent = self._sent(0, len(arrivals.flow))
+        if requests is not None:
+            self.counts.refused_tasks = int(requests.refused.sum())
+        size = sent.packets.size
+        energy_nj = computed_nj + spent_nj(self.scenario.site, arrivals, sent.flow, size, sent.place)
+        return Outcome(
+            sent.packets.time_ns, size, sent.delay_ms, sent.place, self.counts, commands, sent.flow, arrivals.link,
+            arrivals.kind, arrivals.classes, queue_ms, congested, energy_nj, self.scenario.seconds, requests,
+        )  # fmt: skip
+
+    def _sent(self, begin: int, end: int) -> Sent:
+        """Return the packets of the last bin; begin, end: those of the open loop."""
+        if self.closed is not None:
+            return self.closed.of_bin()
+        part = Packets._make(column[begin:end] for column in self.arrivals.packets)
+        flow, journeys = self.arrivals.flow[begin:end], self.journeys
+        if self._breaks:
+            part = part._replace(ports=self.arrivals.key[flow, PORTS])
+        return Sent(part, flow, journeys.place[begin:end], journeys.delay_ms[begin:end])
 
     def _tell_of_breaks(self, end_ns: int) -> None:
         """Let the executors know whose connections broke in a bin."""
@@ -197,21 +273,19 @@ class Episode:
     ) -> Iterator[Command]:
         """Yield what the product decides with what passes the tap."""
         assert pipeline is not None  # noqa: S101 - all links of a bundle have one, or none
-        seen, bins = self._tapped(watched.number, begin, end), pipeline.windows.bins
+        seen, bins = self._tapped(watched, begin, end), pipeline.windows.bins
         parts = [bins.update(seen)] if len(seen.time_ns) else []
         until_ns = START_NS + end_ns
         rows = pipeline.windows.rows_of(chain(*parts, bins.advance(until_ns + int(watched.link.lateness_ms * 1e6))))
         yield from pipeline.decide(Windowed(rows, closed_until=until_ns // BIN_NS))
 
-    def _tapped(self, number: int, begin: int, end: int) -> Packets:
+    def _tapped(self, watched: Watched, begin: int, end: int) -> Packets:
         """Return the packets that pass a link's tap: those that take it and, before flows are moved, all its own."""
-        place, flow = self.journeys.place[begin:end], self.arrivals.flow[begin:end]
-        here = place == number
-        if self.scenario.network.tap == "before":
-            here |= (self.arrivals.link[flow] == number) & (place != NOBODY)
-        part = Packets._make(column[begin:end][here] for column in self.arrivals.packets)
-        if self._breaks:
-            part = part._replace(ports=self.arrivals.key[flow[here], PORTS])
+        sent, number = self._sent(begin, end), watched.number
+        here = sent.place == number
+        if watched.link.tap == "before":
+            here |= (self.arrivals.link[sent.flow] == number) & (sent.place != NOBODY)
+        part = Packets._make(column[here] for column in sent.packets)
         return part._replace(time_ns=part.time_ns + START_NS)
 
     def _by_counters(self, policy: Policy, links: Sequence[Watched], end_ns: int) -> list[Command]:

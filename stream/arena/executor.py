@@ -36,7 +36,7 @@ class OpenMove(NamedTuple):
 class Counts:
     """What was carried out: flows moved or marked and given back, flaps; commands lost, refused, expired, all of them.
 
-    broken: connections that a move made begin anew.
+    broken: connections that a move made begin anew; refused_tasks: those that found their node full.
     """
 
     moved: int = 0
@@ -47,6 +47,7 @@ class Counts:
     expired: int = 0
     commands: int = 0
     broken: int = 0
+    refused_tasks: int = 0
 
 
 @dataclass

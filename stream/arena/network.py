@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.kernels import kernel_entry, kernel_lean
+from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
 from offramp.stream.arena.queues import ADDRESS, CLASSES, FRAME, Journeys, Queues, send, send_by_class, told_ms
 from offramp.stream.bins.packets import TCP, UDP
 from offramp.stream.channels import BIN_NS
@@ -86,6 +86,48 @@ def break_off(flows: Flows, which: int, now_ns: int) -> None:
     flows.bytes[which] = flows.rate_bps[which] = 0.0
 
 
+@kernel_inline
+def carry(
+    queues: Queues, flows: Flows, journeys: Journeys, time_ns: NDArray[np.int64], size: NDArray[np.int64], at: int,
+    which: int, peak_ms: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Send packet `at`, of flow `which`, where that is by now, and write down what is known of its journey.
+
+    A flow that is due changes its place before, and breaks where that has another address. peak_ms: float64 [P, 2], the
+    largest queue that a packet found, itself included, as time until all of it is sent.
+    """
+    now, bytes_, places = time_ns[at], float(size[at]), len(queues.traits)
+    if flows.due_ns[which] != NEVER and now >= flows.due_ns[which]:
+        flows.place[which] = flows.following[which]
+        flows.due_ns[which] = NEVER
+    place, side = flows.place[which], int(flows.down[which])
+    lower = place >= places
+    if lower:
+        place -= places
+    address = queues.traits[place, ADDRESS]
+    if address != flows.connection[which, BEGAN] and not gets_through(flows, which, address, now):
+        return
+    journeys.place[at] = place
+    if bytes_ > queues.traits[place, FRAME]:
+        bytes_ = carried(bytes_, queues.traits[place, FRAME], flows.connection[which, HEADER])
+    if queues.traits[place, CLASSES] > 1:
+        waited = send_by_class(queues, journeys, time_ns, size, at, place, side, lower)
+    else:
+        waited, fits = send(queues, place, side, now, bytes_)
+        journeys.delay_ms[at] = waited + queues.base_ms[place, side] if fits else np.nan
+    peak_ms[place, side] = max(peak_ms[place, side], told_ms(queues, place, side, now, waited))
+    flows.bytes[which] += bytes_
+    flows.last_ns[which] = now
+
+
+@kernel_lean
+def settle(flows: Flows, smooth: float) -> None:
+    """Take a bin's bytes into the running rates; smooth: the weight of this bin."""
+    for which in range(len(flows.rate_bps)):
+        flows.rate_bps[which] += smooth * (flows.bytes[which] * 8e9 / BIN_NS - flows.rate_bps[which])
+        flows.bytes[which] = 0.0
+
+
 @kernel_entry
 def serve(
     queues: Queues, flows: Flows, journeys: Journeys, time_ns: NDArray[np.int64], size: NDArray[np.int64],
@@ -93,52 +135,30 @@ def serve(
 ) -> Any:  # fmt: skip
     """Send the packets from `begin` on that come before `end_ns`; return the first that does not.
 
-    Flows that are due change their place before their next packet, and break where that has another address. peak_ms:
-    float64 [P, 2], the largest queue that a packet found, itself included, as time until all of it is sent; smooth: the
-    weight of this bin in the running rates.
+    peak_ms, smooth: see carry and settle.
     """
     peak_ms[:] = 0.0
-    at, places = begin, len(queues.traits)
+    at = begin
     while at < len(time_ns) and time_ns[at] < end_ns:
-        now, which, bytes_ = time_ns[at], flow[at], float(size[at])
-        if flows.due_ns[which] != NEVER and now >= flows.due_ns[which]:
-            flows.place[which] = flows.following[which]
-            flows.due_ns[which] = NEVER
-        place, side = flows.place[which], int(flows.down[which])
-        lower = place >= places
-        if lower:
-            place -= places
-        address = queues.traits[place, ADDRESS]
-        if address != flows.connection[which, BEGAN] and not gets_through(flows, which, address, now):
-            at += 1
-            continue
-        journeys.place[at] = place
-        if bytes_ > queues.traits[place, FRAME]:
-            bytes_ = carried(bytes_, queues.traits[place, FRAME], flows.connection[which, HEADER])
-        if queues.traits[place, CLASSES] > 1:
-            waited = send_by_class(queues, journeys, time_ns, size, at, place, side, lower)
-        else:
-            waited, fits = send(queues, place, side, now, bytes_)
-            journeys.delay_ms[at] = waited + queues.base_ms[place, side] if fits else np.nan
-        peak_ms[place, side] = max(peak_ms[place, side], told_ms(queues, place, side, now, waited))
-        flows.bytes[which] += bytes_
-        flows.last_ns[which] = now
+        carry(queues, flows, journeys, time_ns, size, at, flow[at], peak_ms)
         at += 1
-    for which in range(len(flows.rate_bps)):
-        flows.rate_bps[which] += smooth * (flows.bytes[which] * 8e9 / BIN_NS - flows.rate_bps[which])
-        flows.bytes[which] = 0.0
+    settle(flows, smooth)
     return at
+
+
+FOR_GOOD = 1 << 62
+"""When a flow comes back that stays where it went."""
 
 
 @kernel_entry
 def foresee(
     queues: Queues, flows: Flows, time_ns: NDArray[np.int64], size: NDArray[np.int64], flow: NDArray[np.int64],
-    begin: int, end_ns: int, lost_ms: float, moved: int, to: int, due_ns: int,
+    begin: int, end_ns: int, lost_ms: float, moved: int, to: int, due_ns: int, back_ns: int = FOR_GOOD,
 ) -> Any:  # fmt: skip
     """Return the sum of the delays, ms, of the packets from `begin` on before `end_ns`, if flow `moved` went `to`.
 
-    moved: NEVER for none; due_ns: when it would go, to no place of another address. queues: a copy, which is written
-    over; flows are left as they are.
+    moved: NEVER for none; due_ns: when it would go, to no place of another address; back_ns: when it would come back.
+    queues: a copy, which is written over; flows are left as they are.
     """
     total, at = 0.0, begin
     while at < len(time_ns) and time_ns[at] < end_ns:
@@ -146,7 +166,7 @@ def foresee(
         place, side = flows.place[which], int(flows.down[which])
         if flows.due_ns[which] != NEVER and now >= flows.due_ns[which]:
             place = flows.following[which]
-        if which == moved and now >= due_ns:
+        if which == moved and due_ns <= now < back_ns:
             place = to
         bytes_ = float(size[at])
         if bytes_ > queues.traits[place, FRAME]:

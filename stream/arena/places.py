@@ -68,7 +68,14 @@ def capacities_of(site: Site) -> NDArray[np.float64]:
     return capacity
 
 
-def queues_of(site: Site, scenario: Scenario, traces: Traces, outages: Outages) -> Queues:
+def targets_of(site: Site) -> Site:
+    """Return the site as policies see it: without the nodes that are the devices themselves, where nothing is moved."""
+    kept = [tuple(node for node in link.nodes if node.tier != "device") for link in site.links]
+    links = tuple(link.model_copy(update={"nodes": nodes}) for link, nodes in zip(site.links, kept, strict=True))
+    return site.model_copy(update={"links": links})
+
+
+def queues_of(site: Site, scenario: Scenario, traces: Traces, outages: Outages | None = None) -> Queues:
     """Return the queues of all places of a site, as `enforcing` gives it."""
     network, numbers = scenario.network, numbers_of(site)
     capacity = capacities_of(site)

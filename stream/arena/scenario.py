@@ -10,10 +10,18 @@ from pydantic import Field, model_validator
 from offramp.decision.bounds import number
 from offramp.decision.site import AltPath, Link, Node, Site
 from offramp.decision.tables import Label, Name, Strict, load_toml
+from offramp.toml import shown
 
 PAGE = "docs/arena.md"
 
-MODELS = ("sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs")
+MODELS = (
+    "sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "steady", "flood", "rollout", "xr_frames",
+)  # fmt: skip
+"""Of the open loop: what they send is known before."""
+SENDERS = ("tcp_long", "tcp_files", "tcp_pages", "video")
+"""What reacts to the network."""
+XR_DEADLINE_MS = 11.0
+"""A frame's time at 90 Hz, as the article has it."""
 
 
 class Outage(Strict):
@@ -62,6 +70,9 @@ class Network(Strict):
     load: Annotated[float, number("load")] | None = Field(
         None, description="scale all capacities so that the rate of the files is this share of the first link's"
     )
+    loss: Annotated[float, number("share")] = Field(
+        0.0, description="share of the packets on each link that get lost at random, as on a radio"
+    )
     lost_ms: Annotated[float, number("delay_ms")] = Field(200.0, description="delay that a lost packet counts as")
     reconnect_ms: Annotated[float, number("reconnect_ms")] = Field(
         1_000.0,  # the first retransmission timeout of TCP (RFC 6298): what a sender waits for before it doubts
@@ -70,9 +81,6 @@ class Network(Strict):
     sees: Literal["counters", "tap"] = Field(
         "counters",
         description="what a policy without a forecast is shown: a switch's counters, or what the tap sees",
-    )
-    tap: Literal["before", "after"] = Field(
-        "after", description="where the tap stands: before the point where flows are moved, or after it"
     )
     trace: str | None = Field(
         None, description="file of delivery opportunities that the first link follows up, one time in ms a line"
@@ -87,35 +95,72 @@ class Network(Strict):
 class Clairvoyance(Strict):
     """What the bound knows, and what a move costs it."""
 
-    horizon_ms: Annotated[float, number("budget_ms")] = Field(
-        100.0, description="how far it knows every packet, behind the command's latency"
-    )
+    horizons_ms: tuple[Annotated[float, number("budget_ms")], ...] = Field(
+        (50.0, 100.0, 200.0, 500.0), min_length=1, max_length=16,
+        description="how far it knows every packet, behind the command's latency: each is played, the best counts",
+    )  # fmt: skip
     price: Annotated[float, number("budget_ms")] = Field(
-        8.0, description="what a move must save to be made, ms summed over packets"
+        0.5, description="what a move must save to be made, ms summed over packets"
     )
 
 
 class TrafficSource(Strict):
     """Some traffic: of a model, from a list of packet times, or from a capture."""
 
-    model: Literal["sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "packet_times", "capture"] = Field(
-        description="what it is: a model's name, packet_times or capture"
-    )
+    model: Literal[
+        "sensors", "web", "onoff", "ramp", "overload", "bulk", "jobs", "steady", "flood", "rollout", "xr_frames",
+        "tcp_long", "tcp_files", "tcp_pages", "video", "packet_times", "capture",
+    ] = Field(description="what it is: a model's name, packet_times or capture")  # fmt: skip
     count: Annotated[int, number("count")] = Field(1, description="how many of a model")
     share: Annotated[float, number("load")] = Field(
-        0.5, description="rate that a model is made for, as a share of its link's capacity"
+        0.5, description="rate that a model is made for, of video the most, as a share of its link's capacity"
     )
     file: str | None = Field(None, description="of packet_times (seconds and bytes a line) or of a capture")
-    start_s: Annotated[float, number("wait_s")] = Field(0.0, description="where in the file to begin")
+    start_s: Annotated[float, number("wait_s")] = Field(
+        0.0, description="where in the file to begin; of what reacts: when, up to a second later each"
+    )
     step_s: Annotated[float, number("wait_s")] = Field(0.0, description="start_s moves on by so much with each seed")
     device: Annotated[int, number("device")] = Field(1, description="number of the device that packet_times are of")
     link: Name | None = Field(None, description="name of the link that it is of; none: the first")
+    label: Label = Field("", alias="class", description="the class that it is told by; none: the model's name")
+    direction: Literal["up", "down"] = Field("down", description="where the data of what reacts go")
+    size_bytes: Annotated[int, number("bytes")] = Field(
+        1_000_000, description="of each file of tcp_files; the mean of a page of tcp_pages"
+    )
+    pause_s: Annotated[float, number("wait_s")] = Field(
+        1.0, description="mean pause of tcp_files and tcp_pages before the next, exponential"
+    )
+    rtt_ms: Annotated[float, number("delay_ms")] = Field(
+        20.0, description="round trip beyond the site, of what reacts; none is added where a node answers"
+    )
+    deadline_ms: Annotated[float, number("budget_ms")] | None = Field(
+        None, description="time of a request, up, node and down; none: 11 ms of xr_frames, no requests of packet_times"
+    )
+    answer_bytes: Annotated[int, number("answer")] = Field(0, description="of the answer to a request; 0: none is sent")
+    cycles_per_bit: Annotated[float, number("cycles")] = Field(
+        0.0, description="what a bit of a request takes to compute"
+    )
+    computed_by: Name | None = Field(
+        None, description="node that computes requests that were not moved to another; none: they take no time"
+    )
 
     @model_validator(mode="after")
-    def _has_its_file(self) -> TrafficSource:
-        if (self.model in MODELS) == (self.file is not None):
+    def _has_what_its_model_needs(self) -> TrafficSource:
+        if (self.model in (*MODELS, *SENDERS)) == (self.file is not None):
             raise ValueError(f"model {self.model}: expected {'no file' if self.file else 'a file'}")
+        if self.deadline_ms is not None and self.model not in ("xr_frames", "packet_times"):
+            raise ValueError(f"model {self.model}: expected no deadline_ms, which is of xr_frames and packet_times")
         return self
+
+    @property
+    def name(self) -> str:
+        """The class of traffic, as tables have it."""
+        return self.label or self.model
+
+    @property
+    def due_ms(self) -> float | None:
+        """The deadline of its requests; None where it makes none."""
+        return XR_DEADLINE_MS if self.model == "xr_frames" and self.deadline_ms is None else self.deadline_ms
 
 
 class Scenario(Strict):
@@ -131,19 +176,28 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _names_are_of_the_site(self) -> Scenario:
-        """Refuse what is of no link or place, and a path or node that links tell of differently: it is one queue."""
+        """Refuse what is of no link, node or place, and a place that two links tell of differently: it is one queue."""
         links = [link.name for link in self.site.links]
         for source in self.traffic:
             if source.link is not None and source.link not in links:
-                raise ValueError(f"traffic: expected a link of the site ({', '.join(links)}); found {source.link!r}")
+                raise ValueError(
+                    f"traffic: expected a link of the site ({', '.join(links)}); found {shown(source.link)}"
+                )
+            nodes = [node.name for node in self.site.links[self.link_number(source)].nodes]
+            if source.computed_by is not None and source.computed_by not in nodes:
+                raise ValueError(
+                    f"traffic: computed_by: expected a node of its link ({', '.join(nodes) or 'it has none'}); "
+                    f"found {shown(source.computed_by)}"
+                )
         known: dict[str, tuple[AltPath | Node, str]] = {}
         for link in self.site.links:
             others: tuple[AltPath | Node, ...] = (*link.paths, *link.nodes)
             for place in others:
                 first, where = known.setdefault(place.name, (place, link.name))
                 if first != place:
+                    both = f"{shown(where)} and {shown(link.name)}"
                     raise ValueError(
-                        f"site: {place.name!r} of the links {where!r} and {link.name!r} is one place with one queue: "
+                        f"site: {shown(place.name)} of the links {both} is one place with one queue: "
                         "expected the same keys in both"
                     )
         places = [*links, *known]
@@ -151,7 +205,7 @@ class Scenario(Strict):
             for table in tables:
                 if table.place not in places:
                     raise ValueError(
-                        f"network.{key}: expected a place of the site ({', '.join(places)}); found {table.place!r}"
+                        f"network.{key}: expected a place of the site ({', '.join(places)}); found {shown(table.place)}"
                     )
         traced = [place for place, _ in self.traces]
         if len(set(traced)) < len(traced):
@@ -170,8 +224,13 @@ class Scenario(Strict):
     def varies(self) -> bool:
         """Whether seeds give other episodes; where they do not, there is one."""
         network = self.network
-        drawn = network.command_loss > 0 or any(outage.most_s for outage in network.outages)
+        drawn = network.command_loss > 0 or network.loss > 0 or any(outage.most_s for outage in network.outages)
         return drawn or any(source.file is None or source.step_s > 0 for source in self.traffic)
+
+    @property
+    def reacts(self) -> bool:
+        """Whether some of it sends what the network lets it: nobody knows its packets before."""
+        return any(source.model in SENDERS for source in self.traffic)
 
     @property
     def link(self) -> Link:
@@ -185,10 +244,11 @@ class Scenario(Strict):
 
 
 def of_capture(file: Path, site: Site, seconds: float) -> Scenario:
-    """Return the scenario of a user's own traffic, whole, on a user's own site."""
+    """Return the scenario of a user's own traffic, whole, on the first link of a user's own site."""
     name = "".join(letter for letter in file.name if letter.isprintable())[:80]
     source = TrafficSource(model="capture", file=str(file.absolute()))
-    return Scenario(name=name, about="one episode", seconds=max(seconds, 1.0), site=site, traffic=(source,))
+    first = site.model_copy(update={"links": site.links[:1]})
+    return Scenario(name=name, about="one episode", seconds=max(seconds, 1.0), site=first, traffic=(source,))
 
 
 def load_scenario(path: Path) -> Scenario:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from offramp.decision.site import Link, Site
 from offramp.decision.traffic import FlowRate
 from offramp.errors import InputError
-from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
-from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, part_of
+from offramp.stream.arena import models
+from offramp.stream.arena.scenario import SENDERS, Network, Scenario, TrafficSource
+from offramp.stream.bins.packets import IPV4_MAPPED, UDP, Packets, no_packets, part_of
 from offramp.stream.bins.state import LinkConfig
 from offramp.stream.channels import BIN_NS, Counter
 from offramp.stream.datasets import synthetic
@@ -31,6 +31,9 @@ FIRST_DEVICE = 10
 UDP_MARK = mark(Counter.UDP)
 HEADERS = 14
 """Bytes of Ethernet before packets of which only the length in IP is told."""
+PACKET_TIMES_PORT = 5000
+INSIDE, OUTSIDE = IPV4_MAPPED | 0x0A000001, IPV4_MAPPED | 0xC0000201
+"""Addresses of device 0 and of the far end, as in datasets.synthetic.merged."""
 
 
 class Arrivals(NamedTuple):
@@ -38,7 +41,8 @@ class Arrivals(NamedTuple):
 
     flow: int64 [n] the flow of each packet; down: bool [flows]; key: int64 [flows, 6] address (4), protocol, ports;
     scale: what all capacities are to be multiplied by, so that the traffic of files is the load that is asked for.
-    link: int64 [flows] the number of the link that each is of.
+    link: int64 [flows] the number of the link that each is of; kind: int64 [flows] the class of each, of those named by
+    `classes`.
     """
 
     packets: Packets
@@ -47,10 +51,20 @@ class Arrivals(NamedTuple):
     key: NDArray[np.int64]
     scale: float
     link: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    classes: tuple[str, ...]
 
     def flow_rate(self, which: int, rate_bps: float) -> FlowRate:
         """Return a flow as policies see it."""
-        return replace(flow_rate(self.key[which], rate_bps), down=bool(self.down[which]))
+        one = _flow(self.key[which].tobytes())
+        down, rate_bps = bool(self.down[which]), round(rate_bps, 1)
+        return FlowRate(one.src, one.dst, one.proto, one.sport, one.dport, rate_bps, down)
+
+
+@lru_cache(maxsize=1 << 16)
+def _flow(key: bytes) -> FlowRate:
+    """Return the flow of a key, int64 [6]: what flows are loaded by is looked up in every bin."""
+    return flow_rate(np.frombuffer(key, np.int64), 0.0)
 
 
 def arrivals_of(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arrivals:
@@ -72,25 +86,46 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
         for source, link in zip(files, of_file, strict=True)
     ]
     scale = _scale(scenario, [part for part, number in zip(captured, of_file, strict=True) if number == 0])
+    classes = tuple(dict.fromkeys(source.name for source in scenario.traffic))
     flows: list[list[Flow]] = [[] for _ in links]
-    device = FIRST_DEVICE
-    for source in scenario.traffic:
-        link = scenario.link_number(source)
-        rate_bps = links[link].capacity_bps * scale * source.share
-        for number in range(0 if source.file else source.count):
-            one = number if source.model == "sensors" else device
-            flows[link] += MODELS[source.model](rng, scenario.seconds, one, rate_bps, number)
-            device += source.model != "sensors"
-    of_part = [number for number, own in enumerate(flows) if own] + of_file
-    packets, part = _together([*(_of_link(own, number) for number, own in enumerate(flows) if own), *captured])
-    last = int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9)))
-    packets, link_of = part_of(packets, 0, last), np.array(of_part, np.int64)[part[:last]]
+    kinds: list[list[int]] = [[] for _ in links]
+    for at, number, device in made(scenario):
+        source, link = scenario.traffic[at], scenario.link_number(scenario.traffic[at])
+        if source.model not in SENDERS:
+            rate_bps = links[link].capacity_bps * scale * source.share
+            own_flows = MODELS[source.model](rng, scenario.seconds, device, rate_bps, number)
+            flows[link] += own_flows
+            kinds[link] += [classes.index(source.name)] * len(own_flows)
+    sending = [number for number, own in enumerate(flows) if any(len(each.time) for each in own)]
+    of_part = [*sending, *of_file]
+    if not of_part and not scenario.reacts:
+        raise InputError(f"scenario {scenario.name}: no packet in {scenario.seconds:g} s of seed {seed}; give it more")
+    parts = [*(_of_link(flows[number], number) for number in sending), *captured]
+    kind = [_kinds(flows[number], kinds[number]) for number in sending]
+    kind += [np.full(len(part.time_ns), classes.index(each.name)) for part, each in zip(captured, files, strict=True)]
+    packets, order = _together(parts)
+    order = order[: int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9)))]
+    packets = part_of(packets, 0, len(order))
+    link_of = np.repeat(np.array(of_part, np.int64), [len(part.time_ns) for part in parts])[order]
     # of one link the last column says nothing; of several the same addresses are flows of their own
     fields = np.column_stack([packets.address, packets.protocol, packets.ports, link_of])
     key, flow = np.unique(fields, axis=0, return_inverse=True)
     flow = np.ascontiguousarray(flow.ravel().astype(np.int64))
-    own = np.ascontiguousarray(key[:, -1])
-    return Arrivals(packets, flow, _down(packets, flow, own, links), np.ascontiguousarray(key[:, :-1]), scale, own)
+    own, kind_of = np.ascontiguousarray(key[:, -1]), np.zeros(len(key), np.int64)
+    kind_of[flow] = np.concatenate([np.empty(0, np.int64), *kind])[order]
+    down, key = _down(packets, flow, own, links), np.ascontiguousarray(key[:, :-1])
+    return Arrivals(packets, flow, down, key, scale, own, kind_of, classes)
+
+
+def _kinds(flows: list[Flow], kinds: list[int]) -> NDArray[np.int64]:
+    """Return the class of each packet of some flows, in the order in which `merged` has them."""
+    kind = np.repeat(np.array(kinds, np.int64), [len(flow.time) for flow in flows])
+    return kind[np.argsort(np.concatenate([flow.time for flow in flows]), kind="stable")]
+
+
+def inside_of(link: int, device: int) -> int:
+    """Return the low half of the address of a made-up device, those of link n in 10.n.0.0/16."""
+    return INSIDE + device + (link << 16)
 
 
 def partners(arrivals: Arrivals) -> NDArray[np.int64]:
@@ -122,6 +157,15 @@ def _down(
     return down
 
 
+def made(scenario: Scenario) -> Iterator[tuple[int, int, int]]:
+    """Return what is made of no file: the number of its source, which of the source's it is, its device's number."""
+    device = FIRST_DEVICE
+    for at, source in enumerate(scenario.traffic):
+        for number in range(0 if source.file else source.count):
+            yield at, number, number if source.model == "sensors" else device
+            device += source.model != "sensors"
+
+
 def _scale(scenario: Scenario, captured: list[Packets]) -> float:
     """Return what makes the traffic of files the load that the network asks for, of the link's capacity up."""
     if scenario.network.load is None:
@@ -131,15 +175,16 @@ def _scale(scenario: Scenario, captured: list[Packets]) -> float:
 
 
 def _together(parts: list[Packets]) -> tuple[Packets, NDArray[np.int64]]:
-    """Return the packets of all parts in order of time, and of which part each is: int64 [n].
+    """Return the packets of all parts in order of time, and that order: int64 [n], of the parts one after the other.
 
     The bin of each part's first packet is at time 0.
     """
+    if not parts:
+        return no_packets(), np.empty(0, np.int64)
     moved = [part._replace(time_ns=part.time_ns - part.time_ns.min() // BIN_NS * BIN_NS) for part in parts]
     whole = Packets._make(np.concatenate(columns) for columns in zip(*moved, strict=True))
     order = np.argsort(whole.time_ns, kind="stable")
-    part = np.repeat(np.arange(len(parts)), [len(each.time_ns) for each in parts])
-    return Packets._make(column[order] for column in whole), part[order]
+    return Packets._make(column[order] for column in whole), order
 
 
 def _from_file(source: TrafficSource, link: int, seconds: float, seed: int, here: Path, root: Path | None) -> Packets:
@@ -152,7 +197,7 @@ def _from_file(source: TrafficSource, link: int, seconds: float, seed: int, here
         begin_s = begin_s % span if span > 0 else 0.0  # a file that is no longer than an episode is taken whole
         inside = (time >= begin_s) & (time < begin_s + seconds)
         times, sizes = time[inside] - begin_s, size[inside] + HEADERS
-        flow = Flow(times, sizes, False, source.device, UDP, 5000 + source.device, UDP_MARK)
+        flow = Flow(times, sizes, False, source.device, UDP, PACKET_TIMES_PORT + source.device, UDP_MARK)
         packets = _of_link([flow], link)
     else:
         packets = packets_of(path)
@@ -211,5 +256,9 @@ MODELS: dict[str, Callable[[Rng, float, int, float, int], list[Flow]]] = {
     "overload": _plain(synthetic.overload),
     "bulk": _bulk,
     "jobs": _jobs,
+    "xr_frames": models.xr_frames,
+    "steady": models.steady,
+    "flood": models.flood,
+    "rollout": models.rollout,
 }
 """Models of traffic by name: of a generator, seconds, a device's number, the rate it is made for, its number."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from offramp.stream.arena.episode import BOUND, Model, play
-from offramp.stream.arena.measures import blocks_of
+from offramp.stream.arena.measures import tallied
 from offramp.stream.arena.scenario import Scenario
 
 SEEDS = range(101, 105)
@@ -41,7 +41,7 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
         "target_load": (0.5, 0.6, 0.7, 0.8, 0.9),
         "quantile": ("q50", "q90"),
     },
-    BOUND: {"horizon_ms": (50.0, 100.0, 200.0, 500.0), "price": (0.5, 2.0, 8.0, 20.0)},
+    BOUND: {"price": (0.5, 2.0, 8.0, 20.0)},
 }
 """What is drawn from, by policy; a policy without a row has nothing to tune."""
 
@@ -60,12 +60,16 @@ def tune(
     """Return the best of some settings drawn at random; the ones that the scenario has are the first."""
     grid, rng = GRIDS.get(policy, {}), np.random.default_rng(seed)
     found = []
+    known: dict[tuple[Any, ...], float] = {}
     for number in range(trials if grid else 1):
         drawn = {name: values[int(rng.integers(len(values)))] for name, values in grid.items()} if number else {}
-        one = with_settings(scenario, policy, drawn)
-        played = [play(one, each, policy, model=model, here=here, root=root) for each in SEEDS]
-        blocks = blocks_of(played, scenario.network.lost_ms, scenario.link.budget_ms)
-        trial = Trial(drawn, float(blocks.delay_ms.sum() / blocks.packets.sum()))
+        key = tuple(drawn.values())
+        if key not in known:  # of a small grid the same is drawn again
+            one = with_settings(scenario, policy, drawn)
+            played = [play(one, each, policy, model=model, here=here, root=root) for each in SEEDS]
+            blocks = tallied(played, scenario.network.lost_ms, scenario.link.budget_ms).blocks()
+            known[key] = float(blocks.delay_ms.sum() / blocks.packets.sum())
+        trial = Trial(drawn, known[key])
         report(trial)
         found.append(trial)
     return min(found, key=lambda trial: trial.mean_ms)

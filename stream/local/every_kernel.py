@@ -20,12 +20,16 @@ from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
 from offramp.capture.intake.shedding import Shedding, SheddingRule
 from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.live import ring
-from offramp.decision.site import default_site
+from offramp.decision.site import AltPath, Link, Node, Site, default_site
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving import compiled  # noqa: F401 - opening a predictor would load its kernels too late
 from offramp.inference.serving.table import open_backend
+from offramp.stream.arena.closed_loop import ClosedLoop, extended, plan_of
 from offramp.stream.arena.network import foresee, new_flows, serve
+from offramp.stream.arena.places import queues_of
 from offramp.stream.arena.queues import new_journeys, new_queues, send_rest
+from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
+from offramp.stream.arena.traffic import arrivals_of
 from offramp.stream.bins.event_time import lives
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 from offramp.stream.local.replay import Replay
@@ -37,6 +41,7 @@ BROADCAST, US, THEM = b"\xff" * 6, b"\x02\x00\x00\x00\x00\x01", b"\x02\x00\x00\x
 ASKED = struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + b"\x02ab\x02cd\x00" + struct.pack("!2H", 1, 1)
 BEGIN_NS, STEP_NS = 1_800_000_000_000_000_000, 30_000_000
 """Three bins apart: bins are closed and forecast between packets, and few enough for Python."""
+EDGE = Node(name="edge", compute=1e6, queue=1)
 
 
 def use_every_kernel() -> None:
@@ -65,7 +70,33 @@ def _simulate() -> None:
     flows, journeys = new_flows(np.zeros(1, np.bool_), one), new_journeys(1)
     serve(queues, flows, journeys, one, one, one, 0, 1, np.zeros((1, 2)), 1.0)
     send_rest(queues, journeys, one, one)
-    foresee(queues, flows, one, one, one, 0, 1, 200.0, 0, 0, 0)
+    foresee(queues, flows, one, one, one, 0, 1, 200.0, 0, 0, 0, 0)
+    _simulate_senders()
+
+
+def _simulate_senders() -> None:
+    """Let one of each kind that reacts send over a link that is too small for them."""
+    link = Link(name="a", capacity=3e5, queues=2, paths=(AltPath(name="b", capacity=3e5, mtu=1_300),), nodes=(EDGE,))
+    site, kinds = Site(links=(link,)), ("tcp_files", "video", "xr_frames")
+    sources = tuple(
+        TrafficSource(
+            model=kind, direction=way, cycles_per_bit=1, computed_by="edge", answer_bytes=9, size_bytes=60_000
+        )
+        for kind in kinds
+        for way in ("up", "down")
+    )
+    scenario = Scenario(name="all", seconds=1, site=site, network=Network(loss=0.1), traffic=sources)
+    arrivals = arrivals_of(scenario, 1, Path(), None)
+    plan = plan_of(scenario, 1, arrivals)
+    arrivals = extended(arrivals, plan)
+    queues = queues_of(site, scenario, {})
+    closed = ClosedLoop(scenario, site, arrivals, plan, queues, 1)
+    flows = new_flows(arrivals.down, np.zeros(len(arrivals.down), np.int64), None, arrivals.key[:, 4])
+    at = 0
+    for second in range(1, 4):
+        at = closed.serve(flows, at, second * 1_000_000_000, np.zeros((3, 2)), 1.0)
+        flows.place[1:3] = 3  # the lower class
+    closed.of_episode()
 
 
 def _replay(path: Path) -> None:

@@ -13,5 +13,5 @@ def rows(model: type[Strict]) -> list[str]:
     for key, field in model.model_fields.items():
         default = field.get_default()
         shown = "required" if field.is_required() else json.dumps(default, default=lambda value: {})
-        found.append(f"| `{key}` | {shown} | {field.description} |")
+        found.append(f"| `{field.alias or key}` | {shown} | {field.description} |")
     return found

@@ -16,6 +16,7 @@ from offramp.stream.arena.traffic import arrivals_of
 from offramp.stream.arena.tuning import Trial, tune, with_settings
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 from tests.support.places import ROOT
+from tests.support.tapped import tapped
 
 JOBS = ROOT / "samples/arena/jobs.toml"
 SEEDS = range(1, 5)
@@ -88,9 +89,78 @@ def test_a_move_that_nobody_renews_ends_by_itself() -> None:
     assert sum(each.expired for each in found) > 0
 
 
+REACTING = """
+name = "reacting"
+seconds = 8
+[[site.links]]
+name = "a"
+capacity = "8 Mbit/s"
+buffer_bytes = 60_000
+devices = ["10.0.0.0/24"]
+[[site.links.paths]]
+name = "b"
+capacity = "20 Mbit/s"
+delay_ms = 5
+[[traffic]]
+model = "sensors"
+[[traffic]]
+model = "tcp_files"
+count = 4
+direction = "up"
+size_bytes = 3_000_000
+[[traffic]]
+model = "tcp_pages"
+count = 4
+[[traffic]]
+model = "video"
+count = 2
+"""
+
+
+@pytest.fixture
+def reacting(tmp_path: Path) -> Scenario:
+    (tmp_path / "a.toml").write_text(REACTING)
+    return load_scenario(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("policy", ["none", "static", "threshold", "shipped", "clairvoyant"])
+@pytest.mark.parametrize("tap", ["after", "before"])
+def test_what_reacts_is_seen_and_moved(reacting: Scenario, model: Model, policy: str, tap: str) -> None:
+    one = tapped(reacting, tap)
+    found = play(one, 1, policy, model=model)
+    again = play(one, 1, policy, model=model)
+    np.testing.assert_array_equal(found.delay_ms, again.delay_ms)
+    assert [each.to_json() for each in found.commands] == [each.to_json() for each in again.commands]
+    assert (np.diff(found.time_ns) >= 0).all()
+    assert found.classes == ("sensors", "tcp_files", "tcp_pages", "video")
+    assert set(found.kind[found.flow].tolist()) == {0, 1, 2, 3}
+    own = found.kind[found.flow] > 0
+    if policy in ("static", "threshold", "shipped"):
+        assert set(found.place[own].tolist()) == {0, 1}
+    if policy in ("threshold", "shipped"):
+        assert found.counts.moved > 0
+
+
+def test_room_is_filled_by_those_who_react(reacting: Scenario) -> None:
+    """Who carries transfers over two ways gets more of them through: with the open loop's, the bytes are the same."""
+    none, threshold = (play(reacting, 1, policy) for policy in ("none", "threshold"))
+    came = [float(each.size[~np.isnan(each.delay_ms)].sum()) for each in (none, threshold)]
+    assert came[1] > 1.1 * came[0]
+
+
+@pytest.mark.parametrize("loss", [0.02, 0.2])
+def test_packets_of_the_open_loop_get_lost_at_random(loss: float) -> None:
+    plain, lossy = (play(scenario("web", loss=each), 1, "none") for each in (0.0, loss))
+    np.testing.assert_array_equal(plain.time_ns, lossy.time_ns)
+    there = ~np.isnan(plain.delay_ms)
+    lost = np.isnan(lossy.delay_ms[there])
+    assert lost.mean() == pytest.approx(loss, rel=0.2)
+    np.testing.assert_array_equal(lossy.delay_ms[there][~lost], plain.delay_ms[there][~lost])
+
+
 @pytest.mark.parametrize("tap", ["after", "before"])
 def test_the_product_itself_is_in_the_loop(model: Model, tap: str) -> None:
-    one = scenario("onoff", tap=tap).model_copy(update={"seconds": 8.0})
+    one = tapped(scenario("onoff"), tap).model_copy(update={"seconds": 8.0})
     found = play(one, 2, "shipped", model=model)
     again = play(one, 2, "shipped", model=model)
     assert [each.to_json() for each in found.commands] == [each.to_json() for each in again.commands]
@@ -100,9 +170,9 @@ def test_the_product_itself_is_in_the_loop(model: Model, tap: str) -> None:
     assert len(set(found.place)) > 1
 
 
-@pytest.mark.parametrize("name", ["jobs", "bulk"])
+@pytest.mark.parametrize("name", ["jobs", "bulk", "full", "plant", "flood"])
 def test_no_policy_is_surely_better_than_who_knows_what_comes(name: str) -> None:
-    one = scenario(name)
+    one = scenario(name).model_copy(update={"seconds": 10.0 if name in ("full", "plant", "flood") else 30.0})
     bound, none = played(one, "clairvoyant"), played(one, "none")
     assert difference(bound, none, one.network.lost_ms)[2] < 0
     for policy in ("static", "threshold"):
@@ -126,3 +196,14 @@ def test_tuning_takes_the_best_of_its_trials_on_seeds_of_its_own() -> None:
     assert trials[0].settings == {}
     assert tune(one, "threshold", 6).settings == best.settings
     assert tune(one, "none", 6).settings == {}
+
+
+def test_a_bin_is_congested_where_a_watched_link_is_over_its_own_budget() -> None:
+    one = scenario()
+    found = play(one, 1, "none")
+    peak_ms = np.zeros(len(found.congested))
+    waits = found.delay_ms - one.network.delay_ms
+    np.maximum.at(peak_ms, found.time_ns // 10_000_000, waits)
+    np.testing.assert_allclose(found.queue_ms[:, 0], peak_ms, rtol=1e-6)
+    assert 0 < found.congested.sum() < len(found.congested)
+    np.testing.assert_array_equal(found.congested, found.queue_ms[:, 0] > one.link.budget_ms)

@@ -69,6 +69,27 @@ def test_what_is_foreseen_is_what_comes(seed: int, moved: int) -> None:
     assert found == pytest.approx(np.where(np.isnan(journeys.delay_ms), 200.0, journeys.delay_ms).sum())
 
 
+@given(st.integers(0, 1_000_000), st.integers(1, 40))
+@settings(max_examples=20, deadline=None)
+def test_a_visit_is_foreseen_as_it_comes(seed: int, stays_ms: int) -> None:
+    """A flow that is thought to come back is served as one that is moved twice."""
+    rng, count = np.random.default_rng(seed), 200
+    times = np.sort(rng.integers(0, 40_000_000, count))
+    sizes, flow = rng.integers(60, 1_500, count), rng.integers(0, 3, count)
+    queues = new_queues(
+        np.array([[8e6, 8e6], [6e6, 6e6]]), np.full((2, 2), 20_000.0), np.array([[1.0, 1.0], [5.0, 5.0]])
+    )
+    flows, journeys = new_flows(np.zeros(3, np.bool_), np.zeros(3, np.int64)), new_journeys(count)
+    copy = queues._replace(work=queues.work.copy(), hint=queues.hint.copy())
+    due, back = 5_000_000, 5_000_000 + stays_ms * 1_000_000
+    found = foresee(copy, flows, times, sizes, flow, 0, END, 200.0, 1, 1, due, back)
+    flows.due_ns[1], flows.following[1] = due, 1
+    at = serve(queues, flows, journeys, times, sizes, flow, 0, back, np.zeros((2, 2)), 1.0)
+    flows.due_ns[1], flows.following[1] = back, 0
+    serve(queues, flows, journeys, times, sizes, flow, at, END, np.zeros((2, 2)), 1.0)
+    assert found == pytest.approx(np.where(np.isnan(journeys.delay_ms), 200.0, journeys.delay_ms).sum())
+
+
 def test_a_flow_takes_another_place_from_when_it_is_due() -> None:
     times = np.arange(10, dtype=np.int64) * 1_000_000
     sizes, flow = np.full(10, 100, np.int64), np.tile(np.array([0, 1], np.int64), 5)

@@ -6,11 +6,14 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from offramp.errors import ConfigError, InputError
-from offramp.stream.arena.episode import play
+from offramp.stream.arena.episode import BOUND, play
+from offramp.stream.arena.measures import measures
 from offramp.stream.arena.scenario import (
+    SENDERS,
     Clairvoyance,
     Network,
     Outage,
@@ -21,7 +24,7 @@ from offramp.stream.arena.scenario import (
 )
 from offramp.stream.arena.traffic import MODELS
 from tests.support.doc_rows import rows
-from tests.support.places import ROOT
+from tests.support.places import ROOT, SHARED
 
 FILES = sorted((ROOT / "samples/arena").glob("*.toml"))
 PAGE = ROOT / "docs/arena.md"
@@ -42,7 +45,21 @@ def test_every_scenario_loads(path: Path) -> None:
     assert load_scenario(path).name == path.stem
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_scenario_plays(path: Path) -> None:
+    scenario = load_scenario(path)
+    if "$ROOT/" in path.read_text() and not SHARED.is_dir():
+        pytest.skip("its recordings are others', and not beside this checkout (../shared)")
+    one = scenario.model_copy(update={"seconds": 1.0})
+    for policy in ("none", "static", "threshold", BOUND):
+        found = play(one, 1, policy, here=path.parent, root=SHARED)
+        assert len(found.time_ns) > 0, policy
+        assert np.isfinite(found.delay_ms).any(), policy
+        found_ = measures([found], one.network.lost_ms, one.link.budget_ms)
+        assert 0 < found_.mean_ms < one.network.lost_ms + 60_000, policy
+
+
+@pytest.mark.parametrize("model", [*MODELS, *SENDERS])
 def test_every_model_gives_an_episode(tmp_path: Path, model: str) -> None:
     path = tmp_path / "one.toml"
     path.write_text(
@@ -69,6 +86,18 @@ def test_the_example_of_the_page_plays(tmp_path: Path) -> None:
     assert len(play(load_scenario(tmp_path / "mine.toml"), 1, "threshold").time_ns) > 100
 
 
+def test_the_other_blocks_of_the_page_play_too(tmp_path: Path) -> None:
+    first, *others = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(others) >= 2
+    for block in others:
+        head, traffic = first[: first.index("[[traffic]]")], first[first.index("[[traffic]]") :]
+        nodes = block[: block.index("[[traffic]]")]
+        text = head + nodes + traffic + block[len(nodes) :]
+        (tmp_path / "mine.toml").write_text(text.replace('name = "mine"', 'name = "mine"\nseconds = 5'))
+        found = play(load_scenario(tmp_path / "mine.toml"), 1, "threshold")
+        assert found.requests is not None or len(np.unique(found.kind[found.flow])) > 1
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -77,6 +106,13 @@ def test_the_example_of_the_page_plays(tmp_path: Path) -> None:
         ('model = "web"', 'model = "web"\nfile = "x"', "expected no file"),
         ("seconds = 2", "seconds = 0", "seconds"),
         ('name = "small"', 'name = "small"\nspeed = 3', "speed"),
+        ('model = "web"', 'model = "web"\ndeadline_ms = 11', "no deadline_ms"),
+        ('model = "web"', 'model = "xr_frames"\ncomputed_by = "edge"', "expected a node of its link (it has none)"),
+        ('model = "web"', 'model = "xr_frames"\nanswer_bytes = 9_000_000', "answer_bytes"),
+        ('model = "web"', 'model = "video"\ndirection = "left"', "direction"),
+        ('model = "web"', 'model = "tcp_files"\nsize_bytes = 0', "size_bytes"),
+        ("[[traffic]]", '[[site.links.nodes]]\nname = "n"\nload = 1.0\n[[traffic]]', "load"),
+        ("[[traffic]]", '[[site.links.nodes]]\nname = "n"\ncompute = 0\n[[traffic]]', "compute"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:

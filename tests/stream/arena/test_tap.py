@@ -12,6 +12,7 @@ from offramp.stream.arena.episode import Model, Outcome, play
 from offramp.stream.arena.measures import delays
 from offramp.stream.arena.scenario import Scenario, load_scenario
 from tests.support.places import ROOT
+from tests.support.tapped import tapped
 
 SEEDS = (1, 2, 3)
 
@@ -29,7 +30,7 @@ def test_a_tap_before_or_after_the_point_of_steering_gives_the_same_effect(name:
     model = Model(artifact, open_predictor(DEFAULT_ARTIFACT))
 
     def played(policy: str, tap: str) -> list[Outcome]:
-        return [play(tapped(path, tap), seed, policy, model=model, here=path.parent) for seed in SEEDS]
+        return [play(seen_by(path, tap), seed, policy, model=model, here=path.parent) for seed in SEEDS]
 
     nothing = mean_ms(played("none", "after"))
     before, after = (nothing - mean_ms(played("threshold", tap)) for tap in ("before", "after"))
@@ -37,7 +38,7 @@ def test_a_tap_before_or_after_the_point_of_steering_gives_the_same_effect(name:
     assert 0.8 < before / after < 1.25, (nothing, before, after)
 
 
-def tapped(path: Path, tap: str) -> Scenario:
-    scenario = load_scenario(path)
-    network = scenario.network.model_copy(update={"sees": "tap", "tap": tap})
+def seen_by(path: Path, tap: str) -> Scenario:
+    scenario = tapped(load_scenario(path), tap)
+    network = scenario.network.model_copy(update={"sees": "tap"})
     return scenario.model_copy(update={"seconds": 20.0, "network": network})
