@@ -64,7 +64,7 @@ class Parts:
     def watching(self, scenario: Scenario, policy: str, model: Model) -> Iterator[None]:
         """Time the parts while the body runs."""
         rules = scenario.site.policy.model_copy(update={"name": "none" if policy == BOUND else policy})
-        decides = type(policy_of(scenario.site.model_copy(update={"policy": rules}), scenario.link.name))
+        decides = type(policy_of(scenario.site.model_copy(update={"policy": rules})))
         deciding = [(decides, "decide"), (decides, "may_trigger")]
         own: dict[str, list[tuple[Any, str]]] = {"model": [(type(model.predictor), "predict")], "policy": deciding}
         with ExitStack() as stack:
