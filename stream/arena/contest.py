@@ -68,9 +68,12 @@ class Contest:
         return self._standings[key]
 
     def row(self, policy: str) -> dict[str, Any]:
-        """Return a policy's measures, and how it stands against the first policy, the bound and the tuned threshold."""
+        """Return a policy's measures, and how it stands against the first policy, the bound and the tuned threshold.
+
+        Where something reacts there is no bound: what it will send is not known.
+        """
         found, first = self.standing(policy), self.standing(self.policies[0])
-        bound = self.standing(BOUND) if BOUND in self.policies else None
+        bound = self.standing(BOUND) if BOUND in self.policies and not self.scenario.reacts else None
         ideal = bound.class_blocks if bound else {}
         classes = {
             name: {**served._asdict(), "regret_ms": _regret(found.class_blocks[name], ideal.get(name))}

@@ -40,9 +40,11 @@ class Served(NamedTuple):
 class Measures(NamedTuple):
     """Of one policy in one scenario: what users felt, and what it took.
 
-    The first ones are Served's. moves, returns, flaps, refused, failed, broken: a minute; failed: commands that got
-    lost on the way; broken: connections that had to begin anew. congested: share of the bins in which a packet of a
-    watched link waited for longer than its budget; energy_nj: of a delivered bit. blocks: what the interval rests on.
+    The first ones are Served's. moves, returns, flaps, refused, failed, broken, refused_tasks: a minute; refused:
+    commands that could not be carried out; failed: those that got lost on the way; broken: connections that had to
+    begin anew; refused_tasks: those that found their node's queue full. congested: share of the bins in which a packet
+    of a watched link waited for longer than its budget; energy_nj: of a delivered bit. blocks: what the interval rests
+    on.
     """
 
     mean_ms: float
@@ -62,6 +64,7 @@ class Measures(NamedTuple):
     refused: float
     failed: float
     broken: float
+    refused_tasks: float
     blocks: int
 
 
@@ -87,7 +90,7 @@ class Tally:
     def __init__(self, lost_ms: float, budget_ms: float) -> None:
         self.lost_ms, self.budget_ms = lost_ms, budget_ms
         self._all, self._classes = Sums(), dict[str, Sums]()
-        self._counts = np.zeros(6)
+        self._counts = np.zeros(7)
         self._last_ns = self._seconds = self._energy_nj = 0.0
         self._bins = self._congested = 0
 
@@ -99,7 +102,10 @@ class Tally:
         self._congested += int(np.count_nonzero(outcome.congested))
         self._energy_nj += outcome.energy_nj
         counts = outcome.counts
-        self._counts += (counts.moved, counts.returned, counts.flaps, counts.refused, counts.lost, counts.broken)
+        self._counts += (
+            counts.moved, counts.returned, counts.flaps, counts.refused, counts.lost, counts.broken,
+            counts.refused_tasks,
+        )  # fmt: skip
         kind = outcome.kind[outcome.flow]
         self._add(self._all, outcome, np.ones(len(kind), np.bool_))
         for number, name in enumerate(outcome.classes):
@@ -145,10 +151,10 @@ class Tally:
     def measures(self) -> Measures:
         """Return what it all came to."""
         felt, minutes = self._served(self._all), max(self._last_ns, 1.0) / 60e9
-        moves, returns, flaps, refused, failed, broken = (float(each) for each in self._counts / minutes)
+        moves, returns, flaps, refused, failed, broken, tasks = (float(each) for each in self._counts / minutes)
         return Measures(
             *felt[:7], moves, returns, flaps, felt.in_time, felt.throughput_bps, self._congested / max(self._bins, 1),
-            self._energy_nj / max(self._all.bits, 1.0), refused, failed, broken, len(self.blocks().packets),
+            self._energy_nj / max(self._all.bits, 1.0), refused, failed, broken, tasks, len(self.blocks().packets),
         )  # fmt: skip
 
 

@@ -237,6 +237,11 @@ class Scenario(Strict):
         return drawn or any(source.file is None or source.step_s > 0 for source in self.traffic)
 
     @property
+    def reacts(self) -> bool:
+        """Whether some of it sends what the network lets it: nobody knows its packets before."""
+        return any(source.model in SENDERS for source in self.traffic)
+
+    @property
     def link(self) -> Link:
         """The first link."""
         return self.site.links[0]

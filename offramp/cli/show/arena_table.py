@@ -31,7 +31,7 @@ def print_tables(contest: Contest, *, by_class: bool) -> None:
         print(line(policy, row, FELT, mark), flush=True)
         for name, served in row["classes"].items() if by_class else ():
             print(line(f"  {name}", served, FELT, mark))
-    print(f"\ncongested: bins with a wait over {budget_ms:g} ms; moves to broken: a minute\n{head(TOOK)}")
+    print(f"\ncongested: bins with a wait over {budget_ms:g} ms; moves to node full: a minute\n{head(TOOK)}")
     for one in rows:
         print(line(one["policy"], one, TOOK))
     if contest.trials:

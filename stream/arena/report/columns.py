@@ -56,6 +56,7 @@ TOOK = (
     Column("refused", 9, lambda row: f"{row['refused']:.1f}"),
     Column("failed", 8, lambda row: f"{row['failed']:.1f}"),
     Column("broken", 8, lambda row: f"{row['broken']:.1f}"),
+    Column("node full", 11, lambda row: f"{row['refused_tasks']:.1f}"),
 )
 TUNED = (
     Column("mean ms tuned", 24, mean),

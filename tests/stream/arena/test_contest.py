@@ -61,6 +61,15 @@ def test_all_are_held_against_the_tuned_threshold_and_the_bound(tuned: Contest) 
         assert set(row["classes"]) == {"sensors", "jobs"}
 
 
+def test_where_something_reacts_there_is_no_bound() -> None:
+    one = load_scenario(ROOT / "samples/arena/city.toml").model_copy(update={"seconds": 2.0})
+    contest = Contest(one, ("none", BOUND), 1)
+    for policy in contest.policies:
+        row = contest.row(policy)
+        assert row["regret_ms"] is row["near_bound"] is None
+        assert all(served["regret_ms"] is None for served in row["classes"].values())
+
+
 def test_without_the_bound_or_tuning_nothing_is_held_against_them() -> None:
     played = []
     contest = Contest(scenario(), ("none", "threshold"), 1, played=lambda: played.append(1))

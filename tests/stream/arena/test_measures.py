@@ -21,7 +21,7 @@ def outcome(**changed: object) -> Outcome:
         "size": np.full(6, 1_000, np.int64),
         "delay_ms": np.array([1.0, 2.0, np.nan, 30.0, 5.0, 7.0]),
         "place": np.zeros(6, np.int64),
-        "counts": Counts(moved=3, returned=2, flaps=1, refused=4, lost=5, broken=6),
+        "counts": Counts(moved=3, returned=2, flaps=1, refused=4, lost=5, broken=6, refused_tasks=7),
         "commands": [],
         "flow": np.array([0, 1, 0, 2, 2, 2], np.int64),
         "link": np.zeros(3, np.int64),
@@ -43,8 +43,9 @@ def test_each_measure_is_what_it_says() -> None:
     assert found.congested == 0.25
     assert found.energy_nj == pytest.approx(80_000 / (5 * 8_000))
     minutes = 7 / 60
-    per_minute = (found.moves, found.returns, found.flaps, found.refused, found.failed, found.broken)
-    assert per_minute == pytest.approx(tuple(count / minutes for count in (3, 2, 1, 4, 5, 6)))
+    others = (found.refused, found.failed, found.broken, found.refused_tasks)
+    per_minute = (found.moves, found.returns, found.flaps, *others)
+    assert per_minute == pytest.approx(tuple(count / minutes for count in (3, 2, 1, 4, 5, 6, 7)))
     assert (found.blocks, found.in_time) == (2, None)
 
 
