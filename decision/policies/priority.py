@@ -74,8 +74,9 @@ class PriorityPolicy(KeepsMoves):
                 over = self._over(look())
             commands += self._moves.clear(over, forecast, quality, rule)
         if queue_ms > rules.queue_ms:
-            room = self.site.limits.moves - self._moves.held().moves
-            commands += self._moves.open(islice(self._marks(look()), room), forecast, quality, rule)
+            room = self.site.limits.moves - self._moves.moved[0]
+            if room > 0:
+                commands += self._moves.open(list(islice(self._marks(look()), room)), forecast, quality, rule)
         return commands
 
     def _marks(self, traffic: Traffic) -> Iterator[Move]:

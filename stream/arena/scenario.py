@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from offramp.decision.bounds import number
 from offramp.decision.site import AltPath, Link, Node, Site
 from offramp.decision.tables import Label, Name, Strict, load_toml
+from offramp.toml import shown
 
 PAGE = "docs/arena.md"
 
@@ -189,12 +190,14 @@ class Scenario(Strict):
         links = [link.name for link in self.site.links]
         for source in self.traffic:
             if source.link is not None and source.link not in links:
-                raise ValueError(f"traffic: expected a link of the site ({', '.join(links)}); found {source.link!r}")
+                raise ValueError(
+                    f"traffic: expected a link of the site ({', '.join(links)}); found {shown(source.link)}"
+                )
             nodes = [node.name for node in self.site.links[self.link_number(source)].nodes]
             if source.computed_by is not None and source.computed_by not in nodes:
                 raise ValueError(
                     f"traffic: computed_by: expected a node of its link ({', '.join(nodes) or 'it has none'}); "
-                    f"found {source.computed_by!r}"
+                    f"found {shown(source.computed_by)}"
                 )
         asking = [(each.link, each.device) for each in self.traffic if each.file and each.deadline_ms is not None]
         if len(set(asking)) < len(asking):
@@ -205,8 +208,9 @@ class Scenario(Strict):
             for place in others:
                 first, where = known.setdefault(place.name, (place, link.name))
                 if first != place:
+                    both = f"{shown(where)} and {shown(link.name)}"
                     raise ValueError(
-                        f"site: {place.name!r} of the links {where!r} and {link.name!r} is one place with one queue: "
+                        f"site: {shown(place.name)} of the links {both} is one place with one queue: "
                         "expected the same keys in both"
                     )
         places = [*links, *known]
@@ -214,7 +218,7 @@ class Scenario(Strict):
             for table in tables:
                 if table.place not in places:
                     raise ValueError(
-                        f"network.{key}: expected a place of the site ({', '.join(places)}); found {table.place!r}"
+                        f"network.{key}: expected a place of the site ({', '.join(places)}); found {shown(table.place)}"
                     )
         traced = [place for place, _ in self.traces]
         if len(set(traced)) < len(traced):
@@ -253,10 +257,11 @@ class Scenario(Strict):
 
 
 def of_capture(file: Path, site: Site, seconds: float) -> Scenario:
-    """Return the scenario of a user's own traffic, whole, on a user's own site."""
+    """Return the scenario of a user's own traffic, whole, on the first link of a user's own site."""
     name = "".join(letter for letter in file.name if letter.isprintable())[:80]
     source = TrafficSource(model="capture", file=str(file.absolute()))
-    return Scenario(name=name, about="one episode", seconds=max(seconds, 1.0), site=site, traffic=(source,))
+    first = site.model_copy(update={"links": site.links[:1]})
+    return Scenario(name=name, about="one episode", seconds=max(seconds, 1.0), site=first, traffic=(source,))
 
 
 def load_scenario(path: Path) -> Scenario:

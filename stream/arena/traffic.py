@@ -96,9 +96,12 @@ def _made(scenario: Scenario, seed: int, here: Path, root: Path | None) -> Arriv
             own_flows = MODELS[source.model](rng, scenario.seconds, device, rate_bps, number)
             flows[link] += own_flows
             kinds[link] += [classes.index(source.name)] * len(own_flows)
-    of_part = [number for number, own in enumerate(flows) if own] + of_file
-    parts = [*(_of_link(own, number) for number, own in enumerate(flows) if own), *captured]
-    kind = [_kinds(own, kinds[number]) for number, own in enumerate(flows) if own]
+    sending = [number for number, own in enumerate(flows) if any(len(each.time) for each in own)]
+    of_part = [*sending, *of_file]
+    if not of_part and not scenario.reacts:
+        raise InputError(f"scenario {scenario.name}: no packet in {scenario.seconds:g} s of seed {seed}; give it more")
+    parts = [*(_of_link(flows[number], number) for number in sending), *captured]
+    kind = [_kinds(flows[number], kinds[number]) for number in sending]
     kind += [np.full(len(part.time_ns), classes.index(each.name)) for part, each in zip(captured, files, strict=True)]
     packets, order = _together(parts)
     order = order[: int(np.searchsorted(packets.time_ns, int(scenario.seconds * 1e9)))]

@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from offramp.decision.site import AltPath
-from offramp.stream.arena.episode import Outcome, play
+from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
+from offramp.inference.serving.table import open_backend
+from offramp.stream.arena.episode import Model, Outcome, play
 from offramp.stream.arena.executor import Counts, Executor
 from offramp.stream.arena.network import NEVER, TURN, Flows, foresee, new_flows, serve
 from offramp.stream.arena.queues import ADDRESS, FRAME, Queues, new_journeys, new_queues, plain_traits
@@ -184,3 +186,19 @@ def test_a_small_mtu_makes_a_path_slower() -> None:
     assert np.nanmean(narrow.delay_ms[there]) > np.nanmean(wide.delay_ms[there])
     np.testing.assert_array_equal(narrow.delay_ms[~there], wide.delay_ms[~there])
     assert AltPath(name="lte", capacity=1e6).mtu == 1_500
+
+
+@pytest.mark.parametrize("tap", ["before", "after"])
+def test_the_product_sees_the_ports_that_senders_come_back_from(tap: str) -> None:
+    artifact = load_artifact(DEFAULT_ARTIFACT)
+    model = Model(artifact, open_backend("compiled", artifact))
+    one = natted("onoff", same_address=False)
+    one = one.model_copy(update={"network": one.network.model_copy(update={"tap": tap})})
+    found = [play(one, seed, "shipped", model=model) for seed in (1, 2)]
+    assert all(each.counts.broken > 0 for each in found)
+    known = {
+        tuple(arrivals_of(one, seed, Path(), None).flow_rate(which, 0).match().values())
+        for seed in (1, 2)
+        for which in range(len(arrivals_of(one, seed, Path(), None).key))
+    }
+    assert {each for played in found for each in held_matches(played)} - known, "moved again, under another port"

@@ -135,6 +135,17 @@ def test_the_product_watches_each_link(tmp_path: Path, tap: str) -> None:
     assert {each.scope for each in found.commands} == {"link:east", "link:west"}
 
 
+def test_a_path_with_the_name_of_a_link_is_that_link(tmp_path: Path) -> None:
+    text = TWO.replace('name = "lte"\ncapacity = "6 Mbit/s"\ndelay_ms = 5', 'name = "west"\ncapacity = "4 Mbit/s"', 1)
+    one = load(tmp_path, text)
+    arrivals, found = arrivals_of(one, 1, Path(), None), play(one, 1, "static")
+    there, up = found.place == 1, ~arrivals.down[arrivals.flow]
+    assert set(arrivals.link[arrivals.flow[there]].tolist()) == {0, 1}
+    wanted = virtual_delays_ms(found.time_ns[there & up], found.size[there & up], capacity_bps=4e6, buffer_bytes=50_000)
+    sent = found.size[there & up] * 8e3 / 4e6
+    np.testing.assert_allclose(found.delay_ms[there & up] - sent - one.network.delay_ms, wanted, atol=1e-6)
+
+
 def test_the_same_addresses_on_two_links_are_flows_of_their_own(tmp_path: Path) -> None:
     capture = str(ROOT / "samples/demo.pcap.zst")
     source = f'[[traffic]]\nmodel = "capture"\nfile = "{capture}"\n'
