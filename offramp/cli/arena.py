@@ -46,6 +46,10 @@ class ArenaOptions:
         int,
         typer.Option("--tune", help="settings that each policy is tuned by, on seeds of their own", min=0, max=10_000),
     ] = 0
+    untuned: Annotated[
+        tuple[str, ...],
+        typer.Option("--untuned", metavar="NAME", help="a policy that --tune leaves as it is set, again for more"),
+    ] = ()
     root: Annotated[Path | None, typer.Option("--root", help="the folder that $ROOT/ means in scenarios")] = None
     model: ModelFolder = None
     classes: Annotated[bool, typer.Option("--classes", help="a row for each class of traffic, too")] = False
@@ -78,9 +82,10 @@ def arena(options: ArenaOptions) -> None:
         return
     if not options.scenarios and options.capture is None:
         raise ConfigError("expected a scenario, such as samples/arena/web.toml, or --list (docs/arena.md)")
-    for name in options.policies:
-        if name not in known:
-            raise ConfigError(f"--policy {name}: expected one of {', '.join(known)}")
+    for option, names in (("--policy", options.policies), ("--untuned", options.untuned)):
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"{option} {name}: expected one of {', '.join(known)}")
     scenarios = [(Path(name), load_scenario(Path(name))) for name in options.scenarios]
     if options.capture is not None:
         scenarios.append((options.capture, _own(options.capture, options.site)))
@@ -189,7 +194,7 @@ def _play(
         raise ConfigError(
             f"{path}: --tune: its traffic is the same for all seeds; tune on another scenario (docs/arena.md)"
         )
-    contest = Contest(scenario, policies, seeds, options.tune, model, path.parent, options.root)
+    contest = Contest(scenario, policies, seeds, options.tune, options.untuned, model, path.parent, options.root)
     with console_bar(Progress(), "playing", unit="episodes") as bar:
         done, whole = 0, len(policies) * seeds * (2 if options.tune else 1)
 

@@ -42,14 +42,15 @@ class Standing(NamedTuple):
 class Contest:
     """Plays each policy when its standing is first asked for.
 
-    trials: settings that each policy is tuned by, 0 for none; here, root: where the scenario's files are; played:
-    called after each episode.
+    trials: settings that each policy is tuned by, 0 for none; untuned: policies that are left as they are set; here,
+    root: where the scenario's files are; played: called after each episode.
     """
 
     scenario: Scenario
     policies: Sequence[str]
     seeds: int
     trials: int = 0
+    untuned: Sequence[str] = ()
     model: Model | None = None
     here: Path = Path()
     root: Path | None = None
@@ -59,9 +60,9 @@ class Contest:
 
     def standing(self, policy: str, *, as_set: bool = False) -> Standing:
         """Return what a policy came to: tuned, where that was asked for; as_set: by the scenario's own settings."""
-        if not as_set and self.trials and policy not in self.tried:
-            self._tune(policy)
-        settings = {} if as_set or not self.trials else self._best(policy).settings
+        settings: Mapping[str, Any] = {}
+        if self.trials and not as_set and policy not in self.untuned:
+            settings = self._best(policy).settings
         key = policy, not settings
         if key not in self._standings:
             self._standings[key] = self._play(policy, settings)
@@ -87,11 +88,11 @@ class Contest:
             "near_bound": near(found.blocks, bound.blocks) if bound else None, "classes": classes,
         }  # fmt: skip
         if self.trials:
-            as_set = self.standing(policy, as_set=True)
+            as_set, tried = self.standing(policy, as_set=True), self.tried.get(policy, [])
             row |= {
                 "ratio_to_threshold": self._ratio(found),
                 "as_set": {**as_set.measures._asdict(), "ratio_to_threshold": self._ratio(as_set)},
-                "trials": [{"settings": dict(each.settings), "mean_ms": each.mean_ms} for each in self.tried[policy]],
+                "trials": [{"settings": dict(each.settings), "mean_ms": each.mean_ms} for each in tried],
             }  # fmt: skip
         return row
 
@@ -99,12 +100,14 @@ class Contest:
         return ratio_of(standing.blocks, self.standing(RIVAL).blocks) if RIVAL in self.policies else None
 
     def _best(self, policy: str) -> Trial:
+        if policy not in self.tried:
+            trials: list[Trial] = []
+            tune(
+                self.scenario, policy, self.trials, model=self.model, here=self.here, root=self.root,
+                report=trials.append,
+            )  # fmt: skip
+            self.tried[policy] = trials
         return min(self.tried[policy], key=lambda trial: trial.mean_ms)
-
-    def _tune(self, policy: str) -> None:
-        trials: list[Trial] = []
-        tune(self.scenario, policy, self.trials, model=self.model, here=self.here, root=self.root, report=trials.append)
-        self.tried[policy] = trials
 
     def _play(self, policy: str, settings: Mapping[str, Any]) -> Standing:
         network, one = self.scenario.network, with_settings(self.scenario, policy, settings)

@@ -140,13 +140,14 @@ class Tally:
         p95, p99 = (float(np.percentile(delay_ms, share)) if len(delay_ms) else 0.0 for share in (95, 99))
         return Served(
             float(blocks.delay_ms.sum() / packets), low, high, p95, p99, float(blocks.lost.sum() / packets),
-            float(blocks.over.sum() / packets), packets / max(float(self.blocks().packets.sum()), 1.0),
+            float(blocks.over.sum() / packets), len(delay_ms) / max(float(self.blocks().packets.sum()), 1.0),
             sums.in_time / sums.asked if sums.asked else None, sums.bits / self._seconds,
         )  # fmt: skip
 
     def classes(self) -> dict[str, Served]:
-        """Return what the users of each class felt, those without a packet left out."""
-        return {name: self._served(sums) for name, sums in self._classes.items() if _blocks(sums).packets.any()}
+        """Return what the users of each class felt, those without a packet or a request left out."""
+        came = {name: sums for name, sums in self._classes.items() if sums.asked or _blocks(sums).packets.any()}
+        return {name: self._served(sums) for name, sums in came.items()}
 
     def measures(self) -> Measures:
         """Return what it all came to."""

@@ -145,6 +145,7 @@ def test_of_one_s_own_site_only_the_first_link_plays(tmp_path: Path) -> None:
         (("--capture", str(ROOT / "samples/demo.pcap.zst")), "needs --site"),
         (("--capture", "none.pcap", "--site", str(ROOT / "samples/site.toml")), "none.pcap"),
         ((JOBS, "--policy", "best"), "--policy best: expected one of none, static"),
+        ((JOBS, "--untuned", "best"), "--untuned best: expected one of none, static"),
         (("missing.toml",), "missing.toml"),
         ((str(ROOT / "samples/arena/xr.toml"), "--policy", "none"), "needs the option --root"),
         ((str(ROOT / "samples/arena/lab.toml"), "--policy", "none", "--tune", "3"), "the same for all seeds"),

@@ -49,5 +49,6 @@ def head(columns: Sequence[Column]) -> str:
 
 def line(name: str, row: Row, columns: Sequence[Column], mark: str = "") -> str:
     """Return a row of some columns; mark: behind the first of them."""
-    cells = [each.shown(row) + (mark if number == 0 else "") for number, each in enumerate(columns)]
+    first, *others = (each.shown(row) for each in columns)
+    cells = [first + (mark if first != "-" else ""), *others]
     return f"{name:<14}{''.join(f'{cell:>{each.width}}' for cell, each in zip(cells, columns, strict=True))}"

@@ -148,7 +148,7 @@ def _legend(places: Sequence[str], budget_ms: float) -> tuple[list[str], float]:
 
 def trials(contest: Contest, caption: str) -> str:
     """Return the mean of each trial of the tuning, a row for each policy; the best one stands out."""
-    tried = {name: contest.tried[name] for name in contest.policies if len(contest.tried[name]) > 1}
+    tried = {name: contest.tried[name] for name in contest.policies if len(contest.tried.get(name, [])) > 1}
     every = [trial.mean_ms for found in tried.values() for trial in found]
     axis = Axis(min(every) * 0.9, max(every) * 1.1, LEFT, RIGHT, log=True)
     look, bottom = looks(contest.policies), 10 + 34 * len(tried)

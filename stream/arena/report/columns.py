@@ -36,15 +36,20 @@ def settings_text(settings: Row) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
+def sent(shown: Callable[[Row], str]) -> Callable[[Row], str]:
+    """Return what is shown of packets: a dash for a class that sends none, as what a device computes for itself."""
+    return lambda row: "-" if row.get("share") == 0 else shown(row)
+
+
 FELT = (
-    Column("mean ms (95 % interval)", 27, mean),
-    Column("p95", 8, lambda row: f"{row['p95_ms']:.1f}"),
-    Column("p99", 8, lambda row: f"{row['p99_ms']:.1f}"),
-    Column("lost", 8, lambda row: percent(row["lost"], 2)),
-    Column("late", 8, lambda row: percent(row["over"])),
+    Column("mean ms (95 % interval)", 27, sent(mean)),
+    Column("p95", 8, sent(lambda row: f"{row['p95_ms']:.1f}")),
+    Column("p99", 8, sent(lambda row: f"{row['p99_ms']:.1f}")),
+    Column("lost", 8, sent(lambda row: percent(row["lost"], 2))),
+    Column("late", 8, sent(lambda row: percent(row["over"]))),
     Column("in time", 9, lambda row: percent(row["in_time"])),
     Column("Mbit/s", 8, lambda row: f"{row['throughput_bps'] / 1e6:.2f}"),
-    Column("over the bound, ms", 25, lambda row: triple(row["regret_ms"], "+")),
+    Column("over the bound, ms", 25, sent(lambda row: triple(row["regret_ms"], "+"))),
 )
 TOOK = (
     Column("congested", 11, lambda row: percent(row["congested"])),

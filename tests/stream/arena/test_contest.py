@@ -61,6 +61,15 @@ def test_all_are_held_against_the_tuned_threshold_and_the_bound(tuned: Contest) 
         assert set(row["classes"]) == {"sensors", "jobs"}
 
 
+def test_who_is_left_untuned_is_as_it_is_set() -> None:
+    contest = Contest(scenario(), ("threshold", "static"), 1, TRIALS, ("static",))
+    row = contest.row("static")
+    assert (row["settings"], row["trials"]) == ({}, [])
+    assert row["mean_ms"] == row["as_set"]["mean_ms"]
+    assert row["ratio_to_threshold"][0] == pytest.approx(row["mean_ms"] / contest.row("threshold")["mean_ms"])
+    assert len(contest.row("threshold")["trials"]) == TRIALS
+
+
 def test_where_something_reacts_there_is_no_bound() -> None:
     one = load_scenario(ROOT / "samples/arena/city.toml").model_copy(update={"seconds": 2.0})
     contest = Contest(one, ("none", BOUND), 1)

@@ -9,6 +9,7 @@ from offramp.stream.arena.comparisons import Blocks, difference_of, near, ratio_
 from offramp.stream.arena.episode import Outcome
 from offramp.stream.arena.executor import Counts
 from offramp.stream.arena.measures import measures, tallied
+from offramp.stream.arena.report.columns import FELT
 from offramp.stream.arena.requests import Requests
 
 LOST_MS, BUDGET_MS = 200.0, 25.0
@@ -66,6 +67,18 @@ def test_classes_part_the_whole() -> None:
 
 def test_a_class_without_a_packet_has_no_row() -> None:
     assert list(tallied([outcome(classes=("a", "b", "c"))], LOST_MS, BUDGET_MS).classes()) == ["a", "b"]
+
+
+def test_a_class_that_sends_nothing_has_its_requests() -> None:
+    """What a device computes for itself is in time or not, though no packet of it is ever seen."""
+    none, kind, in_time = np.zeros(2), np.array([2, 2]), np.array([True, False])
+    requests = Requests(kind, kind, none, in_time, ~in_time, kind, none)
+    tally = tallied([outcome(classes=("a", "b", "own"), requests=requests)], LOST_MS, BUDGET_MS)
+    own = tally.classes()["own"]
+    assert (own.in_time, own.share) == (0.5, 0.0)
+    shown = {column.title: column.shown({**own._asdict(), "regret_ms": None}) for column in FELT}
+    assert shown.pop("in time") == "50.0%"
+    assert set(shown.values()) == {"-", "0.00"}
 
 
 def test_deadlines_are_told_where_there_are_some() -> None:
