@@ -40,7 +40,7 @@ from offramp.stream.arena.places import (
 )  # fmt: skip
 from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Traces, new_journeys, send_rest
 from offramp.stream.arena.requests import Requests, at_home, requests_of
-from offramp.stream.arena.scenario import SENDERS, Scenario
+from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals, arrivals_of, partners
 from offramp.stream.bins.packets import Packets, no_packets
 from offramp.stream.pipeline.pipeline import Pipeline, Sink
@@ -122,7 +122,7 @@ def play(
     if policy != BOUND:
         return played(None)
     horizons, lost_ms = scenario.clairvoyant.horizons_ms, scenario.network.lost_ms
-    if not any(source.model in SENDERS for source in scenario.traffic):
+    if not scenario.reacts:
         return min(map(played, horizons), key=lambda each: each.mean_ms(lost_ms))
     found = [played(None)]
     for horizon_ms in np.repeat(horizons, LOOKS).tolist():
