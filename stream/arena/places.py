@@ -48,14 +48,15 @@ def _scaled(link: Link, scale: float) -> Link:
 def numbers_of(site: Site) -> dict[str, int]:
     """Return the number of each place by its name; links come first, in the site's order."""
     names = [link.name for link in site.links]
-    names += [path.name for link in site.links for path in link.paths]
+    names += [path.link or path.name for link in site.links for path in link.paths]
     names += [node.name for link in site.links for node in link.nodes]
     return {name: number for number, name in enumerate(dict.fromkeys(names))}
 
 
 def others_of(link: Link) -> tuple[AltPath | Node, ...]:
-    """Return what else a link's flows can take: its paths, then its nodes."""
-    return (*link.paths, *link.nodes)
+    """Return what else a link's flows can take, its paths, then its nodes; a path that is a link has that one's name."""
+    paths = (path.model_copy(update={"name": path.link or path.name}) for path in link.paths)
+    return (*paths, *link.nodes)
 
 
 def capacities_of(site: Site) -> NDArray[np.float64]:
@@ -92,8 +93,10 @@ def traits_of(site: Site) -> NDArray[np.int64]:
     """Return the traits of all places (`queues.CLASSES`): a path with another address is behind a NAT of its own."""
     numbers = numbers_of(site)
     traits = plain_traits(len(numbers))
-    for path in (path for link in site.links for path in link.paths if numbers[path.name] >= len(site.links)):
-        at = numbers[path.name]
+    for path in (path for link in site.links for path in link.paths):
+        at = numbers[path.link or path.name]
+        if at < len(site.links):
+            continue
         traits[at, FRAME], traits[at, ADDRESS] = path.mtu + HEADERS, 0 if path.same_address else at
     traits[: len(site.links), CLASSES] = [link.queues for link in site.links]
     return traits

@@ -129,6 +129,8 @@ def sent_by_schedule(queues: Queues, place: int, side: int, work: float) -> floa
     count, first = queues.entries[place, side], queues.first[place, side]
     if queues.grant[place, side] == 0.0:
         time, at = work / queues.rate[place, side], queues.hint[place, side]
+        while at > 0 and queues.schedule_ns[first + 2 * at - 2] >= time:  # of what was done before the last outage
+            at -= 1
         while at < count and queues.schedule_ns[first + 2 * at] < time:
             at += 1
         return float(time + (queues.schedule_ns[first + 2 * at - 1] if at else 0))

@@ -20,6 +20,14 @@ MODELS = (
 """Of the open loop: what they send is known before."""
 SENDERS = ("tcp_long", "tcp_files", "tcp_pages", "video")
 """What reacts to the network."""
+REQUESTS = ("xr_frames", "packet_times")
+"""What may ask something of a node."""
+OF_REQUESTS = {"answer_bytes", "cycles_per_bit", "computed_by"}
+MEANT_FOR = {
+    "direction": SENDERS, "rtt_ms": SENDERS, "size_bytes": SENDERS[1:3], "pause_s": SENDERS[1:3],
+    "deadline_ms": REQUESTS, **dict.fromkeys(OF_REQUESTS, REQUESTS),
+}  # fmt: skip
+"""Keys of traffic that say nothing of most models, and the models that they are for."""
 XR_DEADLINE_MS = 11.0
 """A frame's time at 90 Hz, as the article has it."""
 
@@ -148,8 +156,11 @@ class TrafficSource(Strict):
     def _has_what_its_model_needs(self) -> TrafficSource:
         if (self.model in (*MODELS, *SENDERS)) == (self.file is not None):
             raise ValueError(f"model {self.model}: expected {'no file' if self.file else 'a file'}")
-        if self.deadline_ms is not None and self.model not in ("xr_frames", "packet_times"):
-            raise ValueError(f"model {self.model}: expected no deadline_ms, which is of xr_frames and packet_times")
+        for key in sorted(self.model_fields_set & MEANT_FOR.keys()):
+            if self.model not in MEANT_FOR[key]:
+                raise ValueError(f"model {self.model}: expected no {key}, which is of {' and '.join(MEANT_FOR[key])}")
+        if self.due_ms is None and (needless := sorted(self.model_fields_set & OF_REQUESTS)):
+            raise ValueError(f"model {self.model}: expected a deadline_ms beside {needless[0]}")
         return self
 
     @property
@@ -189,6 +200,9 @@ class Scenario(Strict):
                     f"traffic: computed_by: expected a node of its link ({', '.join(nodes) or 'it has none'}); "
                     f"found {shown(source.computed_by)}"
                 )
+        asking = [(each.link, each.device) for each in self.traffic if each.file and each.deadline_ms is not None]
+        if len(set(asking)) < len(asking):
+            raise ValueError("traffic: expected each packet_times with a deadline_ms to have a device of its own")
         known: dict[str, tuple[AltPath | Node, str]] = {}
         for link in self.site.links:
             others: tuple[AltPath | Node, ...] = (*link.paths, *link.nodes)

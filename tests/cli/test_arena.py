@@ -130,7 +130,7 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_is_played(tmp_p
 
 
 def test_of_one_s_own_site_only_the_first_link_plays(tmp_path: Path) -> None:
-    path = '[[links.paths]]\nname = "lte"\ncapacity = "{} Mbit/s"\n'
+    path = '[[links.paths]]\nname = "lte"\ncapacity = "6 Mbit/s"\ndelay_ms = {}\n'
     link = '[[links]]\nname = "{}"\ncapacity = "8 Mbit/s"\ndevices = ["10.0.0.0/24"]\n'
     site = tmp_path / "site.toml"
     site.write_text(link.format("one") + path.format(6) + link.format("two") + path.format(50))

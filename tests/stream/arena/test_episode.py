@@ -141,6 +141,14 @@ def test_what_reacts_is_seen_and_moved(reacting: Scenario, model: Model, policy:
         assert found.counts.moved > 0
 
 
+def test_the_bound_foresees_those_who_react(reacting: Scenario) -> None:
+    """Knowing of the open loop alone it moved nothing here."""
+    found, lost_ms = {name: play(reacting, 1, name) for name in ("none", "static", "threshold", "clairvoyant")}, 200.0
+    means = {name: each.mean_ms(lost_ms) for name, each in found.items()}
+    assert found["clairvoyant"].counts.moved > 0
+    assert min(means, key=lambda name: means[name]) == "clairvoyant", means
+
+
 def test_room_is_filled_by_those_who_react(reacting: Scenario) -> None:
     """Who carries transfers over two ways gets more of them through: with the open loop's, the bytes are the same."""
     none, threshold = (play(reacting, 1, policy) for policy in ("none", "threshold"))

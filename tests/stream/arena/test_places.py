@@ -16,6 +16,7 @@ from offramp.stream.arena.scenario import Scenario, load_scenario
 from offramp.stream.arena.traffic import arrivals_of
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 from tests.support.places import ROOT
+from tests.support.tapped import tapped
 
 TWO = """
 name = "two"
@@ -130,13 +131,14 @@ def test_flows_take_only_places_of_their_link(tmp_path: Path, policy: str) -> No
 @pytest.mark.parametrize("tap", ["before", "after"])
 def test_the_product_watches_each_link(tmp_path: Path, tap: str) -> None:
     artifact = load_artifact(DEFAULT_ARTIFACT)
-    one = load(tmp_path, f'{TWO}[network]\ntap = "{tap}"\n')
+    one = tapped(load(tmp_path, TWO), tap)
     found = play(one, 1, "shipped", model=Model(artifact, open_backend("compiled", artifact)))
     assert {each.scope for each in found.commands} == {"link:east", "link:west"}
 
 
-def test_a_path_with_the_name_of_a_link_is_that_link(tmp_path: Path) -> None:
-    text = TWO.replace('name = "lte"\ncapacity = "6 Mbit/s"\ndelay_ms = 5', 'name = "west"\ncapacity = "4 Mbit/s"', 1)
+@pytest.mark.parametrize("told", ['name = "west"', 'name = "over there"\nlink = "west"'])
+def test_a_path_that_is_a_link_is_that_link(tmp_path: Path, told: str) -> None:
+    text = TWO.replace('name = "lte"\ncapacity = "6 Mbit/s"\ndelay_ms = 5', f'{told}\ncapacity = "4 Mbit/s"', 1)
     one = load(tmp_path, text)
     arrivals, found = arrivals_of(one, 1, Path(), None), play(one, 1, "static")
     there, up = found.place == 1, ~arrivals.down[arrivals.flow]
@@ -171,7 +173,7 @@ def test_capacities_of_all_links_are_scaled_by_the_traffic_of_the_first(tmp_path
     ("old", "new", "words"),
     [
         ('link = "west"', 'link = "north"', "expected a link of the site (east, west); found 'north'"),
-        ('capacity = "6 Mbit/s"', 'capacity = "7 Mbit/s"', "'lte' of the links 'east' and 'west' is one place"),
+        ('capacity = "6 Mbit/s"', 'capacity = "7 Mbit/s"', "have 'lte' of two kinds or capacities"),
         ("[[site.links.paths]]\nname = \"dsl\"", "[[site.links.nodes]]\nname = \"lte\"", "two of its paths and nodes"),
     ],
 )  # fmt: skip

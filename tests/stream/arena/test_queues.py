@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -157,6 +157,7 @@ OUTAGES = st.lists(st.tuples(st.integers(1, 900_000), st.integers(1, 1_500_000))
 
 
 @given(PACKETS, OUTAGES, st.sampled_from([2, 8]), st.sampled_from([4_000, 1_000_000]))
+@example([(0, 40, True), (40_002, 40, False)], [(40_000, 40_002)], 8, 4_000)  # done as it begins, told of after it
 @settings(max_examples=150, deadline=None)
 def test_outages_are_those_of_the_slow_simulation(
     packets: list[tuple[int, int, bool]], out: list[tuple[int, int]], mbit: int, limit: int
