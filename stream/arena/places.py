@@ -54,7 +54,7 @@ def numbers_of(site: Site) -> dict[str, int]:
 
 
 def others_of(link: Link) -> tuple[AltPath | Node, ...]:
-    """Return what else a link's flows can take, its paths, then its nodes; a path that is a link has that one's name."""
+    """Return what else a link's flows can take, its paths, then its nodes; one that is a link by its name."""
     paths = (path.model_copy(update={"name": path.link or path.name}) for path in link.paths)
     return (*paths, *link.nodes)
 
@@ -148,6 +148,6 @@ def split_places(site: Site, arrivals: Arrivals, shares: list[float], seed: int)
     """
     numbers, drawn = numbers_of(site), np.random.default_rng([seed, 2]).random(len(arrivals.down))
     share = np.array([share if link.paths else 0.0 for link, share in zip(site.links, shares, strict=True)])
-    other = np.array([numbers[link.paths[0].name] if link.paths else 0 for link in site.links])
+    other = np.array([numbers[others_of(link)[0].name] if link.paths else 0 for link in site.links])
     places: NDArray[np.int64] = np.where(drawn < share[arrivals.link], other[arrivals.link], arrivals.link)
     return places

@@ -77,12 +77,17 @@ def _simulate() -> None:
 def _simulate_senders() -> None:
     """Let one of each kind that reacts send over a link that is too small for them."""
     link = Link(name="a", capacity=3e5, queues=2, paths=(AltPath(name="b", capacity=3e5, mtu=1_300),), nodes=(EDGE,))
-    site, kinds = Site(links=(link,)), ("tcp_files", "video", "xr_frames")
+    site, kinds = (
+        Site(links=(link,)),
+        {
+            "tcp_files": {"size_bytes": 60_000},
+            "video": {},
+            "xr_frames": {"cycles_per_bit": 1, "computed_by": "edge", "answer_bytes": 9},
+        },
+    )
     sources = tuple(
-        TrafficSource(
-            model=kind, direction=way, cycles_per_bit=1, computed_by="edge", answer_bytes=9, size_bytes=60_000
-        )
-        for kind in kinds
+        TrafficSource.model_validate({"model": kind, **more, **({} if kind == "xr_frames" else {"direction": way})})
+        for kind, more in kinds.items()
         for way in ("up", "down")
     )
     scenario = Scenario(name="all", seconds=1, site=site, network=Network(loss=0.1), traffic=sources)
