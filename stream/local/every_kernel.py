@@ -85,10 +85,11 @@ def _simulate_senders() -> None:
             "xr_frames": {"cycles_per_bit": 1, "computed_by": "edge", "answer_bytes": 9},
         },
     )
+    ways: list[dict[str, object]] = [{"direction": "up"}, {"direction": "down"}]
     sources = tuple(
-        TrafficSource.model_validate({"model": kind, **more, **({} if kind == "xr_frames" else {"direction": way})})
+        TrafficSource.model_validate({"model": kind} | more | way)
         for kind, more in kinds.items()
-        for way in ("up", "down")
+        for way in ([{}] if kind == "xr_frames" else ways)
     )
     scenario = Scenario(name="all", seconds=1, site=site, network=Network(loss=0.1), traffic=sources)
     arrivals = arrivals_of(scenario, 1, Path(), None)
