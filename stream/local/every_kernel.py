@@ -77,19 +77,17 @@ def _simulate() -> None:
 def _simulate_senders() -> None:
     """Let one of each kind that reacts send over a link that is too small for them."""
     link = Link(name="a", capacity=3e5, queues=2, paths=(AltPath(name="b", capacity=3e5, mtu=1_300),), nodes=(EDGE,))
-    site, kinds = (
-        Site(links=(link,)),
-        {
-            "tcp_files": {"size_bytes": 60_000},
-            "video": {},
-            "xr_frames": {"cycles_per_bit": 1, "computed_by": "edge", "answer_bytes": 9},
-        },
-    )
+    site = Site(links=(link,))
+    kinds: dict[str, dict[str, object]] = {
+        "tcp_files": {"size_bytes": 60_000},
+        "video": {},
+        "xr_frames": {"cycles_per_bit": 1, "computed_by": "edge", "answer_bytes": 9},
+    }
     ways: list[dict[str, object]] = [{"direction": "up"}, {"direction": "down"}]
     sources = tuple(
-        TrafficSource.model_validate({"model": kind} | more | way)
+        TrafficSource.model_validate({"model": kind, **more, **way})
         for kind, more in kinds.items()
-        for way in ([{}] if kind == "xr_frames" else ways)
+        for way in (ways if kind != "xr_frames" else [dict[str, object]()])
     )
     scenario = Scenario(name="all", seconds=1, site=site, network=Network(loss=0.1), traffic=sources)
     arrivals = arrivals_of(scenario, 1, Path(), None)
