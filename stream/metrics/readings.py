@@ -61,6 +61,7 @@ BACKLOG = {
 TAKEN = {
     "messages": "offramp_worker_messages_total",
     "other_site": "offramp_worker_other_site_messages_total",
+    "marks": "offramp_worker_marks_total",
     "checkpoints": "offramp_worker_checkpoints_total",
     "links_restored": "offramp_worker_links_restored_total",
     "states_refused": "offramp_worker_states_refused_total",
@@ -90,6 +91,7 @@ STREAMED = {
     "bins": "offramp_stream_bins_total",
     "forecasts": "offramp_stream_forecasts_total",
     "series_begun": "offramp_stream_series_total",
+    "behind": "offramp_stream_behind_bins_total",
     "holes": "offramp_stream_holes_total",
 }
 

@@ -100,6 +100,7 @@ PUBLISHER = (
 CONSUMER = (
     Metric("offramp_worker_messages_total", C, (), (WORKER,), "messages taken from the feature topic"),
     Metric("offramp_worker_other_site_messages_total", C, (), (WORKER,), "of these: another site's, left to its group"),
+    Metric("offramp_worker_marks_total", C, (), (WORKER,), "of these: marks, of a capacity, a path, a node, a link away"),
     Metric("offramp_worker_refused_messages_total", C, ("reason",), (WORKER,), "of these: gone to the dead letters"),
     Metric("offramp_worker_message_rows", H, (), (WORKER,), "rows of a message that was taken", ROWS),
     Metric("offramp_worker_message_seconds", H, (), (WORKER,),
@@ -157,6 +158,8 @@ STREAM = (
     Metric("offramp_stream_bins_total", C, ("link",), STREAMING, "bins of the link closed, 10 ms each"),
     Metric("offramp_stream_forecasts_total", C, ("link",), STREAMING, "forecasts, of the link and of its devices"),
     Metric("offramp_stream_series_total", C, ("link",), STREAMING, "series begun: of the link and of its devices"),
+    Metric("offramp_stream_behind_bins_total", C, ("link",), STREAMING,
+           "bins that came when the other links of the bundle had been decided beyond them; they cause no command"),
     Metric("offramp_stream_holes_total", C, ("link",), STREAMING,
            "times of which nothing is known, as packets were shed or went missing in a row; windows begin anew"),
     Metric("offramp_stream_commands_total", C, ("link", "action"), STREAMING, "commands decided"),

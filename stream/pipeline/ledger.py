@@ -20,7 +20,9 @@ class StreamLedger(Counts):
     went back and stayed, so that the link began anew.
 
     bins: closed bins of the link; windows: rows given to the model (link and devices), each with a forecast; holes:
-    times of which nothing is known, as packets were lost in a row: windows begin anew behind each.
+    times of which nothing is known, as packets were lost in a row: windows begin anew behind each; decided: bins of the
+    link that the policy was asked at; behind: bins that came when the other links of the bundle had been decided beyond
+    them, and cause no command.
     """
 
     rows: int = 0
@@ -67,6 +69,11 @@ class StreamLedger(Counts):
             f"    device not tracked{self.untracked:>12,}",
             f"  bins of the link    {self.bins:>12,}",
             *([f"  holes               {self.holes:>12,}   windows begin anew behind each"] if self.holes else []),
+            *(
+                [f"  bins behind         {self.behind:>12,}   other links were decided beyond them"]
+                if self.behind
+                else []
+            ),
             f"  windows forecast    {self.forecasts:>12,}",
             f"  commands            {self.commands.total():>12,}",
         ]
