@@ -100,7 +100,8 @@ PUBLISHER = (
 CONSUMER = (
     Metric("offramp_worker_messages_total", C, (), (WORKER,), "messages taken from the feature topic"),
     Metric("offramp_worker_other_site_messages_total", C, (), (WORKER,), "of these: another site's, left to its group"),
-    Metric("offramp_worker_marks_total", C, (), (WORKER,), "of these: marks, of a capacity, a path, a node, a link away"),
+    Metric("offramp_worker_marks_total", C, (), (WORKER,),
+           "of these: marks (a capacity, a path, a node, a link away)"),
     Metric("offramp_worker_refused_messages_total", C, ("reason",), (WORKER,), "of these: gone to the dead letters"),
     Metric("offramp_worker_message_rows", H, (), (WORKER,), "rows of a message that was taken", ROWS),
     Metric("offramp_worker_message_seconds", H, (), (WORKER,),

@@ -19,6 +19,7 @@ from offramp.capture.message.mark import Mark, encode_mark
 from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.source import ListSource
 from offramp.decision.site import Site
+from offramp.errors import ContractError
 from offramp.inference.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact
 from offramp.inference.serving.predictor import Predictor
 from offramp.inference.serving.table import open_predictor
@@ -30,6 +31,8 @@ from offramp.stream.local.replay import Replay
 from offramp.stream.pipeline.pipeline import Pipeline, predictions_of
 from offramp.stream.worker.checkpoint import decode_checkpoint, encode_checkpoint
 from offramp.stream.worker.message_batch import MessageBatch
+from tests.fuzz.messages import Mutator
+from tests.fuzz.states import mutated
 from tests.support.places import ROOT
 
 LATER_NS = 700_000_000
@@ -326,3 +329,35 @@ def test_a_capacity_holds_from_its_mark_on_and_after_a_checkpoint(
     assert (first.out, second.out) == ([], [])
     seat = second.links.bundles["uplink"].meeting.seats["second"]
     assert seat.link.capacity_bps == 80e6
+
+
+def test_what_waits_in_a_checkpoint_may_be_anything(
+    blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    """Whoever may write to the topic of states may write anything: it is refused, or what comes after is worked on."""
+    records = [each for each in messages_of(only(blocks, 0), SITE) if dict(each.headers)["link"] == b"uplink"]
+    for offset, record in enumerate(records):
+        record.offset = offset
+    worker = Worker(SITE, artifact, predictor)
+    worker.work(records[:40])
+    bundle = worker.links.bundles["uplink"]
+    assert bundle.meeting.waiting > 100
+    state, mutator, told = decode_checkpoint(encode_checkpoint(bundle.state())), Mutator(3), [0, 0]
+    for _ in range(150):
+        try:
+            value = encode_checkpoint({**state, "meeting": mutated(mutator, state["meeting"])})
+            forged = decode_checkpoint(value)
+        except (ContractError, TypeError, ValueError, OverflowError):
+            continue  # no bytes can say this
+        other = Worker(SITE, artifact, predictor)
+        other.links.states["uplink"] = forged
+        other.work([mark(40, "away", link="second")])
+        for record in records[40:43]:
+            record.offset += 1
+        other.work(records[40:43])
+        for record in records[40:43]:
+            record.offset -= 1
+        told[0] += other.links.restored
+        told[1] += other.links.states_refused
+        encode_checkpoint(other.links.bundles["uplink"].state())
+    assert min(told) > 20, told
