@@ -294,7 +294,7 @@ class Site(Strict):
         for link in self.links:
             places = {f"link {link.name}", *(f"place {node.name}" for node in link.nodes)}
             places |= {f"place {path.name}" for path in link.paths}
-            places |= {f"link {path.link}" for path in link.paths if path.link is not None}
+            places |= {f"link {path.link or path.name}" for path in link.paths}
             joined = [part for part in parts if part[0] & places]
             parts = [part for part in parts if not part[0] & places]
             names = set().union(places, *(part[0] for part in joined))

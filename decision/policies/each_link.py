@@ -101,22 +101,27 @@ class EachLink:
 
     def _elsewhere(self, link: Link) -> Mapping[str, float]:
         """Return what a link's paths and nodes carry beside its own moves, bit/s by name."""
-        used = dict.fromkeys(sorted(self._closed), math.inf)
+        used: dict[str, float] = {}
         now_ns = self._step[0].forecast.window_end_ns if self._step else 0
-        watched = {path.name: path.link for path in link.paths if path.link is not None}
         for name, policy in self.policies.items():
             for loop in policy.loops:
-                place = loop.move.target
-                seen = place in watched and loop.enforced and now_ns - loop.opened_ns > SEEN_NS
+                place = self._place_of(self._links[name], loop.move.target)
+                seen = place in self._links and loop.enforced and now_ns - loop.opened_ns > SEEN_NS
                 if name != link.name and not seen:
                     used[place] = used.get(place, 0.0) + loop.move.rate_bps
-        views = {view.link: view for view in self._step}
-        for path in link.paths:
-            if path.link in views:
-                sides = views[path.link].traffic().directions
+        views, found = {view.link: view for view in self._step}, dict[str, float]()
+        for target in link.places:
+            place = self._place_of(link, target.name)
+            found[target.name] = math.inf if target.name in self._closed else used.get(place, 0.0)
+            if place in views:
+                sides = views[place].traffic().directions
                 share = max(side.load_bps / side.capacity_bps if side.capacity_bps else 0.0 for side in sides)
-                used[path.name] = used.get(path.name, 0.0) + share * path.capacity
-        return used
+                found[target.name] += share * target.capacity
+        return {name: rate_bps for name, rate_bps in found.items() if rate_bps}
+
+    def _place_of(self, link: Link, target: str) -> str:
+        """Return the watched link that a path is, else the path's or node's own name."""
+        return next((path.link or path.name for path in link.paths if path.name == target), target)
 
     def state(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""

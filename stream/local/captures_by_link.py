@@ -15,7 +15,7 @@ from offramp.capture.block import Interface, PacketBlock, joined, some_rows
 from offramp.capture.sources.file.files import open_captures
 from offramp.capture.sources.source import Fault, PacketSource, Progress
 from offramp.decision.site import Site
-from offramp.errors import ConfigError
+from offramp.errors import ConfigError, InputError
 from offramp.stream.local.link_choice import LinkChoice, listed
 from offramp.stream.local.pace import select
 from offramp.toml import shown
@@ -38,10 +38,11 @@ def open_by_link(
     """Return who tells links apart, and a source over captures.
 
     These are read one after the other, or where they are named `LINK=FILE` beside each other, several files of one link
-    one after the other. forced: of which link all are; report: told what is ambiguous. Raises ConfigError where some
-    are named and some are not; InputError as `open_captures`.
+    one after the other; files whose interfaces say it need no name where links are decided over together. forced: of
+    which link all are; report: told what is ambiguous. Raises ConfigError where some are named and some are not;
+    InputError as `open_captures`.
     """
-    named = named_files(paths, site)
+    named = named_files(paths, site) or ([] if forced else told_apart(paths, site))
     choice = LinkChoice(site, forced, report, named=bool(named))
     if not named:
         return choice, open_captures(paths)
@@ -55,6 +56,28 @@ def open_by_link(
         files.setdefault(link, []).append(file)
     choice.named = {interface_of(link): link for link in files}
     return choice, CapturesByLink({link: open_captures(of) for link, of in files.items()})
+
+
+def told_apart(paths: Sequence[str], site: Site) -> list[tuple[str, str]]:
+    """Return link and file where each file is of one link by its interfaces, as a tap writes them, and not all of one.
+
+    Only where links are decided over together; else it does not matter which file is read first.
+    """
+    if len(paths) < 2 or "-" in paths or all(len(bundle.links) == 1 for bundle in site.bundles):
+        return []
+    choice = LinkChoice(site, named=True)
+    found = []
+    for path in paths:
+        try:
+            first = next(iter(open_captures([path]).read()), None)
+        except InputError:  # told when it is read
+            return []
+        links = {choice.of(interface.name) for interface in first.interfaces} if first is not None else {None}
+        link = links.pop()
+        if links or link is None:
+            return []
+        found.append((link, path))
+    return found if len({link for link, _ in found}) > 1 else []
 
 
 def interface_of(link: str) -> str:

@@ -5,6 +5,7 @@ Two links of the sample's lab, the second's packets some seconds later, and a pa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -151,6 +152,27 @@ def test_links_that_share_a_path_are_one_bundle() -> None:
         ]
     })  # fmt: skip
     assert [len(bundle.links) for bundle in watched.bundles] == [2]
+
+
+def test_a_path_of_any_name_has_the_load_of_the_link_that_it_is(
+    blocks: list[PacketBlock], artifact: Artifact, predictor: Predictor
+) -> None:
+    """The later link's path is the earlier one, which is full by then: less is moved there than were it idle."""
+    moved = []
+    link = {"capacity": "8 Mbit/s", "buffer_bytes": 150_000, "devices": ["10.13.0.0/24"]}
+    for there in (blocks, only(blocks, 1)):
+        for name, is_link in (("uplink", None), ("over there", "uplink")):
+            path = {"name": name, "link": is_link, "capacity": "8 Mbit/s"}
+            later = {**link, "name": "second", "interface": "v2", "paths": [path]}
+            both_of = Site.model_validate(
+                {"name": "lab", "links": [{**link, "name": "uplink", "interface": "v1"}, later]}
+            )
+            assert both_of.bundle_names == SITE.bundle_names
+            found = [json.loads(text) for text in replayed(there, both_of, artifact, predictor)]
+            moved.append(
+                sum(len(each["action"].get("flows", ())) for each in found if each["action"]["type"] == "reroute")
+            )
+    assert moved[0] == moved[1] < moved[2] == moved[3]
 
 
 def test_replay_two_captures_and_a_worker_give_the_same_bytes(

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offramp.capture.block import Interface, PacketBlock
+from offramp.capture.intake.pcapng_writer import PcapngFiles, RingOfFiles
 from offramp.capture.sources.file.files import open_captures
-from offramp.decision.site import Link, Site
+from offramp.decision.site import AltPath, Link, Site
 from offramp.errors import ConfigError, InputError
-from offramp.stream.local.captures_by_link import files_of, open_by_link
+from offramp.stream.local.captures_by_link import files_of, open_by_link, told_apart
 from offramp.stream.local.link_batches import LinkBatches
 
 SITE = Site(links=(Link(name="a", capacity=1e6), Link(name="b", capacity=1e6)))
@@ -81,3 +83,31 @@ def test_names_are_told_apart_from_files(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         open_by_link(["a=/nowhere/at/all"], SITE)
     assert open_captures([odd]).name == odd
+
+
+def named(path: Path, interface: str, times_ns: list[int]) -> str:
+    """A pcapng file of one interface."""
+    frame = bytes(12) + b"\x08\x00" + bytes(46)
+    files = PcapngFiles(RingOfFiles(path), "made")
+    sizes = np.full(len(times_ns), len(frame))
+    data = np.frombuffer(frame * len(times_ns), np.uint8)
+    files.write(PacketBlock(
+        data, np.cumsum(sizes) - sizes, sizes.astype(np.int32), sizes.astype(np.int32), np.array(times_ns),
+        np.zeros(len(times_ns), np.int32), (Interface(interface, 1),),
+    ))  # fmt: skip
+    files.close()
+    return str(path)
+
+
+def test_a_tap_s_files_are_told_apart_by_their_interfaces_where_that_matters(tmp_path: Path) -> None:
+    path = (AltPath(name="lte", capacity=1e6),)
+    together = Site(links=tuple(Link(name=name, interface=f"{name}0", capacity=1e6, paths=path) for name in "ab"))
+    alone = Site(links=tuple(Link(name=name, interface=f"{name}0", capacity=1e6) for name in "ab"))
+    first, second = named(tmp_path / "1.pcapng", "a0", [1, 5]), named(tmp_path / "2.pcapng", "b0", [3, 9])
+    third, mixed = named(tmp_path / "3.pcapng", "a0", [7]), named(tmp_path / "4.pcapng", "x0", [8])
+    assert told_apart([first, second, third], together) == [("a", first), ("b", second), ("a", third)]
+    for files, site in (([first, second], alone), ([first, third], together), ([first, mixed], together),
+                        ([first], together), ([first, "-"], together), ([first, str(tmp_path)], together)):  # fmt: skip
+        assert told_apart(files, site) == []
+    _, source = open_by_link([first, second, third], together)
+    assert [int(at) for block in source.read() for at in block.time_ns] == [1, 3, 5, 7, 9]
