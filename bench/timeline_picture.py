@@ -1,7 +1,8 @@
 """`python -m bench.timeline_picture FILE.parquet --out PICTURE.png`: what a timeline tells, drawn.
 
-Above, the queue, and the forecast's band against what came true of it; below, the load in both directions, and what was
-moved. Commands stand where they were decided. It reads nothing but the file that `offramp replay --timeline` wrote.
+Above, the queue as it is and as it would be if what was told were carried out, and the forecast's band against what
+came true; below, the load in both directions, and what was moved. Commands stand where they were decided. It reads
+nothing but the file that `offramp replay --timeline` wrote.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def draw(file: Path, out: Path, link: str, begin_s: float, end_s: float) -> None
     delay.plot(at, bins["q90_ms"], color="C0", lw=0.8, label="forecast: quantile 0.9")
     delay.plot(at, unbroken("came_true_ms"), color="k", lw=1.2, label="what came true within the horizon")
     delay.plot(at, unbroken("queue_max_ms"), color="0.55", lw=0.7, label="queue now")
+    delay.plot(at, unbroken("supposed_queue_ms"), color="C2", lw=1.0, label="queue as supposed")
+    delay.plot(at, unbroken("supposed_path_ms"), color="C2", lw=1.0, ls=":", label="longest of the paths, as supposed")
     top = float(np.nanmax(bins[["q99_ms", "came_true_ms"]].to_numpy(), initial=1.0))
     for phase, (marker, colour) in MARKS.items():
         when = [row.s for row in commands.itertuples() if json.loads(row.command)["phase"] == phase]
