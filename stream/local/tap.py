@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from offramp.stream.refine.refiners import Refiners
 
 
+AWAY_BINS = 100
+"""A link of which nothing is heard for a second, neither packets nor a clock, is not waited for until it has bins."""
+
+
 @dataclass(slots=True)
 class Tap:
     """Processes live interfaces to commands: a pipeline per link, which `make` builds, a policy per bundle.
@@ -54,7 +58,9 @@ class Tap:
         """Yield every command of the links' packets, as they are decided."""
         newest, reached = {}, {}
         for link, windowed, clock_ns, newest_ns in merged([self._windowed(source) for source in self.sources]):
-            yield from self._timed(self.pipelines[link].decide(windowed), clock_ns or newest_ns)
+            commands = self.pipelines[link].decide(windowed)
+            commands += self.pipelines[link].meeting.release(AWAY_BINS)
+            yield from self._timed(commands, clock_ns or newest_ns)
             newest[link], reached[link] = newest_ns, max(newest_ns, clock_ns)
             if not reached[link]:
                 del reached[link]  # it has no time, before its first packet: the others' lines do not wait for it

@@ -132,6 +132,14 @@ class Meeting:
             seat = self.seats[link.name]
             seat.away = link.name not in watched
 
+    def release(self, bins: int) -> list[Command]:
+        """Wait no longer for links that are so many bins behind the newest; return the commands. For live links."""
+        reached = [seat.reached for seat in self.seats.values() if seat.reached < ENDED]
+        behind = [seat for seat in self.seats.values() if not seat.away and seat.reached < max(reached) - bins]
+        for seat in behind:
+            seat.away = True
+        return self.decide() if behind else []
+
     @property
     def waiting(self) -> int:
         """Rows of bins that wait for another link's."""
