@@ -119,6 +119,7 @@ class Meeting:
         commands = self.decide(ENDED)
         self.policy.forget(seat.link.name)
         seat.moved = [(0, *self.policy.moved_of(seat.link.name))]
+        seat.supposed = self._seat(seat.link, seat.ledger, seat.sink).supposed
         seat.reached = self.done = 0
         return commands
 
@@ -194,6 +195,7 @@ class Meeting:
             end = len(part.bins) if part.bins[-1] < limit else int(np.searchsorted(part.bins, limit))
             if end > part.told:
                 self._tell(seat, part, end)
+                seat.supposed.pass_by(part, end - 1)
                 part.told, part.at, part.lost, part.behind_hole = end, max(part.at, end), Lost(), False
             if end < len(part.bins):
                 return

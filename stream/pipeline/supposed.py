@@ -30,6 +30,18 @@ MAX_KEYS = 4_096
 MAX_MS, MAX_RATE = 1e9, 1e9
 
 
+def queues_at(part: Part, row: int) -> tuple[float, float]:
+    """Return the virtual queues at the end of a link's bin, up and down, ms."""
+    up, down = (float(np.expm1(part.rows.x[row, at])) for at in BACKLOG)
+    return up, down
+
+
+def rates_at(part: Part, row: int) -> dict[bytes, float]:
+    """Return the running rates of the heaviest flows at the end of a link's bin, bit/s by their keys."""
+    flows = zip(part.rows.flow_key[row], part.rows.flow_rate_bps[row].tolist(), strict=True)
+    return {key.tobytes(): rate for key, rate in flows if rate > 0}
+
+
 class SupposedLink:
     """Follows one link through its bins, in order."""
 
@@ -52,15 +64,14 @@ class SupposedLink:
         """Return the link at the end of a bin, with the moves that were open before it."""
         rows, row = part.rows, part.row_of(place)
         number, load = int(part.bins[place]), (float(rows.load[row, 0]), float(rows.load[row, 1]))
-        is_ms = [float(np.expm1(rows.x[row, at])) for at in BACKLOG]
-        gap, self._last = number - self._last if self._apart else 1, number
+        is_ms = queues_at(part, row)
         loops = loops if self._seen else ()
         if not loops and not self._apart:
-            return Supposed(load, (is_ms[0], is_ms[1]))
+            return Supposed(load, is_ms)
         if not self._apart:
-            self._queue_ms = list(self._before(part, place, is_ms))
-            self._apart = True
-        rates = self._rates_before(part, place)
+            self._part(part, place, is_ms)
+        gap, self._last = max(number - self._last, 1), number
+        rates, self._rates = self._rates, {}
         taken, moved_bps, to = self._moved(part, row, loops, rates, gap)
         capacities = self.link.capacity_bps, self.link.capacity_down_bps
         left = [load[side] - taken[side] / capacities[side] for side in (0, 1)]
@@ -71,18 +82,26 @@ class SupposedLink:
         if not loops and all(abs(mine - seen) < NEAR_MS for mine, seen in zip(self._queue_ms, is_ms, strict=True)):
             self._apart = False
             self._paths_ms.clear()
-            self._rates.clear()
         shares = max(left[0], 0.0), max(left[1], 0.0)
         longest = max(self._paths_ms.values(), default=0.0)
         return Supposed(shares, (self._queue_ms[0], self._queue_ms[1]), (moved_bps[0], moved_bps[1]), longest)
 
-    def _before(self, part: Part, place: int, is_ms: list[float]) -> tuple[float, float]:
-        """Return the queues at the end of the bin before, from which the two networks part."""
-        if place == 0:
-            return is_ms[0], is_ms[1]
-        before = part.row_of(place - 1)
-        up, down = (float(np.expm1(part.rows.x[before, at])) for at in BACKLOG)
-        return up, down
+    def pass_by(self, part: Part, place: int) -> None:
+        """Remember a bin that was only told of: from the last one on the two networks may part."""
+        if self._seen and not self._apart:
+            row = part.row_of(place)
+            self._last, self._queue_ms = int(part.bins[place]), list(queues_at(part, row))
+            self._rates = rates_at(part, row)
+
+    def _part(self, part: Part, place: int, is_ms: tuple[float, float]) -> None:
+        """Begin to follow the other network, from the end of the bin before."""
+        self._apart = True
+        if place:
+            row = part.row_of(place - 1)
+            self._last, self._queue_ms = int(part.bins[place - 1]), list(queues_at(part, row))
+            self._rates = rates_at(part, row)
+        elif not self._last:
+            self._last, self._queue_ms = int(part.bins[0]) - 1, list(is_ms)
 
     def _moved(
         self, part: Part, row: int, loops: Sequence[Loop], rates: Mapping[bytes, float], gap: int
@@ -106,15 +125,6 @@ class SupposedLink:
                 moved_bps[down] += rate
                 to[place] = to.get(place, 0.0) + now
         return taken, moved_bps, to
-
-    def _rates_before(self, part: Part, place: int) -> dict[bytes, float]:
-        """Return the running rates of the heaviest flows one bin before, which step by what came since."""
-        before, self._rates = self._rates, {}
-        if not before and place:
-            row = part.row_of(place - 1)
-            flows = zip(part.rows.flow_key[row], part.rows.flow_rate_bps[row].tolist(), strict=True)
-            before = {key.tobytes(): rate for key, rate in flows if rate > 0}
-        return before
 
     def _named(self, key: np.ndarray) -> tuple[tuple[Any, ...], bool, str, str]:
         text = key.tobytes()

@@ -173,6 +173,7 @@ def test_a_worker_whose_clients_cannot_start_says_why_in_one_line(topics: KafkaS
     )
 
 
+@pytest.mark.long  # by the same code as the worker above
 def test_agent_refiner_and_follower_say_it_once_too(broker: Broker, topics: KafkaSettings, tmp_path: Path) -> None:
     """Each in the middle of its work: an agent whose packets come over a pipe, and two that wait for messages."""
     restartable(broker)

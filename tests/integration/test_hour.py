@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import pytest
 from kafka import KafkaConsumer, TopicPartition
 from scapy.layers.inet import IP, TCP, UDP
 
@@ -119,6 +120,7 @@ def growth(watch: Watch, warm: float) -> float:
     return max(sizes) / statistics.median(sizes[: max(5, len(sizes) // 10)])
 
 
+@pytest.mark.long  # its whole length is in `make soak`
 def test_an_hour_leaves_memory_as_it_was(topics: KafkaSettings, tmp_path: Path) -> None:
     site, path = site_file(2, tmp_path)
     path.write_text(path.read_text().replace("10.13.0.0/24", "10.0.0.0/8"))

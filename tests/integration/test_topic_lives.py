@@ -127,6 +127,7 @@ def test_a_new_worker_believes_no_place_of_another_life(topics: KafkaSettings, t
     decisions.close()
 
 
+@pytest.mark.long  # three lives of the topics; the tests around it have two each
 def test_topics_made_anew_with_another_number_of_partitions_are_worked_on(kafka: KafkaSettings, tmp_path: Path) -> None:
     """The way back that is told where partitions were added; more of them, and then fewer, under one worker."""
     site, path = site_file(4, tmp_path)
