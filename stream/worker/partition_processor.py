@@ -183,7 +183,7 @@ class PartitionProcessor:
                 waiting, ended = await self._next_messages()
             except TimeoutError:
                 await self._mark_away()
-                if self._due and time.monotonic() >= self._due:
+                if time.monotonic() >= self._due:  # 0 where nothing is new: what the group did not take is tried again
                     await self._checkpoint()
                 continue
             records = [record for record in waiting if await self._in_sequence(sequence, record.offset)]

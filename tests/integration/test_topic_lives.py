@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import RetriableError
 from kafka.structs import OffsetAndMetadata
 
 from bench.service import site_file
@@ -70,7 +71,10 @@ def publish(settings: KafkaSettings, epochs: Mapping[str, int]) -> None:
 def committed(settings: KafkaSettings, site: str) -> int:
     with admin_of(settings) as admin:
         group, place = f"{settings.prefix}-{site}", TopicPartition(settings.topic("features"), 0)
-        found = admin.list_group_offsets({group: [place]})[group]
+        try:
+            found = admin.list_group_offsets({group: [place]})[group]
+        except RetriableError:  # a new broker makes the topic of offsets when it is first asked
+            return -1
         return int(found[place].offset) if place in found else -1
 
 

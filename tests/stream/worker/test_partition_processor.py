@@ -126,6 +126,25 @@ def test_what_is_taken_up_after_shedding_comes_behind_a_checkpoint(messages: lis
     assert (processor.ledger.shed, processor.ledger.shed_rows) == (5, rows)
 
 
+def test_a_checkpoint_that_the_group_did_not_take_is_tried_again_though_nothing_comes(messages: list[Message]) -> None:
+    outlet = Outlet()
+
+    async def work() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            processor = await processor_of(outlet, executor)
+            processor._checkpoint_s = 0.05
+            outlet.owner, processor._sure_until = False, 0.0
+            await processor.put(messages[0])
+            await reached(processor, 1)
+            await asyncio.sleep(0.3)
+            assert "state" not in outlet.topics
+            outlet.owner = True
+            await until(lambda: 1 in outlet.committed)
+            await processor.close()
+
+    asyncio.run(work())
+
+
 def test_who_may_have_lost_the_partition_asks_before_a_checkpoint(messages: list[Message]) -> None:
     outlet = Outlet()
 
