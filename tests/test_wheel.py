@@ -66,6 +66,7 @@ def test_the_sdist_has_all_that_tests_and_docs_need(built: tuple[Path, Path]) ->
     assert wanted <= names
 
 
+@pytest.mark.long  # an environment of its own; the client and the whole in one are the short way
 def test_beside_a_package_that_owns_inference_it_replays_the_sample_to_the_same_bytes(
     built: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -135,8 +135,8 @@ class Meeting:
 
     def release(self, bins: int) -> list[Command]:
         """Wait no longer for links that are so many bins behind the newest; return the commands. For live links."""
-        reached = [seat.reached for seat in self.seats.values() if seat.reached < ENDED]
-        behind = [seat for seat in self.seats.values() if not seat.away and seat.reached < max(reached) - bins]
+        newest = max((seat.reached for seat in self.seats.values() if seat.reached < ENDED), default=0)
+        behind = [seat for seat in self.seats.values() if not seat.away and seat.reached < newest - bins]
         for seat in behind:
             seat.away = True
         return self.decide() if behind else []

@@ -71,6 +71,8 @@ def test_who_has_ended_is_not_waited_for() -> None:
     assert two.told("b") > 290
     assert two.meeting.seats["a"].reached == ENDED
     assert two.meeting.waiting == 0
+    two.links["b"].close()
+    assert two.meeting.release(100) == []
 
 
 def test_scopes_name_their_link() -> None:
