@@ -205,8 +205,7 @@ class Scenario(Strict):
             raise ValueError("traffic: expected each packet_times with a deadline_ms to have a device of its own")
         known: dict[str, tuple[AltPath | Node, str]] = {}
         for link in self.site.links:
-            others: tuple[AltPath | Node, ...] = (*link.paths, *link.nodes)
-            for place in others:
+            for place in link.places:
                 first, where = known.setdefault(place.name, (place, link.name))
                 if first != place:
                     both = f"{shown(where)} and {shown(link.name)}"

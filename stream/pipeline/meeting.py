@@ -102,8 +102,10 @@ class Meeting:
         return seat, commands
 
     def _seat(self, link: Link, ledger: StreamLedger, sink: Sink | None) -> Seat:
-        supposed = SupposedLink(link, seen=self._dry or link.tap == "before")
-        return Seat(link, ledger, sink, [(0, *self.policy.moved_of(link.name))], supposed)
+        return Seat(link, ledger, sink, [(0, *self.policy.moved_of(link.name))], self._supposed_of(link))
+
+    def _supposed_of(self, link: Link) -> SupposedLink:
+        return SupposedLink(link, seen=self._dry or link.tap == "before")
 
     def add(self, seat: Seat, part: Part) -> None:
         """Take the next bins of a link."""
@@ -119,7 +121,7 @@ class Meeting:
         commands = self.decide(ENDED)
         self.policy.forget(seat.link.name)
         seat.moved = [(0, *self.policy.moved_of(seat.link.name))]
-        seat.supposed = self._seat(seat.link, seat.ledger, seat.sink).supposed
+        seat.supposed = self._supposed_of(seat.link)
         seat.reached = self.done = 0
         return commands
 

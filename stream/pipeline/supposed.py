@@ -18,22 +18,15 @@ from offramp.decision.site import Link
 from offramp.errors import ContractError
 from offramp.stream.bins.closing import DECAY
 from offramp.stream.bins.heavy_hitters import RATE_SECONDS_IN_BINS
-from offramp.stream.channels import BIN_MS, CHANNELS
+from offramp.stream.channels import BIN_MS
 from offramp.stream.pipeline.part import Part, Supposed
-from offramp.stream.pipeline.traffic import address_text, flow_rate
+from offramp.stream.pipeline.traffic import address_text, flow_rate, queues_of
 
-BACKLOG = CHANNELS.index("backlog_up"), CHANNELS.index("backlog_down")
 NEAR_MS = 0.05
 """As near as this two queues are one: half a packet of 1,500 bytes at 100 Mbit/s."""
 MAX_KEYS = 4_096
 """Flows' keys that are kept as text."""
 MAX_MS, MAX_RATE = 1e9, 1e9
-
-
-def queues_at(part: Part, row: int) -> tuple[float, float]:
-    """Return the virtual queues at the end of a link's bin, up and down, ms."""
-    up, down = (float(np.expm1(part.rows.x[row, at])) for at in BACKLOG)
-    return up, down
 
 
 def rates_at(part: Part, row: int) -> dict[bytes, float]:
@@ -64,7 +57,7 @@ class SupposedLink:
         """Return the link at the end of a bin, with the moves that were open before it."""
         rows, row = part.rows, part.row_of(place)
         number, load = int(part.bins[place]), (float(rows.load[row, 0]), float(rows.load[row, 1]))
-        is_ms = queues_at(part, row)
+        is_ms = queues_of(rows, row)
         loops = loops if self._seen else ()
         if not loops and not self._apart:
             return Supposed(load, is_ms)
@@ -89,19 +82,20 @@ class SupposedLink:
     def pass_by(self, part: Part, place: int) -> None:
         """Remember a bin that was only told of: from the last one on the two networks may part."""
         if self._seen and not self._apart:
-            row = part.row_of(place)
-            self._last, self._queue_ms = int(part.bins[place]), list(queues_at(part, row))
-            self._rates = rates_at(part, row)
+            self._remember(part, place)
 
     def _part(self, part: Part, place: int, is_ms: tuple[float, float]) -> None:
         """Begin to follow the other network, from the end of the bin before."""
         self._apart = True
         if place:
-            row = part.row_of(place - 1)
-            self._last, self._queue_ms = int(part.bins[place - 1]), list(queues_at(part, row))
-            self._rates = rates_at(part, row)
+            self._remember(part, place - 1)
         elif not self._last:
             self._last, self._queue_ms = int(part.bins[0]) - 1, list(is_ms)
+
+    def _remember(self, part: Part, place: int) -> None:
+        row = part.row_of(place)
+        self._last, self._queue_ms = int(part.bins[place]), list(queues_of(part.rows, row))
+        self._rates = rates_at(part, row)
 
     def _moved(
         self, part: Part, row: int, loops: Sequence[Loop], rates: Mapping[bytes, float], gap: int

@@ -63,9 +63,14 @@ def directions_of(rows: ClosedBins, row: int, link: Link, flows: tuple[FlowRate,
     rest = max(whole - sum(known), 0.0)
     parts = [known[side] + rest * (bits[side] / sum(bits) if sum(bits) > 0 else 0.5) for side in (0, 1)]
     scale = whole / sum(parts) if sum(parts) > 0 else 0.0
-    up, down = (
-        Direction(capacities[side], parts[side] * scale, float(np.expm1(rows.x[row, BACKLOG[side]]))) for side in (0, 1)
-    )
+    queues = queues_of(rows, row)
+    up, down = (Direction(capacities[side], parts[side] * scale, queues[side]) for side in (0, 1))
+    return up, down
+
+
+def queues_of(rows: ClosedBins, row: int) -> tuple[float, float]:
+    """Return the virtual queues at the end of the bin of `row`, up and down, ms."""
+    up, down = (float(np.expm1(rows.x[row, at])) for at in BACKLOG)
     return up, down
 
 
