@@ -23,7 +23,8 @@ MAY_KNOW: dict[str, set[str]] = {
 ORDER = """
     .__main__ .cli.commands .cli.learning .cli .api .cli.show .kernel_set
     .stream.app .stream.agent .stream.local .stream.worker .stream.refine .stream.links .stream.metrics .stream.topics
-    .stream.learning .stream.arena.report .stream.arena .stream.arena.senders .stream.datasets .stream.pipeline
+    .stream.learning .stream.arena.report .stream.arena .stream.arena.network .stream.arena.senders .stream.datasets
+    .stream.pipeline
     .stream.windows .stream.bins
     .stream .decision
     .inference.refinement .inference.evaluation .inference.baselines .inference.training .inference.serving

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from offramp.stream.arena.executor import FLAP_NS, Counts
-from offramp.stream.arena.network import ANY, BEGAN, FOR_GOOD, NEVER, Flows, foresee
-from offramp.stream.arena.queues import ADDRESS, Queues
+from offramp.stream.arena.network.flows import ANY, BEGAN, FOR_GOOD, NEVER, Flows, foresee
+from offramp.stream.arena.network.queues import ADDRESS, Queues
 from offramp.stream.arena.traffic import Arrivals
 from offramp.stream.channels import BIN_NS
 

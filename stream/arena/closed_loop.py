@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.site import Site
-from offramp.stream.arena.network import Flows
+from offramp.stream.arena.network.flows import Flows
+from offramp.stream.arena.network.queues import CLASSES, NOBODY, Journeys, Queues, send_rest
 from offramp.stream.arena.places import numbers_of
-from offramp.stream.arena.queues import CLASSES, NOBODY, Journeys, Queues, send_rest
 from offramp.stream.arena.reacting import World, finish, longer, new_log, react, schedule
 from offramp.stream.arena.requests import User, askers, tasks_of
 from offramp.stream.arena.scenario import SENDERS, Scenario, TrafficSource
@@ -218,7 +218,7 @@ class ClosedLoop:
         self._bin = 0
 
     def serve(self, flows: Flows, begin: int, end_ns: int, peak_ms: NDArray[np.float64], smooth: float) -> int:
-        """Do what network.serve does, and let all that reacts happen until then."""
+        """Do what flows.serve does, and let all that reacts happen until then."""
         peak_ms[:] = 0.0
         packets, at, done = self.arrivals.packets, begin, False
         self._bin = int(self.world.log.used[0])

@@ -29,7 +29,8 @@ from offramp.stream.arena.clairvoyant import Clairvoyant
 from offramp.stream.arena.closed_loop import Plan, Sent, closed_loop, extended, plan_of
 from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
-from offramp.stream.arena.network import NEVER, TURN, new_flows, serve
+from offramp.stream.arena.network.flows import NEVER, TURN, new_flows, serve
+from offramp.stream.arena.network.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Traces, new_journeys, send_rest
 from offramp.stream.arena.places import (
     enforcing,
     numbers_of,
@@ -40,7 +41,6 @@ from offramp.stream.arena.places import (
     targets_of,
     traces_of,
 )  # fmt: skip
-from offramp.stream.arena.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Traces, new_journeys, send_rest
 from offramp.stream.arena.requests import Requests, at_home, requests_of
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import PORTS, PROTOCOL, Arrivals, arrivals_of, partners

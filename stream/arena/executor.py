@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from offramp.decision.command import Command
 from offramp.decision.reroute import LOWER_EFFORT
-from offramp.stream.arena.network import NEVER, PARTNER, START, Flows
+from offramp.stream.arena.network.flows import NEVER, PARTNER, START, Flows
 from offramp.stream.arena.traffic import PORTS, Arrivals
 
 FIRST_PORT, LAST_PORT = 49_152, 65_535

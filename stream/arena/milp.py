@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offramp.stream.arena.network import NEVER, Flows
-from offramp.stream.arena.queues import DIRECTIONS, Queues
+from offramp.stream.arena.network.flows import NEVER, Flows
+from offramp.stream.arena.network.queues import DIRECTIONS, Queues
 from offramp.stream.arena.traffic import Arrivals
 
 SLOT_NS = 100_000_000

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.site import BUFFER_MS, AltPath, Link, Node, Site
-from offramp.stream.arena.queues import (
+from offramp.stream.arena.network.queues import (
     ADDRESS,
     CLASSES,
     DIRECTIONS,

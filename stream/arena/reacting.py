@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.kernels import kernel_entry, kernel_lean
-from offramp.stream.arena.network import AFTER_NS, NEVER, Flows, carry, settle
-from offramp.stream.arena.queues import CLASSES, NOBODY, Journeys, Queues, begin_lower, sent_at, served
+from offramp.stream.arena.network.flows import AFTER_NS, NEVER, Flows, carry, settle
+from offramp.stream.arena.network.queues import CLASSES, NOBODY, Journeys, Queues, begin_lower, sent_at, served
 from offramp.stream.arena.senders import tasks as requests
 from offramp.stream.arena.senders import tcp, video
 from offramp.stream.arena.senders.events import (

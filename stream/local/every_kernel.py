@@ -25,9 +25,9 @@ from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving import compiled  # noqa: F401 - opening a predictor would load its kernels too late
 from offramp.inference.serving.table import open_backend
 from offramp.stream.arena.closed_loop import ClosedLoop, extended, plan_of
-from offramp.stream.arena.network import foresee, new_flows, serve
+from offramp.stream.arena.network.flows import foresee, new_flows, serve
+from offramp.stream.arena.network.queues import new_journeys, new_queues, send_rest
 from offramp.stream.arena.places import queues_of
-from offramp.stream.arena.queues import new_journeys, new_queues, send_rest
 from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
 from offramp.stream.arena.traffic import arrivals_of
 from offramp.stream.bins.event_time import lives

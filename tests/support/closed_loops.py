@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from offramp.decision.site import AltPath, Link, Node, Site
 from offramp.stream.arena.closed_loop import ClosedLoop, Sent, extended, plan_of
-from offramp.stream.arena.network import Flows, new_flows
+from offramp.stream.arena.network.flows import Flows, new_flows
 from offramp.stream.arena.places import queues_of
 from offramp.stream.arena.requests import Requests, at_home, requests_of
 from offramp.stream.arena.scenario import Network, Scenario, TrafficSource

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from offramp.errors import InputError
 from offramp.stream.arena.episode import play
-from offramp.stream.arena.network import NEVER
+from offramp.stream.arena.network.flows import NEVER
 from offramp.stream.arena.places import capacities_of, enforcing
 from offramp.stream.arena.scenario import Scenario
 from offramp.stream.arena.traffic import arrivals_of

@@ -13,8 +13,8 @@ from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_backend
 from offramp.stream.arena.episode import Model, Outcome, play
 from offramp.stream.arena.executor import Counts, Executor
-from offramp.stream.arena.network import NEVER, TURN, Flows, foresee, new_flows, serve
-from offramp.stream.arena.queues import ADDRESS, FRAME, Queues, new_journeys, new_queues, plain_traits
+from offramp.stream.arena.network.flows import NEVER, TURN, Flows, foresee, new_flows, serve
+from offramp.stream.arena.network.queues import ADDRESS, FRAME, Queues, new_journeys, new_queues, plain_traits
 from offramp.stream.arena.scenario import Scenario, load_scenario
 from offramp.stream.arena.traffic import PORTS, Arrivals, arrivals_of, partners
 from offramp.stream.bins.packets import IPV4_MAPPED, TCP, UDP, Packets

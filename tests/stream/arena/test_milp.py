@@ -9,7 +9,7 @@ import pytest
 
 from bench.arena_exact import compare
 from offramp.stream.arena.milp import Instance, fluid_ms, heaviest, sent_by, solve
-from offramp.stream.arena.queues import new_queues
+from offramp.stream.arena.network.queues import new_queues
 from offramp.stream.arena.scenario import load_scenario
 from offramp.stream.arena.traffic import arrivals_of
 from tests.support.places import ROOT

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.kernels import kernel_entry, kernel_inline, kernel_lean
-from offramp.stream.arena.queues import ADDRESS, CLASSES, FRAME, Journeys, Queues, send, send_by_class, told_ms
+from offramp.stream.arena.network.queues import ADDRESS, CLASSES, FRAME, Journeys, Queues, send, send_by_class, told_ms
 from offramp.stream.bins.packets import TCP, UDP
 from offramp.stream.channels import BIN_NS
 

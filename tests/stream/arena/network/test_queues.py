@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from offramp.stream.arena.episode import Outcome, play
-from offramp.stream.arena.network import new_flows, serve
-from offramp.stream.arena.queues import WHOLE, new_journeys, new_queues, send_rest
+from offramp.stream.arena.network.flows import new_flows, serve
+from offramp.stream.arena.network.queues import WHOLE, new_journeys, new_queues, send_rest
 from offramp.stream.arena.scenario import Scenario, load_scenario
 from offramp.stream.arena.traffic import arrivals_of
 from offramp.stream.channels import BIN_NS

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.stream.arena.network import NEVER, foresee, new_flows, serve
-from offramp.stream.arena.queues import new_journeys, new_queues
+from offramp.stream.arena.network.flows import NEVER, foresee, new_flows, serve
+from offramp.stream.arena.network.queues import new_journeys, new_queues
 from offramp.stream.bins.virtual_queue import virtual_delays_ms
 
 END = 1 << 62

@@ -1,0 +1,1 @@
+"""The network of an episode: its queues, and the flows that pass them."""
