@@ -59,6 +59,10 @@ BOUNDS = {
     "expiry_s": Bound(1, 86_400, "s"),
     "moves": Bound(1, 10_000, "", whole=True),
     "priority": Bound(-1_000_000, 1_000_000, "", whole=True),
+    # a packet may wait for a minute in the longest buffer there is
+    "price_ms": Bound(0, 60_000, "ms"),
+    # a bin; ten minutes are the day's load
+    "rate_s": Bound(0.01, 600, "s"),
     # from a bin on; an hour is no foresight over bins of 10 ms
     "horizon_ms": Bound(10, 3_600_000, "ms", whole=True),
     # offered rate over capacity

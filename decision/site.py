@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from offramp.decision.address import network_of, spelled
 from offramp.decision.bounds import number
-from offramp.decision.rules import PriorityRules, StaticRules, ThresholdRules
+from offramp.decision.rules import OptimiserRules, PriorityRules, StaticRules, ThresholdRules
 from offramp.decision.tables import Label, Name, NetworkField, Strict, Switch, load_toml, printable
 from offramp.toml import shown
 
@@ -138,10 +138,11 @@ class Rules(Strict):
         0.7, description="share of the capacity that may stay on the link"
     )
     # not in the repr, which the shipped policy's version hashes: they are nothing to it
-    name: Literal["shipped", "none", "static", "threshold", "priority"] = Field(
+    name: Literal["shipped", "none", "static", "threshold", "priority", "optimiser-reactive"] = Field(
         "shipped", repr=False, description="who decides; `offramp arena --list` tells of each"
     )
     threshold: ThresholdRules = Field(ThresholdRules(), repr=False, description="table [policy.threshold]")
+    optimiser: OptimiserRules = Field(OptimiserRules(), repr=False, description="table [policy.optimiser]")
     priority: PriorityRules = Field(PriorityRules(), repr=False, description="table [policy.priority]")
     static: StaticRules = Field(StaticRules(), repr=False, description="table [policy.static]")
 

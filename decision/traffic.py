@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+RATE_DECAY = 0.5 ** (1 / 100)
+"""Of a running rate after a bin of 10 ms in which nothing came: rates are halved in a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,15 @@ class DeviceRate:
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """One direction of a link: capacity and what it carries, bits per second, and its queue, ms."""
+    """One direction of a link, path or node: capacity and what it carries, bits per second; its queue.
+
+    queue_ms: the longest in the bin where that is known, else as end_ms; end_ms: at the end of the bin.
+    """
 
     capacity_bps: float = 0.0
     load_bps: float = 0.0
     queue_ms: float = 0.0
+    end_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,9 @@ class Traffic:
     """A link's traffic at the end of a bin: heaviest flows and devices first, load and capacity in bits per second.
 
     directions: up and down, each by itself; flows: also those that were moved, where they are seen or counted.
+    least_bps: what a flow that is not among them has at most; rate_decay: what is left of a running rate after a bin in
+    which nothing came; places: up and down of paths and nodes, by name, as far as that is known; sees_moved: whether
+    moved flows are among the flows.
     """
 
     flows: tuple[FlowRate, ...]
@@ -62,6 +73,10 @@ class Traffic:
     load_bps: float
     capacity_bps: float
     directions: tuple[Direction, Direction] = (Direction(), Direction())
+    least_bps: float = 0.0
+    rate_decay: float = RATE_DECAY
+    places: Mapping[str, tuple[Direction, Direction]] = field(default_factory=dict)
+    sees_moved: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ class EachLink:
 
     def _elsewhere(self, link: Link) -> Mapping[str, float]:
         """Return what a link's paths and nodes carry beside its own moves, bit/s by name."""
+        if len(self._links) == 1 and not self._closed:
+            return {}
         used: dict[str, float] = {}
         now_ns = self._step[0].forecast.window_end_ns if self._step else 0
         for name, policy in self.policies.items():

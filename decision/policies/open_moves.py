@@ -64,6 +64,14 @@ class OpenMoves:
         ]
         return [self._command(loop, "update", forecast, quality, rule) for loop in due]
 
+    def shrink(
+        self, loop: Loop, flows: Sequence[Mapping[str, Any]], rate_bps: float, forecast: Forecast, quality: Quality,
+        rule: str,
+    ) -> Command:  # fmt: skip
+        """Keep some flows of a move, the others given back: an update says which are left."""
+        loop.move = Move(loop.move.scope, {**loop.move.action, "flows": list(flows)}, rate_bps)
+        return self._command(loop, "update", forecast, quality, rule)
+
     def clear(self, done: Sequence[Loop], forecast: Forecast, quality: Quality, rule: str) -> list[Command]:
         """End these moves."""
         ended = {id(loop) for loop in done}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from offramp.decision.policies.each_link import EachLink
 from offramp.decision.policies.none import NoPolicy, static_policy
+from offramp.decision.policies.optimiser import OptimiserPolicy
 from offramp.decision.policies.policy import LinkPolicy, Policy
 from offramp.decision.policies.priority import PriorityPolicy
 from offramp.decision.policies.shipped import ShippedPolicy
@@ -26,6 +27,7 @@ POLICIES: dict[str, PolicyRow] = {
     "static": PolicyRow(static_policy, "a hash sends a fixed share of the flows over the first other path"),
     "threshold": PolicyRow(ThresholdPolicy, "moves flows when the queue is long now, and gives back what fits"),
     "priority": PolicyRow(PriorityPolicy, "marks heavy flows where the queue is long, and moves none"),
+    "optimiser-reactive": PolicyRow(OptimiserPolicy, "revises what goes where over all queues, without a forecast"),
     "shipped": PolicyRow(ShippedPolicy, "what is foreseen opens moves, with hysteresis, holds and rests"),
 }
 

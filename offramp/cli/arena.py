@@ -77,8 +77,9 @@ def arena(options: ArenaOptions) -> None:
 
     known = {name: row.about for name, row in POLICIES.items()} | {BOUND: "the bound: knows every packet to come"}
     if options.list_them:
+        width = max(map(len, known)) + 2
         for name, about in known.items():
-            print(f"{name:<12}{about}")
+            print(f"{name:<{width}}{about}")
         return
     if not options.scenarios and options.capture is None:
         raise ConfigError("expected a scenario, such as samples/arena/web.toml, or --list (docs/arena.md)")

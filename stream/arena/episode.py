@@ -29,6 +29,7 @@ from offramp.stream.arena.clairvoyant import Clairvoyant
 from offramp.stream.arena.closed_loop import Plan, Sent, closed_loop, extended, plan_of
 from offramp.stream.arena.energy import spent_nj
 from offramp.stream.arena.executor import Counts, Executor
+from offramp.stream.arena.network.counters import Counters
 from offramp.stream.arena.network.flows import NEVER, TURN, new_flows, serve
 from offramp.stream.arena.network.queues import ADDRESS, CLASSES, DIRECTIONS, NOBODY, Traces, new_journeys, send_rest
 from offramp.stream.arena.places import (
@@ -56,8 +57,8 @@ BOUND = "clairvoyant"
 LOOKS = 3
 """How often each horizon is played where senders react. Nobody knows their packets: the bound takes those of an episode
 before for true, at first of one in which nothing is moved. To go on from the best one so far found worse ones."""
-SMOOTH_S = 0.2
-"""Time constant of the running rates that switch counters give, as a controller that polls a few times a second."""
+SMOOTH = 1 / (0.2 * BINS_PER_S)
+"""Weight of a bin in the running rates that switch counters give, as a controller polls them a few times a second."""
 MIN_RATE = 0.005
 """Flows below this share of the capacity are not among those that a policy is shown."""
 
@@ -195,6 +196,8 @@ class Episode:
                 pipeline = Pipeline(shown, link.name, model.predictor, scale, meeting, sink=sink)
             self.links[link.name] = Watched(number, link, arrivals.link == number, executor, pipeline)
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
+        self.counters, self._numbers = Counters(self.queues), numbers
+        self._bundles = [(each.name, [self.links[link.name] for link in each.links]) for each in shown.bundles]
         self.bound: Steers | None = None
         self._foreseen_ns = None if foreseen is None else foreseen.time_ns
         if horizon_ms is not None:
@@ -213,20 +216,22 @@ class Episode:
     def run(self) -> Outcome:
         """Play to the end."""
         packets, flow = self.arrivals.packets, self.arrivals.flow
-        at, smooth, commands = 0, 1 / (SMOOTH_S * BINS_PER_S), list[Command]()
+        at, commands = 0, list[Command]()
         bins = int(np.ceil(self.scenario.seconds * BINS_PER_S))
         queue_ms = np.zeros((bins, len(self.peak_ms)), np.float32)
         for number in range(bins):
             end_ns = (number + 1) * BIN_NS
             begin = at
             if self.closed is not None:
-                at = self.closed.serve(self.flows, at, end_ns, self.peak_ms, smooth)
+                at = self.closed.serve(self.flows, at, end_ns, self.peak_ms, SMOOTH)
             else:
                 at = serve(
                     self.queues, self.flows, self.journeys, packets.time_ns, packets.size, flow, at, end_ns,
-                    self.peak_ms, smooth,
+                    self.peak_ms, SMOOTH,
                 )  # fmt: skip
             queue_ms[number] = self.peak_ms.max(1)
+            if self.counters.varies:
+                self.counters.read(end_ns)
             if self._breaks:
                 self._tell_of_breaks(end_ns)
             if self.bound is not None:
@@ -279,10 +284,9 @@ class Episode:
 
     def _decide(self, begin: int, end: int, end_ns: int) -> Iterator[Command]:
         """Yield the commands of a bin with the packets [begin, end), bundle by bundle."""
-        for bundle in self.site.bundles:
-            links = [self.links[link.name] for link in bundle.links]
+        for bundle, links in self._bundles:
             if links[0].pipeline is None:
-                yield from self._by_counters(self.policies[bundle.name], links, end_ns)
+                yield from self._by_counters(self.policies[bundle], links, end_ns)
                 continue
             for watched in links:
                 yield from self._by_tap(watched, watched.pipeline, begin, end, end_ns)
@@ -317,17 +321,17 @@ class Episode:
             f"link:{name}", START_NS + end_ns - BIN_NS, START_NS + end_ns, 0, (1.0, 0.0, 0.0), (queue_ms,) * 3,
             queue_ms, "counters", "",
         )  # fmt: skip
-        return LinkView(name, True, forecast, queue_ms, _nothing, partial(self._traffic, watched), Quality())
+        return LinkView(name, True, forecast, queue_ms, _nothing, partial(self._traffic, watched, end_ns), Quality())
 
-    def _traffic(self, watched: Watched) -> Traffic:
+    def _traffic(self, watched: Watched, end_ns: int) -> Traffic:
         """Return what the switch's counters tell of a link at the end of a bin: its own flows, whatever loads it."""
         flows, link, number = self.flows, watched.link, watched.number
-        capacities = (link.capacity_bps, link.capacity_down_bps)
+        self.counters.read(end_ns)
         going = np.where(flows.due_ns >= 0, flows.following, flows.place)
         if len(self.journeys.turn):  # what gives way loads the link like the rest
             going %= len(self.queues.traits)
-        loads = [float(flows.rate_bps[(going == number) & (flows.down == down)].sum()) for down in (False, True)]
-        heavy = np.flatnonzero(watched.own & (flows.rate_bps > MIN_RATE * min(capacities)))
+        least_bps = MIN_RATE * min(link.capacity_bps, link.capacity_down_bps)
+        heavy = np.flatnonzero(watched.own & (flows.rate_bps > least_bps))
         heavy = heavy[np.argsort(-flows.rate_bps[heavy], kind="stable")]
         rates = tuple(self.arrivals.flow_rate(int(which), float(flows.rate_bps[which])) for which in heavy)
         devices: dict[str, float] = {}
@@ -335,10 +339,26 @@ class Episode:
             name = flow.dst if flow.down else flow.src
             devices[name] = devices.get(name, 0.0) + flow.rate_bps
         busiest = sorted((DeviceRate(name, rate) for name, rate in devices.items()), key=lambda each: -each.rate_bps)
-        up, down = (
-            Direction(capacities[side], loads[side], float(self.peak_ms[number, side])) for side in range(DIRECTIONS)
+        up, down = self._sides(going, number)
+        places = {
+            place.name: self._sides(going, self._numbers[is_.name])
+            for place, is_ in zip(link.places, others_of(link), strict=True)
+        }
+        return Traffic(
+            rates, tuple(busiest), up.load_bps + down.load_bps, link.capacity_bps, (up, down),
+            least_bps, 1.0 - SMOOTH, places,
+        )  # fmt: skip
+
+    def _sides(self, going: NDArray[np.int64], number: int) -> tuple[Direction, Direction]:
+        """Return what the switch's counters tell of a place, up and down; going: where the flows are, or will be."""
+        rates, down = self.flows.rate_bps, self.flows.down
+        loads = [float(rates[(going == number) & (down == side)].sum()) for side in (False, True)]
+        capacity, end_ms = self.counters.of(number)
+        up, back = (
+            Direction(capacity[side], loads[side], float(self.peak_ms[number, side]), end_ms[side])
+            for side in range(DIRECTIONS)
         )
-        return Traffic(rates, tuple(busiest), sum(loads), link.capacity_bps, (up, down))
+        return up, back
 
 
 def _nothing(_: Container[str]) -> Iterator[Forecast]:

@@ -20,16 +20,22 @@ FLAP_NS = 5_000_000_000
 """A flow that moves again within so long of its return flaps."""
 
 
-class OpenMove(NamedTuple):
-    """What a loop holds: its flows (int64 numbers), where they are, when its last command expires (ns).
+Name = str | tuple[tuple[str, Any], ...]
 
-    device: whether it holds all flows of a device, those to come too.
+
+class OpenMove(NamedTuple):
+    """What a loop holds: flows (int64 numbers) by what names them, where they are, when its last command expires (ns).
+
+    A name is a device's address, whose flows to come it holds too, or the match of a flow or of more.
     """
 
-    flows: NDArray[np.int64]
+    flows: Mapping[Name, NDArray[np.int64]]
     place: int
     expires_ns: int
-    device: bool
+
+    def all_flows(self) -> NDArray[np.int64]:
+        """Return the numbers of all its flows."""
+        return np.unique(np.concatenate([np.empty(0, np.int64), *self.flows.values()]))
 
 
 @dataclass
@@ -71,6 +77,7 @@ class Executor:
         self._moves: dict[str, OpenMove] = {}
         self._returned_ns = np.full(len(self.flows.place), -FLAP_NS, np.int64)
         self._by_match: dict[tuple[Any, ...], int] = {}
+        self._by_open_match: dict[Name, NDArray[np.int64]] = {}
         self._by_device: dict[str, list[int]] = {}
         for which in np.flatnonzero(self.arrivals.link == self.link).tolist():
             flow = self.arrivals.flow_rate(which, 0.0)
@@ -88,47 +95,79 @@ class Executor:
         if command.phase == "abated":
             self._end(command.loop_id, now_ns)
         elif command.loop_id in self._moves:
-            life_ns = command.expires_at_ns - command.not_before_ns
-            self._moves[command.loop_id] = self._moves[command.loop_id]._replace(expires_ns=now_ns + life_ns)
+            self._renew(command, now_ns)
         else:
             self._begin(command, now_ns)
 
     def _begin(self, command: Command, now_ns: int) -> None:
         action = command.action
         if action["type"] == "reroute":
-            numbers = self._matched(action)
+            held = self._matched(action)
             place = self.places.get(str(action["path"]), NEVER)
         elif action["type"] == "offload":
-            numbers = self._by_device.get(action["device"], [])
+            numbers = np.array(self._by_device.get(action["device"], []), np.int64)
+            held = {str(action["device"]): numbers} if len(numbers) else {}
             place = self.places.get(str(action["to"]), NEVER)
         else:
-            numbers = [number for number in self._matched(action) if self._going(number) == self.link]
+            found = self._matched(action).items()
+            here = {
+                name: [which for which in flows.tolist() if self._going(which) == self.link] for name, flows in found
+            }
+            held = {name: np.array(flows, np.int64) for name, flows in here.items() if flows}
             place = self.lower if action["dscp"] == LOWER_EFFORT else NEVER
-        flows = np.array(numbers, np.int64)
-        if place == NEVER or not len(flows):
+        if place == NEVER or not held:
             self.counts.refused += 1
             return
-        self._send(flows, place, now_ns)
-        self.counts.moved += len(flows)
-        self.counts.flaps += int(np.count_nonzero(now_ns - self._returned_ns[flows] < FLAP_NS))
         life_ns = command.expires_at_ns - command.not_before_ns
-        self._moves[command.loop_id] = OpenMove(flows, place, now_ns + life_ns, action["type"] == "offload")
+        self._moves[command.loop_id] = move = OpenMove(held, place, now_ns + life_ns)
+        self._send(move.all_flows(), place, now_ns)
+        for name, flows in held.items():
+            size = 1 if isinstance(name, tuple) else len(flows)
+            self.counts.moved += size
+            recent = int(np.count_nonzero(now_ns - self._returned_ns[flows] < FLAP_NS))
+            self.counts.flaps += min(recent, size)
 
-    def _matched(self, action: Mapping[str, Any]) -> list[int]:
-        """Return the numbers of the flows that an action names, those of no flow left out."""
-        found = (self._by_match.get(tuple(match.items()), NEVER) for match in action["flows"])
-        return [number for number in found if number != NEVER]
+    def _renew(self, command: Command, now_ns: int) -> None:
+        """Hold a move for longer; what it does not name any more goes home."""
+        move = self._moves[command.loop_id]
+        named = {tuple(match.items()) for match in command.action.get("flows", ())}
+        gone = {name for name in move.flows if isinstance(name, tuple) and name not in named}
+        for name in gone:
+            self._return(name, move.flows[name], now_ns)
+        kept = {name: flows for name, flows in move.flows.items() if name not in gone}
+        life_ns = command.expires_at_ns - command.not_before_ns
+        self._moves[command.loop_id] = move._replace(flows=kept, expires_ns=now_ns + life_ns)
+
+    def _matched(self, action: Mapping[str, Any]) -> dict[Name, NDArray[np.int64]]:
+        """Return the numbers of the flows that each match of an action names; those of no flow left out."""
+        names = [tuple(match.items()) for match in action["flows"]]
+        return {name: flows for name in names if len(flows := self._named(name))}
+
+    def _named(self, match: tuple[tuple[str, Any], ...]) -> NDArray[np.int64]:
+        """Return the numbers of the flows of a match, which may leave fields open."""
+        one = self._by_match.get(match)
+        if one is not None:
+            return np.array([one], np.int64)
+        if match not in self._by_open_match:
+            wanted = set(match)
+            found = [number for each, number in self._by_match.items() if wanted.issubset(each)]
+            self._by_open_match[match] = np.array(found, np.int64)
+        return self._by_open_match[match]
 
     def _going(self, number: int) -> int:
         """Return the place where a flow is, or will be when the commands so far have arrived."""
         return int((self.flows.place if self.flows.due_ns[number] == NEVER else self.flows.following)[number])
 
     def _end(self, loop_id: str, now_ns: int) -> None:
-        held = self._moves.pop(loop_id, None)
-        if held is not None:
-            self._send(held.flows, NEVER, now_ns)
-            self._returned_ns[held.flows] = now_ns
-            self.counts.returned += len(held.flows)
+        move = self._moves.pop(loop_id, None)
+        if move is not None:
+            for name, flows in move.flows.items():
+                self._return(name, flows, now_ns)
+
+    def _return(self, name: Name, flows: NDArray[np.int64], now_ns: int) -> None:
+        self._send(flows, NEVER, now_ns)
+        self._returned_ns[flows] = now_ns
+        self.counts.returned += 1 if isinstance(name, tuple) else len(flows)
 
     def _send(self, flows: NDArray[np.int64], place: int, now_ns: int) -> None:
         """Let flows go to a place, or home, when the command has arrived."""
@@ -145,12 +184,16 @@ class Executor:
             if other == NEVER or which < other:
                 self.counts.broken += 1
                 self._renumber(which, other)
-        for loop_id, held in self._moves.items():
-            gone = np.isin(held.flows, broken)
-            if held.device:
-                self.flows.following[held.flows[gone]], self.flows.due_ns[held.flows[gone]] = held.place, now_ns
-            else:
-                self._moves[loop_id] = held._replace(flows=held.flows[~gone])
+        self._by_open_match.clear()
+        for loop_id, move in self._moves.items():
+            held = dict(move.flows)
+            for name, flows in move.flows.items():
+                gone = flows[np.isin(flows, broken)]
+                if isinstance(name, str) or (len(gone) and len(self._named(name)) > 1):  # it has what begins anew, too
+                    self.flows.following[gone], self.flows.due_ns[gone] = move.place, now_ns
+                else:
+                    held[name] = flows[~np.isin(flows, broken)]
+            self._moves[loop_id] = move._replace(flows=held)
 
     def _renumber(self, which: int, other: int) -> None:
         """Give a flow, and the other direction of its connection, a port that no flow of the same ends has."""

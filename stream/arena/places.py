@@ -31,7 +31,8 @@ def enforcing(scenario: Scenario, policy: str, scale: float) -> Site:
     """Return the scenario's site under a policy, its commands enforced, its capacities scaled."""
     site = scenario.site
     links = tuple(_scaled(link, scale) for link in site.links)
-    rules = site.policy.model_copy(update={"name": policy})
+    executed = site.policy.optimiser.model_copy(update={"command_ms": scenario.network.command_ms})
+    rules = site.policy.model_copy(update={"name": policy, "optimiser": executed})
     return site.model_copy(update={"mode": "enforce", "links": links, "policy": rules})
 
 

@@ -28,6 +28,12 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
         "room": (0.5, 0.7, 0.9),
         "drain": (0.0, 0.25, 0.5, 1.0),
     },
+    "optimiser-reactive": {
+        "price_ms": (0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+        "horizon_ms": (100.0, 200.0, 500.0, 1000.0, 2000.0),
+        "rate_s": (0.05, 0.1, 0.2, 0.5, 1.0),
+        "min_share": (0.005, 0.01, 0.02, 0.05),
+    },
     "priority": {
         "queue_ms": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
         "share": (0.02, 0.05, 0.1, 0.2, 0.3),
@@ -80,9 +86,9 @@ def with_settings(scenario: Scenario, policy: str, settings: Mapping[str, Any]) 
     if policy == BOUND:
         update: dict[str, Any] = {BOUND: scenario.clairvoyant.model_copy(update=dict(settings))}
         return scenario.model_copy(update=update)
-    rules = scenario.site.policy
-    if policy in type(rules).model_fields:
-        update = {policy: getattr(rules, policy).model_copy(update=dict(settings))}
+    rules, table = scenario.site.policy, policy.partition("-")[0]
+    if table in type(rules).model_fields:
+        update = {table: getattr(rules, table).model_copy(update=dict(settings))}
     else:
         update = dict(settings)
     changed = rules.model_copy(update=update)

@@ -26,7 +26,7 @@ from offramp.inference.serving import compiled  # noqa: F401 - opening a predict
 from offramp.inference.serving.table import open_backend
 from offramp.stream.arena.closed_loop import ClosedLoop, extended, plan_of
 from offramp.stream.arena.network.flows import foresee, new_flows, serve
-from offramp.stream.arena.network.queues import new_journeys, new_queues, send_rest
+from offramp.stream.arena.network.queues import new_journeys, new_queues, note, send_rest
 from offramp.stream.arena.places import queues_of
 from offramp.stream.arena.scenario import Network, Scenario, TrafficSource
 from offramp.stream.arena.traffic import arrivals_of
@@ -70,6 +70,7 @@ def _simulate() -> None:
     flows, journeys = new_flows(np.zeros(1, np.bool_), one), new_journeys(1)
     serve(queues, flows, journeys, one, one, one, 0, 1, np.zeros((1, 2)), 1.0)
     send_rest(queues, journeys, one, one)
+    note(queues, 1, queues.limit.copy(), queues.limit.copy())
     foresee(queues, flows, one, one, one, 0, 1, 200.0, 0, 0, 0, 0)
     _simulate_senders()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from offramp.capture.block import END_OF_TIME_NS
 from offramp.decision.policies.policy import LinkView
 from offramp.decision.reroute import MIN_SHARE
 from offramp.decision.site import Link
-from offramp.decision.traffic import Quality, Traffic
+from offramp.decision.traffic import Direction, Quality, Traffic
 from offramp.errors import ContractError
 from offramp.inference.forecast import Forecast
 from offramp.stream.bins.state import ClosedBins, new_bin_out
@@ -38,13 +39,16 @@ class Supposed(NamedTuple):
     """A link at the end of a bin as it would be if the moves told so far were carried out, up and down.
 
     load: what came in the bin over what the capacity carries in it, less what is moved; queue_ms; moved_bps: running
-    rate of what is moved; path_ms: the longest queue of the paths and nodes that it goes to, 0 where nothing is.
+    rate of what is moved; path_ms: the longest queue of the paths and nodes that it goes to, 0 where nothing is;
+    places: these, each up and down; seen: whether moved flows are seen.
     """
 
     load: tuple[float, float]
     queue_ms: tuple[float, float]
     moved_bps: tuple[float, float] = (0.0, 0.0)
     path_ms: float = 0.0
+    places: Mapping[str, tuple[Direction, Direction]] = MappingProxyType({})
+    seen: bool = True
 
 
 class ModelName(NamedTuple):
@@ -108,11 +112,14 @@ class Part:
 
     def _traffic(self, row: int, link: Link, supposed: Supposed) -> Traffic:
         traffic = traffic_of(self.rows, row, link)
-        sides = [
-            replace(each, load_bps=max(0.0, each.load_bps - supposed.moved_bps[at]), queue_ms=supposed.queue_ms[at])
+        up, down = (
+            Direction(
+                each.capacity_bps, max(0.0, each.load_bps - supposed.moved_bps[at]), supposed.queue_ms[at],
+                supposed.queue_ms[at],
+            )
             for at, each in enumerate(traffic.directions)
-        ]
-        return replace(traffic, directions=(sides[0], sides[1]))
+        )  # fmt: skip
+        return replace(traffic, directions=(up, down), places=supposed.places, sees_moved=supposed.seen)
 
     def note(self, place: int, supposed: Supposed) -> None:
         """Keep the bin at a place as it would be, for the timeline."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from offramp.decision.moves import Loop
 from offramp.decision.site import Link
+from offramp.decision.traffic import Direction
 from offramp.errors import ContractError
 from offramp.stream.bins.closing import DECAY
 from offramp.stream.bins.heavy_hitters import RATE_SECONDS_IN_BINS
@@ -27,6 +28,9 @@ NEAR_MS = 0.05
 MAX_KEYS = 4_096
 """Flows' keys that are kept as text."""
 MAX_MS, MAX_RATE = 1e9, 1e9
+NOTHING = (0.0, 0.0)
+WHOLE_MATCH = 6
+"""Fields of a flow of TCP or UDP in a match: what names fewer may be of many flows."""
 
 
 def rates_at(part: Part, row: int) -> dict[bytes, float]:
@@ -42,7 +46,7 @@ class SupposedLink:
         """Build it; seen: moved flows still pass the tap. Else what is seen is how it is."""
         self.link, self._seen = link, seen
         self._queue_ms = [0.0, 0.0]
-        self._paths_ms: dict[str, float] = {}
+        self._paths_ms: dict[str, list[float]] = {}
         self._apart = False
         self._last = 0
         self._rates: dict[bytes, float] = {}
@@ -60,12 +64,12 @@ class SupposedLink:
         is_ms = queues_of(rows, row)
         loops = loops if self._seen else ()
         if not loops and not self._apart:
-            return Supposed(load, is_ms)
+            return Supposed(load, is_ms, seen=self._seen)
         if not self._apart:
             self._part(part, place, is_ms)
         gap, self._last = max(number - self._last, 1), number
         rates, self._rates = self._rates, {}
-        taken, moved_bps, to = self._moved(part, row, loops, rates, gap)
+        taken, there_bps, to = self._moved(part, row, loops, rates, gap)
         capacities = self.link.capacity_bps, self.link.capacity_down_bps
         left = [load[side] - taken[side] / capacities[side] for side in (0, 1)]
         for side in (0, 1):
@@ -76,8 +80,12 @@ class SupposedLink:
             self._apart = False
             self._paths_ms.clear()
         shares = max(left[0], 0.0), max(left[1], 0.0)
-        longest = max(self._paths_ms.values(), default=0.0)
-        return Supposed(shares, (self._queue_ms[0], self._queue_ms[1]), (moved_bps[0], moved_bps[1]), longest)
+        longest = max((max(each) for each in self._paths_ms.values()), default=0.0)
+        moved_bps = [sum(each[side] for each in there_bps.values()) for side in (0, 1)]
+        return Supposed(
+            shares, (self._queue_ms[0], self._queue_ms[1]), (moved_bps[0], moved_bps[1]), longest,
+            self._places(there_bps), self._seen,
+        )  # fmt: skip
 
     def pass_by(self, part: Part, place: int) -> None:
         """Remember a bin that was only told of: from the last one on the two networks may part."""
@@ -99,26 +107,33 @@ class SupposedLink:
 
     def _moved(
         self, part: Part, row: int, loops: Sequence[Loop], rates: Mapping[bytes, float], gap: int
-    ) -> tuple[list[float], list[float], dict[str, float]]:
-        """Return what open moves take of each direction in the bin, bit/s, their running rates, and where that goes."""
+    ) -> tuple[list[float], dict[str, list[float]], dict[str, list[float]]]:
+        """Return what open moves take of each direction in the bin, bit/s, and where it goes: running rates, and now.
+
+        Where it goes by name, up and down each.
+        """
         places = {
             tuple(match.items()): loop.move.target for loop in loops for match in loop.move.action.get("flows", ())
         }
+        of_many = [(set(match), target) for match, target in places.items() if len(match) < WHOLE_MATCH]
         devices = {loop.move.action["device"]: loop.move.target for loop in loops if "device" in loop.move.action}
-        taken, moved_bps, to, decay = [0.0, 0.0], [0.0, 0.0], dict[str, float](), DECAY**gap
+        taken, decay = [0.0, 0.0], DECAY**gap
+        there_bps, to = dict[str, list[float]](), dict[str, list[float]]()
         for key, rate in zip(part.rows.flow_key[row], part.rows.flow_rate_bps[row].tolist(), strict=True):
             if rate <= 0:
                 break
             match, down, source, target = self._named(key)
             place = places.get(match) or devices.get(source) or devices.get(target)
+            if not place and of_many:
+                place = next((where for fields, where in of_many if fields.issubset(match)), None)
             before = rates.get(key.tobytes())
             self._rates[key.tobytes()] = rate
             if place:  # a mark leads nowhere: it stays on the link
                 now = rate if before is None else max(0.0, rate - decay * before) * RATE_SECONDS_IN_BINS
                 taken[down] += now
-                moved_bps[down] += rate
-                to[place] = to.get(place, 0.0) + now
-        return taken, moved_bps, to
+                there_bps.setdefault(place, [0.0, 0.0])[down] += rate
+                to.setdefault(place, [0.0, 0.0])[down] += now
+        return taken, there_bps, to
 
     def _named(self, key: np.ndarray) -> tuple[tuple[Any, ...], bool, str, str]:
         text = key.tobytes()
@@ -129,31 +144,49 @@ class SupposedLink:
             self._keys[text] = tuple(flow.match().items()), flow.down, address_text(*key[:2]), address_text(*key[2:4])
         return self._keys[text]
 
-    def _fill_paths(self, to: Mapping[str, float], gap: int) -> None:
+    def _fill_paths(self, to: Mapping[str, Sequence[float]], gap: int) -> None:
         for place in self.link.places:
-            before = self._paths_ms.get(place.name, 0.0)
+            before, come = self._paths_ms.get(place.name), to.get(place.name, NOTHING)
             if before or place.name in to:
-                waiting = max(0.0, before - (gap - 1) * BIN_MS)
-                self._paths_ms[place.name] = max(
-                    0.0, waiting + (to.get(place.name, 0.0) / place.capacity - 1.0) * BIN_MS
-                )
+                self._paths_ms[place.name] = [
+                    max(0.0, max(0.0, waits - (gap - 1) * BIN_MS) + (bps / place.capacity - 1.0) * BIN_MS)
+                    for waits, bps in zip(before or NOTHING, come, strict=True)
+                ]
+
+    def _places(self, there_bps: Mapping[str, Sequence[float]]) -> dict[str, tuple[Direction, Direction]]:
+        """Return the paths and nodes as they would be, as far as this link's flows load them."""
+        found = {}
+        for place in self.link.places:
+            rates, queues = there_bps.get(place.name, NOTHING), self._paths_ms.get(place.name, NOTHING)
+            up, down = (Direction(place.capacity, rates[side], queues[side], queues[side]) for side in (0, 1))
+            found[place.name] = up, down
+        return found
 
     def state(self) -> dict[str, Any]:
         """Return the state as plain values, for a checkpoint."""
-        return {"queue_ms": list(self._queue_ms), "paths_ms": dict(self._paths_ms), "apart": self._apart,
-                "last": self._last, "rates": {key.hex(): rate for key, rate in self._rates.items()}}  # fmt: skip
+        return {
+            "queue_ms": list(self._queue_ms),
+            "paths_ms": {name: list(each) for name, each in self._paths_ms.items()},
+            "apart": self._apart,
+            "last": self._last,
+            "rates": {key.hex(): rate for key, rate in self._rates.items()},
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state. Raises ContractError for what is none."""
         times = [
             *state["queue_ms"],
-            *state["paths_ms"].values(),
+            *(ms for both in state["paths_ms"].values() for ms in both),
             *(each / MAX_RATE for each in state["rates"].values()),
         ]
-        if len(state["queue_ms"]) != 2 or not all(type(each) is float and 0 <= each < MAX_MS for each in times):
+        pairs = [state["queue_ms"], *state["paths_ms"].values()]
+        if any(len(pair) != 2 for pair in pairs) or not all(
+            type(each) is float and 0 <= each < MAX_MS for each in times
+        ):
             raise ContractError("meeting: queues that no run comes to")
         if type(state["last"]) is not int or type(state["apart"]) is not bool:
             raise ContractError("meeting: a supposed link of no time")
-        self._queue_ms, self._paths_ms = list(state["queue_ms"]), dict(state["paths_ms"])
+        self._queue_ms = list(state["queue_ms"])
+        self._paths_ms = {name: list(both) for name, both in state["paths_ms"].items()}
         self._apart, self._last = state["apart"], state["last"]
         self._rates = {bytes.fromhex(key): rate for key, rate in state["rates"].items()}

@@ -47,7 +47,9 @@ def traffic_of(rows: ClosedBins, row: int, link: Link) -> Traffic:
         if rates[i] > 0 and (own is None or own in (tuple(keys[i, :2]), tuple(keys[i, 2:4])))
     )
     load_bps = round(float(rows.rate_bps[first]), 1)
-    return Traffic(flows, tuple(devices), load_bps, link.capacity_bps, directions_of(rows, first, link, flows))
+    least_bps = max(float(rates[-1]), 0.0)  # 0 where there is room for more flows
+    sides = directions_of(rows, first, link, flows)
+    return Traffic(flows, tuple(devices), load_bps, link.capacity_bps, sides, least_bps)
 
 
 def directions_of(rows: ClosedBins, row: int, link: Link, flows: tuple[FlowRate, ...]) -> tuple[Direction, Direction]:
@@ -64,7 +66,7 @@ def directions_of(rows: ClosedBins, row: int, link: Link, flows: tuple[FlowRate,
     parts = [known[side] + rest * (bits[side] / sum(bits) if sum(bits) > 0 else 0.5) for side in (0, 1)]
     scale = whole / sum(parts) if sum(parts) > 0 else 0.0
     queues = queues_of(rows, row)
-    up, down = (Direction(capacities[side], parts[side] * scale, queues[side]) for side in (0, 1))
+    up, down = (Direction(capacities[side], parts[side] * scale, queues[side], queues[side]) for side in (0, 1))
     return up, down
 
 

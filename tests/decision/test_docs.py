@@ -9,7 +9,7 @@ import tomllib
 import pytest
 
 from offramp.decision.command import SCHEMA_FILE, validate
-from offramp.decision.rules import PriorityRules, StaticRules, ThresholdRules
+from offramp.decision.rules import OptimiserRules, PriorityRules, StaticRules, ThresholdRules
 from offramp.decision.site import AltPath, Device, Limits, Link, Node, Rules, Site
 from offramp.decision.tables import Strict
 from tests.support.doc_rows import rows
@@ -24,6 +24,7 @@ TABLES: dict[str, type[Strict]] = {
     "[[links.known]]": Device,
     "[policy]": Rules,
     "[policy.threshold]": ThresholdRules,
+    "[policy.optimiser]": OptimiserRules,
     "[policy.priority]": PriorityRules,
     "[policy.static]": StaticRules,
     "[limits]": Limits,

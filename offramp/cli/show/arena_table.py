@@ -9,6 +9,8 @@ from offramp.stream.arena.contest import Contest
 from offramp.stream.arena.measures import BLOCK_NS, SURE_BLOCKS
 from offramp.stream.arena.report.columns import FELT, TOOK, TUNED, Column, Row, settings_text
 
+NAME = 20
+"""Width of a policy's name, and of a class of traffic."""
 FEW = "*"
 """Marks an interval that rests on too few blocks."""
 
@@ -39,16 +41,16 @@ def print_tables(contest: Contest, *, by_class: bool) -> None:
         for one in rows:
             print(line(one["policy"], one, TUNED))
             if one["settings"]:
-                print(f"{'':<14}{settings_text(one['settings'])}")
+                print(f"{'':<{NAME}}{settings_text(one['settings'])}")
 
 
 def head(columns: Sequence[Column]) -> str:
     """Return the line above some columns."""
-    return f"{'policy':<14}{''.join(f'{each.title:>{each.width}}' for each in columns)}"
+    return f"{'policy':<{NAME}}{''.join(f'{each.title:>{each.width}}' for each in columns)}"
 
 
 def line(name: str, row: Row, columns: Sequence[Column], mark: str = "") -> str:
     """Return a row of some columns; mark: behind the first of them."""
     first, *others = (each.shown(row) for each in columns)
     cells = [first + (mark if first != "-" else ""), *others]
-    return f"{name:<14}{''.join(f'{cell:>{each.width}}' for cell, each in zip(cells, columns, strict=True))}"
+    return f"{name:<{NAME}}{''.join(f'{cell:>{each.width}}' for cell, each in zip(cells, columns, strict=True))}"

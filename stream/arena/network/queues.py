@@ -163,6 +163,15 @@ def told_by_schedule_ms(queues: Queues, place: int, side: int, now_ns: int, wait
     return float(max(queued_ns, 0.0) + out_ns) / 1e6
 
 
+@kernel_entry
+def note(queues: Queues, now_ns: int, waits: NDArray[np.float64], sent: NDArray[np.float64]) -> None:
+    """Write what waits in each queue, and what could have been sent by now, bytes: float64 [P, 2] each."""
+    for place in range(len(queues.rate)):
+        for side in range(DIRECTIONS):
+            sent[place, side] = served(queues, place, side, now_ns)
+            waits[place, side] = max(queues.work[place, side] - sent[place, side], 0.0)
+
+
 @kernel_inline
 def send(queues: Queues, place: int, side: int, now_ns: int, size: float) -> Any:
     """Put a packet into a queue; return its wait and transmission in ms, and whether it found room."""

@@ -137,3 +137,16 @@ def test_a_state_goes_on_with_the_same_supposed_network() -> None:
     take(second, half, len(seen.time_ns))
     assert [each.to_json() for each in out] == [each.to_json() for each in commands]
     np.testing.assert_array_equal(column(lines, "supposed_ms"), column(whole, "supposed_ms"))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_dry_run_of_the_optimiser_answers_a_constant_overload_once(seed: int) -> None:
+    """125 % for 55 s, random packets: at most two onsets, as told within the budget, and nothing ends."""
+    of = site()
+    chosen = of.model_copy(update={"policy": of.policy.model_copy(update={"name": "optimiser-reactive"})})
+    lines, commands = run(chosen, packets(1.25, flows=10, seconds=55.0, seed=seed))
+    assert 1 <= sum(each.phase == "onset" for each in commands) <= 2
+    assert not any(each.phase == "abated" for each in commands)
+    supposed = column(lines, "supposed_ms")
+    assert (supposed[100:] > 25).mean() < 0.03
+    assert np.concatenate([line.bin_end_ms for line in lines])[-500:].mean() > 50, "the link as it is stays congested"
