@@ -34,7 +34,8 @@ Sink = Callable[[LinkTimeline], None]
 class Seat:
     """A link's place: its parts that wait, and the first bin that it has not closed.
 
-    moved: from which bins on how much of the link is moved, the bit/s too; found: commands that were not told of yet.
+    moved: from which bins on how much of the link is moved, the bit/s too; found: commands that were not told of yet;
+    reached: ENDED where the link's input has ended.
     """
 
     link: Link
@@ -124,10 +125,6 @@ class Meeting:
         seat.supposed = self._supposed_of(seat.link)
         seat.reached = self.done = 0
         return commands
-
-    def reach(self, seat: Seat, number: int) -> None:
-        """Note that a link has closed all bins before this one; ENDED where its input has."""
-        seat.reached = number
 
     def leave(self, *watched: str) -> None:
         """Wait for these links alone: the others are away until they have bins."""

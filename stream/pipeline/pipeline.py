@@ -160,7 +160,7 @@ class Pipeline:
         if windowed.act is not None:
             windowed.act()
         if windowed.closed_until:
-            self.meeting.reach(self._seat, windowed.closed_until)
+            self._seat.reached = windowed.closed_until
         return commands
 
     def _part(self, rows: WindowRows, prediction: Prediction) -> Part:
