@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import count as count_from
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +55,7 @@ from offramp.stream.bins.state import (
     EVICTED,
     LATE,
     LIMIT_NS,
+    NEVER,
     NEWEST,
     NEXT,
     NS_PER_BYTE,
@@ -235,9 +238,9 @@ def accumulate(
 ) -> tuple[int, bool]:  # fmt: skip
     """Count packets from row `start`; return the row to go on at, and whether the link is to begin anew there.
 
-    It stops where `out` is full. Each packet stands for `sampling` packets in the counters and the queue; a flow that
-    is kept has its own rate. held: one row, the packet held until it is confirmed; key: int64 [KEY], scratch for a
-    flow.
+    It stops where `out` is full, and where its bin `stop` is reached. Each packet stands for `sampling` packets in the
+    counters and the queue; a flow that is kept has its own rate. held: one row, the packet held until it is confirmed;
+    key: int64 [KEY], scratch for a flow.
     """
     clock = state.clock
     for row in range(start, len(packets.time_ns)):
@@ -248,6 +251,8 @@ def accumulate(
             continue
         if clock[BEGUN] == 0:
             begin(state, now, lateness_ns)
+            if clock[NEXT] >= out.stop[0]:
+                return row, False
         if is_far_ahead(clock, now):
             if bears_out(clock, now) and not let_go(state, hitters, networks, lateness_ns, held, out, key):
                 return row, False
@@ -307,6 +312,8 @@ class Bins:
         self.state, self.hitters = new_bin_state(config)
         self.held = no_packets(1)
         self.key = np.empty(KEY, np.int64)
+        self._resizes: list[tuple[int, int, float, float]] = []
+        self._count = count_from(0)
 
     @property
     def newest_ns(self) -> int:
@@ -330,12 +337,12 @@ class Bins:
         """
         row, sampling = 0, float(sampling)  # a whole number would be another kernel
         while row < len(packets.time_ns):
-            out = room()
+            out = self._room()
             row, anew = accumulate(
                 self.state, self.hitters, self.networks, self.lateness_ns, packets, row, sampling, self.held, out,
                 self.key,
             )  # fmt: skip
-            yield from _drain(out)
+            yield from self._drained(out)
             if anew:
                 yield from self._begin_anew()
 
@@ -343,11 +350,11 @@ class Bins:
         """Yield the bins that are over by the clock of a live link, as a packet at `now_ns` would close them."""
         done = not (self.state.clock[BEGUN] and 0 <= now_ns < END_OF_TIME_NS)
         while not done:
-            out = room()
+            out = self._room()
             done, anew = tell(
                 self.state, self.hitters, self.networks, self.lateness_ns, now_ns, self.held, out, self.key
             )
-            yield from _drain(out)
+            yield from self._drained(out)
             if anew:
                 yield from self._begin_anew()
 
@@ -359,13 +366,29 @@ class Bins:
         clock[WAITS] = NOTHING
         done = not clock[BEGUN]
         while not done:
-            out = room()
+            out = self._room()
             done = close_until(self.state, self.hitters, int(clock[NEWEST]) // BIN_NS + 1, out)
-            yield from _drain(out)
+            yield from self._drained(out)
 
     def set_capacity(self, up_bps: float, down_bps: float) -> None:
         """Let the link have another capacity from the next packet on, bit/s; what waits is sent at the new one."""
         resize(self.state, self._config, up_bps, down_bps)
+
+    def expect_capacity(self, number: int, up_bps: float, down_bps: float) -> None:
+        """Let the link have another capacity, bit/s, once all bins before `number` are closed: it is that bin's."""
+        heappush(self._resizes, (number, next(self._count), up_bps, down_bps))
+
+    def _room(self) -> BinOut:
+        """Return this thread's room, in which closing stops where the capacity changes next."""
+        out = room()
+        out.stop[0] = self._resizes[0][0] if self._resizes else NEVER
+        return out
+
+    def _drained(self, out: BinOut) -> Iterator[ClosedBins]:
+        """Yield what was closed; then let the capacity change where its bin is reached."""
+        yield from _drain(out)
+        while self._resizes and self.state.clock[BEGUN] and self.state.clock[NEXT] >= self._resizes[0][0]:
+            self.set_capacity(*heappop(self._resizes)[2:])
 
     def forget(self) -> None:
         """Empty the bins, as what comes next does not follow on; time goes on."""

@@ -177,22 +177,24 @@ def close_bin(state: BinState, hitters: HeavyHitters, bin_number: int, out: BinO
 def close_until(state: BinState, hitters: HeavyHitters, until: int, out: BinOut) -> bool:
     """Close the bins before `until`; a silence beyond the window ends all series and is skipped.
 
-    Return whether that is done: where `out` has no room for another bin of all series it is to be emptied first.
+    Return whether that is done: where `out` has no room for another bin of all series it is to be emptied first, and
+    where the bin `out.stop` is reached that is to be dealt with.
     """
     clock = state.clock
-    while clock[NEXT] < until:
+    limit = min(until, out.stop[0])
+    while clock[NEXT] < limit:
         bin_number = clock[NEXT]
         if state.alive[0] != 0 and bin_number > state.last[0] + WINDOW_BINS:
             for series in range(SERIES):
                 state.alive[series] = 0
         if state.alive[0] == 0:
             for series in range(SERIES):
-                state.rate[series] *= DECAY ** (until - bin_number)
-            clock[NEXT] = until
-            return True
+                state.rate[series] *= DECAY ** (limit - bin_number)
+            clock[NEXT] = limit
+            break
         if bin_number >= state.first[0]:
             if not bin_room(out):
                 return False
             close_bin(state, hitters, bin_number, out)
         clock[NEXT] = bin_number + 1
-    return True
+    return bool(clock[NEXT] < out.stop[0])

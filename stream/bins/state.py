@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.stream.bins.heavy_hitters import KEY, TOP, HeavyHitters, new_heavy_hitters
-from offramp.stream.channels import CHANNELS, Counter
+from offramp.stream.channels import BIN_NS, CHANNELS, Counter
 
 DEVICE_SLOTS = 32
 SERIES = DEVICE_SLOTS + 1
@@ -18,6 +18,9 @@ OPEN = 16
 
 OUT_ROWS = 6_000
 """Closed bins handed on at a time, at most: what is worth a call of the model, in 4 MB."""
+
+NEVER = 1 << 62
+"""A bin that no time reaches."""
 
 UP, DOWN, SIDES = range(3)
 """Directions: the place in every array that has one for each, and how far the one down stands behind the one up."""
@@ -116,10 +119,14 @@ class ClosedBins(NamedTuple):
 
 
 class BinOut(NamedTuple):
-    """Where closed bins are written: used: int64 [1] rows; bins: room for OUT_ROWS."""
+    """Where closed bins are written: used: int64 [1] rows; bins: room for OUT_ROWS.
+
+    stop: int64 [1] the bin before which closing stops, as something changes there; NEVER where nothing does.
+    """
 
     used: NDArray[np.int64]
     bins: ClosedBins
+    stop: NDArray[np.int64]
 
 
 def new_bin_state(config: LinkConfig) -> tuple[BinState, HeavyHitters]:
@@ -154,7 +161,14 @@ def new_bin_state(config: LinkConfig) -> tuple[BinState, HeavyHitters]:
 
 
 def resize(state: BinState, config: LinkConfig, up_bps: float, down_bps: float) -> None:
-    """Give a link another capacity, bit/s: what waits is as many bytes as before, and takes another time."""
+    """Give a link another capacity, bit/s: what waits is as many bytes as before, and takes another time.
+
+    What the old capacity has carried away by the end of the last closed bin does not wait.
+    """
+    now_ns = state.clock[NEXT] * BIN_NS
+    for waits, at_ns in ((state.wait, state.queue_ns), (state.closing_wait, state.closing_ns)):
+        waits[:] = np.maximum(waits - np.maximum(now_ns - at_ns, 0), 0.0)
+        at_ns[:] = np.maximum(at_ns, now_ns)
     for side, capacity_bps in ((UP, up_bps), (DOWN, down_bps)):
         ns_per_byte = 8e9 / capacity_bps
         factor = ns_per_byte / state.shape[NS_PER_BYTE + side]
@@ -194,4 +208,4 @@ def new_bin_out() -> BinOut:
         flow_key=np.zeros((OUT_ROWS, TOP, KEY), np.int64),
         flow_rate_bps=np.zeros((OUT_ROWS, TOP)),
     )
-    return BinOut(np.zeros(1, np.int64), bins)
+    return BinOut(np.zeros(1, np.int64), bins, np.full(1, NEVER, np.int64))

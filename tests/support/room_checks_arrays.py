@@ -38,7 +38,7 @@ def link_packets(times_ns: list[int], sources: list[int], marks: int = 0) -> Pac
 def small_out(rows: int) -> BinOut:
     """Return room for so many closed bins."""
     out = new_bin_out()
-    return BinOut(out.used, ClosedBins._make(array[:rows] for array in out.bins))
+    return out._replace(bins=ClosedBins._make(array[:rows] for array in out.bins))
 
 
 def closed_in(room: int, packets: Packets, last_ns: int) -> list[tuple[int, int]]:

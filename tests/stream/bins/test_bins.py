@@ -15,7 +15,7 @@ from offramp.inference.forecast import BIN_MS, BINS_PER_S
 from offramp.inference.refinement.drift import EVERY
 from offramp.inference.refinement.paired_test import BLOCK
 from offramp.stream.bins.bins import Bins, network_table
-from offramp.stream.bins.packets import IPV4_MAPPED, Packets
+from offramp.stream.bins.packets import IPV4_MAPPED, Packets, part_of
 from offramp.stream.bins.state import (
     DEVICE_SLOTS,
     DOWN,
@@ -29,6 +29,7 @@ from offramp.stream.bins.state import (
 )
 from offramp.stream.channels import BIN_NS, CHANNELS, FIRST_MARK, FIRST_SHARED, PLACE, TABLE, WINDOW_BINS, Counter
 from offramp.stream.refine.refiner import TICK
+from offramp.stream.windows.windows import own_copy
 from tests.support.places import ROOT
 
 BASE = 1_700_000_000_000_000_000
@@ -251,3 +252,52 @@ def test_times_before_zero_close_no_more_bins_at_once_than_there_is_room_for() -
     rows += sum(len(chunk.series) for chunk in bins.close())
     assert rows > 0
     assert int(bins.state.clock[ROWS]) == 4
+
+
+def rough(seed: int) -> Packets:
+    """Packets of four devices that come out of order by less than a bin, with a silence, and at last a time back."""
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.exponential(2.0, 900)) + rng.uniform(0, 8, 900)
+    times[450:] += rng.choice([0.0, 300.0, 5_000.0])
+    times[800:] -= rng.choice([0.0, 4_000.0])
+    return packets(times, 1 + rng.integers(0, 4, 900), rng.integers(60, 1_500, 900))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_capacity_counts_from_its_bin_on_however_the_packets_come(seed: int) -> None:
+    rng, seen = np.random.default_rng(seed), rough(seed)
+    changes = [
+        (BASE // BIN_NS + int(at), float(bps))
+        for at, bps in zip(rng.choice(250, 5, replace=False) - 3, rng.uniform(1e6, 9e6, 5), strict=True)
+    ]
+
+    def run(cuts: Sequence[int], expected: Sequence[tuple[int, float]]) -> list[tuple[Any, ...]]:
+        bins, rows = Bins(LinkConfig(4e6, 4e6, 30_000, ("10.0.0.0/8",)), lateness_ms=8), list[tuple[Any, ...]]()
+        for number, bps in expected:
+            bins.expect_capacity(number, bps, 2 * bps)
+        parts = [part_of(seen, start, end) for start, end in zip([0, *cuts], [*cuts, 900], strict=True)]
+        for step in (*(bins.update(part) for part in parts), bins.close()):
+            for chunk in step:
+                columns = (chunk.bin_number, chunk.series, chunk.x, chunk.load, chunk.queue_ms, chunk.rate_bps)
+                rows += zip(*(column.tolist() for column in columns), strict=True)
+        return rows
+
+    whole, untouched = run([], changes), run([], [])
+    cuts = np.unique(rng.integers(1, 900, 200)).tolist()
+    assert repr(run(cuts, changes)) == repr(whole), "not even the last digit"
+    assert repr(run([], changes[::-1])) == repr(whole)
+    first = min(number for number, _ in changes)
+    before = next((at for at, row in enumerate(whole) if row[0] >= first), len(whole))
+    assert repr(whole[:before]) == repr(untouched[:before])
+    assert len(whole) == before or repr(whole[before]) != repr(untouched[before])
+
+
+def test_what_has_been_carried_away_does_not_wait_again_at_another_capacity() -> None:
+    """Ten packets make a queue of 12 ms, which is gone after 13; then the link is a hundredth of what it was."""
+    bins = Bins(LinkConfig(1e6, 1e6, None), lateness_ms=0)
+    bins.expect_capacity(BASE // BIN_NS + 5, 1e4, 1e4)
+    seen = packets([*[1.0] * 10, 52.0, 62.0], sizes=[150] * 10 + [1] * 2)
+    chunks = (*map(own_copy, bins.update(seen)), *bins.close())
+    queues = [row for chunk in chunks for row in chunk.queue_ms[:, 0].tolist()]
+    assert queues[0] == pytest.approx(3.0)
+    assert max(queues[1:]) < 1, "the packet of a byte takes 0.8 ms"
