@@ -13,6 +13,7 @@ from offramp.cli.options import KafkaOptions
 from offramp.errors import ConfigError
 
 if TYPE_CHECKING:
+    from offramp.capture.message.mark import Mark
     from offramp.decision.site import Site
 
 
@@ -152,13 +153,13 @@ def mark(options: MarkOptions) -> None:
     """
     from kafka import KafkaProducer
 
-    from offramp.capture.message.mark import Mark, encode_mark
+    from offramp.capture.message.mark import encode_mark
     from offramp.decision.site import load_site
     from offramp.kafka import close_client, kafka_errors, require_topics
 
     site, settings = load_site(options.site), options.kafka_settings()
-    kind, members, bundles = asked_for(options, site)
-    value, headers = encode_mark(Mark(site.name, kind, members))
+    mark, bundles = asked_for(options, site)
+    value, headers = encode_mark(mark)
     with kafka_errors(settings, "mark"):
         require_topics(settings, "mark", "features")
         producer = KafkaProducer(**settings.client_arguments(), acks="all")
@@ -167,36 +168,44 @@ def mark(options: MarkOptions) -> None:
                 key = f"{site.name}/{bundle}".encode()
                 where = producer.send(settings.topic("features"), value, key, headers).get(30)
                 place = f"{where.topic}/{where.partition}/{where.offset}"
-                print(f"{kind} of {Mark(site.name, kind, members).about}: {place}", file=sys.stderr)
+                print(f"{mark.kind} of {mark.about}: {place}", file=sys.stderr)
         finally:
             close_client(producer)
 
 
-def asked_for(options: MarkOptions, site: Site) -> tuple[str, dict[str, Any], list[str]]:
-    """Return kind and members of the mark, and the bundles that it concerns. Raises ConfigError."""
+def asked_for(options: MarkOptions, site: Site) -> tuple[Mark, list[str]]:
+    """Return the mark, and the bundles that it concerns. Raises ConfigError."""
+    from offramp.capture.message.mark import Mark
+    from offramp.stream.pipeline.marks import links_of
+
     asked = [name for name in ("link", "path", "node") if getattr(options, name)]
     if len(asked) != 1:
         raise ConfigError("expected one of --link, --path and --node")
     name = getattr(options, asked[0])
-    if asked[0] == "link":
-        bundles = [of for link, of in site.bundle_names.items() if link == name]
-    else:
-        places = {bundle.name: {each.name for link in bundle.links for each in link.places} for bundle in site.bundles}
-        bundles = [bundle for bundle, there in places.items() if name in there]
+    kind, members = members_of(options, asked[0])
+    mark = Mark(site.name, kind, {asked[0]: name, **members})
+    bundles = [bundle.name for bundle in site.bundles if links_of(mark, bundle.links)]
     if not bundles:
         raise ConfigError(f"--{asked[0]} {name}: {options.site} has none of that name")
-    if asked[0] == "path" and options.up is not None:
-        return "probe", {"path": name, "up": options.up}, bundles
-    if asked[0] == "node" and options.full is not None:
-        return "node", {"node": name, "full": options.full}, bundles
-    if asked[0] == "link" and options.away and not options.capacity:
-        return "away", {"link": name}, bundles
-    if asked[0] == "link" and options.capacity and not options.away:
+    return mark, bundles
+
+
+def members_of(options: MarkOptions, asked: str) -> tuple[str, dict[str, Any]]:
+    """Return the kind of the mark about a link, path or node, and what it tells. Raises ConfigError."""
+    if asked == "path" and options.up is not None:
+        return "probe", {"up": options.up}
+    if asked == "node" and options.full is not None:
+        return "node", {"full": options.full}
+    if asked == "link" and options.away and not options.capacity:
+        return "away", {}
+    if asked == "link" and options.capacity and not options.away:
         up_bps = rate(options.capacity)
-        down_bps = rate(options.capacity_down) if options.capacity_down else up_bps
-        return "capacity", {"link": name, "up_bps": up_bps, "down_bps": down_bps}, bundles
+        return "capacity", {
+            "up_bps": up_bps,
+            "down_bps": rate(options.capacity_down) if options.capacity_down else up_bps,
+        }
     wanted = {"path": "--up or --down", "node": "--full or --free", "link": "--capacity or --away"}
-    raise ConfigError(f"--{asked[0]} {name}: expected {wanted[asked[0]]}")
+    raise ConfigError(f"--{asked} {getattr(options, asked)}: expected {wanted[asked]}")
 
 
 def rate(text: str) -> float:

@@ -13,6 +13,7 @@ from offramp.capture.message.mark import MAX_RATE, Mark
 from offramp.decision.site import Site
 from offramp.errors import ContractError
 from offramp.stream.links.link_consumer import LinkConsumer
+from offramp.stream.pipeline.marks import links_of
 from offramp.stream.pipeline.meeting import Meeting
 from offramp.stream.pipeline.pipeline import Pipeline, Step
 from offramp.stream.windows.windows import Windowed
@@ -63,24 +64,12 @@ class BundleConsumer:
             return []
         self.next_offset = offset + 1
         one = next(iter(self.links.values()))
-        if mark.kind in ("away", "capacity") and mark.about not in self.links:
-            raise RefusedError("mark", f"a mark of link {mark.about[:40]!r}, which bundle {self.name} has not")
+        if not links_of(mark, self.meeting.bundle.links):
+            raise RefusedError("mark", f"a {mark.kind} of {mark.about[:40]!r}, which bundle {self.name} has not")
         if mark.kind == "capacity":
-            link = self.links[mark.about]
             self.capacity[mark.about] = mark.members["up_bps"], mark.members["down_bps"]
-            link.set_capacity(*self.capacity[mark.about])
-        act = {"away": self._away, "capacity": self._resize, "probe": self._close, "node": self._close}[mark.kind]
-        return [Step(one.pipeline, Windowed([], act=lambda: act(mark)))]
-
-    def _away(self, mark: Mark) -> None:
-        self.meeting.seats[mark.about].away = True
-
-    def _resize(self, mark: Mark) -> None:
-        self.meeting.seats[mark.about].resize(mark.members["up_bps"], mark.members["down_bps"])
-
-    def _close(self, mark: Mark) -> None:
-        closed = mark.members["full"] if mark.kind == "node" else not mark.members["up"]
-        self.meeting.policy.close_place(mark.about, closed=closed)
+            self.links[mark.about].set_capacity(*self.capacity[mark.about])
+        return [Step(one.pipeline, Windowed([], act=lambda: self.meeting.act(mark)))]
 
     @property
     def held_by(self) -> Held | None:

@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from offramp.capture.message.mark import Mark
 from offramp.decision.command import Command
 from offramp.decision.policies.table import policy_of
 from offramp.decision.site import Bundle, Link, Site
 from offramp.errors import ContractError
 from offramp.stream.channels import BIN_NS
 from offramp.stream.pipeline.ledger import StreamLedger
+from offramp.stream.pipeline.marks import MarksAhead, links_of
 from offramp.stream.pipeline.part import Part, Supposed, moved_at, part_of, state_of
 from offramp.stream.pipeline.supposed import SupposedLink
-from offramp.stream.pipeline.timeline import BinContext, LinkTimeline, Lost
+from offramp.stream.pipeline.timeline import ActedMark, BinContext, LinkTimeline, Lost
 from offramp.stream.windows.windows import ENDED
 
 MAX_RATE = 1e18
@@ -35,7 +38,8 @@ class Seat:
     """A link's place: its parts that wait, and the first bin that it has not closed.
 
     moved: from which bins on how much of the link is moved, the bit/s too; found: commands that were not told of yet;
-    reached: ENDED where the link's input has ended.
+    marks: those that were acted on and not told of yet, and from which bin on each counts; reached: ENDED where the
+    link's input has ended.
     """
 
     link: Link
@@ -45,6 +49,7 @@ class Seat:
     supposed: SupposedLink
     parts: list[Part] = field(default_factory=list)
     found: list[Command] = field(default_factory=list)
+    marks: list[tuple[int, Mark]] = field(default_factory=list)
     reached: int = 0
     away: bool = False
 
@@ -86,13 +91,14 @@ class Seat:
 class Meeting:
     """Asks the policy of a bundle about what its links have closed; `seats` stand in the site's order.
 
-    done: the bins before it have been decided.
+    done: the bins before it have been decided; marks: those that wait for their bin, which no checkpoint has.
     """
 
     def __init__(self, site: Site, bundle: Bundle) -> None:
         self.bundle, self.policy = bundle, policy_of(site, bundle)
         self._dry = site.mode == "dry_run"
         self.done = 0
+        self.marks = MarksAhead()
         self.seats = {link.name: self._seat(link, StreamLedger(), None) for link in bundle.links}
 
     def sit(self, link: str, ledger: StreamLedger, sink: Sink | None) -> tuple[Seat, list[Command]]:
@@ -100,6 +106,7 @@ class Meeting:
         before = self.seats[link]
         commands = self.begin_anew(before) if before.reached else []
         self.seats[link] = seat = self._seat(before.link, ledger, sink)
+        seat.marks = before.marks
         return seat, commands
 
     def _seat(self, link: Link, ledger: StreamLedger, sink: Sink | None) -> Seat:
@@ -125,6 +132,27 @@ class Meeting:
         seat.supposed = self._supposed_of(seat.link)
         seat.reached = self.done = 0
         return commands
+
+    def expect(self, number: int, mark: Mark) -> None:
+        """Act on a mark before a bin is decided, or the first one behind it; it has a place in the timeline."""
+        self.marks.add(number, mark)
+
+    def act(self, mark: Mark) -> None:
+        """Act on a mark: it counts for all that is decided from now on."""
+        if mark.kind == "away":
+            self.seats[mark.about].away = True
+        elif mark.kind == "capacity":
+            self.seats[mark.about].resize(mark.members["up_bps"], mark.members["down_bps"])
+        else:
+            closed = mark.members["full"] if mark.kind == "node" else not mark.members["up"]
+            self.policy.close_place(mark.about, closed=closed)
+
+    def _act_until(self, number: int) -> None:
+        """Act on the marks that count from a bin up to this one on."""
+        for since, mark in self.marks.until(number):
+            self.act(mark)
+            for link in links_of(mark, self.bundle.links):
+                self.seats[link.name].marks.append((since, mark))
 
     def leave(self, *watched: str) -> None:
         """Wait for these links alone: the others are away until they have bins."""
@@ -152,9 +180,11 @@ class Meeting:
         limit = min(seat.waits_until for seat in seats) if until is None else until
         commands: list[Command] = []
         while (number := self._next_bin(seats)) < limit:
+            self._act_until(number)
             commands += self._step(number, seats)
         newest = max((int(part.bins[-1]) for seat in seats for part in seat.parts), default=-1)
         self.done = max(self.done, min(limit, newest + 1))
+        self._act_until(self.done - 1)
         for seat in seats:
             self._settle(seat, limit)
         return commands
@@ -205,6 +235,7 @@ class Meeting:
         until_ns = (int(numbers[-1]) + 1) * BIN_NS
         found = [command for command in seat.found if command.not_before_ns <= until_ns]
         seat.found = seat.found[len(found) :]
+        marks = _told_by(seat, numbers)
         if seat.sink is not None:
             rows, link = part.rows, part.starts[part.told : end]
             as_is = np.stack([rows.load[link, 0], rows.load[link, 1], rows.queue_ms[link, 0], 0 * link], axis=1)
@@ -226,6 +257,7 @@ class Meeting:
                     part.behind_hole,
                     part.step,
                     context,
+                    marks,
                 )
             )
         seat.moved = seat.moved[-1:]
@@ -276,9 +308,31 @@ class Meetings:
             self.meetings[bundle.name] = Meeting(self._site, bundle)
         return self.meetings[bundle.name]
 
+    def about(self, mark: Mark) -> Meeting:
+        """Return the meeting that a mark is about; the site has what it names."""
+        return self.of(links_of(mark, self._site.links)[0].name)
+
+    @property
+    def marks(self) -> tuple[int, int]:
+        """How many marks were acted on, and how many wait for their bin."""
+        found = [meeting.marks for meeting in tuple(self.meetings.values())]
+        return sum(each.acted for each in found), sum(map(len, found))
+
     def close(self) -> list[Command]:
         """Decide what waits at the end of the input; return the commands."""
         return [command for meeting in self.meetings.values() for command in meeting.decide(ENDED)]
+
+
+def _told_by(seat: Seat, numbers: NDArray[np.int64]) -> tuple[ActedMark, ...]:
+    """Take the marks of a seat that count from one of these bins on; return them with the end of that bin."""
+    if not seat.marks:
+        return ()
+    last = int(numbers[-1])
+    told = [each for each in seat.marks if each[0] <= last]
+    seat.marks = [each for each in seat.marks if each[0] > last]
+    at = np.searchsorted(numbers, [since for since, _ in told])
+    ends_ns = ((numbers[at] + 1) * BIN_NS).tolist()
+    return tuple(ActedMark(end_ns, mark.body) for end_ns, (_, mark) in zip(ends_ns, told, strict=True))
 
 
 def link_of(scope: str) -> str:

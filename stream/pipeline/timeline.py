@@ -37,13 +37,21 @@ class BinContext(NamedTuple):
     supposed_path_ms: NDArray[np.float32]
 
 
+class ActedMark(NamedTuple):
+    """A mark that was acted on: the end of the link's first bin for which it counts, ns, and its JSON."""
+
+    time_ns: int
+    mark: str
+
+
 class LinkTimeline(NamedTuple):
     """Closed bins of one link, in order of time.
 
     time_ns: int64 [n] end of the bin; load_up, load_down: float32 [n] share of the capacity; bin_end_ms: float32 [n]
     virtual queue's delay at the end of the bin; probabilities: float32 [n, 3]; quantiles_ms: float32 [n, 3] quantiles;
     commands: those that these bins caused; lost: packets reported lost with them; behind_hole: nothing is known of the
-    time between them and the bins before; step: how often the link's time had gone back before them.
+    time between them and the bins before; step: how often the link's time had gone back before them; marks: those that
+    count from one of these bins on.
     """
 
     link: str
@@ -58,6 +66,7 @@ class LinkTimeline(NamedTuple):
     behind_hole: bool = False
     step: int = 0
     context: BinContext | None = None
+    marks: tuple[ActedMark, ...] = ()
 
     def bins(self, start: int, end: int) -> LinkTimeline:
         """Return some of the bins, without the commands and the context."""

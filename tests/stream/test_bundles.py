@@ -325,14 +325,31 @@ def test_a_path_that_is_down_is_not_chosen_and_a_mark_is_restored(
 ) -> None:
     records = messages_of(blocks, SITE)
     for record in records:
-        record.offset += 2
+        record.offset += 1
     first = Worker(SITE, artifact, predictor)
-    first.work([mark(0, "probe", path="wireless", up=False), mark(1, "node", node="edge", full=True), *records[:30]])
+    first.work([mark(0, "probe", path="wireless", up=False), *records[:30]])
     second = first.handed_over(artifact, predictor)
     second.work(records[30:])
     told = [*first.out, *second.out]
     assert told
     assert not any("reroute" in text for text in told), "what cannot be moved is marked"
+
+
+@pytest.mark.parametrize(
+    ("kind", "members"),
+    [
+        ("away", {"link": "third"}), ("capacity", {"link": "wireless", "up_bps": 1e6, "down_bps": 1e6}),
+        ("probe", {"path": "uplink", "up": False}), ("node", {"node": "wireless", "full": True}),
+    ],
+)  # fmt: skip
+def test_a_mark_of_what_the_bundle_has_not_is_a_dead_letter(
+    kind: str, members: dict[str, Any], artifact: Artifact, predictor: Predictor
+) -> None:
+    """A checkpoint would have to remember a name for each."""
+    worker = Worker(SITE, artifact, predictor)
+    batch = MessageBatch([mark(0, kind, **members)], worker.links, "lab", horizon_ms=500)
+    assert batch.to_steps() == []
+    assert [outcome.refused for outcome in batch.outcomes] == ["mark"]
 
 
 def test_a_capacity_holds_from_its_mark_on_and_after_a_checkpoint(
