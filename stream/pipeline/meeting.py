@@ -328,7 +328,7 @@ def _told_by(seat: Seat, numbers: NDArray[np.int64]) -> tuple[ActedMark, ...]:
     if not seat.marks:
         return ()
     last = int(numbers[-1])
-    told = [each for each in seat.marks if each[0] <= last]
+    told = sorted((each for each in seat.marks if each[0] <= last), key=lambda each: each[0])
     seat.marks = [each for each in seat.marks if each[0] > last]
     at = np.searchsorted(numbers, [since for since, _ in told])
     ends_ns = ((numbers[at] + 1) * BIN_NS).tolist()

@@ -1,4 +1,4 @@
-"""The table of a timeline: a row for each closed bin of a link, and for each command; one schema for all who read it.
+"""The table of a timeline: a row for each closed bin of a link, command and mark; one schema for all who read it.
 
 `COLUMNS` is the one source: the schema, the rows and docs/timeline.md are derived from it. A bin's row is made once it
 is known what came true of its forecast, so the rows depend on the packets alone: not on the cut into batches, nor on
@@ -22,7 +22,7 @@ from offramp.inference.forecast import CLASSES, QUANTILES
 from offramp.inference.serving.predictor import Predictor
 from offramp.stream.channels import BIN_NS
 from offramp.stream.pipeline.came_true import came_true_ms
-from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.pipeline.timeline import ActedMark, LinkTimeline
 
 VERSION = "1"
 """Of the schema: changes where a column goes, or tells something else; columns and kinds that come do not change it."""
@@ -30,8 +30,8 @@ VERSION = "1"
 VERSION_KEY, RUN_KEY = b"offramp.timeline.version", b"offramp.timeline.run"
 """Keys of the schema's metadata: the version, and as JSON what ran: site, mode, links, model."""
 
-BIN, COMMAND = "bin", "command"
-ALL = (BIN, COMMAND)
+BIN, COMMAND, MARK = "bin", "command", "mark"
+ALL = (BIN, COMMAND, MARK)
 SILENCE, HOLE, TIME_BACK = "silence", "hole", "time_back"
 
 
@@ -49,9 +49,12 @@ class TimelineColumn(NamedTuple):
 
 _QUANTILES = [f"q{round(share * 100)}_ms" for share in QUANTILES]
 COLUMNS = (
-    TimelineColumn("kind", pa.string(), ALL, "`bin` or `command`; pass over rows of a kind that you do not know"),
+    TimelineColumn("kind", pa.string(), ALL, "`bin`, `command`, `mark`; pass over rows of a kind that you do not know"),
     TimelineColumn("link", pa.string(), ALL, "the link's name in the site file"),
-    TimelineColumn("time", pa.timestamp("ns", "UTC"), ALL, "end of the bin; of a command, the bin it was decided at"),
+    TimelineColumn(
+        "time", pa.timestamp("ns", "UTC"), ALL,
+        "end of the bin; of a command, the bin it was decided at; of a mark, the first bin that it counts for",
+    ),
     TimelineColumn("load_up", pa.float32(), (BIN,), "share of the capacity that came in, from the devices"),
     TimelineColumn("load_down", pa.float32(), (BIN,), "the same towards the devices"),
     TimelineColumn("queue_ms", pa.float32(), (BIN,), "delay of the virtual queue at the end of the bin"),
@@ -88,6 +91,11 @@ COLUMNS = (
         "the longest queue of the paths and nodes that the moved flows would go to, 0 where nothing is moved",
     ),
     TimelineColumn("command", pa.string(), (COMMAND,), "the command's body as JSON, as in the decision topic"),
+    TimelineColumn(
+        "mark", pa.string(), (MARK,),
+        "what changed (a capacity, a path, a node) as JSON, as `--marks` takes it; a tap puts in as its `time` when it "
+        "began to count",
+    ),
 )  # fmt: skip
 
 FORECAST_COLUMNS = ("link", "time", "load_up", "load_down", "queue_ms", *CLASSES, *_QUANTILES)
@@ -165,12 +173,13 @@ class TimelineRows:
         self._step = 0
         self._parts: list[Bins] = []
         self._commands: list[Command] = []
+        self._marks: list[ActedMark] = []
         self._ended: list[pa.RecordBatch] = []
         self._gap = ""
         self._last_ns = 0
 
     def update(self, line: LinkTimeline) -> None:
-        """Take closed bins of the link, and the commands that they caused."""
+        """Take closed bins of the link, the commands that they caused, and the marks that count from them on."""
         self._link = line.link
         if line.step != self._step or line.behind_hole:
             if self._last_ns or self.waiting:
@@ -179,6 +188,7 @@ class TimelineRows:
             self._step, self._last_ns = line.step, 0
         self._parts.append(Bins.of(line))
         self._commands += line.commands
+        self._marks += line.marks
         self.waiting += len(line.time_ns)
 
     def settled(self) -> list[pa.RecordBatch]:
@@ -212,20 +222,26 @@ class TimelineRows:
         return found
 
     def _rows(self, bins: Bins, came_true: NDArray[np.float32], *, ends: bool) -> list[pa.RecordBatch]:
-        """Return bins as rows, with the commands up to the last of them, or all."""
+        """Return bins as rows, with the commands and marks up to the last of them, or all.
+
+        A mark stands before the first bin that it counts for, a command behind the bin at which it was decided.
+        """
         count = len(bins.time_ns)
         if not count and not ends:
             return []
         until_ns = int(bins.time_ns[-1]) if count else 0
         told = [command for command in self._commands if ends or command.not_before_ns <= until_ns]
+        marks = [mark for mark in self._marks if ends or mark.time_ns <= until_ns]
         self._commands = self._commands[len(told) :]
+        self._marks = self._marks[len(marks) :]
         rows = self._bin_rows(bins, came_true)
-        if not told:
+        if not told and not marks:
             return [rows]
         behind = np.searchsorted(bins.time_ns, [command.not_before_ns for command in told], "right")
-        order = np.argsort(np.concatenate([np.arange(count), behind - 0.5]), kind="stable")
-        both = pa.Table.from_batches([rows, self._command_rows(told)])
-        found: list[pa.RecordBatch] = pc.take(both, _array(pa.int64(), order)).combine_chunks().to_batches()
+        before = np.searchsorted(bins.time_ns, [mark.time_ns for mark in marks], "left")
+        order = np.argsort(np.concatenate([np.arange(count), behind - 0.5, before - 0.5]), kind="stable")
+        whole = pa.Table.from_batches([rows, self._command_rows(told), self._mark_rows(marks)])
+        found: list[pa.RecordBatch] = pc.take(whole, _array(pa.int64(), order)).combine_chunks().to_batches()
         return found
 
     def _bin_rows(self, bins: Bins, came_true: NDArray[np.float32]) -> pa.RecordBatch:
@@ -262,6 +278,14 @@ class TimelineRows:
             "kind": [COMMAND] * count, "link": [self._link] * count,
             "time": np.array([command.not_before_ns for command in commands], np.int64),
             "command": [command.to_json() for command in commands],
+        }  # fmt: skip
+        return self._batch(columns, count)
+
+    def _mark_rows(self, marks: list[ActedMark]) -> pa.RecordBatch:
+        count = len(marks)
+        columns: dict[str, Column] = {
+            "kind": [MARK] * count, "link": [self._link] * count,
+            "time": np.array([mark.time_ns for mark in marks], np.int64), "mark": [mark.mark for mark in marks],
         }  # fmt: skip
         return self._batch(columns, count)
 

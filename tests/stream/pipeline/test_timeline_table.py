@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from offramp.decision.command import Command
 from offramp.stream.channels import BIN_NS
-from offramp.stream.pipeline.timeline import LinkTimeline
+from offramp.stream.pipeline.timeline import ActedMark, LinkTimeline
 from offramp.stream.pipeline.timeline_table import (
     BIN,
     COLUMNS,
     COMMAND,
+    MARK,
     RUN_KEY,
     VERSION_KEY,
     TimelineRows,
@@ -185,3 +186,25 @@ def test_what_is_moved_follows_from_the_commands(
 def test_a_timeline_without_its_context_has_no_rows() -> None:
     with pytest.raises(ValueError, match="without context"):
         table([made_line([1], [1.0])._replace(context=None)])
+
+
+def test_a_mark_stands_before_the_first_bin_that_it_counts_for_and_behind_the_commands_before_it() -> None:
+    acted = ActedMark(103 * BIN_NS, '{"kind":"probe"}')
+    lines = [
+        made_line(range(100, 103), [5.0] * 3, commands=[command(102)]),
+        made_line(range(103, 110), [5.0] * 7, commands=[command(103)], marks=(acted, acted)),
+    ]
+    for parts in ([lines], [[each] for each in lines]):
+        rows, batches = TimelineRows(SCHEMA, HORIZON_MS), list[pa.RecordBatch]()
+        for part in parts:
+            for line in part:
+                rows.update(line)
+            batches += rows.settled()
+        found = pa.Table.from_batches([*batches, *rows.close()], SCHEMA)
+        kinds = found["kind"].to_pylist()
+        assert kinds[:8] == [BIN, BIN, BIN, COMMAND, MARK, MARK, BIN, COMMAND]
+        told = found.filter(pc.equal(found["kind"], MARK))
+        assert told["mark"].to_pylist() == [acted.mark] * 2
+        assert numbers(told, "time").astype(np.int64).tolist() == [103 * BIN_NS] * 2
+        assert told["load_up"].null_count == told["command"].null_count == 2
+        assert found["mark"].null_count == len(found) - 2
