@@ -260,7 +260,8 @@ class Meeting:
                     marks,
                 )
             )
-        seat.moved = seat.moved[-1:]
+        past = sum(since <= numbers[-1] for since, _, _ in seat.moved)
+        seat.moved = seat.moved[max(past - 1, 0) :]  # what was decided beyond these bins is of those to come
 
     def state(self) -> dict[str, Any]:
         """Return the state: the policy's, and of each link what waits, where it is and what is not told of yet."""
@@ -299,13 +300,14 @@ class Meetings:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._bundles = {link.name: bundle for bundle in site.bundles for link in bundle.links}
         self.meetings: dict[str, Meeting] = {}
 
     def of(self, link: str) -> Meeting:
         """Return the meeting of a link's bundle."""
-        bundle = self._site.bundle_of(link)
-        if bundle.name not in self.meetings:
-            self.meetings[bundle.name] = Meeting(self._site, bundle)
+        bundle = self._bundles[link]
+        if bundle.name not in self.meetings:  # a tap's threads may both have found it missing
+            self.meetings.setdefault(bundle.name, Meeting(self._site, bundle))
         return self.meetings[bundle.name]
 
     def about(self, mark: Mark) -> Meeting:
