@@ -35,6 +35,7 @@ from offramp.extras import require
 from offramp.inference.artifact import DEFAULT_ARTIFACT, load_artifact
 from offramp.inference.serving.table import open_backend
 from offramp.stream.local.link_choice import LinkChoice
+from offramp.stream.local.marks import read_marks
 from offramp.stream.local.replay import Replay
 from offramp.stream.pipeline.ledger import StreamLedger
 from offramp.stream.pipeline.timeline import LinkTimeline
@@ -162,13 +163,13 @@ class Replayed:
 
 def replay(
     *files: File, site: File | Site | None = None, model: File | None = None, backend: str = "compiled",
-    dissector: str = "fast", link: str = "",
+    dissector: str = "fast", link: str = "", marks: File | None = None,
 ) -> Replayed:  # fmt: skip
     """Replay captures through the whole pipeline, as `offramp replay` does: the same commands, byte for byte.
 
     site: of site.toml or an object, else one link of 100 Mbit/s with a buffer of 250 ms; model: artifact folder, else
-    the shipped one; link: the link that all packets are of. Raises OfframpError for what cannot be read or does not go
-    together.
+    the shipped one; link: the link that all packets are of; marks: a file of JSON lines, which capacity, path or node
+    changes, and when (docs/replay.md). Raises OfframpError for what cannot be read or does not go together.
     """
     described = site if isinstance(site, Site) else load_or_default(None if site is None else Path(site))
     artifact = load_artifact(DEFAULT_ARTIFACT if model is None else Path(model))
@@ -178,9 +179,12 @@ def replay(
     running = Replay(
         open_captures([fspath(file) for file in files]), described, artifact, predictor, sink=timelines.append,
         choice=LinkChoice(described, link, warnings.append), dissector=dissector,
+        marks=read_marks(None if marks is None else Path(marks), described),
     )  # fmt: skip
     commands = list(running.run())
     warnings += [*map(str, running.source.faults), *running.batches.warnings()]
+    if ahead := running.mark_counts()[1]:
+        warnings.append(f"{marks}: {ahead} marks were not acted on: nothing was decided behind them")
     return Replayed(
         commands, Ledger(running.capture_ledger(), running.stream_ledger()), warnings, timelines,
         timeline_schema(described, predictor), predictor.horizon_ms,

@@ -26,6 +26,7 @@ KINDS: Mapping[str, Mapping[str, type]] = {
 """The members that each kind has, and of what type; others are passed over."""
 MAX_VALUE, MAX_RATE = 10_000, 1e15
 EXPECTED = {str: f"a name of 1 to {MAX_NAME} bytes", bool: "true or false", float: f"bit/s, 1 to {MAX_RATE:g}"}
+A_TIME = "one in UTC such as 2026-01-31T08:00:00.5Z"
 MAX_SHOWN = 40
 
 
@@ -92,8 +93,10 @@ def mark_of(site: str, value: bytes, kind: str | None = None) -> Mark:
     if wanted is None:
         raise RefusedError("mark", f"kind: expected one of {', '.join(KINDS)}, found {_shown(named)}")
     known = {name: _member(name, found.get(name), kind_of) for name, kind_of in wanted.items()}
-    time = found.get("time")
-    return Mark(site, str(named), known, value.decode(errors="replace"), time if isinstance(time, str) else "")
+    time = found.get("time", "") if kind is None else ""
+    if not isinstance(time, str):
+        raise RefusedError("mark", f"time: expected {A_TIME}, found {_shown(time)}")
+    return Mark(site, str(named), known, value.decode(errors="replace"), time)
 
 
 def _member(name: str, found: Any, kind: type) -> Any:

@@ -49,6 +49,14 @@ TimelineOut = Annotated[
     Path | None,
     typer.Option("--timeline", metavar="FILE.parquet", help="bins, forecasts, what came true, and commands, as a file"),
 ]
+MarksFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--marks",
+        metavar="FILE.jsonl",
+        help="what changes a capacity, path or node, a line of JSON each (docs/kafka.md)",
+    ),
+]
 RefineFolder = Annotated[
     Path | None, typer.Option("--refine", metavar="DIR", help="refine the model in service; events and models go here")
 ]

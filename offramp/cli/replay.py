@@ -19,6 +19,7 @@ from offramp.cli.options import (
     Captures,
     DataFormat,
     DataOut,
+    MarksFile,
     ModelFolder,
     Pace,
     PacketOptions,
@@ -49,6 +50,7 @@ class ReplayOptions(PacketOptions):
     form: DataFormat = "table"
     out: DataOut = None
     timeline: TimelineOut = None
+    marks: MarksFile = None
     pace: Pace = "max"
     strict: Strict = False
     every_s: Annotated[
@@ -72,6 +74,7 @@ def replay(options: ReplayOptions) -> None:
     from offramp.inference.serving.table import open_backend
     from offramp.kernels import announce_compiling
     from offramp.stream.local.captures_by_link import open_by_link
+    from offramp.stream.local.marks import read_marks
     from offramp.stream.local.pace import parse_pace
     from offramp.stream.local.replay import Replay
 
@@ -88,6 +91,7 @@ def replay(options: ReplayOptions) -> None:
         )
     elif assumed := site.assumed():
         print(assumed, file=sys.stderr)
+    marks = read_marks(options.marks, site)
     choice, source = open_by_link(options.files, site, options.link, warn)
     artifact = load_artifact(options.model or DEFAULT_ARTIFACT)
     with ExitStack() as stack:
@@ -105,6 +109,7 @@ def replay(options: ReplayOptions) -> None:
             refining=refiners,
             choice=choice,
             dissector=options.dissector,
+            marks=marks,
         )
         if refiners:
             stack.callback(refiners.close)
@@ -172,9 +177,11 @@ def account(running: Replay, options: ReplayOptions, timeline: TimelineFile | No
     """
     from offramp.cli.show.ledger_text import capture_lines
     from offramp.cli.show.timeline import close_timeline
+    from offramp.stream.local.marks import lines_of
 
     capture, stream = running.capture_ledger(), running.stream_ledger()
-    more = running.refining.lines() if running.refining else []
+    more = lines_of(*running.mark_counts()) if options.marks else []
+    more += running.refining.lines() if running.refining else []
     more += close_timeline(timeline)
     lines = ["", "ledger", *capture_lines(capture, running.batches.choice.unlinked), *stream.lines(), *more, ""]
     if not capture.captured + running.batches.choice.unlinked.total():

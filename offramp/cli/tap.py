@@ -23,6 +23,7 @@ from offramp.cli.options import (
     DataFormat,
     DataOut,
     ListenOptions,
+    MarksFile,
     Metrics,
     ModelFolder,
     RefineEvery,
@@ -33,6 +34,7 @@ from offramp.cli.options import (
 from offramp.cli.show.output import open_out
 from offramp.cli.show.timeline import each_of, require_place
 from offramp.errors import OfframpError, OutputError
+from offramp.stream.local.followed_file import FollowedFile
 
 if TYPE_CHECKING:
     from offramp.capture.sources.source import PacketSource
@@ -54,6 +56,7 @@ class TapOptions(ListenOptions):
     form: DataFormat = "table"
     out: DataOut = None
     timeline: TimelineOut = None
+    marks: MarksFile = None
     every_s: Annotated[float, typer.Option("--every", help="seconds per line of the table", min=0.01, max=DAY_S)] = 1
     metrics: Metrics = ""
     refine: RefineFolder = None
@@ -67,6 +70,9 @@ def tap(options: TapOptions) -> None:
     """
     folders = require_place(options.timeline)
     with ExitStack() as stack:
+        marks = FollowedFile(options.marks) if options.marks is not None else None
+        if marks is not None:
+            stack.callback(marks.close)
         out = open_out(options.out)
         stack.callback(_close, out)
         if options.refine is not None:
@@ -76,7 +82,7 @@ def tap(options: TapOptions) -> None:
             stack.callback(source.close)
         from offramp.stream.metrics.server import serving
 
-        watch(sources, options, out, stack.enter_context(serving(options.metrics, "tap")))
+        watch(sources, options, out, stack.enter_context(serving(options.metrics, "tap")), marks)
 
 
 def _close(out: TextIO) -> None:
@@ -85,7 +91,10 @@ def _close(out: TextIO) -> None:
         out.close()
 
 
-def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, metrics: Registry | None = None) -> None:
+def watch(
+    sources: Sequence[PacketSource], options: TapOptions, out: TextIO, metrics: Registry | None = None,
+    marks: FollowedFile | None = None,
+) -> None:  # fmt: skip
     """Run opened interfaces through the pipeline until a signal; raise OfframpError where one failed."""
     from offramp.cli.show.ledger_text import warn
     from offramp.cli.show.table import LineTable
@@ -123,7 +132,7 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
         sink = each_of(table.update if options.form == "table" else None, timeline.update if timeline else None)
         running = assembled(
             found, site, loaded, sink, observe,
-            refine=options.refine, refine_every_s=options.refine_every_s,
+            refine=options.refine, refine_every_s=options.refine_every_s, marks=marks, warn=warn,
         )  # fmt: skip
         if running.refining is not None:
             stack.callback(running.refining.close)
@@ -135,7 +144,8 @@ def watch(sources: Sequence[PacketSource], options: TapOptions, out: TextIO, met
         ended = written(running, out, None if options.form == "jsonl" else table)
     for text in (text for batches in found for text in batches.warnings()):
         warn(text)
-    more = running.refining.lines() if running.refining else []
+    more = running.marks.lines() if running.marks else []
+    more += running.refining.lines() if running.refining else []
     tell("\n".join([*accounts(found, running.lines), *more, *close_timeline(timeline)]))
     ended += failures(found, options)
     if timeline is not None and timeline.failure:

@@ -330,6 +330,11 @@ class Bins:
         """How often the link began anew because its time went back."""
         return int(self.state.clock[STEPS])
 
+    @property
+    def next_bin(self) -> int:
+        """The first bin that is not closed, 0 before the first packet."""
+        return int(self.state.clock[NEXT])
+
     def update(self, packets: Packets, sampling: float = 1.0) -> Iterator[ClosedBins]:
         """Count packets, each for `sampling`, and yield the bins they close, at most OUT_ROWS rows at a time.
 

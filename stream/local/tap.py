@@ -14,7 +14,9 @@ from offramp.decision.site import Site
 from offramp.inference.artifact import Artifact, load_artifact
 from offramp.inference.serving.predictor import Predictor
 from offramp.inference.serving.table import open_backend
-from offramp.stream.local.live_batches import LiveBatches, one_packet
+from offramp.stream.local.followed_file import FollowedFile
+from offramp.stream.local.live_batches import LiveBatches, ignore, one_packet
+from offramp.stream.local.marks import LiveMarks
 from offramp.stream.local.prefetch import merged, prefetch
 from offramp.stream.metrics.readings import pipeline_readings
 from offramp.stream.metrics.registry import Reading
@@ -45,6 +47,7 @@ class Tap:
     tick: Callable[[int], None] | None = None
     refining: Refiners | None = None
     observe: Observe = unobserved
+    marks: LiveMarks | None = None
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     _over: set[str] = field(default_factory=set)
     """Links of sources that have ended while others go on: time does not wait for them."""
@@ -57,7 +60,9 @@ class Tap:
     def run(self) -> Iterator[Command]:
         """Yield every command of the links' packets, as they are decided."""
         newest, reached = {}, {}
+        self._read_marks()
         for link, windowed, clock_ns, newest_ns in merged([self._windowed(source) for source in self.sources]):
+            self._read_marks()
             commands = self.pipelines[link].decide(windowed)
             commands += self.pipelines[link].meeting.release(AWAY_BINS)
             yield from self._timed(commands, clock_ns or newest_ns)
@@ -75,10 +80,17 @@ class Tap:
         """Yield what the pipelines did, for the metrics."""
         for pipeline in tuple(self.pipelines.values()):
             yield from pipeline_readings(pipeline)
+        if self.marks is not None:
+            yield "offramp_tap_marks_total", self.marks.meetings.marks[0], ()
+            yield "offramp_tap_refused_marks_total", self.marks.refused, ()
 
     def lines(self, link: str) -> list[str]:
         """Return a link's account, from its bins on, as lines."""
         return self.pipelines[link].ledger.lines() if link in self.pipelines else []
+
+    def _read_marks(self) -> None:
+        if self.marks is not None:
+            self.marks.read()
 
     def _pipeline(self, link: str) -> Pipeline:
         if link not in self.pipelines:
@@ -97,6 +109,8 @@ class Tap:
         """Yield link, what the model is shown, the believed clock or 0 with packets, and the newest packet's time."""
         for link, item in prefetch(source.read()):
             windows = self._pipeline(link).windows
+            for act in self.marks.take(link, windows.bins) if self.marks is not None else ():
+                yield link, Windowed([], act=act), 0, windows.bins.newest_ns
             if isinstance(item, int):
                 windowed = windows.advance(item)
                 yield link, windowed, min(item, windows.bins.reached_ns), windows.bins.newest_ns
@@ -134,9 +148,13 @@ class LoadedModel(NamedTuple):
 def assembled(
     sources: Sequence[LiveBatches], site: Site, loaded: LoadedModel, sink: Sink | None, observe: Observe = unobserved,
     *,
-    refine: Path | None = None, refine_every_s: int = 60,
+    refine: Path | None = None, refine_every_s: int = 60, marks: FollowedFile | None = None,
+    warn: Callable[[str], None] = ignore,
 ) -> Tap:  # fmt: skip
-    """Return the tap of live batches, with a pipeline a link."""
+    """Return the tap of live batches, with a pipeline a link.
+
+    marks: a file of them; warn: told of what of it is none.
+    """
     artifact, predictor = loaded
     refiners, meetings = None, Meetings(site)
 
@@ -159,4 +177,5 @@ def assembled(
     def make(link: str) -> Pipeline:
         return pipeline(link, sink, observe, refiners.of(link) if refiners is not None else None)
 
-    return Tap(sources, make, refining=refiners, observe=observe)
+    followed = LiveMarks(marks, site, meetings, warn) if marks is not None else None
+    return Tap(sources, make, refining=refiners, observe=observe, marks=followed)

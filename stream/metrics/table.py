@@ -164,6 +164,8 @@ STREAM = (
     Metric("offramp_stream_holes_total", C, ("link",), STREAMING,
            "times of which nothing is known, as packets were shed or went missing in a row; windows begin anew"),
     Metric("offramp_stream_commands_total", C, ("link", "action"), STREAMING, "commands decided"),
+    Metric("offramp_tap_marks_total", C, (), (TAP,), "marks of `--marks` that were acted on"),
+    Metric("offramp_tap_refused_marks_total", C, (), (TAP,), "lines of that file that are no mark"),
     Metric("offramp_stream_newest_packet_timestamp_seconds", G, ("link",), STREAMING,
            "capture time of the newest packet, since 1970"),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from offramp.capture.block import END_OF_TIME_NS
 from offramp.capture.message.encode import sampling_of
 from offramp.stream.bins.bins import Bins
 from offramp.stream.bins.packets import Packets, packets_from_batch
-from offramp.stream.bins.state import BEGUN, NEXT, SERIES, ClosedBins, LinkConfig
+from offramp.stream.bins.state import BEGUN, SERIES, ClosedBins, LinkConfig
 from offramp.stream.channels import BIN_NS
 from offramp.stream.windows.loss import Loss, Scale, loss_of
 from offramp.stream.windows.normaliser import Normaliser, scaled
@@ -87,20 +87,20 @@ class Windows:
             if sum(len(part.x) for part in rows) >= PORTION_ROWS:
                 yield Windowed(rows, loss)
                 rows, loss = [], None
-        yield Windowed(rows, loss, closed_until=self._closed_until)
+        yield Windowed(rows, loss, closed_until=self.bins.next_bin)
 
     def update(self, batch: pa.RecordBatch) -> Windowed:
         """Take one feature batch; return the rows of the bins it closes, all at once."""
         first, *more = self.portions(batch)
         return first._replace(
-            rows=[row for part in (first, *more) for row in part.rows], closed_until=self._closed_until
+            rows=[row for part in (first, *more) for row in part.rows], closed_until=self.bins.next_bin
         )
 
     def advance(self, now_ns: int) -> Windowed:
         """Close the bins that are over by a live link's clock; return their rows."""
         rows = self.rows_of(self.bins.advance(now_ns))
         begun = self.bins.state.clock[BEGUN]
-        return Windowed(rows, closed_until=self._closed_until if begun else (now_ns - self.bins.lateness_ns) // BIN_NS)
+        return Windowed(rows, closed_until=self.bins.next_bin if begun else (now_ns - self.bins.lateness_ns) // BIN_NS)
 
     def close(self) -> Windowed:
         """Close the open bins at the end of the input; return their rows."""
@@ -112,12 +112,7 @@ class Windows:
         self.bins.forget()
         self.holes += 1
         self._behind_hole = True
-        return closed._replace(closed_until=self._closed_until)
-
-    @property
-    def _closed_until(self) -> int:
-        """The first bin that is not closed, 0 before the first packet."""
-        return int(self.bins.state.clock[NEXT])
+        return closed._replace(closed_until=self.bins.next_bin)
 
     def _newest_ns(self, packets: Packets) -> int:
         """Return the time of the last packet of a batch; where it has none, of the newest before."""

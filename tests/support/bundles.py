@@ -53,8 +53,8 @@ def both(rows: int = 2_000, last: int = 12_000) -> list[PacketBlock]:
     return [select(whole, slice(begin, begin + rows), begin + 1) for begin in range(0, len(whole), rows)]
 
 
-def replayed(blocks: list[PacketBlock], site: Site, artifact: Artifact, predictor: Predictor) -> list[str]:
-    return [command.to_json() for command in Replay(ListSource(blocks), site, artifact, predictor).run()]
+def replayed(blocks: list[PacketBlock], site: Site, artifact: Artifact, predictor: Predictor, **more: Any) -> list[str]:
+    return [command.to_json() for command in Replay(ListSource(blocks), site, artifact, predictor, **more).run()]
 
 
 def messages_of(blocks: list[PacketBlock], site: Site) -> list[SimpleNamespace]:

@@ -1,4 +1,4 @@
-"""The table that replay prints: the link's state over time, with each command where it was decided."""
+"""The table that replay prints: the link's state over time, with each command, and mark, where it was decided."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(slots=True)
 class LineTable:
-    """Prints lines through `write`: one per link and interval, and each command after the line of its interval.
+    """Prints lines through `write`: one per link and interval, and each command or mark after that of its interval.
 
     Lines are printed one `update` late, so that the lines of links whose bins come in turn stand together. `note` ends
     each line of a link.
@@ -101,9 +101,10 @@ class LineTable:
             first.unknown_ns += max(0, begin_ns - self.known_ns.get(timeline.link, begin_ns))
         self.known_ns[timeline.link] = int(timeline.time_ns[-1])
         self.complete = int(interval[-1])
-        for command in timeline.commands:
-            at = (command.not_before_ns - self.begin_ns) // self.every_ns
-            self.commands.append((at, f"{'':>9}  {describe(command.to_dict())}"))
+        told = [(mark.time_ns, f"● mark    {mark.mark}") for mark in timeline.marks]
+        told += [(command.not_before_ns, describe(command.to_dict())) for command in timeline.commands]
+        for time_ns, text in sorted(told, key=lambda each: each[0]):
+            self.commands.append(((time_ns - self.begin_ns) // self.every_ns, f"{'':>9}  {text}"))
 
     def advance(self, now_ns: int) -> None:
         """Print the intervals that are over by a live link's clock."""
