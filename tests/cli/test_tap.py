@@ -274,6 +274,7 @@ main()
     [
         ("tap", "v1", "--site", str(SITE)),
         ("tap", "v1", "--site", str(SITE), "--timeline"),
+        ("tap", "v1", "--site", str(SITE), "--marks"),
         ("publish", "-i", "v1", "--kafka", "127.0.0.1:9", "--spool"),
     ],
 )
@@ -281,7 +282,9 @@ def test_all_is_loaded_before_root_becomes_another_user(
     namespace: Namespace, own: Path, words: tuple[str, ...]
 ) -> None:
     """Who need not be let into the folder of the program's files."""
-    more = {"--spool": [str(own / "spool")], "--timeline": [str(own / "timeline.parquet")]}.get(words[-1], [])
+    (own / "marks").write_text('{"kind":"capacity","link":"uplink","up_bps":1e6,"down_bps":1e6}\n{}\n')
+    places = {"--spool": "spool", "--timeline": "timeline.parquet", "--marks": "marks"}
+    more = [str(own / places[words[-1]])] if words[-1] in places else []
     command = [sys.executable, "-c", LOADED_LATE, *words, *more, "--duration", "0.2"]
     process = namespace.start(command, cwd=ROOT)
     told = process.communicate(timeout=200)[1].splitlines()
