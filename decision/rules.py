@@ -79,6 +79,9 @@ class OptimiserRules(Strict):
     min_share: Annotated[float, number("share")] = Field(
         0.01, description="share of the capacity from which a flow or source is worth a move"
     )
+    trust: Annotated[float, number("share")] = Field(
+        0.3, description="share of the price by which a move is cheaper where High is foreseen for certain"
+    )
     base_ms: Annotated[float, number("delay_ms")] = Field(1.0, description="delay of the link without load")
 
     @property

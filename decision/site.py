@@ -138,7 +138,7 @@ class Rules(Strict):
         0.7, description="share of the capacity that may stay on the link"
     )
     # not in the repr, which the shipped policy's version hashes: they are nothing to it
-    name: Literal["shipped", "none", "static", "threshold", "priority", "optimiser-reactive"] = Field(
+    name: Literal["shipped", "none", "static", "threshold", "priority", "optimiser", "optimiser-reactive"] = Field(
         "shipped", repr=False, description="who decides; `offramp arena --list` tells of each"
     )
     threshold: ThresholdRules = Field(ThresholdRules(), repr=False, description="table [policy.threshold]")

@@ -30,11 +30,15 @@ class Way(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """What is moved as one; at: the number of its way; may: the numbers of the ways that it may take."""
+    """What is moved as one; at: the number of its way; may: the numbers of the ways that it may take.
+
+    dear: the price of its moves, of the price of a move.
+    """
 
     rate_bps: float
     at: int
     may: tuple[int, ...]
+    dear: float = 1.0
 
 
 class Change(NamedTuple):
@@ -74,19 +78,19 @@ def improve(
     whole, at, left = sum(loads), [unit.at for unit in units], set(range(len(units)))
     found: list[Change] = []
     for _ in range(changes):
-        best, choice = (FURTHER if found else 1.0) * price_ms * whole, None
+        price, best, choice = (FURTHER if found else 1.0) * price_ms * whole, 0.0, None
         for number in left:
             unit, here = units[number], at[number]
             less = loads[here] - unit.rate_bps
-            leaving = costs[here] - less * delay_ms(ways[here], less, horizon_ms)
+            leaving = costs[here] - less * delay_ms(ways[here], less, horizon_ms) - price * unit.dear
             if leaving <= best:
                 continue
             for to in unit.may:
                 if to != here:
                     more = loads[to] + unit.rate_bps
-                    saved = leaving + costs[to] - more * delay_ms(ways[to], more, horizon_ms)
-                    if saved > best:
-                        best, choice = saved, (number, to)
+                    won = leaving + costs[to] - more * delay_ms(ways[to], more, horizon_ms)
+                    if won > best:
+                        best, choice = won, (number, to)
         if choice is None:
             break
         number, to = choice
@@ -95,5 +99,5 @@ def improve(
         loads[here], loads[to] = loads[here] - rate, loads[to] + rate
         for which in (here, to):
             costs[which] = loads[which] * delay_ms(ways[which], loads[which], horizon_ms)
-        found.append(Change(number, to, best / whole))
+        found.append(Change(number, to, (best + price * units[number].dear) / whole))
     return found

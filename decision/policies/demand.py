@@ -39,6 +39,21 @@ def source_key(flow: FlowRate) -> Key:
     return flow.src, ANY, flow.proto, ANY_PORT, flow.dport
 
 
+def device_of(flow: FlowRate) -> str:
+    """Return the address of the device that a flow is of."""
+    return flow.dst if flow.down else flow.src
+
+
+def device_key(address: str) -> Key:
+    """Return the key of a device, which is no match."""
+    return address, ANY, ANY_PORT, ANY_PORT, ANY_PORT
+
+
+def is_device(key: Key) -> bool:
+    """Return whether a key is that of a device."""
+    return key[2] == ANY_PORT
+
+
 def match_of(key: Key) -> dict[str, object]:
     """Return a key as OpenFlow 1.3 match names, what is ANY left out."""
     source, target, proto, sport, dport = key
@@ -125,6 +140,10 @@ class Demands:
                 units[unit] = known._replace(told_bps=0.0, sum_bps=total, weight=much)
         self._told, self._units, self._least_bps, self._looked_ns = told, units, traffic.least_bps, now_ns
         return units
+
+    def knows(self, unit: Key) -> bool:
+        """Return whether a unit was seen of late."""
+        return unit in self._units
 
     def state(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""

@@ -58,6 +58,12 @@ class EachLink:
         """Moves that ended unrenewed, ever."""
         return sum(policy.expired for policy in self.policies.values())
 
+    @property
+    def swayed(self) -> tuple[int, int]:
+        """Looks at which something was to change, and those at which a forecast changed what, of all links."""
+        found = [policy.swayed for policy in self.policies.values()]
+        return sum(each[0] for each in found), sum(each[1] for each in found)
+
     def split_of(self, link: str) -> float:
         """Return the share of a link's flows that a hash sends over another path."""
         return self.policies[link].split

@@ -23,6 +23,7 @@ class NoPolicy:
     needs_forecast = False
     open_moves = expired = 0
     moved = 0, 0.0
+    swayed = 0, 0
     loops: tuple[Loop, ...] = ()
     open_scopes: frozenset[str] = frozenset()
 

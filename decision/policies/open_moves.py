@@ -150,6 +150,7 @@ class KeepsMoves:
     """What a policy with open moves tells of them."""
 
     _moves: OpenMoves
+    swayed: tuple[int, int] = (0, 0)
 
     @property
     def open_moves(self) -> int:

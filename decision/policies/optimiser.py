@@ -1,4 +1,4 @@
-"""The optimiser: every few bins, over the queues of the link and of all its paths, what goes where; no forecast.
+"""The optimiser: every few bins, over the queues of the link and of all its paths, what goes where.
 
 Each direction by itself. A flow goes where the mean delay of all falls by more than the price of a move; it comes back
 for the same reason, so only when it fits, or when it has ended.
@@ -7,8 +7,8 @@ for the same reason, so only when it fits, or when it has ended.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,26 +17,38 @@ from numpy.typing import NDArray
 from offramp.decision.command import Command
 from offramp.decision.known import known_of
 from offramp.decision.moves import Loop, Move
-from offramp.decision.policies.assignment import Unit, Way, improve
-from offramp.decision.policies.demand import MAX_BPS, Demands, Key, flow_key, flow_of, is_key, key_of, match_of
+from offramp.decision.policies.assignment import Change, Unit, Way, improve
+from offramp.decision.policies.demand import (
+    MAX_BPS,
+    Demands,
+    Key,
+    device_key,
+    device_of,
+    flow_key,
+    flow_of,
+    is_device,
+    is_key,
+    key_of,
+    match_of,
+)
 from offramp.decision.policies.open_moves import SECOND_NS, KeepsMoves, OpenMoves, is_count
-from offramp.decision.reroute import allowed
-from offramp.decision.site import BUFFER_MS, AltPath, Site
+from offramp.decision.policies.ways import HOME, Ways
+from offramp.decision.reroute import LOWER_EFFORT, allowed
+from offramp.decision.site import Site
 from offramp.decision.traffic import Direction, FlowRate, Quality, Traffic
 from offramp.errors import ContractError
 from offramp.inference.forecast import BIN_NS, Forecast
 
-PATH_BUFFER_MS = 100.0
-"""Of a path, of which nothing is known: what operators of access links set, and the arena."""
 WAKE_MS = 0.5
 """Below this queue, with nothing moved, there is nothing to win: a packet of 1,500 bytes at 24 Mbit/s."""
 ENDED_NS = 2 * SECOND_NS
 """A moved flow of which nothing is seen for so long has ended."""
 SOURCES_MS = 100.0
 """From this command latency on a rule for a source is in place when its next flow begins, one for a flow is late."""
+DEVICE_PRICE = 2.0
+"""The price of a device's move, of that of a flow's: it takes along what queues nowhere, in both directions."""
 CHANGES = 4
 """Of one direction at one look: the next look sees what they brought."""
-HOME = 0
 PROBE_S, MOST_PROBE_S = 5.0, 160.0
 """What is moved and not seen is assumed to demand what it did for so long, then it is tried at home; each trial that
 fails doubles it."""
@@ -46,7 +58,6 @@ CALM_MS = 2.0
 """Something is tried at home only below this queue: a packet of 1,500 bytes at 6 Mbit/s."""
 FAILED_NS = 5 * SECOND_NS
 """What is moved again so soon after it came back had not ended: as long as the arena calls it a flap."""
-UNKNOWN = Direction(), Direction()
 
 
 class Record(NamedTuple):
@@ -60,9 +71,10 @@ class Record(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A unit at a look: its running rate, that which the link tells, one of its flows, its way, what may not be moved.
+    """A unit at a look: its running rate, that which the link tells, one of its flows, its way.
 
-    coming: whether the command that brought it to its way is still on its own.
+    coming: whether the command that brought it to its way is still on its own; counted: whether its load is not that of
+    other units, as a device's is that of its flows.
     """
 
     rate_bps: float
@@ -71,33 +83,48 @@ class Seen(NamedTuple):
     way: int
     coming: bool
     ended: bool = False
+    counted: bool = True
+
+    def added_to(self, device: Seen | None, *, over: bool) -> Seen:
+        """Return the device that has this unit, and all before: of the direction of its heaviest one."""
+        rate_bps, told_bps = (device.rate_bps, device.told_bps) if device else (0.0, 0.0)
+        flow = self.flow if device is None or self.rate_bps > device.flow.rate_bps else device.flow
+        return self._replace(
+            rate_bps=rate_bps + self.rate_bps, told_bps=told_bps + self.told_bps, counted=False, ended=over,
+            flow=replace(flow, rate_bps=max(self.rate_bps, device.flow.rate_bps if device else 0.0)),
+        )  # fmt: skip
 
 
 class OptimiserPolicy(KeepsMoves):
-    """Revises what goes where; settings: [policy.optimiser]."""
+    """Revises what goes where; settings: [policy.optimiser].
 
-    needs_forecast = False
+    needs_forecast: whether moves are cheaper where congestion is foreseen.
+    """
+
     split = 0.0
 
-    def __init__(self, site: Site, link: str, *, mode: Literal["dry_run", "enforce"] | None = None) -> None:
+    def __init__(
+        self, site: Site, link: str, *, mode: Literal["dry_run", "enforce"] | None = None, needs_forecast: bool = True
+    ) -> None:
+        self.needs_forecast = needs_forecast
         self.site, self.link, self.rules = site, site.link(link), site.policy.optimiser
         self._pace, mode = self.rules.resolved, mode or site.mode
-        rules = f"{self.rules!r}|{self._pace!r}|{site.policy.expiry_s!r}|{site.limits!r}"
-        text = f"{mode}|{site.name}|{rules}|{self.link!r}"
+        rules = f"{self.rules!r}|{self._pace!r}|{site.policy.priority!r}|{site.policy.expiry_s!r}|{site.limits!r}"
+        text = f"{mode}|{site.name}|{rules}|{self.link!r}|{self.link.queues}"
         self.scope = f"link:{link}"
-        self.version = f"optimiser-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        kind = "optimiser" if needs_forecast else "reactive"
+        self.version = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         self._moves = OpenMoves(site, link, self.version, mode)
         slow = self.rules.command_ms >= SOURCES_MS
         sources = self.rules.unit == "source" or (slow and self.rules.unit == "auto")
         self._demands = Demands(self._pace.rate_s, sources=sources)
-        self._records: dict[Key, Record] = {}
-        self._tight_ns = [0, 0]
-        """When load and moved demand of a direction did not fit last."""
+        self._ways = Ways(self.link, site.limits, self.rules.base_ms, self.rules.command_ms)
+        self._marks = self.link.queues > 1 and "mark" in site.limits.actions
         self._known = known_of(self.link.known)
-        reroutes = "reroute" in site.limits.actions
-        self._paths: tuple[AltPath, ...] = tuple(path for path in self.link.paths if reroutes and path.same_address)
-        self._ways = range(len(self._paths) + 1)
-        self._numbers = {path.name: number for number, path in enumerate(self._paths, 1)}
+        self._records: dict[Key, Record] = {}
+        self._tight_ns, self._busy_ns = [0, 0], 0
+        """When load and moved demand of a direction did not fit last; when there was a queue that marks are for."""
+        self.swayed = (0, 0)
 
     @property
     def open_scopes(self) -> frozenset[str]:
@@ -122,59 +149,72 @@ class OptimiserPolicy(KeepsMoves):
     def _revise(self, traffic: Traffic, forecast: Forecast, quality: Quality) -> list[Command]:
         """Return the commands of a look at all queues."""
         now_ns = forecast.window_end_ns
-        seen, others = self._look(traffic, now_ns), self._moves.elsewhere()
+        seen, others, marked = self._look(traffic, now_ns), self._moves.elsewhere(), self._marked()
         self._keep_records(seen, now_ns)
+        if not self._moves.trusts(quality):
+            return []
         back = self._over(seen, traffic, now_ns)
         for key in back:
             self._note(key, seen[key], now_ns, moved=False)
-        to = dict[str, list[Key]]()
-        room = self.site.limits.moves - self._moves.moved[0] + len(back)
-        for side, direction in enumerate(traffic.directions):
-            for key, way in self._changes(seen, traffic, side, direction, others):
-                if key in back:
-                    continue
+        bare = self._unmarked(marked, traffic, now_ns)
+        to, price_ms = dict[tuple[str, str], list[Key]](), self._price_ms(forecast)
+        room = self.site.limits.moves - self._moves.moved[0] + len(back) + len(bare)
+        for side in (0, 1):
+            if self._marks:
+                heavy = self._heavy(seen, marked, traffic.directions[side], side)[: max(room, 0)]
+                room -= len(heavy)
+                to.setdefault(("mark", ""), []).extend(heavy)
+            for key, way in self._changes(seen, traffic, side, others, price_ms):
                 away = seen[key].way != HOME
-                if way != HOME and room + away <= 0:
+                if key in back or (way != HOME and room + away <= 0):
                     continue
                 room += away - (way != HOME)
                 back.update([key] if away else [])
                 if way != HOME:
-                    to.setdefault(self._paths[way - 1].name, []).append(key)
+                    to.setdefault(("offload" if is_device(key) else "reroute", self._ways.name(way)), []).append(key)
                 self._note(key, seen[key], now_ns, moved=way != HOME)
-        if not back and not to:
-            return []
         rule = f"queues {traffic.directions[0].end_ms:.1f} ms up, {traffic.directions[1].end_ms:.1f} ms down"
-        commands = self._give_back(back, seen, forecast, quality, rule) if self._moves.trusts(quality) else []
-        moves = [
-            Move(
-                self.scope,
-                {"type": "reroute", "path": path, "flows": [match_of(key) for key in keys]},
-                sum(seen[key].rate_bps for key in keys),
-            )
-            for path, keys in sorted(to.items())
-        ]
+        commands = self._give_back(back, bare, seen, forecast, quality, rule)
+        moves = [move for (kind, place), keys in sorted(to.items()) for move in self._moves_of(kind, place, keys, seen)]
         return commands + self._moves.open(moves, forecast, quality, rule)
 
+    def _moves_of(self, kind: str, place: str, keys: Sequence[Key], seen: Mapping[Key, Seen]) -> Iterator[Move]:
+        """Yield one move for all flows that go one way, or for each device."""
+        if kind == "offload":
+            for key in keys:
+                action = {"type": kind, "device": key[0], "from": self.link.name, "to": place}
+                yield Move(f"device:{self.link.name}/{key[0]}", action, seen[key].rate_bps)
+        elif keys:
+            how: dict[str, Any] = {"dscp": LOWER_EFFORT} if kind == "mark" else {"path": place}
+            flows = [match_of(key) for key in keys]
+            yield Move(self.scope, {"type": kind, **how, "flows": flows}, sum(seen[key].rate_bps for key in keys))
+
     def _look(self, traffic: Traffic, now_ns: int) -> dict[Key, Seen]:
-        """Return all units at the end of a bin, those that are moved too."""
+        """Return all units at the end of a bin, those that are moved too, and devices that are."""
         demands, late_ns = self._demands.look(traffic, now_ns), now_ns - ENDED_NS
         coming_ns = now_ns - int(self.rules.command_ms * 1e6)
         held = {
-            key_of(match): (self._numbers.get(loop.move.target, HOME), loop.opened_ns)
+            key: (self._ways.number.get(loop.move.target, HOME), loop.opened_ns)
             for loop in self._moves.loops
-            for match in loop.move.action.get("flows", ())
+            if not is_mark(loop)
+            for key in keys_of(loop)
         }
-        found = dict[Key, Seen]()
+        found, devices = dict[Key, Seen](), dict[Key, Seen]()
         for key, demand in demands.items():
-            way, opened_ns = held.get(key, (HOME, now_ns))
-            record = self._records.get(key)
+            whole = device_key(device_of(demand.flow))
+            name = key if key in held else whole
+            way, opened_ns = held.get(name, (HOME, now_ns))
+            record = self._records.get(name)
             coming = record is not None and record.changed_ns > coming_ns
-            ended = way != HOME and max(demand.seen_ns, opened_ns) <= late_ns
-            found[key] = Seen(demand.rate_bps, demand.told_bps, demand.flow, way, coming, ended)
+            over = max(demand.seen_ns, opened_ns) <= late_ns
+            unit = Seen(demand.rate_bps, demand.told_bps, demand.flow, way, coming, over and key in held)
+            found[key] = unit
+            if self._ways.nodes and (name != key or way == HOME):
+                devices[whole] = unit.added_to(devices.get(whole), over=over and name in held)
+        found |= devices
         for key, (way, opened_ns) in held.items():
             record = self._records.get(key)
-            seen = key in found and (traffic.sees_moved or found[key].told_bps > 0)
-            if seen or record is None:
+            if record is None or (key in found and (traffic.sees_moved or found[key].told_bps > 0)):
                 continue
             if traffic.sees_moved:
                 found[key] = Seen(0.0, 0.0, record.flow, way, False, ended=opened_ns <= late_ns)
@@ -190,13 +230,16 @@ class OptimiserPolicy(KeepsMoves):
         """
         over = {key for key, unit in seen.items() if unit.ended}
         for side, direction in enumerate(traffic.directions):
-            away = {
-                key: unit.rate_bps for key, unit in seen.items() if unit.way != HOME and unit.flow.down == bool(side)
-            }
-            if direction.load_bps + sum(away.values()) > FITS * direction.capacity_bps:
+            away = {key: unit for key, unit in seen.items() if unit.way != HOME and unit.flow.down == bool(side)}
+            demand_bps = sum(unit.rate_bps for unit in away.values() if unit.counted)
+            if direction.load_bps + demand_bps > FITS * direction.capacity_bps:
                 self._tight_ns[side] = now_ns
-            elif now_ns - self._tight_ns[side] > FAILED_NS:
-                over.update(away)
+        fits = [now_ns - tight_ns > FAILED_NS for tight_ns in self._tight_ns]
+        over.update(
+            key
+            for key, unit in seen.items()
+            if unit.way != HOME and key in self._records and (all(fits) if is_device(key) else fits[unit.flow.down])
+        )
         if traffic.sees_moved or max(side.end_ms for side in traffic.directions) > CALM_MS:
             return over
         tried = [
@@ -207,47 +250,89 @@ class OptimiserPolicy(KeepsMoves):
         return over | {key for _, key in sorted(tried)[:1]}
 
     def _changes(
-        self, seen: Mapping[Key, Seen], traffic: Traffic, side: int, direction: Direction, others: Mapping[str, float]
-    ) -> list[tuple[Key, int]]:
+        self, seen: Mapping[Key, Seen], traffic: Traffic, side: int, others: Mapping[str, float], price_ms: float
+    ) -> list[tuple[Key, int]]:  # fmt: skip
         """Return which units of one direction are to change their ways, and the numbers of these."""
-        told, loads, late = ([0.0] * len(self._ways) for _ in range(3))
-        may = tuple(way for way in self._ways if way == HOME or others.get(self._paths[way - 1].name, 0.0) < math.inf)
-        keys, units = list[Key](), list[Unit]()
-        least_bps = self.rules.min_share * direction.capacity_bps
+        told, loads, late = ([0.0] * self._ways.count for _ in range(3))
+        capacity_bps = traffic.directions[side].capacity_bps
+        least_bps = (self.site.policy.priority.share if self._marks else self.rules.min_share) * capacity_bps
+        paths, nodes = self._ways.opened(self._ways.paths, others), self._ways.opened(self._ways.nodes, others)
+        found = list[tuple[Key, Unit]]()
         for key, unit in seen.items():
-            if unit.flow.down != bool(side) or unit.ended:
+            if unit.flow.down != bool(side) or unit.ended or not unit.counted:
                 continue
             told[unit.way] += unit.told_bps
             loads[unit.way] += unit.rate_bps
             if unit.coming:
                 late[unit.way] -= unit.rate_bps
                 late[HOME] += unit.rate_bps
-            elif unit.rate_bps >= least_bps and self._may(unit.flow):
-                keys.append(key)
-                units.append(Unit(unit.rate_bps, unit.way, may))
-        ways = [self._home(direction, max(0.0, direction.load_bps - told[HOME]) + loads[HOME], late[HOME])]
-        for number, path in enumerate(self._paths, 1):
-            here, other = traffic.places.get(path.name, UNKNOWN)[side], others.get(path.name, 0.0)
-            rest = max(here.load_bps - told[number], other if other < math.inf else 0.0, 0.0)
-            way = Way(
-                here.capacity_bps or path.capacity, path.delay_ms, PATH_BUFFER_MS, here.end_ms, rest + loads[number]
-            )
-            ways.append(self._when_it_counts(way, late[number]))
-        pace = self._pace
-        changes = improve(ways, units, horizon_ms=pace.horizon_ms, price_ms=pace.price_ms, changes=CHANGES)
-        return [(keys[change.unit], change.to) for change in changes]
+            elif self._may(unit.flow):
+                alone = unit.way == HOME or key in self._records
+                if alone and unit.rate_bps >= least_bps and len(paths) > 1:
+                    found.append((key, Unit(unit.rate_bps, unit.way, paths)))
+        for key, unit in seen.items():
+            here = not unit.counted and unit.flow.down == bool(side) and not unit.ended and not unit.coming
+            if here and len(nodes) > 1 and unit.rate_bps >= least_bps and self._may(unit.flow):
+                found.append((key, Unit(unit.rate_bps, unit.way, nodes, DEVICE_PRICE)))
+        if not found:
+            return []
+        ways, units = self._ways.at(traffic, side, others, told, loads, late), [unit for _, unit in found]
+        changes = self._chosen(ways, units, price_ms)
+        return self._apart([(found[change.unit][0], change.to) for change in changes], seen)
 
-    def _home(self, direction: Direction, load_bps: float, late_bps: float) -> Way:
-        bytes_ = self.link.buffer_bytes
-        buffer_ms = bytes_ * 8e3 / direction.capacity_bps if bytes_ is not None else BUFFER_MS
-        way = Way(direction.capacity_bps, self.rules.base_ms, buffer_ms, direction.end_ms, load_bps)
-        return self._when_it_counts(way, late_bps)
+    def _chosen(self, ways: Sequence[Way], units: Sequence[Unit], price_ms: float) -> list[Change]:
+        """Return what is to change; count where the forecast changed that."""
+        horizon_ms, flat_ms = self._pace.horizon_ms, self._pace.price_ms
+        changes = improve(ways, units, horizon_ms=horizon_ms, price_ms=price_ms, changes=CHANGES)
+        if price_ms != flat_ms:
+            without = improve(ways, units, horizon_ms=horizon_ms, price_ms=flat_ms, changes=CHANGES)
+            decided, swayed = self.swayed
+            other = [each[:2] for each in changes] != [each[:2] for each in without]
+            self.swayed = decided + bool(changes or without), swayed + other
+        return changes
 
-    def _when_it_counts(self, way: Way, late_bps: float) -> Way:
-        """Return a way as it will be when a command of now is carried out; late_bps: what is there until then."""
-        growth = (way.load_bps + late_bps) / way.capacity_bps - 1.0
-        queue_ms = min(max(way.queue_ms + growth * self.rules.command_ms, 0.0), way.buffer_ms)
-        return way._replace(queue_ms=queue_ms)
+    def _apart(
+        self, changes: list[tuple[Key, int]], seen: dict[Key, Seen] | Mapping[Key, Seen]
+    ) -> list[tuple[Key, int]]:
+        """Leave out what is of a device that changes as a whole, or a device of which a part did."""
+        kept, whole, parts = list[tuple[Key, int]](), set[str](), set[str]()
+        for key, way in changes:
+            address = key[0] if is_device(key) else device_of(seen[key].flow)
+            if address in whole or (is_device(key) and address in parts):
+                continue
+            (whole if is_device(key) else parts).add(address)
+            kept.append((key, way))
+        return kept
+
+    def _marked(self) -> set[Key]:
+        return {key for loop in self._moves.loops if is_mark(loop) for key in keys_of(loop)}
+
+    def _unmarked(self, marked: set[Key], traffic: Traffic, now_ns: int) -> set[Key]:
+        """Return the marks that are to end: all in calm, those of what has not been seen for long."""
+        rules = self.site.policy.priority
+        if max(side.queue_ms for side in traffic.directions) >= rules.queue_ms * rules.exit_share:
+            self._busy_ns = now_ns
+        if now_ns - self._busy_ns >= rules.exit_s * SECOND_NS:
+            return marked
+        return {key for key in marked if not self._demands.knows(key)}
+
+    def _heavy(self, seen: Mapping[Key, Seen], marked: set[Key], direction: Direction, side: int) -> list[Key]:
+        """Return the heavy units of a direction with a queue that are to give way, the heaviest first."""
+        rules = self.site.policy.priority
+        if direction.queue_ms <= rules.queue_ms:
+            return []
+        found = [
+            (-unit.rate_bps, key)
+            for key, unit in seen.items()
+            if unit.flow.down == bool(side) and unit.way == HOME and key not in marked
+            and not is_device(key) and unit.rate_bps >= rules.share * direction.capacity_bps and self._may(unit.flow)
+        ]  # fmt: skip
+        return [key for _, key in sorted(found)]
+
+    def _price_ms(self, forecast: Forecast) -> float:
+        """Return the price of a move: the surer congestion is foreseen, the cheaper it is."""
+        trust = self.rules.trust if self.needs_forecast else 0.0
+        return self._pace.price_ms * (1.0 - trust * float(forecast.probabilities[2]))
 
     def _note(self, key: Key, unit: Seen, now_ns: int, *, moved: bool) -> None:
         """Remember a change of a unit's way; one that comes back only to be moved again is left away for longer."""
@@ -276,18 +361,21 @@ class OptimiserPolicy(KeepsMoves):
         return allowed(self.site.limits, flow.src, flow.dst)
 
     def _give_back(
-        self, back: set[Key], seen: Mapping[Key, Seen], forecast: Forecast, quality: Quality, rule: str
+        self, back: set[Key], bare: set[Key], seen: Mapping[Key, Seen], forecast: Forecast, quality: Quality, rule: str
     ) -> list[Command]:
-        """Return the commands that give units back: moves that lose all of theirs end, others keep the rest."""
+        """Return the commands that give units back: moves that lose all of theirs end, others keep the rest.
+
+        back: what comes home; bare: what loses its mark.
+        """
         done, commands = list[Loop](), list[Command]()
-        for loop in self._moves.loops if back else ():
-            matches = loop.move.action.get("flows", ())
-            kept = [match for match in matches if key_of(match) not in back]
+        for loop in self._moves.loops if back or bare else ():
+            keys, over = keys_of(loop), bare if is_mark(loop) else back
+            kept = [key for key in keys if key not in over]
             if not kept:
                 done.append(loop)
-            elif len(kept) < len(matches):
-                rate_bps = sum(seen[key_of(match)].rate_bps for match in kept if key_of(match) in seen)
-                commands.append(self._moves.shrink(loop, kept, rate_bps, forecast, quality, rule))
+            elif len(kept) < len(keys):
+                rate_bps, matches = sum(seen[key].rate_bps for key in kept if key in seen), list(map(match_of, kept))
+                commands.append(self._moves.shrink(loop, matches, rate_bps, forecast, quality, rule))
         return commands + self._moves.clear(done, forecast, quality, rule)
 
     def state(self) -> dict[str, Any]:
@@ -301,26 +389,40 @@ class OptimiserPolicy(KeepsMoves):
             "loops": self._moves.state(),
             "demands": self._demands.state(),
             "records": records,
-            "tight_ns": list(self._tight_ns),
+            "times": [*self._tight_ns, self._busy_ns],
+            "swayed": list(self.swayed),
             "expired": self._moves.expired,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned. Raises ContractError where this policy cannot have returned it."""
         records: Sequence[Sequence[Any]] = state["records"]
-        times = state["tight_ns"]
-        counts = len(times) == 2 and all(is_count(each) for each in (*times, state["expired"]))
+        times, swayed = state["times"], state["swayed"]
+        counts = len(times) == 3 and len(swayed) == 2 and all(map(is_count, (*times, *swayed, state["expired"])))
         if not counts or not all(_is_record(each) for each in records):
             raise ContractError("policy: counts or times that are none")
         self._moves.restore(state["loops"], state["expired"])
         self._demands.restore(state["demands"])
-        self._tight_ns = list(times)
+        self._tight_ns, self._busy_ns = list(times[:2]), times[2]
+        self.swayed = swayed[0], swayed[1]
         self._records = {
             tuple(each[:5]): Record(  # type: ignore[misc]  # as checked
                 each[5], flow_of(each[9:15]), each[6], each[7], each[8]
             )
             for each in records
         }
+
+
+def is_mark(loop: Loop) -> bool:
+    """Return whether a move leaves its flows where they are, and marks them."""
+    return bool(loop.move.action["type"] == "mark")
+
+
+def keys_of(loop: Loop) -> list[Key]:
+    """Return what a move holds."""
+    if "device" in loop.move.action:
+        return [device_key(loop.move.action["device"])]
+    return [key_of(match) for match in loop.move.action.get("flows", ())]
 
 
 def _is_record(each: Sequence[Any]) -> bool:

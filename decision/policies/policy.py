@@ -56,6 +56,10 @@ class LinkPolicy(Protocol):
     def expired(self) -> int:
         """Moves that ended unrenewed, ever."""
 
+    @property
+    def swayed(self) -> tuple[int, int]:
+        """Looks at which something was to change, and those at which the forecast changed what."""
+
     def share(self, elsewhere: Callable[[], Mapping[str, float]]) -> None:
         """Take what gives the bit/s that others put on each path and node, by name."""
 
@@ -116,6 +120,10 @@ class Policy(Protocol):
     @property
     def expired(self) -> int:
         """Moves that ended unrenewed, ever."""
+
+    @property
+    def swayed(self) -> tuple[int, int]:
+        """Looks at which something was to change, and those at which a forecast changed what, of all links."""
 
     def split_of(self, link: str) -> float:
         """Return the share of a link's flows that the network itself sends over another path, by a hash."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from offramp.decision.policies.each_link import EachLink
@@ -16,10 +17,14 @@ from offramp.decision.site import Bundle, Site
 
 
 class PolicyRow(NamedTuple):
-    """make: of a site and the name of one of its links; about: what it does, for people."""
+    """make: of a site and the name of one of its links; about: what it does, for people.
+
+    counted: whether the arena shows it what executors count of moved flows; else what passes the tap is all it has.
+    """
 
     make: Callable[[Site, str], LinkPolicy]
     about: str
+    counted: bool = True
 
 
 POLICIES: dict[str, PolicyRow] = {
@@ -27,8 +32,13 @@ POLICIES: dict[str, PolicyRow] = {
     "static": PolicyRow(static_policy, "a hash sends a fixed share of the flows over the first other path"),
     "threshold": PolicyRow(ThresholdPolicy, "moves flows when the queue is long now, and gives back what fits"),
     "priority": PolicyRow(PriorityPolicy, "marks heavy flows where the queue is long, and moves none"),
-    "optimiser-reactive": PolicyRow(OptimiserPolicy, "revises what goes where over all queues, without a forecast"),
-    "shipped": PolicyRow(ShippedPolicy, "what is foreseen opens moves, with hysteresis, holds and rests"),
+    "optimiser": PolicyRow(OptimiserPolicy, "revises what goes where over all queues, what is foreseen sways it"),
+    "optimiser-reactive": PolicyRow(
+        partial(OptimiserPolicy, needs_forecast=False), "the same optimiser without a forecast"
+    ),
+    "shipped": PolicyRow(
+        ShippedPolicy, "what is foreseen opens moves, with hysteresis, holds and rests", counted=False
+    ),
 }
 
 

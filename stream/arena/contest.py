@@ -65,7 +65,7 @@ class Contest:
             settings = self._best(policy).settings
         key = policy, not settings
         if key not in self._standings:
-            self._standings[key] = self._play(policy, settings)
+            self._standings[key] = self.play(policy, settings)
         return self._standings[key]
 
     def row(self, policy: str) -> dict[str, Any]:
@@ -109,7 +109,8 @@ class Contest:
             self.tried[policy] = trials
         return min(self.tried[policy], key=lambda trial: trial.mean_ms)
 
-    def _play(self, policy: str, settings: Mapping[str, Any]) -> Standing:
+    def play(self, policy: str, settings: Mapping[str, Any]) -> Standing:
+        """Return what a policy comes to under some settings, on all seeds."""
         network, one = self.scenario.network, with_settings(self.scenario, policy, settings)
         tally, first = Tally(network.lost_ms, self.scenario.link.budget_ms), list[Outcome]()
         for seed in range(1, self.seeds + 1):

@@ -7,19 +7,19 @@ all flows on whatever path, and so lacks nothing that a controller could know.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offramp.decision.command import Command
 from offramp.decision.policies.policy import LinkView, Policy
-from offramp.decision.policies.table import policy_of
+from offramp.decision.policies.table import POLICIES, policy_of
 from offramp.decision.site import Link, Site
 from offramp.decision.traffic import DeviceRate, Direction, Quality, Traffic
 from offramp.inference.artifact import Artifact
@@ -135,6 +135,20 @@ def play(
     return min(found, key=lambda each: each.mean_ms(lost_ms))
 
 
+class ShownCounters:
+    """A policy that is shown a switch's counters where the product's tap would tell it of the traffic."""
+
+    def __init__(self, policy: Policy, shown: Callable[[LinkView], LinkView]) -> None:
+        self._policy, self._shown = policy, shown
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def decide(self, step: Sequence[LinkView]) -> list[Command]:
+        """Return what the policy decides with the counters of each link."""
+        return self._policy.decide([self._shown(view) for view in step])
+
+
 class Steers(Protocol):
     """Who moves flows by what is to come, and is no policy."""
 
@@ -172,6 +186,9 @@ class Episode:
         self.arrivals, self.users, shown = arrivals, plan.users if plan is not None else [], targets_of(site)
         self.site, meetings = shown, Meetings(shown)
         self.policies = {bundle.name: meetings.of(bundle.name).policy for bundle in shown.bundles}
+        if network.sees == "counters" and POLICIES[site.policy.name].counted:
+            for bundle in shown.bundles:
+                meetings.of(bundle.name).policy = ShownCounters(self.policies[bundle.name], self._with_counters)
         splits = [meetings.of(link.name).policy.split_of(link.name) for link in site.links]
         places = split_places(site, arrivals, splits, seed)
         self.flows = new_flows(
@@ -255,6 +272,9 @@ class Episode:
         else:
             send_rest(self.queues, self.journeys, packets.time_ns, packets.size)
             sent = self._sent(0, len(arrivals.flow))
+        for policy in self.policies.values():
+            decided, swayed = policy.swayed
+            self.counts.decided, self.counts.swayed = self.counts.decided + decided, self.counts.swayed + swayed
         if requests is not None:
             self.counts.refused_tasks = int(requests.refused.sum())
         size = sent.packets.size
@@ -322,6 +342,11 @@ class Episode:
             queue_ms, "counters", "",
         )  # fmt: skip
         return LinkView(name, True, forecast, queue_ms, _nothing, partial(self._traffic, watched, end_ns), Quality())
+
+    def _with_counters(self, view: LinkView) -> LinkView:
+        watched, end_ns = self.links[view.link], view.forecast.window_end_ns - START_NS
+        queue_ms = float(self.peak_ms[watched.number].max())
+        return view._replace(queue_ms=queue_ms, traffic=partial(self._traffic, watched, end_ns))
 
     def _traffic(self, watched: Watched, end_ns: int) -> Traffic:
         """Return what the switch's counters tell of a link at the end of a bin: its own flows, whatever loads it."""

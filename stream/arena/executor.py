@@ -42,7 +42,8 @@ class OpenMove(NamedTuple):
 class Counts:
     """What was carried out: flows moved or marked and given back, flaps; commands lost, refused, expired, all of them.
 
-    broken: connections that a move made begin anew; refused_tasks: those that found their node full.
+    broken: connections that a move made begin anew; refused_tasks: those that found their node full; decided, swayed:
+    looks at which a policy had something to change, and those at which its forecast changed what.
     """
 
     moved: int = 0
@@ -54,6 +55,8 @@ class Counts:
     commands: int = 0
     broken: int = 0
     refused_tasks: int = 0
+    decided: int = 0
+    swayed: int = 0
 
 
 @dataclass
@@ -76,6 +79,7 @@ class Executor:
     def __post_init__(self) -> None:
         self._moves: dict[str, OpenMove] = {}
         self._returned_ns = np.full(len(self.flows.place), -FLAP_NS, np.int64)
+        self._marked = np.zeros(len(self.flows.place), np.bool_)
         self._by_match: dict[tuple[Any, ...], int] = {}
         self._by_open_match: dict[Name, NDArray[np.int64]] = {}
         self._by_device: dict[str, list[int]] = {}
@@ -120,7 +124,10 @@ class Executor:
             return
         life_ns = command.expires_at_ns - command.not_before_ns
         self._moves[command.loop_id] = move = OpenMove(held, place, now_ns + life_ns)
-        self._send(move.all_flows(), place, now_ns)
+        if place == self.lower:
+            self._mark(move.all_flows(), now_ns, marked=True)
+        else:
+            self._send(move.all_flows(), place, now_ns)
         for name, flows in held.items():
             size = 1 if isinstance(name, tuple) else len(flows)
             self.counts.moved += size
@@ -133,7 +140,7 @@ class Executor:
         named = {tuple(match.items()) for match in command.action.get("flows", ())}
         gone = {name for name in move.flows if isinstance(name, tuple) and name not in named}
         for name in gone:
-            self._return(name, move.flows[name], now_ns)
+            self._return(name, move.flows[name], move.place, now_ns)
         kept = {name: flows for name, flows in move.flows.items() if name not in gone}
         life_ns = command.expires_at_ns - command.not_before_ns
         self._moves[command.loop_id] = move._replace(flows=kept, expires_ns=now_ns + life_ns)
@@ -162,16 +169,28 @@ class Executor:
         move = self._moves.pop(loop_id, None)
         if move is not None:
             for name, flows in move.flows.items():
-                self._return(name, flows, now_ns)
+                self._return(name, flows, move.place, now_ns)
 
-    def _return(self, name: Name, flows: NDArray[np.int64], now_ns: int) -> None:
-        self._send(flows, NEVER, now_ns)
+    def _mark(self, flows: NDArray[np.int64], now_ns: int, *, marked: bool) -> None:
+        """Mark flows, wherever they are, or take their marks back: it counts where they take the link."""
+        self._marked[flows] = marked
+        here = [which for which in flows.tolist() if self._going(which) in (self.link, self.lower)]
+        self._send(np.array(here, np.int64), NEVER, now_ns)
+
+    def _return(self, name: Name, flows: NDArray[np.int64], place: int, now_ns: int) -> None:
+        if place == self.lower:
+            self._mark(flows, now_ns, marked=False)
+        else:
+            self._send(flows, NEVER, now_ns)
         self._returned_ns[flows] = now_ns
         self.counts.returned += 1 if isinstance(name, tuple) else len(flows)
 
     def _send(self, flows: NDArray[np.int64], place: int, now_ns: int) -> None:
         """Let flows go to a place, or home, when the command has arrived."""
-        self.flows.following[flows] = self.flows.connection[flows, START] if place == NEVER else place
+        home = self.flows.connection[flows, START]
+        if self.lower != NEVER:
+            home = np.where(self._marked[flows] & (home == self.link), self.lower, home)
+        self.flows.following[flows] = home if place == NEVER else place
         self.flows.due_ns[flows] = now_ns + self.command_ns
 
     def begin_anew(self, broken: NDArray[np.int64], now_ns: int) -> None:

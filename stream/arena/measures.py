@@ -66,6 +66,7 @@ class Measures(NamedTuple):
     broken: float
     refused_tasks: float
     blocks: int
+    swayed: float | None
 
 
 def delays(outcome: Outcome, lost_ms: float) -> NDArray[np.float64]:
@@ -90,7 +91,7 @@ class Tally:
     def __init__(self, lost_ms: float, budget_ms: float) -> None:
         self.lost_ms, self.budget_ms = lost_ms, budget_ms
         self._all, self._classes = Sums(), dict[str, Sums]()
-        self._counts = np.zeros(7)
+        self._counts = np.zeros(9)
         self._last_ns = self._seconds = self._energy_nj = 0.0
         self._bins = self._congested = 0
 
@@ -104,7 +105,7 @@ class Tally:
         counts = outcome.counts
         self._counts += (
             counts.moved, counts.returned, counts.flaps, counts.refused, counts.lost, counts.broken,
-            counts.refused_tasks,
+            counts.refused_tasks, counts.decided, counts.swayed,
         )  # fmt: skip
         kind = outcome.kind[outcome.flow]
         self._add(self._all, outcome, np.ones(len(kind), np.bool_))
@@ -152,10 +153,12 @@ class Tally:
     def measures(self) -> Measures:
         """Return what it all came to."""
         felt, minutes = self._served(self._all), max(self._last_ns, 1.0) / 60e9
-        moves, returns, flaps, refused, failed, broken, tasks = (float(each) for each in self._counts / minutes)
+        moves, returns, flaps, refused, failed, broken, tasks = (float(each) for each in self._counts[:7] / minutes)
+        decided, swayed = self._counts[7:].tolist()
         return Measures(
             *felt[:7], moves, returns, flaps, felt.in_time, felt.throughput_bps, self._congested / max(self._bins, 1),
             self._energy_nj / max(self._all.bits, 1.0), refused, failed, broken, tasks, len(self.blocks().packets),
+            swayed / decided if decided else None,
         )  # fmt: skip
 
 

@@ -9,12 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from offramp.stream.arena.episode import BOUND, Model, play
-from offramp.stream.arena.measures import tallied
+from offramp.stream.arena.measures import measures
 from offramp.stream.arena.scenario import Scenario
 
 SEEDS = range(101, 105)
 """Of tuning; those that are judged count from 1."""
 
+OPTIMISER: dict[str, Sequence[Any]] = {
+    "price_ms": (0.3, 1.0, 3.0, 6.0, 10.0, 20.0, 40.0),
+    "horizon_ms": (50.0, 100.0, 200.0, 500.0, 1_000.0),
+    "rate_s": (0.03, 0.05, 0.1, 0.2, 0.5, 1.0),
+    "every_bins": (1, 2, 5),
+    "min_share": (0.005, 0.01, 0.02, 0.05),
+}
 GRIDS: dict[str, dict[str, Sequence[Any]]] = {
     "static": {"share": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)},
     "threshold": {
@@ -28,12 +35,8 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
         "room": (0.5, 0.7, 0.9),
         "drain": (0.0, 0.25, 0.5, 1.0),
     },
-    "optimiser-reactive": {
-        "price_ms": (0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
-        "horizon_ms": (100.0, 200.0, 500.0, 1000.0, 2000.0),
-        "rate_s": (0.05, 0.1, 0.2, 0.5, 1.0),
-        "min_share": (0.005, 0.01, 0.02, 0.05),
-    },
+    "optimiser": OPTIMISER,
+    "optimiser-reactive": OPTIMISER,
     "priority": {
         "queue_ms": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
         "share": (0.02, 0.05, 0.1, 0.2, 0.3),
@@ -53,10 +56,12 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
 
 
 class Trial(NamedTuple):
-    """Some settings, and the mean delay that they gave on the seeds of tuning, ms."""
+    """Some settings, and what they came to on the seeds of tuning: mean delay, ms; moves and flaps, a minute."""
 
     settings: Mapping[str, Any]
     mean_ms: float
+    moves: float = 0.0
+    flaps: float = 0.0
 
 
 def tune(
@@ -66,16 +71,16 @@ def tune(
     """Return the best of some settings drawn at random; the ones that the scenario has are the first."""
     grid, rng = GRIDS.get(policy, {}), np.random.default_rng(seed)
     found = []
-    known: dict[tuple[Any, ...], float] = {}
+    known: dict[tuple[Any, ...], tuple[float, float, float]] = {}
     for number in range(trials if grid else 1):
         drawn = {name: values[int(rng.integers(len(values)))] for name, values in grid.items()} if number else {}
         key = tuple(drawn.values())
         if key not in known:  # of a small grid the same is drawn again
             one = with_settings(scenario, policy, drawn)
             played = [play(one, each, policy, model=model, here=here, root=root) for each in SEEDS]
-            blocks = tallied(played, scenario.network.lost_ms, scenario.link.budget_ms).blocks()
-            known[key] = float(blocks.delay_ms.sum() / blocks.packets.sum())
-        trial = Trial(drawn, known[key])
+            found_here = measures(played, scenario.network.lost_ms, scenario.link.budget_ms)
+            known[key] = found_here.mean_ms, found_here.moves, found_here.flaps
+        trial = Trial(drawn, *known[key])
         report(trial)
         found.append(trial)
     return min(found, key=lambda trial: trial.mean_ms)

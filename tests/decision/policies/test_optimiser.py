@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from offramp.decision.command import Command
-from offramp.decision.policies.demand import flow_key, key_of, source_key
+from offramp.decision.policies.demand import device_key, device_of, flow_key, key_of, source_key
 from offramp.decision.policies.optimiser import OptimiserPolicy
-from offramp.decision.site import Site
+from offramp.decision.site import Node, Site
 from offramp.decision.traffic import Direction, FlowRate, Quality, Traffic
 from offramp.inference.forecast import BIN_NS, Forecast
 
@@ -42,18 +42,19 @@ class Fluid:
     """A link and its path as fluids: flows of given rates, moved when they are told to be."""
 
     def __init__(self, of: Site, *, seen: bool = True) -> None:
-        self.policy = OptimiserPolicy(of, "a")
+        self.policy = OptimiserPolicy(of, "a", needs_forecast=False)
         self.link, self.seen = of.links[0], seen
         self.capacity = (self.link.capacity_bps, self.link.capacity_down_bps)
         self.queue_ms = {"": [0.0, 0.0], "b": [0.0, 0.0]}
         self.moved: dict[str, set[Any]] = {}
+        self.marks: set[str] = set()
         self.commands: list[Command] = []
         self.worst_ms: list[float] = []
-        self.now = 0
+        self.now, self.high = 0, 0.0
 
     def away(self, flow: FlowRate) -> bool:
-        keys = {flow_key(flow), source_key(flow)}
-        return any(keys & held for held in self.moved.values())
+        keys = {flow_key(flow), source_key(flow), device_key(device_of(flow))}
+        return any(keys & held for name, held in self.moved.items() if name not in self.marks)
 
     def run(self, seconds: float, rates: Callable[[float], Iterable[tuple[FlowRate, float]]]) -> None:
         for _ in range(round(seconds * 100)):
@@ -62,7 +63,8 @@ class Fluid:
             self._fill(flows)
             now_ns = START_NS + self.now * BIN_NS
             queue = max(self.queue_ms[""])
-            forecast = Forecast("link:a", now_ns, now_ns, 0, (1.0, 0.0, 0.0), (queue,) * 3, queue, "m", "s")
+            shares = (1.0 - self.high, 0.0, self.high)
+            forecast = Forecast("link:a", now_ns, now_ns, 0, shares, (queue,) * 3, queue, "m", "s")
             told = self._traffic(flows)
             for command in self.policy.decide(forecast, told, Quality()):
                 self._take(command)
@@ -95,6 +97,11 @@ class Fluid:
         self.commands.append(command)
         if command.phase == "abated":
             del self.moved[command.loop_id]
+            return
+        if command.action["type"] == "mark":
+            self.marks.add(command.loop_id)
+        if "device" in command.action:
+            self.moved[command.loop_id] = {device_key(command.action["device"])}
         else:
             self.moved[command.loop_id] = {key_of(match) for match in command.action["flows"]}
 
@@ -213,13 +220,55 @@ def test_it_moves_no_more_than_the_site_allows() -> None:
     assert fluid.policy.open_moves == 1
 
 
+def test_where_nothing_else_may_take_it_a_device_goes_to_a_node_and_comes_back_when_all_fits() -> None:
+    of = site(limits={"actions": ["offload"]})
+    link = of.links[0].model_copy(update={"paths": (), "nodes": (Node(name="b", capacity=20e6),)})
+    fluid = Fluid(of.model_copy(update={"links": (link,)}))
+    flows = [(up(n), 5e6) for n in (1, 2)]
+    fluid.run(5, lambda _: flows)
+    onsets = [each for each in fluid.commands if each.phase == "onset"]
+    assert [each.action["type"] for each in onsets] == ["offload"]
+    assert onsets[0].scope == f"device:a/{onsets[0].action['device']}"
+    assert max(fluid.worst_ms[200:]) < 25
+    fluid.run(12, lambda _: [(flow, 1e6) for flow, _ in flows])
+    assert fluid.commands[-1].phase == "abated"
+
+
+def test_heavy_traffic_gives_way_before_anything_is_moved_where_a_queue_honours_marks() -> None:
+    of = site(path={"delay_ms": 900})
+    two = of.model_copy(update={"links": (of.links[0].model_copy(update={"queues": 2}),)})
+    flows = [(up(1), 5e6), (up(2), 5e6), *((up(n), 1e5) for n in range(3, 9))]
+    fluid = Fluid(two)
+    fluid.run(5, lambda _: flows)
+    assert {each.action["type"] for each in fluid.commands} == {"mark"}
+    assert _sources(fluid.commands) == {"10.0.0.1", "10.0.0.2"}, "what is light is not marked"
+    plain = Fluid(of)
+    plain.run(5, lambda _: flows)
+    assert plain.commands == [], "on one queue a mark does nothing"
+    fluid.run(3, lambda _: [(flow, rate / 10) for flow, rate in flows])
+    assert not fluid.moved, "in calm marks are taken back"
+
+
+def test_what_is_foreseen_makes_moves_cheaper_and_that_is_counted() -> None:
+    def first(high: float) -> tuple[int, OptimiserPolicy]:
+        fluid = Fluid(site(price_ms=60, trust=1.0))
+        fluid.policy, fluid.high = OptimiserPolicy(fluid.policy.site, "a"), high
+        fluid.run(20, steady([up(1), up(2)], 4.3e6))
+        return fluid.commands[0].not_before_ns, fluid.policy
+
+    (late, unmoved), (early, swayed) = first(0.0), first(0.9)
+    assert early < late
+    assert unmoved.swayed == (0, 0)
+    assert 0 < swayed.swayed[1] <= swayed.swayed[0]
+
+
 def test_it_goes_on_from_its_state() -> None:
     rates = steady(map(up, range(1, 11)), 1e6)
     whole, part = Fluid(site(), seen=False), Fluid(site(), seen=False)
     whole.run(30, rates)
     part.run(11.23, rates)
     state = json.loads(json.dumps(part.policy.state()))
-    part.policy = OptimiserPolicy(site(), "a")
+    part.policy = OptimiserPolicy(site(), "a", needs_forecast=False)
     part.policy.restore(state)
     part.run(30 - 11.23, rates)
     assert [each.to_json() for each in part.commands] == [each.to_json() for each in whole.commands]
