@@ -32,18 +32,22 @@ class ThresholdRules(Strict):
 
 
 class Pace(NamedTuple):
-    """How dear a move is, over how long delays are reckoned, how fast rates run, how often all queues are looked at."""
+    """How dear a move is, over how long delays are reckoned, how fast rates run, how often all queues are looked at.
+
+    price_share: of the mean delay, beside price_ms: where all ways are long, what is won by to and fro is little.
+    """
 
     price_ms: float
+    price_share: float
     horizon_ms: float
     rate_s: float
     every_bins: int
 
 
 PACES = {
-    "fast": Pace(3.0, 50.0, 0.05, 1),
-    "even": Pace(3.0, 200.0, 0.2, 2),
-    "calm": Pace(20.0, 200.0, 0.5, 2),
+    "fast": Pace(3.0, 0.0, 50.0, 0.05, 1),
+    "even": Pace(3.0, 0.05, 200.0, 0.2, 2),
+    "calm": Pace(10.0, 0.2, 200.0, 0.5, 2),
 }
 """Chosen by the mean delay over ten kinds of traffic in the arena (docs/policy.md): the least; the least with at most
 two onsets in a constant overload; the least with a flap a minute."""
@@ -66,6 +70,9 @@ class OptimiserRules(Strict):
     )
     price_ms: Annotated[float, number("price_ms")] | None = Field(
         None, description="what a move must save of the mean delay of its direction; none: the pace's"
+    )
+    price_share: Annotated[float, number("share")] | None = Field(
+        None, description="share of that mean delay that it must save besides; none: the pace's"
     )
     horizon_ms: Annotated[float, number("horizon_ms")] | None = Field(
         None, description="over how long delays are reckoned; none: the pace's"
@@ -90,6 +97,7 @@ class OptimiserRules(Strict):
         own, wait_ms = PACES[self.pace], self.command_ms
         return Pace(
             own.price_ms * (1.0 + wait_ms / SLOW_PRICE_MS) if self.price_ms is None else self.price_ms,
+            own.price_share if self.price_share is None else self.price_share,
             own.horizon_ms + wait_ms if self.horizon_ms is None else self.horizon_ms,
             own.rate_s + SLOW_RATE * wait_ms / 1e3 if self.rate_s is None else self.rate_s,
             own.every_bins if self.every_bins is None else self.every_bins,

@@ -15,7 +15,7 @@ NEARLY_FULL, MOST_WAITING = 1.02, 20.0
 """Of the wait of random arrivals, load / (1.02 - load) times half a packet, at most 20 of these: as an M/D/1 queue but
 near a load of 1, where it never comes to its mean within a horizon; there the fluid takes over."""
 PACKET_BITS = 12_000
-FURTHER = 0.25
+FURTHER = 0.1
 """Share of the price that each change beside the first one has: what must leave leaves at once, not flow by flow."""
 
 
@@ -67,18 +67,28 @@ def delay_ms(way: Way, load_bps: float, horizon_ms: float) -> float:
 
 
 def improve(
-    ways: Sequence[Way], units: Sequence[Unit], *, horizon_ms: float, price_ms: float, changes: int
+    ways: Sequence[Way],
+    units: Sequence[Unit],
+    *,
+    horizon_ms: float,
+    price_ms: float,
+    changes: int,
+    price_share: float = 0.0,
 ) -> list[Change]:
-    """Return at most so many changes, each of a unit of its own, that each save more than the price.
+    """Return at most so many changes, each of a unit of its own, that together save more than their price.
 
-    price_ms: of the mean delay over the horizon, of all traffic of the direction.
+    price_ms: of the mean delay over the horizon, of all traffic of the direction, for the first change; price_share: of
+    that delay besides. A further one costs FURTHER of price_ms: many light units leave together where none is worth it
+    alone.
     """
     loads = [way.load_bps for way in ways]
     costs = [load * delay_ms(way, load, horizon_ms) for way, load in zip(ways, loads, strict=True)]
     whole, at, left = sum(loads), [unit.at for unit in units], set(range(len(units)))
+    price = FURTHER * price_ms * whole
     found: list[Change] = []
-    for _ in range(changes):
-        price, best, choice = (FURTHER if found else 1.0) * price_ms * whole, 0.0, None
+    net, most, kept = price - price_ms * whole - price_share * sum(costs), 0.0, 0
+    while len(found) < changes:
+        best, choice = 0.0, None
         for number in left:
             unit, here = units[number], at[number]
             less = loads[here] - unit.rate_bps
@@ -100,4 +110,7 @@ def improve(
         for which in (here, to):
             costs[which] = loads[which] * delay_ms(ways[which], loads[which], horizon_ms)
         found.append(Change(number, to, (best + price * units[number].dear) / whole))
-    return found
+        net += best
+        if net > most:
+            most, kept = net, len(found)
+    return found[:kept]

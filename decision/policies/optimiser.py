@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -47,8 +48,8 @@ SOURCES_MS = 100.0
 """From this command latency on a rule for a source is in place when its next flow begins, one for a flow is late."""
 DEVICE_PRICE = 2.0
 """The price of a device's move, of that of a flow's: it takes along what queues nowhere, in both directions."""
-CHANGES = 4
-"""Of one direction at one look: the next look sees what they brought."""
+CHANGES = 16
+"""Of one direction at one look: as many flows as a link tells of."""
 PROBE_S, MOST_PROBE_S = 5.0, 160.0
 """What is moved and not seen is assumed to demand what it did for so long, then it is tried at home; each trial that
 fails doubles it."""
@@ -282,10 +283,11 @@ class OptimiserPolicy(KeepsMoves):
 
     def _chosen(self, ways: Sequence[Way], units: Sequence[Unit], price_ms: float) -> list[Change]:
         """Return what is to change; count where the forecast changed that."""
-        horizon_ms, flat_ms = self._pace.horizon_ms, self._pace.price_ms
-        changes = improve(ways, units, horizon_ms=horizon_ms, price_ms=price_ms, changes=CHANGES)
+        flat_ms, share, horizon_ms = self._pace[:3]
+        look = partial(improve, ways, units, horizon_ms=horizon_ms, changes=CHANGES, price_share=share)
+        changes = look(price_ms=price_ms)
         if price_ms != flat_ms:
-            without = improve(ways, units, horizon_ms=horizon_ms, price_ms=flat_ms, changes=CHANGES)
+            without = look(price_ms=flat_ms)
             decided, swayed = self.swayed
             other = [each[:2] for each in changes] != [each[:2] for each in without]
             self.swayed = decided + bool(changes or without), swayed + other

@@ -213,7 +213,7 @@ class Episode:
                 pipeline = Pipeline(shown, link.name, model.predictor, scale, meeting, sink=sink)
             self.links[link.name] = Watched(number, link, arrivals.link == number, executor, pipeline)
         self.peak_ms = np.zeros((len(self.queues.rate), DIRECTIONS))
-        self.counters, self._numbers = Counters(self.queues), numbers
+        self.counters, self._numbers = Counters(self.queues, network.capacity), numbers
         self._bundles = [(each.name, [self.links[link.name] for link in each.links]) for each in shown.bundles]
         self.bound: Steers | None = None
         self._foreseen_ns = None if foreseen is None else foreseen.time_ns

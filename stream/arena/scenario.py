@@ -86,6 +86,11 @@ class Network(Strict):
         1_000.0,  # the first retransmission timeout of TCP (RFC 6298): what a sender waits for before it doubts
         description="from a break of a flow's connection until its sender begins anew, as a flow of its own",
     )
+    capacity: Literal["measured", "nominal", "known"] = Field(
+        "measured",
+        description="what is told of a capacity that varies: what it was in the last 0.1 s, the nominal one, or what "
+        "it will be in the next 0.2 s, which nobody knows",
+    )
     sees: Literal["counters", "tap"] = Field(
         "counters",
         description="what a policy without a forecast is shown: a switch's counters, or what the tap sees",

@@ -17,6 +17,7 @@ SEEDS = range(101, 105)
 
 OPTIMISER: dict[str, Sequence[Any]] = {
     "price_ms": (0.3, 1.0, 3.0, 6.0, 10.0, 20.0, 40.0),
+    "price_share": (0.0, 0.1, 0.2, 0.4),
     "horizon_ms": (50.0, 100.0, 200.0, 500.0, 1_000.0),
     "rate_s": (0.03, 0.05, 0.1, 0.2, 0.5, 1.0),
     "every_bins": (1, 2, 5),

@@ -47,17 +47,29 @@ def test_the_fluid_delay_is_that_of_small_steps(queue_ms: float, share: float) -
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_each_change_is_worth_its_price_and_a_unit_changes_once(seed: int) -> None:
+def test_changes_together_are_worth_their_price_and_a_unit_changes_once(seed: int) -> None:
     ways, units = instance(seed)
     changes = improve(ways, units, horizon_ms=HORIZON_MS, price_ms=0.5, changes=4)
     assert len({change.unit for change in changes}) == len(changes) <= 4
     places, before = [unit.at for unit in units], cost(ways, units, [unit.at for unit in units])
-    for number, change in enumerate(changes):
+    start = before
+    for change in changes:
         places[change.unit] = change.to
         after = cost(ways, units, places)
         assert before - after == pytest.approx(change.saved_ms)
-        assert change.saved_ms > (0.5 if number == 0 else 0.1)
         before = after
+    if changes:
+        assert start - before > 0.5 * (1 + 0.1 * (len(changes) - 1))
+        assert changes[-1].saved_ms > 0.1 * 0.5
+
+
+def test_many_light_units_leave_together_where_none_is_worth_it_alone() -> None:
+    home, other = Way(8e6, 1.0, 250.0, 250.0, 10e6), Way(20e6, 5.0, 100.0, 0.0, 0.0)
+    units = [Unit(2e5, 0, (0, 1))] * 50
+    alone = improve([home, other], units[:1], horizon_ms=HORIZON_MS, price_ms=8.0, changes=16)
+    together = improve([home, other], units, horizon_ms=HORIZON_MS, price_ms=8.0, changes=16)
+    assert alone == []
+    assert len(together) == 16
 
 
 def test_a_free_search_comes_near_the_best_of_all_assignments() -> None:

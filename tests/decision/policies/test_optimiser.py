@@ -141,6 +141,15 @@ def test_a_constant_overload_is_answered_once(pace: str) -> None:
     assert sum(each > 25 for each in fluid.worst_ms[100:]) < 0.03 * len(fluid.worst_ms)
 
 
+@pytest.mark.parametrize("pace", ["fast", "even", "calm"])
+def test_many_light_flows_are_helped_together(pace: str) -> None:
+    """Fifty of 2.5 % each, 125 % together: none of them is worth a move by itself."""
+    fluid = Fluid(site(pace=pace))
+    fluid.run(20, steady(map(up, range(1, 51)), 2e5))
+    assert max(fluid.worst_ms[400:]) < 25
+    assert sum(each.phase == "onset" for each in fluid.commands) <= 4
+
+
 def test_what_was_moved_comes_back_when_it_fits_and_not_when_the_link_is_calm_without_it() -> None:
     """Two flows of 5 Mbit/s on 8: one goes. It comes back not before the other has ended."""
     fluid = Fluid(site())
