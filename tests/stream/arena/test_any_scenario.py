@@ -48,7 +48,7 @@ TRAFFIC = st.lists(
     st.fixed_dictionaries({"model": MODEL, "count": st.integers(1, 4), "share": st.sampled_from([0.1, 0.7, 1.5])}),
     min_size=1, max_size=3,
 )  # fmt: skip
-POLICIES = ("none", "static", "threshold", "priority", "clairvoyant")
+POLICIES = ("none", "static", "threshold", "priority", "optimiser-reactive", "clairvoyant")
 
 
 def scenario(draw: st.DataObject) -> Scenario:
