@@ -40,7 +40,9 @@ class OpenMove(NamedTuple):
 
 @dataclass
 class Counts:
-    """What was carried out: flows moved or marked and given back, flaps; commands lost, refused, expired, all of them.
+    """What was carried out: moved or marked and given back, flaps; commands lost, refused, expired, all of them.
+
+    What a rule names counts as one: a flow, a source or a device, as it does in a site's limits.
 
     broken: connections that a move made begin anew; refused_tasks: those that found their node full; decided, swayed:
     looks at which a policy had something to change, and those at which its forecast changed what.
@@ -128,11 +130,8 @@ class Executor:
             self._mark(move.all_flows(), now_ns, marked=True)
         else:
             self._send(move.all_flows(), place, now_ns)
-        for name, flows in held.items():
-            size = 1 if isinstance(name, tuple) else len(flows)
-            self.counts.moved += size
-            recent = int(np.count_nonzero(now_ns - self._returned_ns[flows] < FLAP_NS))
-            self.counts.flaps += min(recent, size)
+        self.counts.moved += len(held)
+        self.counts.flaps += sum(bool((now_ns - self._returned_ns[flows] < FLAP_NS).any()) for flows in held.values())
 
     def _renew(self, command: Command, now_ns: int) -> None:
         """Hold a move for longer; what it does not name any more goes home."""
@@ -140,7 +139,7 @@ class Executor:
         named = {tuple(match.items()) for match in command.action.get("flows", ())}
         gone = {name for name in move.flows if isinstance(name, tuple) and name not in named}
         for name in gone:
-            self._return(name, move.flows[name], move.place, now_ns)
+            self._return(move.flows[name], move.place, now_ns)
         kept = {name: flows for name, flows in move.flows.items() if name not in gone}
         life_ns = command.expires_at_ns - command.not_before_ns
         self._moves[command.loop_id] = move._replace(flows=kept, expires_ns=now_ns + life_ns)
@@ -168,8 +167,8 @@ class Executor:
     def _end(self, loop_id: str, now_ns: int) -> None:
         move = self._moves.pop(loop_id, None)
         if move is not None:
-            for name, flows in move.flows.items():
-                self._return(name, flows, move.place, now_ns)
+            for flows in move.flows.values():
+                self._return(flows, move.place, now_ns)
 
     def _mark(self, flows: NDArray[np.int64], now_ns: int, *, marked: bool) -> None:
         """Mark flows, wherever they are, or take their marks back: it counts where they take the link."""
@@ -177,13 +176,13 @@ class Executor:
         here = [which for which in flows.tolist() if self._going(which) in (self.link, self.lower)]
         self._send(np.array(here, np.int64), NEVER, now_ns)
 
-    def _return(self, name: Name, flows: NDArray[np.int64], place: int, now_ns: int) -> None:
+    def _return(self, flows: NDArray[np.int64], place: int, now_ns: int) -> None:
         if place == self.lower:
             self._mark(flows, now_ns, marked=False)
         else:
             self._send(flows, NEVER, now_ns)
         self._returned_ns[flows] = now_ns
-        self.counts.returned += 1 if isinstance(name, tuple) else len(flows)
+        self.counts.returned += 1
 
     def _send(self, flows: NDArray[np.int64], place: int, now_ns: int) -> None:
         """Let flows go to a place, or home, when the command has arrived."""
