@@ -114,3 +114,33 @@ def improve(
         if net > most:
             most, kept = net, len(found)
     return found[:kept]
+
+
+def options(
+    ways: Sequence[Way], units: Sequence[Unit], changes: Sequence[Change], *, horizon_ms: float
+) -> list[Change]:
+    """Return the best other way of each unit that is in none of the changes, and what it would save beside these.
+
+    That is less than nothing where it would be worse there. A unit that may take no other way has none.
+    """
+    loads = [way.load_bps for way in ways]
+    for change in changes:
+        unit = units[change.unit]
+        loads[unit.at], loads[change.to] = loads[unit.at] - unit.rate_bps, loads[change.to] + unit.rate_bps
+    whole, done = sum(loads), {change.unit for change in changes}
+    if whole <= 0.0:
+        return []
+    costs = [load * delay_ms(way, load, horizon_ms) for way, load in zip(ways, loads, strict=True)]
+    found: list[Change] = []
+    for number, unit in enumerate(units):
+        less = loads[unit.at] - unit.rate_bps
+        leaving = costs[unit.at] - less * delay_ms(ways[unit.at], less, horizon_ms)
+        saved = {}
+        for to in unit.may if number not in done else ():
+            if to != unit.at:
+                more = loads[to] + unit.rate_bps
+                saved[to] = (leaving + costs[to] - more * delay_ms(ways[to], more, horizon_ms)) / whole
+        if saved:
+            best = max(saved, key=saved.__getitem__)
+            found.append(Change(number, best, saved[best]))
+    return found

@@ -18,6 +18,20 @@ from numpy.typing import NDArray
 from offramp.decision.command import Command
 from offramp.decision.known import known_of
 from offramp.decision.moves import Loop, Move
+from offramp.decision.policies.account import (
+    AGAIN,
+    COMING,
+    ENDED,
+    FIXED,
+    HEAVY,
+    LIGHT,
+    SAVES,
+    TRIAL,
+    Account,
+    Candidate,
+    Search,
+    Taken,
+)
 from offramp.decision.policies.assignment import Change, Unit, Way, improve
 from offramp.decision.policies.demand import (
     MAX_BPS,
@@ -154,10 +168,13 @@ class OptimiserPolicy(KeepsMoves):
         self._keep_records(seen, now_ns)
         if not self._moves.trusts(quality):
             return []
-        back = self._over(seen, traffic, now_ns)
-        for key in back:
+        over, searches = self._over(seen, traffic, now_ns), list[Search]()
+        taken = {key: Taken(seen[key].rate_bps, seen[key].way, HOME, None, why) for key, why in over.items()}
+        back = set(over)
+        for key in over:
             self._note(key, seen[key], now_ns, moved=False)
         bare = self._unmarked(marked, traffic, now_ns)
+        marks = {key: Taken(seen[key].rate_bps if key in seen else 0.0, HOME, HOME, None, LIGHT) for key in bare}
         to, price_ms = dict[tuple[str, str], list[Key]](), self._price_ms(forecast)
         room = self.site.limits.moves - self._moves.moved[0] + len(back) + len(bare)
         for side in (0, 1):
@@ -165,7 +182,9 @@ class OptimiserPolicy(KeepsMoves):
                 heavy = self._heavy(seen, marked, traffic.directions[side], side)[: max(room, 0)]
                 room -= len(heavy)
                 to.setdefault(("mark", ""), []).extend(heavy)
-            for key, way in self._changes(seen, traffic, side, others, price_ms):
+                marks |= {key: Taken(seen[key].rate_bps, HOME, HOME, None, HEAVY) for key in heavy}
+            searches.append(found := self._search(seen, traffic, side, others, price_ms))
+            for key, way, saved_ms in self._apart(found, seen):
                 away = seen[key].way != HOME
                 if key in back or (way != HOME and room + away <= 0):
                     continue
@@ -173,11 +192,18 @@ class OptimiserPolicy(KeepsMoves):
                 back.update([key] if away else [])
                 if way != HOME:
                     to.setdefault(("offload" if is_device(key) else "reroute", self._ways.name(way)), []).append(key)
+                taken[key] = Taken(seen[key].rate_bps, seen[key].way, way, saved_ms, SAVES)
                 self._note(key, seen[key], now_ns, moved=way != HOME)
         rule = f"queues {traffic.directions[0].end_ms:.1f} ms up, {traffic.directions[1].end_ms:.1f} ms down"
+        held = {loop.loop_id: keys_of(loop) for loop in self._moves.loops}
+        marking = {loop.loop_id for loop in self._moves.loops if is_mark(loop)}
         commands = self._give_back(back, bare, seen, forecast, quality, rule)
         moves = [move for (kind, place), keys in sorted(to.items()) for move in self._moves_of(kind, place, keys, seen)]
-        return commands + self._moves.open(moves, forecast, quality, rule)
+        commands += self._moves.open(moves, forecast, quality, rule)
+        names = self.link.name, *(place.name for place in self._ways.places)
+        paths, nodes = (HOME, *self._ways.paths), (HOME, *self._ways.nodes)
+        account = Account(names, paths, nodes, price_ms, self._pace.horizon_ms, traffic, searches, taken, marks)
+        return account.told(commands, held, marking) if commands else []
 
     def _moves_of(self, kind: str, place: str, keys: Sequence[Key], seen: Mapping[Key, Seen]) -> Iterator[Move]:
         """Yield one move for all flows that go one way, or for each device."""
@@ -223,24 +249,22 @@ class OptimiserPolicy(KeepsMoves):
                 found[key] = Seen(record.rate_bps, 0.0, record.flow, way, record.changed_ns > coming_ns)
         return found
 
-    def _over(self, seen: Mapping[Key, Seen], traffic: Traffic, now_ns: int) -> set[Key]:
-        """Return what is to come back whatever it brings.
+    def _over(self, seen: Mapping[Key, Seen], traffic: Traffic, now_ns: int) -> dict[Key, str]:
+        """Return what is to come back whatever it brings, and why.
 
         What has ended; all of a direction where load and moved demand have fitted for long; of what is not seen one
         that is to be tried.
         """
-        over = {key for key, unit in seen.items() if unit.ended}
+        over = {key: ENDED for key, unit in seen.items() if unit.ended}
         for side, direction in enumerate(traffic.directions):
             away = {key: unit for key, unit in seen.items() if unit.way != HOME and unit.flow.down == bool(side)}
             demand_bps = sum(unit.rate_bps for unit in away.values() if unit.counted)
             if direction.load_bps + demand_bps > FITS * direction.capacity_bps:
                 self._tight_ns[side] = now_ns
         fits = [now_ns - tight_ns > FAILED_NS for tight_ns in self._tight_ns]
-        over.update(
-            key
-            for key, unit in seen.items()
-            if unit.way != HOME and key in self._records and (all(fits) if is_device(key) else fits[unit.flow.down])
-        )
+        for key, unit in seen.items():
+            if unit.way != HOME and key in self._records and (all(fits) if is_device(key) else fits[unit.flow.down]):
+                over.setdefault(key, AGAIN)
         if traffic.sees_moved or max(side.end_ms for side in traffic.directions) > CALM_MS:
             return over
         tried = [
@@ -248,17 +272,17 @@ class OptimiserPolicy(KeepsMoves):
             for key, record in self._records.items()
             if record.away and now_ns - record.changed_ns > record.pause_s * SECOND_NS and not seen[key].told_bps
         ]
-        return over | {key for _, key in sorted(tried)[:1]}
+        return {key: TRIAL for _, key in sorted(tried)[:1]} | over
 
-    def _changes(
+    def _search(
         self, seen: Mapping[Key, Seen], traffic: Traffic, side: int, others: Mapping[str, float], price_ms: float
-    ) -> list[tuple[Key, int]]:  # fmt: skip
-        """Return which units of one direction are to change their ways, and the numbers of these."""
+    ) -> Search:
+        """Return which units of one direction are to change their ways, and what was looked at for that."""
         told, loads, late = ([0.0] * self._ways.count for _ in range(3))
         capacity_bps = traffic.directions[side].capacity_bps
         least_bps = (self.site.policy.priority.share if self._marks else self.rules.min_share) * capacity_bps
         paths, nodes = self._ways.opened(self._ways.paths, others), self._ways.opened(self._ways.nodes, others)
-        found = list[tuple[Key, Unit]]()
+        found, aside = list[Candidate](), list[Candidate]()
         for key, unit in seen.items():
             if unit.flow.down != bool(side) or unit.ended or not unit.counted:
                 continue
@@ -267,19 +291,20 @@ class OptimiserPolicy(KeepsMoves):
             if unit.coming:
                 late[unit.way] -= unit.rate_bps
                 late[HOME] += unit.rate_bps
-            elif self._may(unit.flow):
-                alone = unit.way == HOME or key in self._records
-                if alone and unit.rate_bps >= least_bps and len(paths) > 1:
-                    found.append((key, Unit(unit.rate_bps, unit.way, paths)))
+                aside.append(Candidate(key, Unit(unit.rate_bps, unit.way, paths), device_of(unit.flow), COMING))
+            elif unit.rate_bps >= least_bps and (unit.way == HOME or key in self._records):
+                one = Candidate(key, Unit(unit.rate_bps, unit.way, paths), device_of(unit.flow))
+                if not self._may(unit.flow):
+                    aside.append(one._replace(why=FIXED))
+                else:
+                    (found if len(paths) > 1 else aside).append(one)
         for key, unit in seen.items():
             here = not unit.counted and unit.flow.down == bool(side) and not unit.ended and not unit.coming
             if here and len(nodes) > 1 and unit.rate_bps >= least_bps and self._may(unit.flow):
-                found.append((key, Unit(unit.rate_bps, unit.way, nodes, DEVICE_PRICE)))
-        if not found:
-            return []
-        ways, units = self._ways.at(traffic, side, others, told, loads, late), [unit for _, unit in found]
-        changes = self._chosen(ways, units, price_ms)
-        return self._apart([(found[change.unit][0], change.to) for change in changes], seen)
+                found.append(Candidate(key, Unit(unit.rate_bps, unit.way, nodes, DEVICE_PRICE), key[0]))
+        ways, units = self._ways.at(traffic, side, others, told, loads, late), [each.unit for each in found]
+        changes = self._chosen(ways, units, price_ms) if found else []
+        return Search(ways, found, changes, aside)
 
     def _chosen(self, ways: Sequence[Way], units: Sequence[Unit], price_ms: float) -> list[Change]:
         """Return what is to change; count where the forecast changed that."""
@@ -293,17 +318,16 @@ class OptimiserPolicy(KeepsMoves):
             self.swayed = decided + bool(changes or without), swayed + other
         return changes
 
-    def _apart(
-        self, changes: list[tuple[Key, int]], seen: dict[Key, Seen] | Mapping[Key, Seen]
-    ) -> list[tuple[Key, int]]:
-        """Leave out what is of a device that changes as a whole, or a device of which a part did."""
-        kept, whole, parts = list[tuple[Key, int]](), set[str](), set[str]()
-        for key, way in changes:
+    def _apart(self, found: Search, seen: Mapping[Key, Seen]) -> list[tuple[Key, int, float]]:
+        """Return the changes, without what is of a device that changes as a whole, or a device of which a part did."""
+        kept, whole, parts = list[tuple[Key, int, float]](), set[str](), set[str]()
+        for number, way, saved_ms in found.changes:
+            key = found.units[number].key
             address = key[0] if is_device(key) else device_of(seen[key].flow)
             if address in whole or (is_device(key) and address in parts):
                 continue
             (whole if is_device(key) else parts).add(address)
-            kept.append((key, way))
+            kept.append((key, way, saved_ms))
         return kept
 
     def _marked(self) -> set[Key]:

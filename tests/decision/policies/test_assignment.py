@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from offramp.decision.policies.assignment import LOST_MS, Unit, Way, delay_ms, improve
+from offramp.decision.policies.assignment import LOST_MS, Change, Unit, Way, delay_ms, improve, options
 
 HORIZON_MS = 100.0
 
@@ -95,3 +95,29 @@ def test_nothing_goes_where_it_may_not_or_comes_back_where_it_does_not_fit() -> 
     assert improve(full, [moved], horizon_ms=HORIZON_MS, price_ms=0.0, changes=4) == []
     calm = [home._replace(load_bps=1e6, queue_ms=0.0), other._replace(load_bps=4e6)]
     assert [change.to for change in improve(calm, [moved], horizon_ms=HORIZON_MS, price_ms=0.5, changes=4)] == [0]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_option_is_what_the_unit_would_save_beside_the_changes(seed: int) -> None:
+    ways, units = instance(seed)
+    ways.append(Way(7e6, 9.0, 100.0, 5.0, 1e6))
+    units = [unit._replace(may=(0, 1, 2)) for unit in units]
+    changes = improve(ways, units, horizon_ms=HORIZON_MS, price_ms=0.5, changes=2)
+    places = [unit.at for unit in units]
+    for change in changes:
+        places[change.unit] = change.to
+    now = cost(ways, units, places)
+    found = options(ways, units, changes, horizon_ms=HORIZON_MS)
+    assert {option.unit for option in found} == set(range(len(units))) - {change.unit for change in changes}
+    for option in found:
+        others = [to for to in (0, 1, 2) if to != places[option.unit]]
+        saved = {to: now - cost(ways, units, [*places[: option.unit], to, *places[option.unit + 1 :]]) for to in others}
+        assert option.saved_ms == pytest.approx(max(saved.values()))
+        assert saved[option.to] == pytest.approx(option.saved_ms)
+
+
+def test_what_may_go_nowhere_else_and_a_direction_without_load_have_no_option() -> None:
+    ways = [Way(8e6, 1.0, 100.0, 0.0, 1e6), Way(8e6, 1.0, 100.0, 0.0, 0.0)]
+    assert options(ways, [Unit(1e6, 0, (0,))], [], horizon_ms=HORIZON_MS) == []
+    silent = [way._replace(load_bps=0.0) for way in ways]
+    assert options(silent, [Unit(0.0, 0, (0, 1))], list[Change](), horizon_ms=HORIZON_MS) == []

@@ -100,7 +100,7 @@ def test_nothing_is_moved_that_may_not_be_and_what_opens_ends(name: str, seed: i
             validate(command.to_dict())
             assert command.expires_at_ns - command.not_before_ns == life_ns
             assert command.scope.startswith(("link:wan", "device:wan/"))
-            text = command.to_json()
+            text = json.dumps(command.action)
             assert FIXED not in text
             assert OUTSIDE not in text
             if command.phase == "abated":
