@@ -26,7 +26,7 @@ ORDER = """
     .stream.learning .stream.arena.report .stream.arena .stream.arena.network .stream.arena.senders .stream.datasets
     .stream.pipeline
     .stream.windows .stream.bins
-    .stream .decision
+    .stream .decision.explaining .decision
     .inference.refinement .inference.evaluation .inference.baselines .inference.training .inference.serving
     .inference.serving.kernel .inference.dataset .inference.artifact .inference.artifact_check .inference.network
     .inference
