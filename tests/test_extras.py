@@ -69,6 +69,7 @@ DOES = {
     "replay": f"replay {DEMO} --site {SITE} --format jsonl --out commands.jsonl",
     "features": f"features {DEMO} -o out.csv",
     "edge-iiotset": "edge-iiotset made.csv -o edge.parquet",
+    "explain": "explain 94777b5b commands.jsonl",
     "doctor": "doctor",
     "dataset show": "dataset show data",
 }

@@ -21,7 +21,7 @@ MAY_KNOW: dict[str, set[str]] = {
 }
 
 ORDER = """
-    .__main__ .cli.commands .cli.learning .cli .api .cli.show .kernel_set
+    .__main__ .cli.commands .cli.learning .cli.tell .cli .api .cli.show .kernel_set
     .stream.app .stream.agent .stream.local .stream.worker .stream.refine .stream.links .stream.metrics .stream.topics
     .stream.learning .stream.arena.report .stream.arena .stream.arena.network .stream.arena.senders .stream.datasets
     .stream.pipeline

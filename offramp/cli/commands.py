@@ -29,6 +29,7 @@ from offramp.cli.publish import publish
 from offramp.cli.refine import refine
 from offramp.cli.replay import replay
 from offramp.cli.tap import tap
+from offramp.cli.tell.explain import explain
 from offramp.cli.worker import worker
 from offramp.errors import OfframpError, ReaderGoneError
 from offramp.extras import missing_extra
@@ -79,7 +80,7 @@ add(app, replay, tap, features, edge_iiotset, train, tune)
 group("dataset", "Labelled data sets to train and evaluate on.", dataset.build, dataset.show)
 add(app, evaluate, federate)
 group("topics", "The topics on Kafka.", topics.create, topics.list_, topics.describe, topics.acl)
-add(app, arena, publish, topics.mark, worker, refine, follow, kernels, doctor)
+add(app, arena, publish, topics.mark, worker, refine, follow, explain, kernels, doctor)
 
 
 INTERRUPTED = 130
