@@ -80,7 +80,12 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
     bad, empty = tmp_path / "bad.jsonl", tmp_path / "empty.jsonl"
     bad.write_text(f"{demo_commands('shipped')[0]}\n\nno command\n")
     empty.write_text("\n")
-    hostile = example() | {"scope": "link:\x1b[2J"}
+    body = example()
+    for number, members in enumerate(({"not_before": "2023-13-01T00:00:00Z"}, {"expires_at": "0000-01-01T00:00:00Z"})):
+        (tmp_path / f"time{number}.jsonl").write_text(json.dumps(body | members))
+    huge = {"match": body["action"]["flows"][0], "rate_bps": 10**400, "from": "a", "to": "b", "why": "on trial"}
+    (tmp_path / "huge.jsonl").write_text(json.dumps(body | {"reason": body["reason"] | {"moved": [huge]}}))
+    hostile = body | {"scope": "link:\x1b[2J"}
     (tmp_path / "hostile.jsonl").write_text(json.dumps(hostile))
     name = first("shipped")
     for arguments, words in (
@@ -91,6 +96,9 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
         ((name, bad), f"{bad}: line 3: is no JSON"),
         ((name, tmp_path / "gone.jsonl"), "gone.jsonl: No such file"),
         ((name, tmp_path), "Is a directory"),
+        ((body["decision_id"], tmp_path / "time0.jsonl"), "cannot be told"),
+        ((body["decision_id"], tmp_path / "time1.jsonl"), "cannot be told"),
+        ((body["decision_id"], tmp_path / "huge.jsonl"), "cannot be told"),
         ((name, path, "--topic"), "leave one out"),
         ((name, "--topic", "--from", "soon"), "--from 'soon'"),
         ((name, "--topic"), "OFFRAMP_KAFKA"),

@@ -10,7 +10,6 @@ from offramp.decision.site import load_site
 from tests.support.places import ROOT
 
 DEMO, SITE = ROOT / "samples/demo.pcap.zst", ROOT / "samples/site.toml"
-OPTIMISER = '\n[policy]\nname = "optimiser-reactive"\n'
 
 
 @lru_cache

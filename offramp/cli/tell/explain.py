@@ -82,8 +82,12 @@ def explain(options: ExplainOptions) -> None:
     known = KnownCommands()
     where = from_topic(options, known) if options.topic else from_file(options.file or "-", known)
     found = known.find(options.decision, where)
-    subject = subject_of(found.command, found.loop)
-    told, shown_as = story(found), display_filter(subject)
+    try:
+        subject = subject_of(found.command, found.loop)
+        head, told, shown_as = headline(found), story(found), display_filter(subject)
+    except (ValueError, OverflowError) as error:  # the contract lets a 13th month pass, and any number
+        text = f"{found.command['decision_id']}: it or its loop has a time or number that cannot be told: {error}"
+        raise InputError(text) from error
     frames: list[Frames] = []
     if options.captures:
         from offramp.kernels import announce_compiling
@@ -98,7 +102,7 @@ def explain(options: ExplainOptions) -> None:
             text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             out.write(escaped(f"{text}\n"))
             return
-        out.write(escaped(as_text(headline(found), told)))
+        out.write(escaped(as_text(head, told)))
         about = "of its flows" if subject.matches else "of its device" if subject.device else "(all of that time)"
         out.write(f"\nWireshark, the packets {about} that it rests on\n  {shown_as}\n")
         for line in frame_lines(frames, options.pcap):
