@@ -9,18 +9,24 @@ from typing import Any, NamedTuple
 from offramp.decision.acceptance import own_id
 from offramp.decision.explaining.known_commands import TOLD, Found
 from offramp.decision.explaining.subject import action_before, gone
-from offramp.decision.explaining.words import after, count, flow, milliseconds, moment, percent, rate
+from offramp.decision.explaining.words import after, count, flow, milliseconds, moment, percent, rate, unit
 from offramp.decision.policies.assignment import FURTHER
 
 Body = Mapping[str, Any]
 
 SHOWN_FLOWS = 16
 """Of an action, in sentences; --json has all."""
-QUEUES_OF_NOW = re.compile(r"(?:optimiser|threshold|priority)-[0-9a-f]{12}")
+QUEUES_OF_NOW = re.compile(r"(?:reactive|threshold|priority)-[0-9a-f]{12}")
 """Versions of the policies that look at no forecast."""
+SWAYED = re.compile(r"optimiser-[0-9a-f]{12}")
+"""Of the one whose price a forecast lowers."""
 NETWORKS = {
     "supposed": "Loads and queues are of the supposed network: as if all that was told before were carried out.",
     "applied": "Loads and queues are of the network as it is, with what was carried out before.",
+}
+STAYS = {
+    "is heavy": "gives way to all other traffic, as it is heavy",
+    "need not give way": "need not give way any more",
 }
 BACK = {
     "saves delay": "that is better",
@@ -32,7 +38,7 @@ LEFT = {
     "no room in moves": "the site's limit of open moves was reached",
     "may not be moved": "the site says that it may not be moved",
     "in flight": "a command about it was still on its way",
-    "path closed": "that path takes nothing more",
+    "path closed": "that path or node takes nothing more",
     "next look": "a look makes at most four changes in a direction; the next one sees what these bring",
 }
 
@@ -161,8 +167,8 @@ def _rule(reason: Body) -> list[str]:
     if "price_ms" in reason:
         price = reason["price_ms"]
         lines.append(
-            f"A change had to save more than {milliseconds(price)} of the mean delay of its direction, a further one "
-            f"of the same look {milliseconds(FURTHER * price)}."
+            f"A change had to save more than {milliseconds(price)} of the mean delay of its direction (of a device "
+            f"twice that), a further one of the same look {milliseconds(FURTHER * price)}."
         )
     return lines
 
@@ -171,9 +177,12 @@ def _moved(reason: Body) -> list[str]:
     """Return what each flow had that is moved or comes back."""
     lines = []
     for each in reason.get("moved", ()):
+        if each["why"] in STAYS:
+            lines.append(f"  {unit(each)} had {rate(each['rate_bps'])} and {STAYS[each['why']]}")
+            continue
         saved = f"that saves {milliseconds(each['saved_ms'])}" if "saved_ms" in each else BACK[each["why"]]
         moves = f"had {rate(each['rate_bps'])} and goes from {each['from']} to {each['to']}"
-        lines.append(f"  {flow(each['match'])} {moves}: {saved}")
+        lines.append(f"  {unit(each)} {moves}: {saved}")
     return lines
 
 
@@ -189,7 +198,7 @@ def _candidates(reason: Body) -> list[str]:
             told = f"{better}, which is below the price"
         else:
             told = f"no better there: {place} it would cost {milliseconds(-saved)}"
-        lines.append(f"  {flow(each['match'])} with {rate(each['rate_bps'])}: {told}")
+        lines.append(f"  {unit(each)} with {rate(each['rate_bps'])}: {told}")
     if "candidates" in reason and not lines:
         lines.append("Nothing else was large enough to be worth a move.")
     return lines
@@ -206,6 +215,11 @@ def _forecast(reason: Body) -> list[str]:
     ]
     if QUEUES_OF_NOW.fullmatch(reason["policy_version"]):
         lines.append(f"Policy {reason['policy_version']} did not look at that: it decides by the queues of now.")
+    elif SWAYED.fullmatch(reason["policy_version"]):
+        lines.append(
+            f"Policy {reason['policy_version']} decides by the queues of now; the surer High is foreseen, the less a "
+            "change has to save."
+        )
     else:
         lines.append(f"Policy {reason['policy_version']} decided by that.")
     return lines

@@ -38,10 +38,11 @@ def subject_of(command: Mapping[str, Any], loop: Sequence[Mapping[str, Any]]) ->
     reason = command["reason"]
     before = action_before(command, loop)
     action = command["action"] if command["action"]["type"] != "clear" else before
-    matches = [*action.get("flows", ()), *(each["match"] for each in reason.get("moved", ()))]
+    changed = reason.get("moved", ())
+    matches = [*action.get("flows", ()), *(each["match"] for each in changed if "match" in each)]
     matches += gone(before, action)
     unlike = [match for number, match in enumerate(matches) if match not in matches[:number]]
-    device = action.get("device", "")
+    device = action.get("device") or next((each["device"] for each in changed if "device" in each), "")
     addresses = [value for match in unlike for name, value in match.items() if name.startswith("ipv")]
     for address in [*addresses, *([device] if device else [])]:
         _require(command, address)

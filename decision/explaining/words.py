@@ -54,6 +54,11 @@ def flow(match: Mapping[str, Any]) -> str:
     return f"{PROTOCOLS.get(proto, f'protocol {proto}')} {_end(match, 'src')} > {_end(match, 'dst')}"
 
 
+def unit(told: Mapping[str, Any]) -> str:
+    """Return what a reason tells of: a flow, or a device."""
+    return f"device {told['device']}" if "device" in told else flow(told["match"])
+
+
 def count(number: int, name: str) -> str:
     """Return how many of something."""
     return f"{number:,} {name}{'' if number == 1 else 's'}"

@@ -14,9 +14,11 @@ DEMO, SITE = ROOT / "samples/demo.pcap.zst", ROOT / "samples/site.toml"
 
 @lru_cache
 def demo_commands(policy: str) -> tuple[str, ...]:
-    """Return the commands of a policy for the sample, a line of JSON each."""
+    """Return the commands of a policy for the sample, a line of JSON each; others than the shipped move only flows."""
     site = load_site(SITE)
     chosen = site.model_copy(update={"policy": site.policy.model_copy(update={"name": policy})})
+    if policy != "shipped":
+        chosen = chosen.model_copy(update={"limits": site.limits.model_copy(update={"actions": ("reroute",)})})
     return tuple(command.to_json() for command in offramp.replay(DEMO, site=chosen).commands)
 
 

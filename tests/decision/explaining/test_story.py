@@ -9,7 +9,7 @@ import pytest
 
 from offramp.decision.command import SCHEMA_FILE, validate
 from offramp.decision.explaining.known_commands import Found
-from offramp.decision.explaining.story import BACK, LEFT, headline, story
+from offramp.decision.explaining.story import BACK, LEFT, STAYS, headline, story
 from offramp.decision.explaining.subject import subject_of
 from offramp.errors import InputError
 from tests.support.commands import changed, example, moved
@@ -127,20 +127,30 @@ def test_what_the_optimiser_adds_is_told() -> None:
     assert "a queue of 60.0 ms" in sections["Why"]
     assert "Down: a load of 100 kbit/s on 8 Mbit/s (1.2 %)" in sections["Why"]
     assert "supposed network" in sections["Why"]
-    assert (
-        "more than 3.1 ms of the mean delay of its direction, a further one of the same look 0.77 ms" in sections["Why"]
-    )
+    assert "more than 3.1 ms of the mean delay of its direction (of a device twice that)" in sections["Why"]
+    assert "a further one of the same look 0.77 ms" in sections["Why"]
     assert "had 3 Mbit/s and goes from wan to fast: that saves 8.5 ms" in sections["Moved"]
     assert "Nothing else was large enough" in sections["Not moved"]
     assert "as it is" in told(with_reason(example(), **TOLD | {"network": "applied"}))["Why"]
 
 
+def test_a_device_is_told_of_and_its_clear_is_about_it() -> None:
+    device = {"device": "10.0.0.9", "rate_bps": 3e6, "from": "wan", "to": "edge", "saved_ms": 8.5, "why": "saves delay"}
+    left = device | {"device": "10.0.0.8", "why": "below price"}
+    sections = told(with_reason(example(), moved=[device], candidates=[left]))
+    assert "  device 10.0.0.9 had 3 Mbit/s and goes from wan to edge: that saves 8.5 ms" in sections["Moved"]
+    assert "  device 10.0.0.8 with 3 Mbit/s: on edge instead of wan it would save" in sections["Not moved"]
+    clear = with_reason(example(), moved=[device])
+    clear = changed(clear, phase="abated", sequence=2, action={"type": "clear", "loop_id": clear["loop_id"]})
+    assert subject_of(clear, [clear]).device == "10.0.0.9"
+
+
 def test_every_word_of_the_schema_has_its_sentence() -> None:
     words = json.loads(SCHEMA_FILE.read_text())["$defs"]
-    assert set(BACK) == set(words["moved"]["properties"]["why"]["enum"])
+    assert {*BACK, *STAYS} == set(words["moved"]["properties"]["why"]["enum"])
     for why in words["moved"]["properties"]["why"]["enum"]:
         back = {"match": FLOW, "rate_bps": 0, "from": "fast", "to": "wan", "why": why}
-        assert BACK[why] in told(with_reason(example(), moved=[back]))["Moved"]
+        assert (BACK | STAYS)[why] in told(with_reason(example(), moved=[back]))["Moved"]
     for why in words["candidate"]["properties"]["why"]["enum"]:
         for saved in (2.0, -2.0):
             left = {"match": FLOW, "rate_bps": 5e5, "from": "wan", "to": "fast", "saved_ms": saved, "why": why}
@@ -151,8 +161,10 @@ def test_every_word_of_the_schema_has_its_sentence() -> None:
 
 
 def test_a_policy_that_looks_at_no_forecast_says_so() -> None:
-    for version in ("optimiser-0123456789ab", "threshold-0123456789ab", "priority-0123456789ab"):
+    for version in ("reactive-0123456789ab", "threshold-0123456789ab", "priority-0123456789ab"):
         assert "did not look at that" in told(with_reason(example(), policy_version=version))["Forecast"]
+    swayed = told(with_reason(example(), policy_version="optimiser-0123456789ab"))["Forecast"]
+    assert "the surer High is foreseen, the less a change has to save" in swayed
 
 
 def test_a_command_that_somebody_changed_is_told_so() -> None:
