@@ -39,7 +39,7 @@ LEFT = {
     "may not be moved": "the site says that it may not be moved",
     "in flight": "a command about it was still on its way",
     "path closed": "that path or node takes nothing more",
-    "next look": "a look makes at most four changes in a direction; the next one sees what these bring",
+    "next look": "a look makes only so many changes in a direction; the next one sees what these bring",
 }
 
 
@@ -167,8 +167,8 @@ def _rule(reason: Body) -> list[str]:
     if "price_ms" in reason:
         price = reason["price_ms"]
         lines.append(
-            f"A change had to save more than {milliseconds(price)} of the mean delay of its direction (of a device "
-            f"twice that), a further one of the same look {milliseconds(FURTHER * price)}."
+            f"The first change of a direction had to save more than {milliseconds(price)} of its mean delay and the "
+            f"site's price_share of it, each further one {milliseconds(FURTHER * price)}, a device twice that."
         )
     return lines
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from offramp.decision.command import Command
-from offramp.decision.policies.assignment import FURTHER, Change, Unit, Way, options
+from offramp.decision.policies.assignment import FURTHER, Change, Unit, Way, delay_ms, options
 from offramp.decision.policies.demand import Key, device_key, is_device, key_of, match_of
 from offramp.decision.traffic import Traffic
 
@@ -60,13 +60,14 @@ class Account(NamedTuple):
     """A look: the searches of both directions, what was moved and what was marked, or is not any more.
 
     names: of the link, its paths and nodes, by number; paths, nodes: the numbers of the ways of flows and of devices,
-    closed ones, too; price_ms: of a move at this look.
+    closed ones, too; price_ms: of a move at this look, and price_share of the delay besides.
     """
 
     names: Sequence[str]
     paths: tuple[int, ...]
     nodes: tuple[int, ...]
     price_ms: float
+    price_share: float
     horizon_ms: float
     traffic: Traffic
     searches: Sequence[Search]
@@ -142,22 +143,25 @@ class Account(NamedTuple):
         What moved with its device, or a device of which a part moved, is not left.
         """
         made = [change for change in search.changes if search.units[change.unit].key in self.taken]
-        price_ms = self.price_ms * (FURTHER if made else 1.0)
+        further_ms = FURTHER * self.price_ms
+        first_ms = 0.0 if made else self._first_ms(search.ways) - further_ms
         all_of = [*search.units, *search.aside]
         wholes = {key[0] for key in self.taken if is_device(key)}
         parts = {each.device for each in all_of if each.key in self.taken}
         refused = {change.unit for change in search.changes}
-        for number, (change, shut) in self._best(search, made, price_ms).items():
+        for number, (change, shut) in self._best(search, made, first_ms, further_ms).items():
             each = all_of[number]
             if each.key in self.taken or each.device in (parts if is_device(each.key) else wholes):
                 continue
             why = each.why or (CLOSED if shut else FULL if number in refused else "")
             if not why:
-                dear = change.saved_ms <= price_ms * each.unit.dear
+                dear = change.saved_ms <= first_ms + further_ms * each.unit.dear
                 why = LATER if not dear else CHEAP if change.saved_ms > 0.0 else WORSE
             yield each._replace(why=why), change
 
-    def _best(self, search: Search, made: Sequence[Change], price_ms: float) -> dict[int, tuple[Change, bool]]:
+    def _best(
+        self, search: Search, made: Sequence[Change], first_ms: float, further_ms: float
+    ) -> dict[int, tuple[Change, bool]]:
         """Return the best other way of each unit, and whether it is closed, while no open one pays and that would."""
         units = [each.unit for each in (*search.units, *search.aside)]
         ways, horizon_ms = search.ways, self.horizon_ms
@@ -170,10 +174,16 @@ class Account(NamedTuple):
             return best
         for one in options(ways, kinds, made, horizon_ms=horizon_ms):
             unit, known = units[one.unit], best.get(one.unit)
-            price = price_ms * unit.dear
+            price = first_ms + further_ms * unit.dear
             if one.to not in unit.may and one.saved_ms > price and (known is None or known[0].saved_ms <= price):
                 best[one.unit] = one, True
         return best
+
+    def _first_ms(self, ways: Sequence[Way]) -> float:
+        """Return what the first change of a direction has to save."""
+        whole = sum(way.load_bps for way in ways)
+        delays = sum(way.load_bps * delay_ms(way, way.load_bps, self.horizon_ms) for way in ways)
+        return self.price_ms + (self.price_share * delays / whole if whole > 0.0 else 0.0)
 
     def _way(self, key: Key, rate_bps: float, at: int, to: int) -> dict[str, Any]:
         what = {"device": key[0]} if is_device(key) else {"match": match_of(key)}

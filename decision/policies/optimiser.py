@@ -202,7 +202,18 @@ class OptimiserPolicy(KeepsMoves):
         commands += self._moves.open(moves, forecast, quality, rule)
         names = self.link.name, *(place.name for place in self._ways.places)
         paths, nodes = (HOME, *self._ways.paths), (HOME, *self._ways.nodes)
-        account = Account(names, paths, nodes, price_ms, self._pace.horizon_ms, traffic, searches, taken, marks)
+        account = Account(
+            names,
+            paths,
+            nodes,
+            price_ms,
+            self._pace.price_share,
+            self._pace.horizon_ms,
+            traffic,
+            searches,
+            taken,
+            marks,
+        )
         return account.told(commands, held, marking) if commands else []
 
     def _moves_of(self, kind: str, place: str, keys: Sequence[Key], seen: Mapping[Key, Seen]) -> Iterator[Move]:

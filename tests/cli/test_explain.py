@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from offramp.capture.sources.file.files import open_captures
 from tests.support.command_line import offramp
 from tests.support.commands import example
@@ -38,23 +36,18 @@ def test_a_command_of_the_shipped_policy_is_told(tmp_path: Path) -> None:
 
 
 def test_a_command_of_the_optimiser_tells_loads_and_candidates(tmp_path: Path) -> None:
-    lines = demo_commands("optimiser-reactive")
-    given = "".join(f"{line}\n" for line in lines).encode()
-    for line in lines:
-        body = json.loads(line)
-        done = offramp("explain", body["decision_id"], stdin=given) if "moved" in body["reason"] else None
-        if done is None or body["phase"] == "abated":
-            continue
+    """Whatever it is tuned to: the first onset and the first clear of the sample."""
+    bodies = [json.loads(line) for line in demo_commands("optimiser-reactive")]
+    path = commands_file(tmp_path, "optimiser-reactive")
+    for phase in ("onset", "abated"):
+        body = next(each for each in bodies if each["phase"] == phase)
+        done = offramp("explain", body["decision_id"], path)
         assert done.returncode == 0, done.stderr
         for words in ("  Up: before this command's changes, a load of", "  Down: a load of", "supposed network",
-                      "did not look at that: it decides by the queues of now", "\nMoved\n", "that saves",
-                      "\nNot moved\n", "no better there"):  # fmt: skip
+                      "did not look at that: it decides by the queues of now", "\nMoved\n", "\nNot moved\n",
+                      "no better there", "is to be undone:" if phase == "abated" else "that saves",
+                      ):  # fmt: skip
             assert words in done.stdout
-        if body["phase"] == "update":
-            assert "that it moved before goes back" in done.stdout
-            assert "which is below the price" in done.stdout
-            return
-    pytest.fail("no update tells what it gives back")
 
 
 def test_frames_are_named_and_written(tmp_path: Path) -> None:
@@ -63,14 +56,16 @@ def test_frames_are_named_and_written(tmp_path: Path) -> None:
     done = offramp(*words, "--pcap", out)
     assert done.returncode == 0, done.stderr
     written = sum(len(block) for block in open_captures([str(out)]).read())
-    assert f"frames 3019 to 3156, {written} packets" in done.stdout
     assert f"written to {out}" in done.stdout
     as_json = offramp(*words, "--json")
     told = json.loads(as_json.stdout)
     assert told["command"]["decision_id"] == first("optimiser-reactive")
-    assert [each["sequence"] for each in told["loop"]] == [1, 2, 3]
+    bodies = [json.loads(line) for line in demo_commands("optimiser-reactive")]
+    assert told["loop"] == [each for each in bodies if each["loop_id"] == told["command"]["loop_id"]]
     (frames,) = told["frames"]
-    assert (frames["file"], frames["first"], frames["last"], frames["packets"]) == (str(DEMO), 3019, 3156, written)
+    assert (frames["file"], frames["packets"]) == (str(DEMO), written)
+    assert written > 10
+    assert f"frames {frames['first']} to {frames['last']}, {written} packets" in done.stdout
     assert told["filter"] in done.stdout
     assert {each["title"] for each in told["told"]} >= {"What", "Why", "Moved", "Not moved", "Forecast", "Data", "Loop"}
 

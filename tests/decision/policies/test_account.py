@@ -8,6 +8,8 @@ from typing import Any
 
 from offramp.decision.command import SCHEMA_FILE, Command, validate
 from offramp.decision.policies import account
+from offramp.decision.policies.assignment import FURTHER
+from offramp.decision.policies.optimiser import CHANGES
 from offramp.decision.policies.policy import LinkPolicy
 from offramp.decision.policies.table import link_policy
 from offramp.decision.site import Site
@@ -97,7 +99,7 @@ def test_a_price_that_is_too_high_is_told_of() -> None:
     assert [each["match"]["ipv4_src"] for each in commands[0].reason["moved"]] == ["10.0.0.1"]
     for each in commands[0].reason["candidates"]:
         assert each["why"] == ("below price" if each["saved_ms"] > 0 else "no better there")
-        assert each["saved_ms"] <= 0.25 * commands[0].reason["price_ms"], "what a further change costs"
+        assert each["saved_ms"] <= FURTHER * commands[0].reason["price_ms"], "what a further change costs"
     assert "below price" in why(commands).values()
 
 
@@ -108,8 +110,8 @@ def test_no_room_in_moves_is_told_of() -> None:
 
 
 def test_what_is_left_for_the_next_look_is_told_of() -> None:
-    commands = look(link_policy(site(price_ms=0.1), "a"), [up(n, 1e6) for n in range(1, 9)] + [up(10, 4e6)])
-    assert len(commands[0].reason["moved"]) == 4
+    commands = look(link_policy(site(price_ms=0.1), "a"), [up(n, 4e5) for n in range(11, 51)])
+    assert len(commands[0].reason["moved"]) == CHANGES
     assert "next look" in why(commands).values()
 
 
@@ -135,19 +137,24 @@ def test_what_a_command_is_on_its_way_for_is_told_of() -> None:
 
 def test_what_comes_back_tells_why() -> None:
     policy = link_policy(site(), "a")
-    first = look(policy, [up(1, 5e6), up(2, 4e6)])
-    moved = first[0].reason["moved"]
-    commands = list[Command]()
-    for at in range(1, 700):
-        commands += look(policy, [], 0.0, at=at)
-    ended = [each for each in commands if "moved" in each.reason]
+    moved = look(policy, [up(1, 5e6), up(2, 4e6)])[0].reason["moved"]
+    ended = look(policy, [], 0.0, at=250)
     told = [each for command in ended for each in command.reason["moved"]]
     assert {each["why"] for each in told} == {"has ended"}
     assert all("saved_ms" not in each and each["to"] == "a" for each in told)
     assert {each["match"]["ipv4_src"] for each in told} == {each["match"]["ipv4_src"] for each in moved}
-    for command in commands:
+    for command in ended:
         validate(json.loads(command.to_json()))
-        assert ("moved" in command.reason) == (command in ended), "one that only renews tells nothing new"
+
+
+def test_an_update_that_only_renews_tells_nothing_new() -> None:
+    policy = link_policy(site(every_bins=1_000), "a")
+    flows, commands = [up(1, 5e6), up(2, 4e6)], list[Command]()
+    first = -(START_NS // BIN_NS) % 1_000
+    for at in range(first, first + 600, 20):
+        commands += look(policy, flows, at=at)
+    assert [each.phase for each in commands] == ["onset", "update"]
+    assert [bool(MEMBERS & each.reason.keys()) for each in commands] == [True, False]
 
 
 def test_a_reason_tells_of_no_more_than_the_schema_lets_it() -> None:
