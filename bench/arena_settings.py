@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from offramp.decision.policies import assignment, optimiser, ways
+from offramp.decision.policies import assignment, memory, optimiser, ways
 from offramp.decision.rules import PACES
 from offramp.stream.arena.contest import Contest
 from offramp.stream.arena.scenario import load_scenario
@@ -30,8 +30,8 @@ CONSTANTS: dict[str, tuple[Any, str]] = {
     "WAKE_MS": (optimiser, "WAKE_MS"),
     "ENDED_NS": (optimiser, "ENDED_NS"),
     "DEVICE_PRICE": (optimiser, "DEVICE_PRICE"),
-    "FITS": (optimiser, "FITS"),
-    "FAILED_NS": (optimiser, "FAILED_NS"),
+    "FITS": (memory, "FITS"),
+    "FAILED_NS": (memory, "FAILED_NS"),
 }
 
 

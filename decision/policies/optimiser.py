@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +18,11 @@ from offramp.decision.command import Command
 from offramp.decision.known import known_of
 from offramp.decision.moves import Loop, Move
 from offramp.decision.policies.account import (
-    AGAIN,
     COMING,
-    ENDED,
     FIXED,
     HEAVY,
     LIGHT,
     SAVES,
-    TRIAL,
     Account,
     Candidate,
     Search,
@@ -34,18 +30,15 @@ from offramp.decision.policies.account import (
 )
 from offramp.decision.policies.assignment import Change, Unit, Way, improve
 from offramp.decision.policies.demand import (
-    MAX_BPS,
     Demands,
     Key,
     device_key,
     device_of,
-    flow_key,
-    flow_of,
     is_device,
-    is_key,
     key_of,
     match_of,
 )
+from offramp.decision.policies.memory import Memory, Seen
 from offramp.decision.policies.open_moves import SECOND_NS, KeepsMoves, OpenMoves, is_count
 from offramp.decision.policies.ways import HOME, Ways
 from offramp.decision.reroute import LOWER_EFFORT, allowed
@@ -64,50 +57,6 @@ DEVICE_PRICE = 2.0
 """The price of a device's move, of that of a flow's: it takes along what queues nowhere, in both directions."""
 CHANGES = 16
 """Of one direction at one look: as many flows as a link tells of."""
-PROBE_S, MOST_PROBE_S = 5.0, 160.0
-"""What is moved and not seen is assumed to demand what it did for so long, then it is tried at home; each trial that
-fails doubles it."""
-FITS = 0.7
-"""Share of the capacity up to which load and moved demand fit a direction: as a threshold gives back."""
-CALM_MS = 2.0
-"""Something is tried at home only below this queue: a packet of 1,500 bytes at 6 Mbit/s."""
-FAILED_NS = 5 * SECOND_NS
-"""What is moved again so soon after it came back had not ended: as long as the arena calls it a flap."""
-
-
-class Record(NamedTuple):
-    """The last change of a unit's way: its rate and a flow of it then, when, and for how long that is assumed."""
-
-    rate_bps: float
-    flow: FlowRate
-    changed_ns: int
-    pause_s: float
-    away: bool
-
-
-class Seen(NamedTuple):
-    """A unit at a look: its running rate, that which the link tells, one of its flows, its way.
-
-    coming: whether the command that brought it to its way is still on its own; counted: whether its load is not that of
-    other units, as a device's is that of its flows.
-    """
-
-    rate_bps: float
-    told_bps: float
-    flow: FlowRate
-    way: int
-    coming: bool
-    ended: bool = False
-    counted: bool = True
-
-    def added_to(self, device: Seen | None, *, over: bool) -> Seen:
-        """Return the device that has this unit, and all before: of the direction of its heaviest one."""
-        rate_bps, told_bps = (device.rate_bps, device.told_bps) if device else (0.0, 0.0)
-        flow = self.flow if device is None or self.rate_bps > device.flow.rate_bps else device.flow
-        return self._replace(
-            rate_bps=rate_bps + self.rate_bps, told_bps=told_bps + self.told_bps, counted=False, ended=over,
-            flow=replace(flow, rate_bps=max(self.rate_bps, device.flow.rate_bps if device else 0.0)),
-        )  # fmt: skip
 
 
 class OptimiserPolicy(KeepsMoves):
@@ -136,9 +85,10 @@ class OptimiserPolicy(KeepsMoves):
         self._ways = Ways(self.link, site.limits, self.rules.base_ms, self.rules.command_ms)
         self._marks = self.link.queues > 1 and "mark" in site.limits.actions
         self._known = known_of(self.link.known)
-        self._records: dict[Key, Record] = {}
-        self._tight_ns, self._busy_ns = [0, 0], 0
-        """When load and moved demand of a direction did not fit last; when there was a queue that marks are for."""
+        self._command_ns = int(self.rules.command_ms * 1e6)
+        self._memory = Memory(self._command_ns)
+        self._busy_ns = 0
+        """When there was a queue that marks are for."""
         self.swayed = (0, 0)
 
     @property
@@ -165,14 +115,14 @@ class OptimiserPolicy(KeepsMoves):
         """Return the commands of a look at all queues."""
         now_ns = forecast.window_end_ns
         seen, others, marked = self._look(traffic, now_ns), self._moves.elsewhere(), self._marked()
-        self._keep_records(seen, now_ns)
+        self._memory.keep(seen, now_ns)
         if not self._moves.trusts(quality):
             return []
-        over, searches = self._over(seen, traffic, now_ns), list[Search]()
+        over, searches = self._memory.over(seen, traffic, now_ns), list[Search]()
         taken = {key: Taken(seen[key].rate_bps, seen[key].way, HOME, None, why) for key, why in over.items()}
         back = set(over)
         for key in over:
-            self._note(key, seen[key], now_ns, moved=False)
+            self._memory.note(key, seen[key], now_ns, moved=False)
         bare = self._unmarked(marked, traffic, now_ns)
         marks = {key: Taken(seen[key].rate_bps if key in seen else 0.0, HOME, HOME, None, LIGHT) for key in bare}
         to, price_ms = dict[tuple[str, str], list[Key]](), self._price_ms(forecast)
@@ -193,28 +143,20 @@ class OptimiserPolicy(KeepsMoves):
                 if way != HOME:
                     to.setdefault(("offload" if is_device(key) else "reroute", self._ways.name(way)), []).append(key)
                 taken[key] = Taken(seen[key].rate_bps, seen[key].way, way, saved_ms, SAVES)
-                self._note(key, seen[key], now_ns, moved=way != HOME)
+                self._memory.note(key, seen[key], now_ns, moved=way != HOME)
         rule = f"queues {traffic.directions[0].end_ms:.1f} ms up, {traffic.directions[1].end_ms:.1f} ms down"
         held = {loop.loop_id: keys_of(loop) for loop in self._moves.loops}
         marking = {loop.loop_id for loop in self._moves.loops if is_mark(loop)}
         commands = self._give_back(back, bare, seen, forecast, quality, rule)
         moves = [move for (kind, place), keys in sorted(to.items()) for move in self._moves_of(kind, place, keys, seen)]
         commands += self._moves.open(moves, forecast, quality, rule)
+        if not commands:
+            return []
         names = self.link.name, *(place.name for place in self._ways.places)
         paths, nodes = (HOME, *self._ways.paths), (HOME, *self._ways.nodes)
-        account = Account(
-            names,
-            paths,
-            nodes,
-            price_ms,
-            self._pace.price_share,
-            self._pace.horizon_ms,
-            traffic,
-            searches,
-            taken,
-            marks,
-        )
-        return account.told(commands, held, marking) if commands else []
+        _, share, horizon_ms = self._pace[:3]
+        account = Account(names, paths, nodes, price_ms, share, horizon_ms, traffic, searches, taken, marks)
+        return account.told(commands, held, marking)
 
     def _moves_of(self, kind: str, place: str, keys: Sequence[Key], seen: Mapping[Key, Seen]) -> Iterator[Move]:
         """Yield one move for all flows that go one way, or for each device."""
@@ -230,7 +172,7 @@ class OptimiserPolicy(KeepsMoves):
     def _look(self, traffic: Traffic, now_ns: int) -> dict[Key, Seen]:
         """Return all units at the end of a bin, those that are moved too, and devices that are."""
         demands, late_ns = self._demands.look(traffic, now_ns), now_ns - ENDED_NS
-        coming_ns = now_ns - int(self.rules.command_ms * 1e6)
+        coming_ns = now_ns - self._command_ns
         held = {
             key: (self._ways.number.get(loop.move.target, HOME), loop.opened_ns)
             for loop in self._moves.loops
@@ -242,7 +184,7 @@ class OptimiserPolicy(KeepsMoves):
             whole = device_key(device_of(demand.flow))
             name = key if key in held else whole
             way, opened_ns = held.get(name, (HOME, now_ns))
-            record = self._records.get(name)
+            record = self._memory.records.get(name)
             coming = record is not None and record.changed_ns > coming_ns
             over = max(demand.seen_ns, opened_ns) <= late_ns
             unit = Seen(demand.rate_bps, demand.told_bps, demand.flow, way, coming, over and key in held)
@@ -251,7 +193,7 @@ class OptimiserPolicy(KeepsMoves):
                 devices[whole] = unit.added_to(devices.get(whole), over=over and name in held)
         found |= devices
         for key, (way, opened_ns) in held.items():
-            record = self._records.get(key)
+            record = self._memory.records.get(key)
             if record is None or (key in found and (traffic.sees_moved or found[key].told_bps > 0)):
                 continue
             if traffic.sees_moved:
@@ -259,31 +201,6 @@ class OptimiserPolicy(KeepsMoves):
             else:
                 found[key] = Seen(record.rate_bps, 0.0, record.flow, way, record.changed_ns > coming_ns)
         return found
-
-    def _over(self, seen: Mapping[Key, Seen], traffic: Traffic, now_ns: int) -> dict[Key, str]:
-        """Return what is to come back whatever it brings, and why.
-
-        What has ended; all of a direction where load and moved demand have fitted for long; of what is not seen one
-        that is to be tried.
-        """
-        over = {key: ENDED for key, unit in seen.items() if unit.ended}
-        for side, direction in enumerate(traffic.directions):
-            away = {key: unit for key, unit in seen.items() if unit.way != HOME and unit.flow.down == bool(side)}
-            demand_bps = sum(unit.rate_bps for unit in away.values() if unit.counted)
-            if direction.load_bps + demand_bps > FITS * direction.capacity_bps:
-                self._tight_ns[side] = now_ns
-        fits = [now_ns - tight_ns > FAILED_NS for tight_ns in self._tight_ns]
-        for key, unit in seen.items():
-            if unit.way != HOME and key in self._records and (all(fits) if is_device(key) else fits[unit.flow.down]):
-                over.setdefault(key, AGAIN)
-        if traffic.sees_moved or max(side.end_ms for side in traffic.directions) > CALM_MS:
-            return over
-        tried = [
-            (record.changed_ns, key)
-            for key, record in self._records.items()
-            if record.away and now_ns - record.changed_ns > record.pause_s * SECOND_NS and not seen[key].told_bps
-        ]
-        return {key: TRIAL for _, key in sorted(tried)[:1]} | over
 
     def _search(
         self, seen: Mapping[Key, Seen], traffic: Traffic, side: int, others: Mapping[str, float], price_ms: float
@@ -303,7 +220,7 @@ class OptimiserPolicy(KeepsMoves):
                 late[unit.way] -= unit.rate_bps
                 late[HOME] += unit.rate_bps
                 aside.append(Candidate(key, Unit(unit.rate_bps, unit.way, paths), device_of(unit.flow), COMING))
-            elif unit.rate_bps >= least_bps and (unit.way == HOME or key in self._records):
+            elif unit.rate_bps >= least_bps and (unit.way == HOME or key in self._memory.records):
                 one = Candidate(key, Unit(unit.rate_bps, unit.way, paths), device_of(unit.flow))
                 if not self._may(unit.flow):
                     aside.append(one._replace(why=FIXED))
@@ -371,26 +288,6 @@ class OptimiserPolicy(KeepsMoves):
         trust = self.rules.trust if self.needs_forecast else 0.0
         return self._pace.price_ms * (1.0 - trust * float(forecast.probabilities[2]))
 
-    def _note(self, key: Key, unit: Seen, now_ns: int, *, moved: bool) -> None:
-        """Remember a change of a unit's way; one that comes back only to be moved again is left away for longer."""
-        if moved:
-            self._tight_ns[unit.flow.down] = now_ns
-        before = self._records.get(key)
-        pause_s = before.pause_s if before else PROBE_S
-        if moved and before and not before.away and now_ns - before.changed_ns <= FAILED_NS:
-            pause_s = min(2 * pause_s, MOST_PROBE_S)
-        self._records[key] = Record(float(unit.rate_bps), unit.flow, now_ns, pause_s, moved)
-
-    def _keep_records(self, seen: Mapping[Key, Seen], now_ns: int) -> None:
-        """Let go of what is over: a move may have expired, and what came back long ago tells nothing."""
-        oldest_ns = now_ns - max(int(self.rules.command_ms * 1e6), FAILED_NS)
-        away = {key for key, unit in seen.items() if unit.way != HOME}
-        self._records = {
-            key: record if key in away else record._replace(away=False)
-            for key, record in self._records.items()
-            if key in away or record.changed_ns >= oldest_ns
-        }
-
     def _may(self, flow: FlowRate) -> bool:
         """Return whether a flow may be moved."""
         if self._known.is_fixed(flow.src) or self._known.is_fixed(flow.dst):
@@ -417,37 +314,25 @@ class OptimiserPolicy(KeepsMoves):
 
     def state(self) -> dict[str, Any]:
         """Return the state as plain values, for JSON."""
-        records = [
-            [*key, each.rate_bps, each.changed_ns, each.pause_s, each.away, *flow_key(each.flow), each.flow.down]
-            for key, each in self._records.items()
-        ]
         return {
             "version": self.version,
             "loops": self._moves.state(),
             "demands": self._demands.state(),
-            "records": records,
-            "times": [*self._tight_ns, self._busy_ns],
+            "memory": self._memory.state(),
+            "busy_ns": self._busy_ns,
             "swayed": list(self.swayed),
             "expired": self._moves.expired,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned. Raises ContractError where this policy cannot have returned it."""
-        records: Sequence[Sequence[Any]] = state["records"]
-        times, swayed = state["times"], state["swayed"]
-        counts = len(times) == 3 and len(swayed) == 2 and all(map(is_count, (*times, *swayed, state["expired"])))
-        if not counts or not all(_is_record(each) for each in records):
+        swayed = state["swayed"]
+        if len(swayed) != 2 or not all(map(is_count, (*swayed, state["busy_ns"], state["expired"]))):
             raise ContractError("policy: counts or times that are none")
         self._moves.restore(state["loops"], state["expired"])
         self._demands.restore(state["demands"])
-        self._tight_ns, self._busy_ns = list(times[:2]), times[2]
-        self.swayed = swayed[0], swayed[1]
-        self._records = {
-            tuple(each[:5]): Record(  # type: ignore[misc]  # as checked
-                each[5], flow_of(each[9:15]), each[6], each[7], each[8]
-            )
-            for each in records
-        }
+        self._memory.restore(state["memory"])
+        self._busy_ns, self.swayed = state["busy_ns"], (swayed[0], swayed[1])
 
 
 def is_mark(loop: Loop) -> bool:
@@ -460,11 +345,3 @@ def keys_of(loop: Loop) -> list[Key]:
     if "device" in loop.move.action:
         return [device_key(loop.move.action["device"])]
     return [key_of(match) for match in loop.move.action.get("flows", ())]
-
-
-def _is_record(each: Sequence[Any]) -> bool:
-    if len(each) != 15 or not is_key(each[:5]) or not is_key(each[9:14]):
-        return False
-    kinds = (float, int, float, bool)
-    known = all(type(value) is kind for value, kind in zip(each[5:9], kinds, strict=True)) and type(each[14]) is bool
-    return known and 0 <= each[5] < MAX_BPS and is_count(each[6]) and PROBE_S <= each[7] <= MOST_PROBE_S
