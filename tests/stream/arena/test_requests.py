@@ -113,7 +113,7 @@ def test_what_sending_costs_is_what_the_narrowest_known_device_says() -> None:
 
 def test_frames_of_a_recording_are_told_apart(tmp_path: Path) -> None:
     if not (SHARED / TRACE).is_file():
-        pytest.skip(f"no {SHARED / TRACE}")
+        pytest.skip(f"no ../shared/{TRACE}: a recording that is not beside this checkout")
     text = f"""
 name = "a"
 seconds = 20
