@@ -89,7 +89,7 @@ class EachLink:
             policy = self.policies[view.link]
             if view.asked or policy.scope in policy.open_scopes:
                 forecast = view.forecast
-                if not policy.needs_forecast:
+                if policy.acts_on_now:
                     forecast = replace(forecast, bin_end_ms=view.queue_ms)
                 commands += policy.decide(forecast, view.traffic, view.quality)
             for forecast in view.devices(policy.open_scopes):

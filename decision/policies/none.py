@@ -24,6 +24,7 @@ class NoPolicy:
     open_moves = expired = 0
     moved = 0, 0.0
     swayed = 0, 0
+    acts_on_now = True
     loops: tuple[Loop, ...] = ()
     open_scopes: frozenset[str] = frozenset()
 

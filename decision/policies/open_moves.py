@@ -151,6 +151,7 @@ class KeepsMoves:
 
     _moves: OpenMoves
     swayed: tuple[int, int] = (0, 0)
+    acts_on_now = True
 
     @property
     def open_moves(self) -> int:

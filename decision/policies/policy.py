@@ -33,6 +33,10 @@ class LinkPolicy(Protocol):
         """Whether it looks at what is foreseen; one that does not is judged without a model."""
 
     @property
+    def acts_on_now(self) -> bool:
+        """Whether it acts on the queue of now: it is told the longer one, as supposed, in the place of what is seen."""
+
+    @property
     def split(self) -> float:
         """Share of the flows that the network itself sends over another path from their first packet on, by a hash."""
 

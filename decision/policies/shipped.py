@@ -34,7 +34,7 @@ class ShippedPolicy(KeepsMoves):
     The link's forecast opens and closes moves; a device's forecast only ranks the device among those to offload.
     """
 
-    needs_forecast = True
+    needs_forecast, acts_on_now = True, False
     split = 0.0
 
     def __init__(
