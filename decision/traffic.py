@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+TRANSPORT = {6: "tcp", 17: "udp"}
+"""Names of the protocols that have ports, as OpenFlow's fields begin with them, by IP protocol."""
 RATE_DECAY = 0.5 ** (1 / 100)
 """Of a running rate after a bin of 10 ms in which nothing came: rates are halved in a second."""
 
@@ -30,7 +32,7 @@ class FlowRate:
             "ipv6_src" if six else "ipv4_src": self.src,
             "ipv6_dst" if six else "ipv4_dst": self.dst,
         }
-        transport = {6: "tcp", 17: "udp"}.get(self.proto)
+        transport = TRANSPORT.get(self.proto)
         if transport:
             found[f"{transport}_src"] = self.sport
             found[f"{transport}_dst"] = self.dport

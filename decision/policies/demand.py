@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from offramp.decision.traffic import FlowRate, Traffic
+from offramp.decision.traffic import TRANSPORT, FlowRate, Traffic
 from offramp.errors import ContractError
 from offramp.inference.forecast import BIN_NS
 
@@ -24,7 +24,6 @@ MAX_BPS = 1e15
 """More than any rate there is."""
 MAX_UNITS = 65_536
 """Flows or units that are kept: more than a link tells in a second."""
-PORTED = {6: "tcp", 17: "udp"}
 
 
 def flow_key(flow: FlowRate) -> Key:
@@ -59,7 +58,7 @@ def match_of(key: Key) -> dict[str, object]:
     source, target, proto, sport, dport = key
     six = ":" in source or ":" in target
     found: dict[str, object] = {"eth_type": 0x86DD if six else 0x0800, "ip_proto": proto}
-    version, transport = "ipv6" if six else "ipv4", PORTED.get(proto)
+    version, transport = "ipv6" if six else "ipv4", TRANSPORT.get(proto)
     for name, address in (("src", source), ("dst", target)):
         if address != ANY:
             found[f"{version}_{name}"] = address
@@ -73,7 +72,7 @@ def key_of(match: Mapping[str, Any]) -> Key:
     """Return the key that `match_of` was given."""
     version = "ipv6" if match["eth_type"] == 0x86DD else "ipv4"
     source, target = match.get(f"{version}_src", ANY), match.get(f"{version}_dst", ANY)
-    transport = PORTED.get(match["ip_proto"])
+    transport = TRANSPORT.get(match["ip_proto"])
     open_port = ANY_PORT if transport else 0
     ports = match.get(f"{transport}_src", open_port), match.get(f"{transport}_dst", open_port)
     return source, target, match["ip_proto"], *ports

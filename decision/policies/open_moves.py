@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from offramp.decision.command import Command, decision_id, validate
 from offramp.decision.moves import HeldMoves, Loop, Move
 from offramp.decision.reason import reason
@@ -176,6 +179,21 @@ class KeepsMoves:
     def share(self, elsewhere: Callable[[], Mapping[str, float]]) -> None:
         """Take what gives the bit/s that others put on each path and node, by name."""
         self._moves.elsewhere = elsewhere
+
+
+class ActsEveryBin(KeepsMoves):
+    """What a policy tells that wants every bin of its link: what it acts on is not among forecasts alone."""
+
+    scope: str
+
+    @property
+    def open_scopes(self) -> frozenset[str]:
+        """The link: every bin counts."""
+        return frozenset((self.scope,))
+
+    def may_trigger(self, probabilities: NDArray[np.float32], quantiles_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return bool [n], all True: it is asked whatever is foreseen."""
+        return np.ones(len(probabilities), np.bool_)
 
 
 def is_count(value: object) -> bool:

@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from offramp.decision.command import Command
 from offramp.decision.known import known_of
 from offramp.decision.moves import Loop, Move
@@ -39,7 +36,7 @@ from offramp.decision.policies.demand import (
     match_of,
 )
 from offramp.decision.policies.memory import Memory, Seen
-from offramp.decision.policies.open_moves import SECOND_NS, KeepsMoves, OpenMoves, is_count
+from offramp.decision.policies.open_moves import SECOND_NS, ActsEveryBin, OpenMoves, is_count
 from offramp.decision.policies.ways import HOME, Ways
 from offramp.decision.reroute import LOWER_EFFORT, allowed
 from offramp.decision.site import Site
@@ -59,7 +56,7 @@ CHANGES = 16
 """Of one direction at one look: as many flows as a link tells of."""
 
 
-class OptimiserPolicy(KeepsMoves):
+class OptimiserPolicy(ActsEveryBin):
     """Revises what goes where; settings: [policy.optimiser].
 
     needs_forecast: whether moves are cheaper where congestion is foreseen.
@@ -90,15 +87,6 @@ class OptimiserPolicy(KeepsMoves):
         self._busy_ns = 0
         """When there was a queue that marks are for."""
         self.swayed = (0, 0)
-
-    @property
-    def open_scopes(self) -> frozenset[str]:
-        """The link: every bin counts."""
-        return frozenset((self.scope,))
-
-    def may_trigger(self, probabilities: NDArray[np.float32], quantiles_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return bool [n], all True: what it acts on is not among forecasts."""
-        return np.ones(len(probabilities), np.bool_)
 
     def decide(self, forecast: Forecast, traffic: Traffic | Callable[[], Traffic], quality: Quality) -> list[Command]:
         """Return the commands of one bin, mostly none."""
@@ -144,14 +132,14 @@ class OptimiserPolicy(KeepsMoves):
                     to.setdefault(("offload" if is_device(key) else "reroute", self._ways.name(way)), []).append(key)
                 taken[key] = Taken(seen[key].rate_bps, seen[key].way, way, saved_ms, SAVES)
                 self._memory.note(key, seen[key], now_ns, moved=way != HOME)
+        if not (back or bare or any(to.values())):
+            return []
         rule = f"queues {traffic.directions[0].end_ms:.1f} ms up, {traffic.directions[1].end_ms:.1f} ms down"
         held = {loop.loop_id: keys_of(loop) for loop in self._moves.loops}
         marking = {loop.loop_id for loop in self._moves.loops if is_mark(loop)}
         commands = self._give_back(back, bare, seen, forecast, quality, rule)
         moves = [move for (kind, place), keys in sorted(to.items()) for move in self._moves_of(kind, place, keys, seen)]
         commands += self._moves.open(moves, forecast, quality, rule)
-        if not commands:
-            return []
         names = self.link.name, *(place.name for place in self._ways.places)
         paths, nodes = (HOME, *self._ways.paths), (HOME, *self._ways.nodes)
         _, share, horizon_ms = self._pace[:3]

@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from offramp.decision.command import Command
 from offramp.decision.costs import spread
 from offramp.decision.moves import HeldMoves, Loop, Move
 from offramp.decision.offload import offload
-from offramp.decision.policies.open_moves import SECOND_NS, KeepsMoves, OpenMoves, is_count
+from offramp.decision.policies.open_moves import SECOND_NS, ActsEveryBin, OpenMoves, is_count
 from offramp.decision.reroute import mark, movable
 from offramp.decision.site import AltPath, Site
 from offramp.decision.traffic import Direction, FlowRate, Quality, Traffic
@@ -33,7 +30,7 @@ RETURN_NS = 100_000_000
 """From one flow that is given back to the next: its effect is seen first."""
 
 
-class ThresholdPolicy(KeepsMoves):
+class ThresholdPolicy(ActsEveryBin):
     """Reacts to the queue of now; settings: [policy.threshold]."""
 
     needs_forecast = False
@@ -51,15 +48,6 @@ class ThresholdPolicy(KeepsMoves):
         self._paths = tuple(
             path.model_copy(update={"capacity": path.capacity * self.rules.room}) for path in self.link.paths
         )
-
-    @property
-    def open_scopes(self) -> frozenset[str]:
-        """The link: every bin counts."""
-        return frozenset((self.scope,))
-
-    def may_trigger(self, probabilities: NDArray[np.float32], quantiles_ms: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return bool [n], all True: what it acts on is not among forecasts."""
-        return np.ones(len(probabilities), np.bool_)
 
     def decide(self, forecast: Forecast, traffic: Traffic | Callable[[], Traffic], quality: Quality) -> list[Command]:
         """Return the commands of one bin, by its queue."""
